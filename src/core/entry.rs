@@ -1,0 +1,177 @@
+//! The state of one path: as a version that nodes tell each other, and as it was last seen on this disk.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::version::{Dot, NodeId, VersionVector};
+
+/// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256 over its
+/// chunks' lengths and digests.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What a live path holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// A regular file.
+    File {
+        /// Length in bytes.
+        size: u64,
+        /// Identifies the bytes.
+        digest: Digest,
+    },
+    /// A directory; its children are paths of their own.
+    Directory,
+    /// A symbolic link, never followed.
+    Symlink {
+        /// Where it points, in the bytes of its maker.
+        target: Box<[u8]>,
+    },
+}
+
+impl Content {
+    /// Length of a file in bytes; 0 for anything else.
+    pub fn size(&self) -> u64 {
+        if let Content::File { size, .. } = self { *size } else { 0 }
+    }
+}
+
+/// When, by whom and knowing what a state was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The change that made this state.
+    pub dot: Dot,
+    /// The node that made the change.
+    pub author: NodeId,
+    /// Hybrid logical time: max(wall clock in ms since 1970, that of the version it replaced + 1).
+    pub changed: u64,
+    /// What the author knew of this path when it made the change, the change itself included.
+    pub made_with: VersionVector,
+    /// All versions of this path that this one stands for: `made_with` joined with those it won against.
+    /// `None` when that is `made_with` alone.
+    pub joined: Option<VersionVector>,
+}
+
+impl Version {
+    /// All versions of the path that this one covers.
+    pub fn vector(&self) -> &VersionVector {
+        self.joined.as_ref().unwrap_or(&self.made_with)
+    }
+
+    /// Was this version made by someone who knew `other`? If not, and it replaces it all the same, the two
+    /// were concurrent.
+    pub fn knew(&self, other: &Version) -> bool {
+        self.made_with.contains(other.dot)
+    }
+}
+
+/// The newest version known of one path, as nodes tell it each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What the path holds; `None` is a tombstone.
+    pub content: Option<Content>,
+    /// Permission bits (`0o7777`); 0 for symbolic links and tombstones.
+    pub mode: u16,
+    /// Modification time of a file in ns since 1970; 0 for anything else.
+    pub mtime_ns: i64,
+    /// When, by whom, knowing what.
+    pub version: Version,
+}
+
+impl Entry {
+    /// Is the path deleted?
+    pub fn is_tombstone(&self) -> bool {
+        self.content.is_none()
+    }
+}
+
+/// Identifies a state of a file on this disk without reading it. All times in ns since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Length in bytes; 0 for a directory, whose own length says nothing.
+    pub size: u64,
+    /// Modification time; 0 for a directory, whose children speak for themselves.
+    pub mtime_ns: i64,
+    /// Time of the last change of the inode; 0 for a directory.
+    pub ctime_ns: i64,
+}
+
+/// What kind of thing a path is on this disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory on the root's own file system.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A socket, pipe or device, or a directory on another file system: not synchronised.
+    Other,
+}
+
+/// What `lstat` says of a path on this disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// File, directory, ...
+    pub kind: FileKind,
+    /// Identifies the state.
+    pub stamp: Stamp,
+    /// Permission bits (`0o7777`).
+    pub mode: u16,
+    /// Number of hard links.
+    pub links: u64,
+}
+
+/// What was last seen of a path on this disk, and which version that was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// What the path held.
+    pub content: Content,
+    /// Identifies the state without reading it.
+    pub stamp: Stamp,
+    /// Permission bits as the file system gave them back: FAT, for one, rounds them.
+    pub mode: u16,
+    /// The version that this content is; `None` when it is the row's entry.
+    pub version: Option<Box<Version>>,
+}
+
+/// Everything the index keeps of one path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The newest version known.
+    pub entry: Entry,
+    /// What is on this disk; `None` when nothing is.
+    pub base: Option<Base>,
+}
+
+impl Row {
+    /// Does the disk hold something else than the newest version?
+    pub fn is_wanted(&self) -> bool {
+        match &self.base {
+            None => !self.entry.is_tombstone(),
+            Some(base) => base.version.is_some(),
+        }
+    }
+
+    /// The version that is on this disk, if something is.
+    pub fn base_version(&self) -> Option<&Version> {
+        self.base.as_ref().map(|base| base.version.as_deref().unwrap_or(&self.entry.version))
+    }
+}

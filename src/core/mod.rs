@@ -1,0 +1,4 @@
+//! What decides: pure, given time and randomness as arguments.
+
+pub mod entry;
+pub mod version;

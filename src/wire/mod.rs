@@ -1,0 +1,3 @@
+//! Bytes to meaning and back, without I/O.
+
+pub mod message;
