@@ -83,3 +83,59 @@ pub const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(600);
 pub const SETTLE_QUIET: Duration = Duration::from_secs(1);
 /// ... and at the latest after this long.
 pub const SETTLE_MAX: Duration = Duration::from_secs(10);
+
+// --- Index ---------------------------------------------------------------------------------------------
+
+/// Memory that the database may use as its cache, in bytes; beyond it pages are read again.
+pub const INDEX_CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// Changes become durable together, at the latest this long after the first of them.
+pub const COMMIT_DELAY: Duration = Duration::from_secs(1);
+/// Chunks in one part of a recipe, in the index and in a message. A longer recipe has more parts.
+pub const RECIPE_SEGMENT_CHUNKS: usize = 1024;
+
+// --- Engine --------------------------------------------------------------------------------------------
+
+/// The largest time of a change in ms since 1970 that is believed (the year 285,616); a larger one closes
+/// the link. Leaves room to count on from it.
+pub const MAX_CHANGED_MS: u64 = 1 << 53;
+/// Chunks in the recipe of one file; chunks grow with the file so that it is never reached.
+pub const MAX_RECIPE_CHUNKS: usize = 1 << 18;
+/// Length of one chunk, in bytes, in the largest of files.
+pub const MAX_CHUNK_BYTES: u32 = 64 * 1024 * 1024;
+/// A message that says up to where all is known goes out this long after the first of the changes in it.
+pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(200);
+/// A change learnt from another node is passed on to those who still lack it this long after.
+pub const RELAY_DELAY: Duration = Duration::from_secs(1);
+/// A node that has not said that it knows what it was sent for this long is sent it again.
+pub const HEAL_DELAY: Duration = Duration::from_secs(10);
+/// Two nodes with equal knowledge but unequal digests exchange everything at most this often.
+pub const EXCHANGE_ALL_INTERVAL: Duration = Duration::from_secs(60);
+/// Files whose content waits to be read; when full, the next is left to a full walk.
+pub const MAX_READS: usize = 4096;
+/// Files that are being written and wait to be quiet; when full, the next is read at once.
+pub const MAX_SETTLING: usize = 4096;
+/// Directories that wait to be listed; when full, the whole tree is walked instead.
+pub const MAX_LIST_QUEUE: usize = 1024;
+/// Directories without events that are listed one by one; beyond it the whole tree is walked each time.
+pub const MAX_DEGRADED: usize = 1024;
+/// Entries of a directory that are looked at, and rows that are gone through, in one step.
+pub const STEP_ENTRIES: usize = 256;
+/// Changes to the disk that are under way at a time; further ones wait in the index.
+pub const MAX_IN_FLIGHT: usize = 1024;
+/// Paths that could not be written, with the reason; when full, a further one is retried without a pause.
+pub const MAX_BLOCKED: usize = 256;
+/// Shortest and longest pause before a path that could not be written is tried again; doubled in between.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
+/// See [`RETRY_DELAY_MIN`].
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Files that are fetched at a time, and those of them that have more than one chunk; further ones wait in
+/// the index.
+pub const MAX_DOWNLOADS: usize = 64;
+/// See [`MAX_DOWNLOADS`].
+pub const MAX_LARGE_DOWNLOADS: usize = 4;
+/// Bytes that one download has asked for and not received.
+pub const DOWNLOAD_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+/// A source that sends nothing for this long is replaced.
+pub const DOWNLOAD_STALL: Duration = Duration::from_secs(10);
+/// Ranges and recipes of one peer that wait to be answered; a peer that asks for more breaks the protocol.
+pub const MAX_SERVING: usize = 256;

@@ -1,4 +1,9 @@
 //! What decides: pure, given time and randomness as arguments.
 
+pub mod content;
+pub mod engine;
 pub mod entry;
+pub mod random;
+pub mod reconcile;
+pub mod seam;
 pub mod version;

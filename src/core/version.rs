@@ -105,6 +105,13 @@ impl VersionVector {
         other.0.iter().for_each(|&dot| self.insert(dot));
     }
 
+    /// A vector that covers all of `origin` up to `before` covers it up to `seq`; another stays as it is.
+    pub fn advance(&mut self, origin: Origin, before: Seq, seq: Seq) {
+        if before <= self.get(origin) {
+            self.insert(Dot { origin, seq });
+        }
+    }
+
     /// The highest covered dot of each origin, sorted by origin.
     pub fn iter(&self) -> impl Iterator<Item = Dot> {
         self.0.iter().copied()

@@ -1,1 +1,332 @@
-//! x
+//! The database: one row a path, and what is found from the rows.
+//!
+//! Owns the tables and keeps them consistent with each other; decides nothing. Everything derived (what is
+//! wanted, which change stands where, which content is already here) is written together with its row, so a
+//! crash can never leave one without the other, and memory does not grow with the number of files.
+//!
+//! One write transaction is always open and is read from, too. [`Index::commit`] makes all since the last
+//! one durable at once: an SD card is not worn by one sync a change.
+
+mod derived;
+mod error;
+mod keys;
+mod tables;
+
+use std::{ops::Bound, path::Path};
+
+use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction};
+
+pub use self::error::IndexError;
+use self::{
+    derived::Derived,
+    error::encode,
+    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, WANTED},
+};
+use crate::{
+    core::{
+        entry::{Digest, Row, Stamp},
+        version::{Dot, Knowledge, NodeId, Origin, Seq},
+    },
+    limits::{INDEX_CACHE_BYTES, RECIPE_SEGMENT_CHUNKS},
+    path::RelPath,
+    wire::message::Chunk,
+};
+
+pub use self::tables::{NodeRecord, Summary};
+
+/// The format of the tables and their values. A newer one is refused.
+pub const FORMAT: u32 = 1;
+
+/// The open database.
+pub struct Index {
+    database: Database,
+    /// `None` only between the end of one transaction and the start of the next.
+    transaction: Option<WriteTransaction>,
+    summary: Summary,
+    dirty: bool,
+}
+
+type Result<T> = std::result::Result<T, IndexError>;
+
+impl Index {
+    /// Opens the database file at `path`, or makes it.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::start(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(path)?)
+    }
+
+    /// Opens the database in any storage, so that a test can put a crashing disk under it.
+    pub fn open_in(storage: impl StorageBackend) -> Result<Self> {
+        Self::start(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create_with_backend(storage)?)
+    }
+
+    fn start(database: Database) -> Result<Self> {
+        let transaction = begin(&database)?;
+        let summary = tables::load_summary(&transaction)?;
+        Ok(Self { database, transaction: Some(transaction), summary, dirty: false })
+    }
+
+    /// What is kept about the whole: origin, knowledge, counts, sums.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Changes what is kept about the whole. Counts and sums are kept by [`Index::put`].
+    pub fn update_summary(&mut self, change: impl FnOnce(&mut Summary)) {
+        change(&mut self.summary);
+        self.dirty = true;
+    }
+
+    /// Up to where this node knows each origin's changes.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.summary.knowledge
+    }
+
+    /// Has anything changed since the last commit?
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Makes everything since the last commit durable.
+    pub fn commit(&mut self) -> Result<()> {
+        if !self.dirty {
+            return Ok(());
+        }
+        tables::store_summary(self.transaction(), &self.summary)?;
+        let transaction = self.transaction.take().expect("a transaction is open between calls");
+        transaction.commit()?;
+        self.transaction = Some(begin(&self.database)?);
+        self.dirty = false;
+        Ok(())
+    }
+
+    fn transaction(&self) -> &WriteTransaction {
+        self.transaction.as_ref().expect("a transaction is open between calls")
+    }
+
+    // --- Rows ------------------------------------------------------------------------------------------
+
+    /// The row of a path.
+    pub fn get(&self, path: &RelPath) -> Result<Option<Row>> {
+        let rows = self.transaction().open_table(ROWS)?;
+        let bytes = rows.get(&keys::row(path)[..])?;
+        bytes.map(|bytes| error::decode("row", bytes.value())).transpose()
+    }
+
+    /// Writes the row of a path, and all that is derived from it.
+    pub fn put(&mut self, path: &RelPath, row: &Row) -> Result<()> {
+        let before = self.get(path)?.map(|old| Derived::of(path, &old)).unwrap_or_default();
+        let after = Derived::of(path, row);
+        self.dirty = true;
+        let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
+        transaction.open_table(ROWS)?.insert(&keys::row(path)[..], &encode(row)[..])?;
+        derived::replace(transaction, path, &before, &after)?;
+        self.summary.account(&before, &after);
+        Ok(())
+    }
+
+    /// Forgets a path altogether, its tombstone included.
+    pub fn remove(&mut self, path: &RelPath) -> Result<()> {
+        let Some(row) = self.get(path)? else { return Ok(()) };
+        let before = Derived::of(path, &row);
+        self.dirty = true;
+        let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
+        transaction.open_table(ROWS)?.remove(&keys::row(path)[..])?;
+        derived::replace(transaction, path, &before, &Derived::default())?;
+        self.summary.account(&before, &Derived::default());
+        Ok(())
+    }
+
+    /// Up to `limit` rows of the direct children of `directory`, by name, from the one behind `after`.
+    pub fn children(
+        &self,
+        directory: &RelPath,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(RelPath, Row)>> {
+        let rows = self.transaction().open_table(ROWS)?;
+        let (low, high) = keys::children(directory, after);
+        let mut found = Vec::new();
+        for item in rows.range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Excluded(&high[..])))?.take(limit)
+        {
+            let (key, value) = item?;
+            found.push((keys::path_of_row(key.value())?, error::decode("row", value.value())?));
+        }
+        Ok(found)
+    }
+
+    /// Up to `limit` rows of the whole tree in key order (a directory before what is in it), from the one
+    /// behind `after`.
+    pub fn rows(&self, after: Option<&RelPath>, limit: usize) -> Result<Vec<(RelPath, Row)>> {
+        let rows = self.transaction().open_table(ROWS)?;
+        let low = after.map(keys::row).unwrap_or_default();
+        let mut found = Vec::new();
+        for item in rows.range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Unbounded))?.take(limit) {
+            let (key, value) = item?;
+            found.push((keys::path_of_row(key.value())?, error::decode("row", value.value())?));
+        }
+        Ok(found)
+    }
+
+    // --- What is found from the rows -------------------------------------------------------------------
+
+    /// The first directory on this disk behind `after` in path order, so that a parent comes before its
+    /// children. The root itself is not listed.
+    pub fn next_directory(&self, after: &RelPath) -> Result<Option<RelPath>> {
+        let directories = self.transaction().open_table(DIRECTORIES)?;
+        let mut range = directories.range::<&[u8]>((Bound::Excluded(after.as_bytes()), Bound::Unbounded))?;
+        range.next().map(|item| keys::path(item?.0.value())).transpose()
+    }
+
+    /// The first change of `origin` behind `after`, and the path where it stands.
+    pub fn next_component(&self, origin: Origin, after: Seq) -> Result<Option<(Seq, RelPath)>> {
+        let components = self.transaction().open_table(COMPONENTS)?;
+        let mut range = components.range((origin.0, after + 1)..=(origin.0, u64::MAX))?;
+        let Some(item) = range.next() else { return Ok(None) };
+        let (key, path) = item?;
+        Ok(Some((key.value().1, keys::path(path.value())?)))
+    }
+
+    /// The last change of each origin that stands anywhere.
+    pub fn last_components(&self) -> Result<Vec<Dot>> {
+        let components = self.transaction().open_table(COMPONENTS)?;
+        let mut last = Vec::new();
+        let mut below = (u64::MAX, u64::MAX);
+        while let Some((key, _)) = components.range(..=below)?.next_back().transpose()? {
+            let (origin, seq) = key.value();
+            last.push(Dot { origin: Origin(origin), seq });
+            let Some(next) = origin.checked_sub(1) else { break };
+            below = (next, u64::MAX);
+        }
+        Ok(last)
+    }
+
+    /// The first path behind `after` whose newest version is live and not on this disk, parents first.
+    pub fn next_wanted(&self, after: Option<&RelPath>) -> Result<Option<RelPath>> {
+        let wanted = self.transaction().open_table(WANTED)?;
+        let low = after.map(keys::row).unwrap_or_default();
+        let mut range = wanted.range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Unbounded))?;
+        range.next().map(|item| keys::path_of_row(item?.0.value())).transpose()
+    }
+
+    /// The last path before `before` that is deleted but still on this disk, children first.
+    pub fn previous_removal(&self, before: Option<&RelPath>) -> Result<Option<RelPath>> {
+        let removals = self.transaction().open_table(REMOVALS)?;
+        let high = before.map(keys::row);
+        let bound = high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut range = removals.range::<&[u8]>((Bound::Unbounded, bound))?;
+        range.next_back().map(|item| keys::path_of_row(item?.0.value())).transpose()
+    }
+
+    /// Number of paths whose newest version is live and not here, and of those that are still to go.
+    pub fn pending(&self) -> Result<(u64, u64)> {
+        let transaction = self.transaction();
+        Ok((transaction.open_table(WANTED)?.len()?, transaction.open_table(REMOVALS)?.len()?))
+    }
+
+    /// A path on this disk that holds this content.
+    pub fn path_with(&self, digest: &Digest) -> Result<Option<RelPath>> {
+        let digests = self.transaction().open_table(DIGESTS)?;
+        let low = keys::digest(digest, &RelPath::root());
+        let Some(item) = digests.range(&low[..]..)?.next() else { return Ok(None) };
+        let key = item?.0;
+        if !key.value().starts_with(&digest.0) {
+            return Ok(None);
+        }
+        keys::path(&key.value()[digest.0.len()..]).map(Some)
+    }
+
+    /// The path that was last seen at this inode.
+    pub fn path_at(&self, stamp: &Stamp) -> Result<Option<RelPath>> {
+        let inodes = self.transaction().open_table(INODES)?;
+        let bytes = inodes.get((stamp.device, stamp.inode))?;
+        bytes.map(|bytes| keys::path(bytes.value())).transpose()
+    }
+
+    // --- Recipes ---------------------------------------------------------------------------------------
+
+    /// Keeps the list of chunks of a file that has more than one.
+    pub fn put_recipe(&mut self, digest: &Digest, chunks: &[Chunk]) -> Result<()> {
+        self.dirty = true;
+        let mut recipes = self.transaction().open_table(RECIPES)?;
+        for (segment, part) in chunks.chunks(RECIPE_SEGMENT_CHUNKS).enumerate() {
+            recipes.insert(&keys::segment(digest, segment as u32)[..], &encode(part)[..])?;
+        }
+        Ok(())
+    }
+
+    /// One part of a file's list of chunks, `RECIPE_SEGMENT_CHUNKS` of them but for the last; `None` when the
+    /// list, or that part of it, is not kept.
+    pub fn recipe_segment(&self, digest: &Digest, segment: u32) -> Result<Option<Vec<Chunk>>> {
+        let recipes = self.transaction().open_table(RECIPES)?;
+        let bytes = recipes.get(&keys::segment(digest, segment)[..])?;
+        bytes.map(|bytes| error::decode("recipe", bytes.value())).transpose()
+    }
+
+    /// Number of chunks in the list that is kept; 0 when none is.
+    pub fn recipe_length(&self, digest: &Digest) -> Result<u32> {
+        let recipes = self.transaction().open_table(RECIPES)?;
+        let (low, high) = (keys::segment(digest, 0), keys::segment(digest, u32::MAX));
+        let Some(item) = recipes.range(&low[..]..=&high[..])?.next_back() else { return Ok(0) };
+        let (key, value) = item?;
+        let chunks: Vec<Chunk> = error::decode("recipe", value.value())?;
+        let segment =
+            u32::from_be_bytes(key.value()[32..].try_into().map_err(|_| IndexError::Corrupt("key"))?);
+        Ok(segment * RECIPE_SEGMENT_CHUNKS as u32 + chunks.len() as u32)
+    }
+
+    // --- Nodes -----------------------------------------------------------------------------------------
+
+    /// What was kept of the other nodes.
+    pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRecord)>> {
+        let nodes = self.transaction().open_table(NODES)?;
+        nodes
+            .iter()?
+            .map(|item| {
+                let (key, value) = item?;
+                Ok((NodeId(key.value()), error::decode("node", value.value())?))
+            })
+            .collect()
+    }
+
+    /// Keeps what is known of another node.
+    pub fn put_node(&mut self, node: NodeId, record: &NodeRecord) -> Result<()> {
+        self.dirty = true;
+        self.transaction().open_table(NODES)?.insert(node.0, &encode(record)[..])?;
+        Ok(())
+    }
+
+    /// Forgets another node.
+    pub fn remove_node(&mut self, node: NodeId) -> Result<()> {
+        self.dirty = true;
+        self.transaction().open_table(NODES)?.remove(node.0)?;
+        Ok(())
+    }
+
+    /// Every row's components stand in the table of components, and sums and counts are those of the rows.
+    /// Walks the whole index: for tests.
+    pub fn check_invariants(&self) -> Result<()> {
+        let mut recount = Summary { live_digest: 0, ..self.summary.clone() };
+        (recount.live, recount.conflicts, recount.wanted_bytes) = (0, 0, 0);
+        let mut components = 0;
+        for (path, row) in self.rows(None, usize::MAX)? {
+            recount.account(&Derived::default(), &Derived::of(&path, &row));
+            for Dot { origin, seq } in row.entry.version.vector().iter() {
+                components += 1;
+                assert_eq!(self.next_component(origin, seq - 1)?, Some((seq, path.clone())), "{path}");
+            }
+        }
+        assert_eq!(self.transaction().open_table(COMPONENTS)?.len()?, components);
+        assert_eq!(self.summary, recount);
+        Ok(())
+    }
+}
+
+fn begin(database: &Database) -> Result<WriteTransaction> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    let (_, _) = (transaction.open_table(META)?, transaction.open_table(ROWS)?);
+    Ok(transaction)
+}
+
+#[cfg(test)]
+mod tests;

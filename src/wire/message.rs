@@ -4,13 +4,18 @@
 //! new [`PROTOCOL`] version.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     core::{
-        entry::{Digest, Entry},
+        entry::{Content, Digest, Entry},
         version::{Knowledge, Origin, Seq},
     },
-    limits::MAX_MESSAGE_BYTES,
+    limits::{
+        MAX_CHANGED_MS, MAX_CHUNK_BYTES, MAX_INLINE_BYTES, MAX_MESSAGE_BYTES, MAX_NODE_NAME_BYTES,
+        MAX_ORIGINS, MAX_PIECE_BYTES, MAX_RECIPE_CHUNKS, MAX_SYMLINK_BYTES, MAX_VECTOR_COMPONENTS,
+        RECIPE_SEGMENT_CHUNKS,
+    },
     path::RelPath,
 };
 
@@ -29,12 +34,16 @@ pub enum Message<'a> {
         /// The origin under which the node counts its changes now.
         origin: Origin,
     },
-    /// All that the sender has in its index. Sent only when every entry that the receiver lacks has been sent.
+    /// Up to where the sender has each origin's changes in its index.
     Knowledge {
         /// Up to where, per origin.
         known: Knowledge,
-        /// Order-free sum over all live rows: equal knowledge must mean an equal digest.
-        digest: u128,
+        /// Order-free sum over all live rows: equal knowledge must mean an equal digest. `None` while the
+        /// sender holds entries that its knowledge does not cover yet.
+        digest: Option<u128>,
+        /// Has every entry that the receiver lacks been sent on this link? If so, the receiver knows all of
+        /// this, too.
+        backed: bool,
     },
     /// A version of a path.
     Update {
@@ -69,7 +78,7 @@ pub enum Message<'a> {
         first: u32,
         /// Number of chunks of the file.
         total: u32,
-        /// The chunks, at most `MAX_RECIPE_CHUNKS`.
+        /// The chunks, at most `RECIPE_SEGMENT_CHUNKS`.
         chunks: Vec<Chunk>,
     },
     /// Asks for a range of a file's bytes.
@@ -80,7 +89,7 @@ pub enum Message<'a> {
         digest: Digest,
         /// First byte wanted.
         offset: u64,
-        /// Number of bytes, at most `CHUNK_MAX_BYTES`.
+        /// Number of bytes, at most `MAX_CHUNK_BYTES`.
         length: u32,
     },
     /// Some of the bytes asked for, in order.
@@ -100,10 +109,29 @@ pub enum Message<'a> {
     },
 }
 
+/// Bytes that are not a legal message, and why. The link that they came on is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageError(pub &'static str);
+
+impl std::fmt::Display for MessageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it sent what is not a message of protocol {PROTOCOL}: {}", self.0)
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+impl Chunk {
+    /// The chunk of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { length: bytes.len() as u32, digest: Digest(Sha256::digest(bytes).into()) }
+    }
+}
+
 /// One chunk of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Length in bytes, 1 to `CHUNK_MAX_BYTES`.
+    /// Length in bytes, 1 to `MAX_CHUNK_BYTES`.
     pub length: u32,
     /// SHA-256 of the bytes.
     pub digest: Digest,
@@ -118,11 +146,56 @@ impl<'a> Message<'a> {
         out.extend_from_slice(&bytes);
     }
 
-    /// Reads a message; the whole of `bytes` must be one.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, postcard::Error> {
-        match postcard::take_from_bytes(bytes)? {
-            (message, []) => Ok(message),
-            _ => Err(postcard::Error::DeserializeBadEncoding),
+    /// Reads a message; the whole of `bytes` must be one, and all that it says must be legal.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, MessageError> {
+        match postcard::take_from_bytes::<Message>(bytes) {
+            Ok((message, [])) => message.check().map(|()| message),
+            _ => Err(MessageError("the bytes are not a message")),
         }
     }
+
+    fn check(&self) -> Result<(), MessageError> {
+        let legal = |holds: bool, what| if holds { Ok(()) } else { Err(MessageError(what)) };
+        match self {
+            Self::KeepAlive | Self::Unavailable { .. } => Ok(()),
+            Self::Welcome { name, .. } => legal(name.len() <= MAX_NODE_NAME_BYTES, "a name is too long"),
+            Self::Knowledge { known, .. } => legal(known.len() <= MAX_ORIGINS, "too many origins"),
+            Self::Update { path, entry, before, seq, content, .. } => {
+                legal(!path.is_root() && !path.is_reserved(), "a path is not for peers to name")?;
+                legal(before < seq, "a change comes before itself")?;
+                legal(content.is_none_or(|bytes| bytes.len() <= MAX_INLINE_BYTES), "content is too long")?;
+                check_entry(entry)
+            }
+            Self::RecipeRequest { path, .. } => legal(!path.is_reserved(), "a path is not for peers to name"),
+            Self::Recipe { first, total, chunks, .. } => {
+                legal(*total as usize <= MAX_RECIPE_CHUNKS, "a recipe is too long")?;
+                legal(chunks.len() <= RECIPE_SEGMENT_CHUNKS, "a part of a recipe is too long")?;
+                legal(*first as usize + chunks.len() <= *total as usize, "a recipe is longer than it says")
+            }
+            Self::ChunkRequest { path, offset, length, .. } => {
+                legal(!path.is_reserved(), "a path is not for peers to name")?;
+                legal((1..=MAX_CHUNK_BYTES).contains(length), "a range is empty or too long")?;
+                legal(offset.checked_add(u64::from(*length)).is_some(), "a range has no end")
+            }
+            Self::Piece { bytes, .. } => legal(bytes.len() <= MAX_PIECE_BYTES, "a piece is too long"),
+        }
+    }
+}
+
+fn check_entry(entry: &Entry) -> Result<(), MessageError> {
+    let version = &entry.version;
+    let vectors = [&version.made_with, version.vector()];
+    let target_fits = match &entry.content {
+        Some(Content::Symlink { target }) => {
+            (1..=MAX_SYMLINK_BYTES).contains(&target.len()) && !target.contains(&0)
+        }
+        _ => true,
+    };
+    let legal = version.made_with.contains(version.dot)
+        && version.vector().covers(&version.made_with)
+        && vectors.iter().all(|vector| vector.len() <= MAX_VECTOR_COMPONENTS)
+        && version.changed <= MAX_CHANGED_MS
+        && entry.mode <= 0o7777
+        && target_fits;
+    if legal { Ok(()) } else { Err(MessageError("an entry is not one that a node makes")) }
 }

@@ -1,0 +1,347 @@
+//! What is found on this disk becomes a version.
+//!
+//! A local change is a difference from the row's base, never from its entry: what was applied from a peer
+//! stands in the base before the watch tells of it, so an echo compares equal and nothing is said.
+
+use log::{info, warn};
+
+use super::{Engine, Result};
+use crate::{
+    core::{
+        entry::{Base, Content, Entry, FileKind, Row, Stamp, Stat, Version},
+        reconcile::{Decision, decide},
+        seam::{Found, Hint, Output, Time},
+        version::VersionVector,
+    },
+    limits::{MAX_READS, MAX_VECTOR_COMPONENTS},
+    path::RelPath,
+    wire::message::Chunk,
+};
+
+impl Engine {
+    pub(super) fn handle_changed(&mut self, path: RelPath, hint: Hint, time: Time) {
+        if path.is_reserved() || path.is_root() || self.paused.is_some() {
+            return;
+        }
+        match hint {
+            Hint::Writing => self.scan.handle_writing(&path, time.now),
+            Hint::Created | Hint::Settled => {
+                if hint == Hint::Settled {
+                    self.scan.handle_settled(&path);
+                } else {
+                    self.scan.handle_writing(&path, time.now);
+                }
+                self.outputs.push_back(Output::Inspect { path });
+            }
+        }
+    }
+
+    pub(super) fn handle_seen(
+        &mut self,
+        path: RelPath,
+        stat: std::result::Result<Option<Stat>, String>,
+        time: Time,
+    ) -> Result<()> {
+        if self.paused.is_some() || self.placement.is_in_flight(&path) {
+            return Ok(());
+        }
+        match stat {
+            Ok(stat) => {
+                self.compare(path.clone(), stat, time)?;
+                let settled = self.index.get(&path)?.is_none_or(|row| !row.is_wanted());
+                if settled && !self.scan.is_reading(&path) {
+                    self.placement.unblock(&path);
+                }
+                Ok(())
+            }
+            Err(reason) => {
+                self.placement.block(&path, &reason, time.now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Compares what is there with the base, by the stamp alone.
+    pub(super) fn compare(&mut self, path: RelPath, stat: Option<Stat>, time: Time) -> Result<()> {
+        let row = self.index.get(&path)?;
+        let base = row.as_ref().and_then(|row| row.base.as_ref());
+        match (base, stat) {
+            (None, None) => Ok(()),
+            (Some(_), None) => self.handle_missing(path, time),
+            (Some(base), Some(stat)) if is_same(base, &stat) => Ok(()),
+            (Some(base), Some(Stat { kind: FileKind::Other, .. })) => {
+                // Something may have been mounted over a directory: missing is never deleted.
+                let covered = base.content == Content::Directory;
+                if covered { Ok(()) } else { self.handle_missing(path, time) }
+            }
+            (None, Some(Stat { kind: FileKind::Other, .. })) => Ok(()),
+            (_, Some(stat)) if stat.kind == FileKind::Directory => {
+                self.handle_directory(path, row, stat, time)
+            }
+            (_, Some(stat)) => {
+                self.read(path, stat);
+                Ok(())
+            }
+        }
+    }
+
+    /// Content found by reading.
+    pub(super) fn handle_read(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
+        let again = self.scan.handle_read_done(&path);
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        match found {
+            Found::Content { .. } if self.placement.is_in_flight(&path) => {}
+            Found::Content { stat, content, chunks } => {
+                self.scan.handle_settled(&path);
+                self.placement.unblock(&path);
+                self.keep_recipe(&content, &chunks)?;
+                self.observe(&path, Some((content, stat)), time)?;
+            }
+            Found::Changed => self.scan.handle_writing(&path, time.now),
+            Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
+            Found::Unreadable(reason) => {
+                warn!("{path} cannot be read and is left as it was: {reason}");
+                self.placement.block(&path, &reason, time.now);
+            }
+        }
+        if again {
+            self.outputs.push_back(Output::Inspect { path });
+        }
+        Ok(())
+    }
+
+    fn handle_missing(&mut self, path: RelPath, time: Time) -> Result<()> {
+        self.scan.handle_settled(&path);
+        let was_directory = self
+            .index
+            .get(&path)?
+            .and_then(|row| row.base)
+            .is_some_and(|base| base.content == Content::Directory);
+        if was_directory && !self.index.children(&path, None, 1)?.is_empty() {
+            self.scan.handle_vanished(path);
+            return Ok(());
+        }
+        self.observe(&path, None, time)
+    }
+
+    fn handle_directory(&mut self, path: RelPath, row: Option<Row>, stat: Stat, time: Time) -> Result<()> {
+        let known = row
+            .and_then(|row| row.base)
+            .is_some_and(|base| base.content == Content::Directory && base.stamp.inode == stat.stamp.inode);
+        self.scan.handle_settled(&path);
+        let reappeared = self.scan.handle_reappeared(&path);
+        self.observe(&path, Some((Content::Directory, stat)), time)?;
+        if !known || reappeared {
+            self.scan.request_listing(path);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, path: RelPath, stat: Stat) {
+        if stat.kind == FileKind::File && stat.links == 1 && self.scan.is_settling(&path) {
+            return;
+        }
+        if self.scan.begin_read(&path, MAX_READS) {
+            self.outputs.push_back(Output::Read { path, stat });
+        }
+    }
+
+    fn keep_recipe(&mut self, content: &Content, chunks: &[Chunk]) -> Result<()> {
+        match content {
+            Content::File { digest, .. } if chunks.len() > 1 => self.index.put_recipe(digest, chunks),
+            _ => Ok(()),
+        }
+    }
+
+    // --- Versions --------------------------------------------------------------------------------------
+
+    /// The disk holds this at `path` (`None`: nothing). States it as a new version unless it is what the
+    /// base or the newest version say already.
+    pub(super) fn observe(
+        &mut self,
+        path: &RelPath,
+        found: Option<(Content, Stat)>,
+        time: Time,
+    ) -> Result<()> {
+        let row = self.index.get(path)?;
+        if let Some((content, stat)) = &found {
+            if let Some(row) = row.as_ref().and_then(|row| adopt(row, content, stat)) {
+                self.index.put(path, &row)?;
+                return self.place(path, None, time);
+            }
+            if self.is_torn(row.as_ref(), content, stat) {
+                return self.restore_torn(path, row, stat, time);
+            }
+        } else if row.as_ref().is_none_or(|row| row.base.is_none()) {
+            return Ok(());
+        }
+        self.state(path, row, found, time)
+    }
+
+    /// Makes a version of what the disk holds, on top of the version that was there.
+    fn state(
+        &mut self,
+        path: &RelPath,
+        row: Option<Row>,
+        found: Option<(Content, Stat)>,
+        time: Time,
+    ) -> Result<()> {
+        let prior = row.as_ref().and_then(prior_version);
+        let version = self.next_version(prior.map(Version::vector), prior.map(|prior| prior.changed), time);
+        let base = found.map(|(content, stat)| base_of(content, stat));
+        let entry = entry_of(base.as_ref(), version);
+        let row = match row.map(|row| (decide(&row.entry, &entry), row.entry)) {
+            Some((Decision::Merge(merged), _)) if merged.version.dot != entry.version.dot => {
+                let version = Some(Box::new(entry.version));
+                Row { entry: merged, base: base.map(|base| Base { version, ..base }) }
+            }
+            Some((Decision::Merge(merged), _)) => Row { entry: merged, base },
+            _ => Row { entry, base },
+        };
+        self.put_own(path, &row, time)?;
+        self.activity.handle_local(path, &row.entry);
+        self.place(path, None, time)
+    }
+
+    /// States the content on this disk anew, above the newest version: an edit outlives a concurrent delete,
+    /// a directory a concurrent file. Whoever made the newest version is not said to have been known, so
+    /// that its content is kept where it is held.
+    pub(super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        let known = row.base_version().map(|version| version.vector().clone());
+        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time);
+        version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
+        let base = row.base.map(|base| Base { version: None, ..base });
+        let row = Row { entry: entry_of(base.as_ref(), version), base };
+        info!("{path} is kept: it was changed here and deleted or replaced elsewhere at the same time");
+        self.put_own(path, &row, time)
+    }
+
+    /// States a directory that lives because something in it does.
+    pub(super) fn state_parent(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        let known = row.entry.is_tombstone().then(|| row.entry.version.vector().clone());
+        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time);
+        version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
+            .filter(|joined| *joined != version.made_with);
+        let entry = Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version };
+        let mut base = row.base;
+        if let Some(base) = &mut base {
+            base.version.get_or_insert_with(|| Box::new(row.entry.version));
+        }
+        self.put_own(path, &Row { entry, base }, time)?;
+        self.place(path, None, time)
+    }
+
+    fn next_version(&mut self, known: Option<&VersionVector>, replaced: Option<u64>, time: Time) -> Version {
+        let dot = self.next_dot();
+        let mut made_with = known.cloned().unwrap_or_default();
+        made_with.insert(dot);
+        while made_with.len() > MAX_VECTOR_COMPONENTS {
+            made_with.drop_smallest(dot.origin);
+        }
+        let changed = replaced.map_or(time.wall_ms, |replaced| time.wall_ms.max(replaced + 1));
+        Version { dot, author: self.config.node, changed, made_with, joined: None }
+    }
+
+    fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
+        self.index.put(path, row)?;
+        self.announce_soon(time);
+        Ok(())
+    }
+
+    // --- Torn by a power cut ---------------------------------------------------------------------------
+
+    /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
+    fn is_torn(&self, row: Option<&Row>, content: &Content, stat: &Stat) -> bool {
+        let was = row.and_then(|row| row.base.as_ref()).map(|base| &base.content);
+        match (self.torn_before_ns, content, was) {
+            (Some(before_ns), Content::File { size, .. }, Some(Content::File { size: was, .. })) => {
+                size < was && stat.stamp.mtime_ns < before_ns
+            }
+            _ => false,
+        }
+    }
+
+    /// The index's version is wanted again; what is on the disk goes to the trash when it comes.
+    fn restore_torn(&mut self, path: &RelPath, row: Option<Row>, stat: &Stat, time: Time) -> Result<()> {
+        let Some(mut row) = row else { return Ok(()) };
+        warn!("{path} was cut short by a power cut: it is fetched from the other nodes");
+        let version = row.base_version().cloned().map(Box::new);
+        if let Some(base) = &mut row.base {
+            // The digest is of no content: whatever comes differs from it.
+            base.content =
+                Content::File { size: stat.stamp.size, digest: crate::core::entry::Digest([0; 32]) };
+            base.stamp = stat.stamp;
+            base.version = version;
+        }
+        self.index.put(path, &row)?;
+        self.place(path, None, time)
+    }
+}
+
+/// Does the disk hold what was last seen of it?
+pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
+    let kind = match base.content {
+        Content::File { .. } => FileKind::File,
+        Content::Directory => FileKind::Directory,
+        Content::Symlink { .. } => FileKind::Symlink,
+    };
+    kind == stat.kind && base.stamp == stat.stamp && base.mode == stat.mode
+}
+
+/// The row, if what was found is what the base holds, or what the newest version wants: no change then, but
+/// a new stamp.
+fn adopt(row: &Row, content: &Content, stat: &Stat) -> Option<Row> {
+    let mut row = row.clone();
+    let newest = row.entry.content.as_ref() == Some(content);
+    if let Some(base) = &mut row.base {
+        let same = base.content == *content && base.mode == stat.mode && same_mtime(&base.stamp, &stat.stamp);
+        if same {
+            base.stamp = stat.stamp;
+            return Some(row);
+        }
+        base.version.as_ref()?;
+    }
+    if !newest {
+        return None;
+    }
+    // Somebody put the newest content here already; its permissions and time may still have to follow.
+    let entry = &row.entry;
+    let done = matches!(content, Content::Symlink { .. })
+        || entry.mode == stat.mode
+            && (*content == Content::Directory || entry.mtime_ns == stat.stamp.mtime_ns);
+    let version = (!done).then(|| Box::new(entry.version.clone()));
+    row.base = Some(Base { version, ..base_of(content.clone(), *stat) });
+    Some(row)
+}
+
+fn same_mtime(a: &Stamp, b: &Stamp) -> bool {
+    a.mtime_ns == b.mtime_ns
+}
+
+/// The version that a change on this disk is made on top of.
+fn prior_version(row: &Row) -> Option<&Version> {
+    row.base_version().or(row.entry.is_tombstone().then_some(&row.entry.version))
+}
+
+fn base_of(content: Content, stat: Stat) -> Base {
+    let mode = if matches!(content, Content::Symlink { .. }) { stat.mode } else { stat.mode & 0o7777 };
+    Base { content, stamp: stat.stamp, mode, version: None }
+}
+
+fn entry_of(base: Option<&Base>, version: Version) -> Entry {
+    let content = base.map(|base| base.content.clone());
+    let (mode, mtime_ns) = match base {
+        Some(Base { content: Content::File { .. }, mode, stamp, .. }) => (*mode, stamp.mtime_ns),
+        Some(Base { content: Content::Directory, mode, .. }) => (*mode, 0),
+        _ => (0, 0),
+    };
+    Entry { content, mode, mtime_ns, version }
+}
+
+fn joined(a: &VersionVector, b: &VersionVector) -> VersionVector {
+    let mut joined = a.clone();
+    joined.join(b);
+    joined
+}

@@ -1,0 +1,293 @@
+//! Keeps one directory's index right, its peers told and its disk at the newest versions: pure decisions.
+//!
+//! Owns the [`Index`] and every table in memory that follows from it. Must not touch a socket, a file or a
+//! clock: [`seam`](crate::core::seam) has the only words it speaks.
+//!
+//! * `local`: what is found on this disk becomes a version.
+//! * `scan`: which directories are looked at, and when.
+//! * `remote`: what other nodes say.
+//! * `link`: what they are to be told.
+//! * `place`: versions that are not on this disk get there.
+//! * `transfer`: content that is fetched from others, and served to them.
+
+mod activity;
+mod link;
+mod local;
+mod place;
+mod remote;
+mod scan;
+mod status;
+mod transfer;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use log::{info, warn};
+
+use self::{activity::Activity, place::Placement, scan::Scan, transfer::Transfers};
+pub use self::{
+    link::Link,
+    status::{PeerStatus, Status},
+};
+use crate::{
+    core::{
+        random::Random,
+        seam::{Direction, Input, Output, Time},
+        version::{Dot, NodeId, Origin},
+    },
+    index::{Index, IndexError},
+    limits::{COMMIT_DELAY, MAX_ORIGINS},
+};
+
+type Result<T> = std::result::Result<T, IndexError>;
+
+/// Who this node is and how it was left.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// This device.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Seeds all randomness.
+    pub seed: u64,
+    /// The boot of the machine, as the system names it.
+    pub boot: Vec<u8>,
+    /// (device, inode) of the root directory.
+    pub root: (u64, u64),
+    /// When the machine was booted, in ns since 1970.
+    pub boot_time_ns: i64,
+}
+
+/// One node's decisions about one directory.
+pub struct Engine {
+    index: Index,
+    config: EngineConfig,
+    random: Random,
+    outputs: VecDeque<Output>,
+    links: BTreeMap<NodeId, Link>,
+    scan: Scan,
+    placement: Placement,
+    transfers: Transfers,
+    activity: Activity,
+    /// The root is not what it was: nothing on the disk is believed or changed.
+    paused: Option<String>,
+    commit_at: Option<Instant>,
+    commit_asked: bool,
+    /// Files shorter than their base and not touched since this time were torn by a power cut.
+    torn_before_ns: Option<i64>,
+}
+
+impl Engine {
+    /// Takes over an index. Draws a new origin when it cannot be proved that all that was announced under
+    /// the last one is remembered.
+    pub fn new(mut index: Index, config: EngineConfig, time: Time) -> Result<Self> {
+        let last = index.summary().clone();
+        let power_cut = !last.clean_stop && last.boot != config.boot;
+        index.update_summary(|summary| {
+            summary.clean_stop = false;
+            summary.boot = config.boot.clone();
+            summary.root = config.root;
+        });
+        let mut engine = Self {
+            index,
+            random: Random::new(config.seed),
+            outputs: VecDeque::new(),
+            links: BTreeMap::new(),
+            scan: Scan::new(time.now),
+            placement: Placement::default(),
+            transfers: Transfers::default(),
+            activity: Activity::default(),
+            paused: None,
+            commit_at: Some(time.now),
+            commit_asked: false,
+            torn_before_ns: power_cut.then_some(config.boot_time_ns),
+            config,
+        };
+        let moved = last.root.1 != 0 && last.root.1 != engine.config.root.1;
+        if last.origin.is_none() || !last.clean_stop || moved {
+            engine.draw_origin()?;
+        }
+        Ok(engine)
+    }
+
+    /// Takes in what happened.
+    pub fn handle_input(&mut self, input: Input, time: Time) -> Result<()> {
+        match input {
+            Input::Changed { path, hint } => self.handle_changed(path, hint, time),
+            Input::EventsLost => self.scan.request_walk(),
+            Input::WatchLost { directory } => self.scan.handle_unwatched(directory),
+            Input::Paused { reason } => self.handle_paused(reason),
+            Input::Seen { path, stat } => self.handle_seen(path, stat, time)?,
+            Input::Listed { directory, listed } => self.handle_listed(directory, listed, time)?,
+            Input::Read { path, found } => self.handle_read(path, found, time)?,
+            Input::Applied { path, result } => self.handle_applied(path, result, time)?,
+            Input::Copied { digest, result } => self.handle_copied(digest, result, time)?,
+            Input::PieceFailed { digest, reason } => self.handle_piece_failed(digest, &reason, time)?,
+            Input::LinkUp { node, direction, address } => self.handle_link_up(node, direction, address, time),
+            Input::LinkDown { node, direction } => self.handle_link_down(node, direction, time)?,
+            Input::Message { node, message } => self.handle_message(node, message, time)?,
+        }
+        self.schedule_commit(time);
+        self.debug_check();
+        Ok(())
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, time: Time) -> Result<()> {
+        self.handle_scan_timeout(time);
+        self.handle_placement_timeout(time);
+        self.handle_transfer_timeout(time)?;
+        self.handle_link_timeout(time);
+        if self.commit_at.is_some_and(|at| at <= time.now) && !self.commit_asked {
+            self.commit_asked = true;
+            self.outputs.push_back(Output::Commit);
+        }
+        self.debug_check();
+        Ok(())
+    }
+
+    /// Does one bounded step of the work that waits in the index: rows to be compared with the disk, rows to
+    /// be brought to it. To be called once a turn.
+    pub fn handle_work(&mut self, time: Time) -> Result<()> {
+        self.step_scan(time)?;
+        self.step_placement(time)?;
+        self.schedule_commit(time);
+        self.debug_check();
+        Ok(())
+    }
+
+    /// Is there work for [`Engine::handle_work`]?
+    pub fn has_work(&self) -> bool {
+        self.paused.is_none() && (self.scan_has_work() || self.placement_has_work())
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Engine::handle_timeout`] is next due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let commit = self.commit_at.filter(|_| !self.commit_asked);
+        let links = self.links.values().filter_map(Link::next_timeout).min();
+        [
+            commit,
+            links,
+            self.scan.next_timeout(),
+            self.placement.next_timeout(),
+            self.transfers.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Makes the index durable; the names given before [`Output::Commit`] already are.
+    pub fn commit(&mut self) -> Result<()> {
+        self.commit_asked = false;
+        self.commit_at = None;
+        self.activity.report();
+        self.index.commit()
+    }
+
+    /// Ends in an orderly way: all that was announced is durable. Nothing may be called after it.
+    pub fn stop(&mut self) -> Result<()> {
+        self.index.update_summary(|summary| summary.clean_stop = true);
+        self.index.commit()
+    }
+
+    /// Can it take another message? If not, messages wait in their sockets until changes to the disk are done.
+    pub fn has_room(&self) -> bool {
+        self.placement.has_room()
+    }
+
+    /// The index, for reading.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn handle_paused(&mut self, reason: Option<String>) {
+        match (&self.paused, &reason) {
+            (None, Some(reason)) => warn!("paused, nothing is changed or deleted anywhere: {reason}"),
+            (Some(_), None) => {
+                info!("the directory is back: going on");
+                self.scan.request_walk();
+            }
+            _ => {}
+        }
+        self.paused = reason;
+    }
+
+    fn schedule_commit(&mut self, time: Time) {
+        if self.index.is_dirty() && self.commit_at.is_none() {
+            self.commit_at = Some(time.now + COMMIT_DELAY);
+        }
+    }
+
+    // --- This node's own changes -----------------------------------------------------------------------
+
+    fn origin(&self) -> Origin {
+        self.index.summary().origin.expect("drawn before the engine was given out")
+    }
+
+    /// The number of this node's next change, counted from now on.
+    fn next_dot(&mut self) -> Dot {
+        let origin = self.origin();
+        let dot = Dot { origin, seq: self.index.knowledge().get(origin) + 1 };
+        self.index.update_summary(|summary| summary.knowledge.insert(dot));
+        dot
+    }
+
+    /// Counts on under a new random number. What was announced under the old one stays what it is: another
+    /// node's, as it were, that knows more of it than this one.
+    fn draw_origin(&mut self) -> Result<()> {
+        let origin = Origin(self.random.next());
+        if self.index.knowledge().len() >= MAX_ORIGINS {
+            warn!("{MAX_ORIGINS} origins are known: the oldest is forgotten");
+            self.index.update_summary(|summary| summary.knowledge.drop_smallest(origin));
+        }
+        self.index.update_summary(|summary| summary.origin = Some(origin));
+        for link in self.links.values_mut() {
+            link.restart();
+        }
+        Ok(())
+    }
+
+    /// What must hold between any two calls.
+    fn debug_check(&self) {
+        debug_assert!(self.links.values().all(|link| link.is_bounded()));
+        debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());
+        debug_assert!(self.links.values().all(|link| link.inbound || link.outbound));
+    }
+}
+
+impl Engine {
+    fn handle_link_up(
+        &mut self,
+        node: NodeId,
+        direction: Direction,
+        address: std::net::SocketAddr,
+        time: Time,
+    ) {
+        let link = self.links.entry(node).or_insert_with(|| Link::new(node, address, time.now));
+        link.handle_up(direction, address, time.now);
+        self.placement.kick();
+    }
+
+    fn handle_link_down(&mut self, node: NodeId, direction: Direction, time: Time) -> Result<()> {
+        let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
+        if link.inbound && link.outbound {
+            info!("no longer linked with {}", link.display_name());
+        }
+        link.handle_down(direction);
+        if !link.inbound && !link.outbound {
+            self.links.remove(&node);
+        }
+        self.drop_source(node, time)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,485 @@
+//! Versions that are not on this disk get there.
+//!
+//! What is wanted is found from the rows, never from a queue in memory: an update is placed as it comes, and
+//! a pass over the index's table of wanted paths picks up what could not be. Removals come last, children
+//! first, so that content that only changed its place is still here when its new place asks for it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use log::{debug, warn};
+
+use super::{Engine, Result};
+use crate::{
+    core::{
+        entry::{Base, Content, Digest, Row, Stat, Version},
+        reconcile::{Fate, conflict_name, fate},
+        seam::{Action, Apply, ApplyFailure, Output, Source, Time},
+    },
+    limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_INLINE_BYTES, RETRY_DELAY_MAX, RETRY_DELAY_MIN, STEP_ENTRIES},
+    path::RelPath,
+    wire::message::Chunk,
+};
+
+/// What is under way to this disk, and what could not be done.
+#[derive(Debug, Default)]
+pub(super) struct Placement {
+    in_flight: BTreeMap<RelPath, InFlight>,
+    blocked: BTreeMap<RelPath, Blocked>,
+    wanted: Pass,
+    removals: Pass,
+    /// The pass over wanted paths waits for a download to end.
+    stalled: bool,
+}
+
+/// A change to the disk that has been asked for.
+#[derive(Debug)]
+struct InFlight {
+    content: Option<Content>,
+    version: Version,
+    partial: Option<Digest>,
+}
+
+/// A path that could not be brought to its newest version, or not be read.
+#[derive(Debug)]
+struct Blocked {
+    reason: String,
+    delay: Duration,
+    /// `None` while it may be tried.
+    until: Option<Instant>,
+}
+
+/// A pass over a table of the index.
+#[derive(Debug, Default)]
+struct Pass {
+    requested: bool,
+    running: bool,
+    cursor: Option<RelPath>,
+}
+
+/// What came of trying to place a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is done, under way, or waits for something that will ask again.
+    Going,
+    /// Every download is taken.
+    NoSlot,
+}
+
+impl Pass {
+    fn begin(&mut self) -> bool {
+        if !self.running && self.requested {
+            (self.requested, self.running, self.cursor) = (false, true, None);
+        }
+        self.running
+    }
+}
+
+impl Placement {
+    /// Whatever is wanted is tried again.
+    pub(super) fn kick(&mut self) {
+        self.wanted.requested = true;
+        self.removals.requested = true;
+        self.stalled = false;
+    }
+
+    pub(super) fn kick_removals(&mut self) {
+        self.removals.requested = true;
+    }
+
+    /// A download has ended: the pass over wanted paths goes on where it stood.
+    pub(super) fn handle_slot(&mut self) {
+        self.stalled = false;
+    }
+
+    pub(super) fn is_in_flight(&self, path: &RelPath) -> bool {
+        self.in_flight.contains_key(path)
+    }
+
+    /// Leaves the path alone for a while, longer each time.
+    pub(super) fn block(&mut self, path: &RelPath, reason: &str, now: Instant) {
+        let delay =
+            self.blocked.get(path).map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
+        if self.blocked.len() < MAX_BLOCKED || self.blocked.contains_key(path) {
+            let blocked = Blocked { reason: reason.to_owned(), delay, until: Some(now + delay) };
+            self.blocked.insert(path.clone(), blocked);
+        }
+    }
+
+    /// Paths that could not be written or read, and why.
+    pub(super) fn problems(&self) -> impl Iterator<Item = (&RelPath, &str)> {
+        self.blocked.iter().map(|(path, blocked)| (path, blocked.reason.as_str()))
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.blocked.values().filter_map(|blocked| blocked.until).min()
+    }
+
+    /// Can it take another update with content?
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight.len() < MAX_IN_FLIGHT
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        self.in_flight.len() <= MAX_IN_FLIGHT && self.blocked.len() <= MAX_BLOCKED
+    }
+
+    fn is_blocked(&self, path: &RelPath, now: Instant) -> bool {
+        self.blocked.get(path).and_then(|blocked| blocked.until).is_some_and(|until| until > now)
+    }
+
+    /// The path is as it should be.
+    pub(super) fn unblock(&mut self, path: &RelPath) {
+        self.blocked.remove(path);
+    }
+
+    fn has_work(&self) -> bool {
+        let wanted = (self.wanted.requested || self.wanted.running) && !self.stalled;
+        let removals = self.removals.requested || self.removals.running;
+        self.in_flight.len() < MAX_IN_FLIGHT && (wanted || removals)
+    }
+}
+
+impl Engine {
+    pub(super) fn placement_has_work(&self) -> bool {
+        self.scan.is_walked() && self.placement.has_work()
+    }
+
+    /// A path keeps its reason, and its growing delay, until it succeeds; it is tried once a delay.
+    pub(super) fn handle_placement_timeout(&mut self, time: Time) {
+        for (path, blocked) in &mut self.placement.blocked {
+            if blocked.until.is_some_and(|until| until <= time.now) {
+                blocked.until = None;
+                self.outputs.push_back(Output::Inspect { path: path.clone() });
+                self.placement.wanted.requested = true;
+                self.placement.removals.requested = true;
+            }
+        }
+    }
+
+    /// One bounded step of the passes: wanted paths, then removals.
+    pub(super) fn step_placement(&mut self, time: Time) -> Result<()> {
+        for _ in 0..STEP_ENTRIES {
+            if self.paused.is_some() || !self.placement_has_work() {
+                break;
+            }
+            if !self.placement.stalled && self.placement.wanted.begin() {
+                self.step_wanted(time)?;
+            } else if self.placement.removals.begin() {
+                self.step_removals(time)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step_wanted(&mut self, time: Time) -> Result<()> {
+        let Some(path) = self.index.next_wanted(self.placement.wanted.cursor.as_ref())? else {
+            self.placement.wanted.running = false;
+            return Ok(());
+        };
+        if self.try_place(&path, None, time)? == Outcome::NoSlot {
+            self.placement.stalled = true;
+        } else {
+            self.placement.wanted.cursor = Some(path);
+        }
+        Ok(())
+    }
+
+    fn step_removals(&mut self, time: Time) -> Result<()> {
+        let Some(path) = self.index.previous_removal(self.placement.removals.cursor.as_ref())? else {
+            self.placement.removals.running = false;
+            return Ok(());
+        };
+        self.try_place(&path, None, time)?;
+        self.placement.removals.cursor = Some(path);
+        Ok(())
+    }
+
+    // --- One path --------------------------------------------------------------------------------------
+
+    /// Brings the path to its newest version, if it is not there yet; `content` are a small file's bytes,
+    /// when they came along.
+    pub(super) fn place(&mut self, path: &RelPath, content: Option<Vec<u8>>, time: Time) -> Result<()> {
+        if self.try_place(path, content, time)? == Outcome::NoSlot {
+            self.placement.wanted.requested = true;
+        }
+        Ok(())
+    }
+
+    fn try_place(&mut self, path: &RelPath, content: Option<Vec<u8>>, time: Time) -> Result<Outcome> {
+        let waits = self.paused.is_some()
+            || !self.scan.is_walked()
+            || self.placement.is_in_flight(path)
+            || self.scan.is_reading(path)
+            || self.placement.is_blocked(path, time.now);
+        let row = if waits { None } else { self.index.get(path)?.filter(Row::is_wanted) };
+        let Some(row) = row else { return Ok(Outcome::Going) };
+        if self.placement.in_flight.len() >= MAX_IN_FLIGHT {
+            self.placement.kick();
+            return Ok(Outcome::Going);
+        }
+        match row.entry.content.clone() {
+            None => self.place_removal(path, row, time)?,
+            Some(newest) => return self.place_live(path, row, newest, content, time),
+        }
+        Ok(Outcome::Going)
+    }
+
+    fn place_removal(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        let Some(base) = &row.base else { return Ok(()) };
+        if self.fate_of(&row) == Some(Fate::Restate) {
+            return self.restate(path, row, time);
+        }
+        let is_directory = base.content == Content::Directory;
+        if is_directory && self.has_live_children(path)? {
+            return self.keep_directory(path, row, time);
+        }
+        if !is_directory && self.placement.wanted.running {
+            return Ok(self.placement.kick_removals());
+        }
+        let action = if is_directory { Action::RemoveDirectory } else { Action::RemoveFile };
+        self.apply(path, row, action, None, time)
+    }
+
+    /// Something lives in a directory that is to go. If that is certain, the directory lives too.
+    fn keep_directory(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        if !self.is_caught_up() {
+            return Ok(());
+        }
+        debug!("{path} is kept: something lives in it");
+        self.state_parent(path, row, time)
+    }
+
+    fn place_live(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        newest: Content,
+        content: Option<Vec<u8>>,
+        time: Time,
+    ) -> Result<Outcome> {
+        let held = row.base.as_ref().map(|base| base.content.clone());
+        if held.as_ref() == Some(&newest) {
+            return self.place_metadata(path, row, &newest, time);
+        }
+        if !self.is_parent_coming(path, time)? {
+            return Ok(Outcome::Going);
+        }
+        let fate = self.fate_of(&row);
+        if fate == Some(Fate::Restate) {
+            self.restate(path, row, time)?;
+            return Ok(Outcome::Going);
+        }
+        if held == Some(Content::Directory) && self.has_live_children(path)? {
+            self.keep_directory(path, row, time)?;
+            return Ok(Outcome::Going);
+        }
+        let (mode, mtime_ns) = (row.entry.mode, row.entry.mtime_ns);
+        let action = match newest {
+            Content::Directory => Action::MakeDirectory { mode },
+            Content::Symlink { target } => Action::MakeSymlink { target },
+            Content::File { size, digest } => match self.source(path, size, digest, content, time)? {
+                Ok(source) => Action::WriteFile { source, mode, mtime_ns },
+                Err(outcome) => return Ok(outcome),
+            },
+        };
+        self.apply(path, row, action, fate, time)?;
+        Ok(Outcome::Going)
+    }
+
+    fn place_metadata(
+        &mut self,
+        path: &RelPath,
+        mut row: Row,
+        newest: &Content,
+        time: Time,
+    ) -> Result<Outcome> {
+        if let Content::Symlink { .. } = newest {
+            if let Some(base) = &mut row.base {
+                base.version = None;
+            }
+            self.index.put(path, &row)?;
+            return Ok(Outcome::Going);
+        }
+        let mtime_ns = matches!(newest, Content::File { .. }).then_some(row.entry.mtime_ns);
+        let action = Action::SetMetadata { mode: row.entry.mode, mtime_ns };
+        self.apply(path, row, action, None, time)?;
+        Ok(Outcome::Going)
+    }
+
+    /// Where the bytes of a wanted file come from, if they are here.
+    fn source(
+        &mut self,
+        path: &RelPath,
+        size: u64,
+        digest: Digest,
+        content: Option<Vec<u8>>,
+        time: Time,
+    ) -> Result<std::result::Result<Source, Outcome>> {
+        if size == 0 {
+            return Ok(Ok(Source::Bytes(Vec::new())));
+        }
+        if let Some(bytes) = content.filter(|bytes| is_content(bytes, size, &digest)) {
+            return Ok(Ok(Source::Bytes(bytes)));
+        }
+        if self.transfers.take_complete(&digest) {
+            return Ok(Ok(Source::Partial(digest)));
+        }
+        self.fetch(path, size, digest, time).map(Err)
+    }
+
+    /// The directory above must be on the disk, or about to be made before this path's turn. One that is
+    /// said to be deleted, but has something living in it, is stated anew once it is certain that this is so.
+    fn is_parent_coming(&mut self, path: &RelPath, time: Time) -> Result<bool> {
+        let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else { return Ok(true) };
+        let Some(row) = self.index.get(&parent)? else { return Ok(false) };
+        if row.entry.content != Some(Content::Directory) {
+            if self.is_caught_up() && !self.placement.is_in_flight(&parent) {
+                self.state_parent(&parent, row, time)?;
+            }
+            return Ok(false);
+        }
+        let is_made = |in_flight: &InFlight| in_flight.content == Some(Content::Directory);
+        Ok(row.base.is_some_and(|base| base.content == Content::Directory)
+            || self.placement.in_flight.get(&parent).is_some_and(is_made))
+    }
+
+    fn has_live_children(&self, directory: &RelPath) -> Result<bool> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.index.children(directory, after.as_deref(), STEP_ENTRIES)?;
+            if rows.iter().any(|(_, row)| !row.entry.is_tombstone()) {
+                return Ok(true);
+            }
+            match rows.last() {
+                Some((path, _)) if rows.len() == STEP_ENTRIES => after = Some(path.name().to_vec()),
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    fn fate_of(&self, row: &Row) -> Option<Fate> {
+        let base = row.base.as_ref()?;
+        Some(fate(base, row.base_version()?, &row.entry))
+    }
+
+    fn apply(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        action: Action,
+        fate: Option<Fate>,
+        time: Time,
+    ) -> Result<()> {
+        let keep = row.base_version().filter(|_| fate == Some(Fate::ConflictCopy));
+        let keep = keep.and_then(|loser| conflict_name(path, loser));
+        if let Some(keep) = &keep {
+            warn!("{path} was changed in two places at once: what was here is kept as {keep}");
+            self.scan.handle_writing(keep, time.now);
+        }
+        let partial = match &action {
+            Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
+            _ => None,
+        };
+        let expect = row.base.as_ref().map(|base| base.stamp);
+        let in_flight = InFlight { content: row.entry.content, version: row.entry.version, partial };
+        self.placement.in_flight.insert(path.clone(), in_flight);
+        self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
+        Ok(())
+    }
+
+    // --- What came of it -------------------------------------------------------------------------------
+
+    pub(super) fn handle_applied(
+        &mut self,
+        path: RelPath,
+        result: std::result::Result<Option<Stat>, ApplyFailure>,
+        time: Time,
+    ) -> Result<()> {
+        let Some(in_flight) = self.placement.in_flight.remove(&path) else { return Ok(()) };
+        match result {
+            Ok(stat) => self.handle_done(&path, in_flight, stat, time),
+            Err(failure) => self.handle_failure(&path, in_flight, failure, time),
+        }
+    }
+
+    fn handle_done(
+        &mut self,
+        path: &RelPath,
+        in_flight: InFlight,
+        stat: Option<Stat>,
+        time: Time,
+    ) -> Result<()> {
+        self.placement.unblock(path);
+        if let Some(digest) = in_flight.partial {
+            self.finish_download(&digest);
+        }
+        let Some(mut row) = self.index.get(path)? else { return Ok(()) };
+        self.activity.handle_remote(path, in_flight.content.as_ref());
+        // Another version may have come while this one was being written.
+        let newest = row.entry.version.dot == in_flight.version.dot;
+        let version = (!newest).then(|| Box::new(in_flight.version));
+        row.base = stat.zip(in_flight.content).map(|(stat, content)| Base {
+            content,
+            stamp: stat.stamp,
+            mode: stat.mode,
+            version,
+        });
+        self.index.put(path, &row)?;
+        match row.base {
+            Some(Base { content: Content::Directory, .. }) => {
+                self.scan.request_listing(path.clone());
+                self.placement.wanted.requested = true;
+            }
+            None => self.placement.kick_removals(),
+            _ => {}
+        }
+        self.place(path, None, time)
+    }
+
+    fn handle_failure(
+        &mut self,
+        path: &RelPath,
+        in_flight: InFlight,
+        failure: ApplyFailure,
+        time: Time,
+    ) -> Result<()> {
+        debug!("{path}: {failure:?}");
+        match failure {
+            ApplyFailure::Unexpected(stat) => {
+                in_flight.partial.iter().for_each(|digest| self.transfers.give_back(digest));
+                self.compare(path.clone(), stat, time)?;
+                self.placement.kick();
+                if !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
+                    self.placement.block(path, "it keeps changing", time.now);
+                }
+            }
+            ApplyFailure::NotEmpty => {
+                self.placement.block(path, "it holds files that are not synchronised", time.now);
+                self.scan.request_listing(path.clone());
+            }
+            ApplyFailure::Parent => {
+                self.placement.block(path, "its directory is not there", time.now);
+                let parent = path.parent().filter(|parent| !parent.is_root());
+                self.outputs.extend(parent.map(|path| Output::Inspect { path }));
+            }
+            ApplyFailure::Content => {
+                in_flight.partial.iter().for_each(|digest| self.drop_download(digest));
+                self.placement.block(path, "its content was not what it should be", time.now);
+            }
+            ApplyFailure::System(reason) => {
+                in_flight.partial.iter().for_each(|digest| self.transfers.give_back(digest));
+                warn!("{path} cannot be written, and is tried again: {reason}");
+                self.placement.block(path, &reason, time.now);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Are these the bytes of a file of one chunk that has this digest?
+fn is_content(bytes: &[u8], size: u64, digest: &Digest) -> bool {
+    bytes.len() as u64 == size && size <= MAX_INLINE_BYTES as u64 && Chunk::of(bytes).digest == *digest
+}

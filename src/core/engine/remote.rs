@@ -1,0 +1,212 @@
+//! What other nodes say: versions are decided on and stored, knowledge is joined.
+
+use log::{error, info, warn};
+
+use super::{Engine, Result};
+use crate::{
+    core::{
+        entry::{Base, Content, Entry, Row},
+        reconcile::{Decision, decide},
+        seam::{Advance, Output, Time},
+        version::{Knowledge, NodeId, Origin},
+    },
+    limits::MAX_ORIGINS,
+    path::RelPath,
+    wire::message::Message,
+};
+
+impl Engine {
+    pub(super) fn handle_message(&mut self, node: NodeId, message: Message, time: Time) -> Result<()> {
+        if !self.links.get(&node).is_some_and(|link| link.inbound) {
+            return Ok(());
+        }
+        match message {
+            Message::KeepAlive => Ok(()),
+            Message::Welcome { name, origin } => self.handle_welcome(node, name, origin),
+            Message::Knowledge { known, digest, backed } => {
+                self.handle_knowledge(node, known, digest, backed, time)
+            }
+            Message::Update { path, entry, origin, before, seq, content } => {
+                let advance = Advance { origin, before, seq };
+                self.handle_update(node, path, entry, advance, content, time)
+            }
+            Message::RecipeRequest { path, digest, first } => {
+                self.handle_recipe_request(node, path, digest, first);
+                Ok(())
+            }
+            Message::ChunkRequest { path, digest, offset, length } => {
+                self.handle_chunk_request(node, path, digest, offset, length);
+                Ok(())
+            }
+            Message::Recipe { digest, first, total, chunks } => {
+                self.handle_recipe(node, digest, first, total, &chunks, time)
+            }
+            Message::Piece { digest, offset, bytes } => self.handle_piece(node, digest, offset, bytes, time),
+            Message::Unavailable { digest } => self.handle_unavailable(node, digest, time),
+        }
+    }
+
+    fn handle_welcome(&mut self, node: NodeId, name: String, origin: Origin) -> Result<()> {
+        if let Some(link) = self.links.get_mut(&node) {
+            link.name = Some(name.chars().filter(|c| !c.is_control()).collect());
+        }
+        if origin == self.origin() {
+            warn!(
+                "another node counts its changes under this node's number (a copied directory): drawing anew"
+            );
+            self.draw_origin()?;
+        }
+        Ok(())
+    }
+
+    // --- Knowledge -------------------------------------------------------------------------------------
+
+    fn handle_knowledge(
+        &mut self,
+        node: NodeId,
+        known: Knowledge,
+        digest: Option<u128>,
+        backed: bool,
+        time: Time,
+    ) -> Result<()> {
+        let own = self.origin();
+        if known.get(own) > self.index.knowledge().get(own) {
+            warn!("another node knows changes of this one that it has forgotten itself (a restored backup?)");
+            self.draw_origin()?;
+        }
+        if backed {
+            self.join_knowledge(&known, time);
+        }
+        let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
+        let first = link.known.is_none();
+        link.digest = digest;
+        link.caught_up = backed;
+        link.handle_knowledge(known, time.now);
+        if first && link.is_ready() {
+            info!("linked with {} ({})", link.display_name(), link.address.ip());
+        }
+        if backed || first {
+            self.placement.kick();
+        }
+        self.compare_digests(node, time)
+    }
+
+    fn join_knowledge(&mut self, known: &Knowledge, time: Time) {
+        let mine = self.index.knowledge();
+        if mine.covers(known) {
+            return;
+        }
+        let mut joined = mine.clone();
+        joined.join(known);
+        if joined.len() > MAX_ORIGINS {
+            return error!("more than {MAX_ORIGINS} origins: what this node knows can no longer grow");
+        }
+        self.index.update_summary(|summary| summary.knowledge = joined);
+        self.announce_soon(time);
+    }
+
+    /// Equal knowledge must mean equal directories. Where it does not, something is broken that this cannot
+    /// tell: everything is exchanged, and the versions decide.
+    fn compare_digests(&mut self, node: NodeId, time: Time) -> Result<()> {
+        let mine = self.settled_digest()?;
+        let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
+        let equal_knowledge = link.known.as_ref() == Some(self.index.knowledge());
+        let differs = matches!((mine, link.digest), (Some(mine), Some(theirs)) if mine != theirs);
+        if equal_knowledge && differs && link.exchange_all(time.now) {
+            error!("{} knows the same and has something else: exchanging everything", link.display_name());
+        }
+        Ok(())
+    }
+
+    // --- Versions --------------------------------------------------------------------------------------
+
+    fn handle_update(
+        &mut self,
+        node: NodeId,
+        path: RelPath,
+        entry: Entry,
+        advance: Advance,
+        content: Option<&[u8]>,
+        time: Time,
+    ) -> Result<()> {
+        let own = self.origin();
+        if entry.version.vector().get(own) > self.index.knowledge().get(own) {
+            warn!("a node tells of a change of this one that it has forgotten itself (a restored backup?)");
+            self.draw_origin()?;
+        }
+        self.take(node, &path, entry, time)?;
+        self.advance(node, advance, time);
+        let inline = content.map(<[u8]>::to_vec);
+        self.place(&path, inline, time)
+    }
+
+    /// Stores another node's version, if it is newer or stands for more.
+    fn take(&mut self, node: NodeId, path: &RelPath, entry: Entry, time: Time) -> Result<()> {
+        let row = match self.index.get(path)? {
+            None => Row { entry, base: None },
+            Some(row) => match decide(&row.entry, &entry) {
+                Decision::Ignore => return Ok(()),
+                Decision::Take => replace(row, entry),
+                Decision::Merge(merged) => replace(row, merged),
+            },
+        };
+        self.index.put(path, &row)?;
+        let known = self.index.knowledge();
+        for (_, link) in self.links.iter_mut().filter(|(other, _)| **other != node) {
+            link.hold_relay(known, time.now);
+        }
+        self.announce_soon(time);
+        Ok(())
+    }
+
+    fn advance(&mut self, node: NodeId, advance: Advance, time: Time) {
+        if let Some(link) = self.links.get_mut(&node) {
+            link.handle_has(advance);
+            link.caught_up = false;
+        }
+        let Advance { origin, before, seq } = advance;
+        let known = self.index.knowledge().get(origin);
+        let full = known == 0 && self.index.knowledge().len() >= MAX_ORIGINS;
+        if before <= known && known < seq && !full {
+            self.index.update_summary(|summary| summary.knowledge.advance(origin, before, seq));
+            self.announce_soon(time);
+        }
+    }
+
+    /// Is it certain that nothing is on its way that was made before what is here?
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.links.values().filter(|link| link.inbound).all(|link| link.caught_up)
+    }
+
+    pub(super) fn close(&mut self, node: NodeId, reason: &str) {
+        self.outputs.push_back(Output::Close { node, reason: reason.to_owned() });
+    }
+}
+
+/// The row with a newer entry: what is on the disk stays what it is, and is now of an older version unless
+/// it is just what the newer one says.
+fn replace(row: Row, entry: Entry) -> Row {
+    let Row { entry: old, base } = row;
+    let base = base.map(|base| {
+        let unchanged = base.version.is_none() && is_same_state(&old, &entry);
+        let version = (!unchanged && !is_realised(&entry, &base))
+            .then(|| base.version.unwrap_or_else(|| Box::new(old.version)));
+        Base { version, ..base }
+    });
+    Row { entry, base }
+}
+
+fn is_same_state(a: &Entry, b: &Entry) -> bool {
+    a.content == b.content && a.mode == b.mode && a.mtime_ns == b.mtime_ns
+}
+
+/// Does the disk hold all that the entry says?
+fn is_realised(entry: &Entry, base: &Base) -> bool {
+    let same_mode = entry.mode == base.mode;
+    entry.content.as_ref() == Some(&base.content)
+        && match base.content {
+            Content::File { .. } => same_mode && entry.mtime_ns == base.stamp.mtime_ns,
+            Content::Directory => same_mode,
+            Content::Symlink { .. } => true,
+        }
+}

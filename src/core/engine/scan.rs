@@ -1,0 +1,437 @@
+//! Which directories are looked at, and when.
+//!
+//! One directory is listed at a time, in steps: each entry is compared with its row as it comes, and of each
+//! name only a hash is kept, so that the rows that were not listed can be told afterwards. A walk of the
+//! whole tree is a cursor over the index's directories: it needs no list of what is still to come.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    hash::{DefaultHasher, Hasher},
+    time::Instant,
+};
+
+use log::{debug, info, warn};
+
+use super::{Engine, Result};
+use crate::{
+    core::seam::{Listed, Output, Time},
+    limits::{
+        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, SETTLE_MAX,
+        SETTLE_QUIET, STEP_ENTRIES,
+    },
+    path::RelPath,
+};
+
+/// What is being looked at, and what will be.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// The last directory that the walk has begun; `None` when none is under way.
+    walk: Option<RelPath>,
+    walk_wanted: bool,
+    walk_at: Instant,
+    /// Has a walk been through since the start? Until then it is not known what is on the disk.
+    walked: bool,
+    listing: Option<Listing>,
+    queue: VecDeque<RelPath>,
+    /// Directories that are gone, whose rows are being gone through.
+    vanished: VecDeque<RelPath>,
+    /// Files whose content is being read; true when one changed again meanwhile.
+    reading: BTreeMap<RelPath, bool>,
+    /// Files that are being written: since when, and until when they are left alone.
+    settling: BTreeMap<RelPath, (Instant, Instant)>,
+    degraded: BTreeSet<RelPath>,
+    all_degraded: bool,
+    poll_at: Option<Instant>,
+}
+
+/// One directory under way.
+#[derive(Debug)]
+struct Listing {
+    directory: RelPath,
+    /// Hashes of the names that were listed; sorted once all are.
+    names: Vec<u64>,
+    /// The last row that was compared with the names, once all are listed.
+    missing_after: Option<Vec<u8>>,
+    listed: bool,
+}
+
+impl Scan {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            walk: None,
+            walk_wanted: true,
+            walk_at: now + FULL_SCAN_INTERVAL,
+            walked: false,
+            listing: None,
+            queue: VecDeque::new(),
+            vanished: VecDeque::new(),
+            reading: BTreeMap::new(),
+            settling: BTreeMap::new(),
+            degraded: BTreeSet::new(),
+            all_degraded: false,
+            poll_at: None,
+        }
+    }
+
+    /// Is it known what is on the disk?
+    pub(super) fn is_walked(&self) -> bool {
+        self.walked
+    }
+
+    /// Directories that no events come from.
+    pub(super) fn degraded_directories(&self) -> usize {
+        self.degraded.len()
+    }
+
+    pub(super) fn request_walk(&mut self) {
+        self.walk_wanted = true;
+    }
+
+    pub(super) fn request_listing(&mut self, directory: RelPath) {
+        let walk_will_come = self.walk.as_ref().is_some_and(|cursor| *cursor < directory);
+        if walk_will_come || self.queue.contains(&directory) {
+            return;
+        }
+        if self.queue.len() < MAX_LIST_QUEUE {
+            self.queue.push_back(directory);
+        } else {
+            self.request_walk();
+        }
+    }
+
+    pub(super) fn handle_vanished(&mut self, directory: RelPath) {
+        if self.vanished.contains(&directory) {
+            return;
+        }
+        if self.vanished.len() < MAX_LIST_QUEUE {
+            self.vanished.push_back(directory);
+        } else {
+            self.request_walk();
+        }
+    }
+
+    pub(super) fn handle_unwatched(&mut self, directory: RelPath) {
+        if self.degraded.len() < MAX_DEGRADED {
+            if self.degraded.insert(directory) && self.degraded.len() == 1 {
+                warn!("no events come from some directories: they are compared every second instead");
+            }
+        } else {
+            self.all_degraded = true;
+        }
+    }
+
+    /// A directory is there after all. Was it, or one above it, taken for gone?
+    pub(super) fn handle_reappeared(&mut self, directory: &RelPath) -> bool {
+        let before = self.vanished.len();
+        self.vanished.retain(|gone| gone != directory && !directory.is_below(gone));
+        self.vanished.len() < before
+    }
+
+    // --- Files being written ---------------------------------------------------------------------------
+
+    pub(super) fn handle_writing(&mut self, path: &RelPath, now: Instant) {
+        let full = self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path);
+        if full {
+            self.request_walk();
+            return;
+        }
+        let (since, until) = self.settling.entry(path.clone()).or_insert((now, now));
+        *until = (now + SETTLE_QUIET).min(*since + SETTLE_MAX);
+    }
+
+    /// It was closed by its writer, read, or is no file any more.
+    pub(super) fn handle_settled(&mut self, path: &RelPath) {
+        self.settling.remove(path);
+    }
+
+    pub(super) fn is_settling(&self, path: &RelPath) -> bool {
+        self.settling.contains_key(path)
+    }
+
+    // --- Files being read ------------------------------------------------------------------------------
+
+    /// May the file be read now? If it is being read already, it is looked at again afterwards.
+    pub(super) fn begin_read(&mut self, path: &RelPath, limit: usize) -> bool {
+        if let Some(again) = self.reading.get_mut(path) {
+            *again = true;
+            return false;
+        }
+        if self.reading.len() >= limit {
+            self.request_walk();
+            return false;
+        }
+        self.reading.insert(path.clone(), false);
+        true
+    }
+
+    /// The file has been read. Has it changed since it began?
+    pub(super) fn handle_read_done(&mut self, path: &RelPath) -> bool {
+        self.reading.remove(path).unwrap_or(false)
+    }
+
+    pub(super) fn is_reading(&self, path: &RelPath) -> bool {
+        self.reading.contains_key(path)
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let settled = self.settling.values().map(|(_, until)| *until).min();
+        [settled, self.poll_at, Some(self.walk_at)].into_iter().flatten().min()
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        self.queue.len() <= MAX_LIST_QUEUE
+            && self.vanished.len() <= MAX_LIST_QUEUE
+            && self.reading.len() <= MAX_READS
+            && self.settling.len() <= MAX_SETTLING
+            && self.degraded.len() <= MAX_DEGRADED
+    }
+
+    fn has_work(&self) -> bool {
+        let listed = self.listing.as_ref().is_some_and(|listing| listing.listed);
+        let room = self.reading.len() < MAX_READS / 2;
+        let idle = self.listing.is_none() && room;
+        let more = self.walk_wanted || self.walk.is_some() || !self.queue.is_empty();
+        !self.vanished.is_empty() || listed || idle && more
+    }
+}
+
+impl Engine {
+    pub(super) fn scan_has_work(&self) -> bool {
+        self.scan.has_work()
+    }
+
+    pub(super) fn handle_scan_timeout(&mut self, time: Time) {
+        if self.paused.is_some() {
+            return self.postpone_scan(time);
+        }
+        self.inspect_settled(time);
+        if self.scan.walk_at <= time.now {
+            self.scan.walk_at = time.now + FULL_SCAN_INTERVAL;
+            self.scan.request_walk();
+        }
+        let any = self.scan.all_degraded || !self.scan.degraded.is_empty();
+        match self.scan.poll_at {
+            Some(at) if at <= time.now => {
+                self.poll_degraded();
+                self.scan.poll_at = any.then_some(time.now + POLL_INTERVAL);
+            }
+            None if any => self.scan.poll_at = Some(time.now + POLL_INTERVAL),
+            _ => {}
+        }
+    }
+
+    fn postpone_scan(&mut self, time: Time) {
+        self.scan.settling.clear();
+        self.scan.walk_at = self.scan.walk_at.max(time.now + POLL_INTERVAL);
+        self.scan.poll_at = self.scan.poll_at.map(|at| at.max(time.now + POLL_INTERVAL));
+    }
+
+    fn inspect_settled(&mut self, time: Time) {
+        let due =
+            |(path, (_, until)): (&RelPath, &(Instant, Instant))| (*until <= time.now).then(|| path.clone());
+        let settled: Vec<_> = self.scan.settling.iter().filter_map(due).collect();
+        for path in settled {
+            self.scan.settling.remove(&path);
+            self.outputs.push_back(Output::Inspect { path });
+        }
+    }
+
+    /// The 1 s timer: directories without events are listed again.
+    fn poll_degraded(&mut self) {
+        if self.scan.all_degraded {
+            self.scan.all_degraded = false;
+            self.scan.degraded.clear();
+            return self.scan.request_walk();
+        }
+        for directory in self.scan.degraded.clone() {
+            self.scan.request_listing(directory);
+        }
+    }
+
+    pub(super) fn handle_listed(&mut self, directory: RelPath, listed: Listed, time: Time) -> Result<()> {
+        if self.scan.listing.as_ref().is_none_or(|listing| listing.directory != directory) {
+            return Ok(());
+        }
+        match listed {
+            Listed::Batch { entries, watched, last } => {
+                if watched {
+                    self.scan.degraded.remove(&directory);
+                } else {
+                    self.scan.handle_unwatched(directory.clone());
+                }
+                self.compare_batch(&directory, entries, last, time)
+            }
+            Listed::Gone => {
+                self.scan.listing = None;
+                self.scan.degraded.remove(&directory);
+                if !directory.is_root() {
+                    self.outputs.push_back(Output::Inspect { path: directory });
+                }
+                self.finish_listing();
+                Ok(())
+            }
+            Listed::Unreadable(reason) => {
+                warn!("{directory} cannot be listed, and is left as it was: {reason}");
+                self.placement.block(&directory, &reason, time.now);
+                self.scan.listing = None;
+                self.finish_listing();
+                Ok(())
+            }
+        }
+    }
+
+    fn compare_batch(
+        &mut self,
+        directory: &RelPath,
+        entries: Vec<(Box<[u8]>, crate::core::entry::Stat)>,
+        last: bool,
+        time: Time,
+    ) -> Result<()> {
+        for (name, stat) in entries {
+            if let Some(listing) = &mut self.scan.listing {
+                listing.names.push(hash(&name));
+            }
+            match directory.join(&name) {
+                Ok(path) if path.is_reserved() => {}
+                Ok(path) => self.handle_seen(path, Ok(Some(stat)), time)?,
+                Err(error) => warn!("something in {directory} is not synchronised: {error}"),
+            }
+        }
+        if let Some(listing) = self.scan.listing.as_mut().filter(|_| last) {
+            listing.names.sort_unstable();
+            listing.listed = true;
+        }
+        Ok(())
+    }
+
+    /// One bounded step: rows that a listing did not name, rows below what vanished, or the next directory.
+    pub(super) fn step_scan(&mut self, time: Time) -> Result<()> {
+        if self.paused.is_some() || !self.scan.has_work() {
+            return Ok(());
+        }
+        if let Some(directory) = self.scan.vanished.front().cloned() {
+            return self.step_vanished(directory, time);
+        }
+        if self.scan.listing.as_ref().is_some_and(|listing| listing.listed) {
+            return self.step_missing();
+        }
+        self.begin_next_listing()
+    }
+
+    /// What the index says is in the directory but was not listed is looked at by itself.
+    fn step_missing(&mut self) -> Result<()> {
+        let Some(listing) = &mut self.scan.listing else { return Ok(()) };
+        let rows = self.index.children(&listing.directory, listing.missing_after.as_deref(), STEP_ENTRIES)?;
+        for (path, row) in &rows {
+            if row.base.is_some() && listing.names.binary_search(&hash(path.name())).is_err() {
+                self.outputs.push_back(Output::Inspect { path: path.clone() });
+            }
+        }
+        match rows.last() {
+            Some((path, _)) if rows.len() == STEP_ENTRIES => {
+                listing.missing_after = Some(path.name().to_vec())
+            }
+            _ => {
+                self.scan.listing = None;
+                self.finish_listing();
+            }
+        }
+        Ok(())
+    }
+
+    /// A directory is gone: so is everything below it, children first.
+    fn step_vanished(&mut self, directory: RelPath, time: Time) -> Result<()> {
+        let mut leaf = directory.clone();
+        let mut budget = STEP_ENTRIES;
+        loop {
+            let rows = self.held_children(&leaf, budget)?;
+            if let Some(below) = rows.iter().find(|path| self.has_children(path)) {
+                leaf = below.clone();
+                continue;
+            }
+            budget = budget.saturating_sub(rows.len().max(1));
+            for path in &rows {
+                self.observe(path, None, time)?;
+            }
+            if rows.is_empty() {
+                self.observe(&leaf, None, time)?;
+                if leaf == directory {
+                    self.scan.vanished.pop_front();
+                    return Ok(());
+                }
+                leaf = directory.clone();
+            }
+            if budget == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The children that are said to be on this disk.
+    fn held_children(&self, directory: &RelPath, limit: usize) -> Result<Vec<RelPath>> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.index.children(directory, after.as_deref(), limit.max(1))?;
+            let held: Vec<_> =
+                rows.iter().filter(|(_, row)| row.base.is_some()).map(|(path, _)| path.clone()).collect();
+            match rows.last() {
+                Some((path, _)) if held.is_empty() => after = Some(path.name().to_vec()),
+                _ => return Ok(held),
+            }
+        }
+    }
+
+    fn has_children(&self, directory: &RelPath) -> bool {
+        self.held_children(directory, 1).is_ok_and(|held| !held.is_empty())
+    }
+
+    fn begin_next_listing(&mut self) -> Result<()> {
+        let directory = match self.scan.queue.pop_front() {
+            Some(directory) => directory,
+            None => match self.next_in_walk()? {
+                Some(directory) => directory,
+                None => return Ok(()),
+            },
+        };
+        debug!("listing {directory}");
+        self.scan.listing = Some(Listing {
+            directory: directory.clone(),
+            names: Vec::new(),
+            missing_after: None,
+            listed: false,
+        });
+        self.outputs.push_back(Output::List { directory });
+        Ok(())
+    }
+
+    fn next_in_walk(&mut self) -> Result<Option<RelPath>> {
+        let next = match &self.scan.walk {
+            Some(cursor) => self.index.next_directory(cursor)?,
+            None => {
+                self.scan.walk_wanted = false;
+                Some(RelPath::root())
+            }
+        };
+        self.scan.walk.clone_from(&next);
+        if next.is_none() {
+            self.finish_listing();
+        }
+        Ok(next)
+    }
+
+    /// After each directory: is the first walk through, and all that it found read?
+    fn finish_listing(&mut self) {
+        let through = self.scan.walk.is_none() && !self.scan.walk_wanted && self.scan.listing.is_none();
+        if through && !self.scan.walked {
+            self.scan.walked = true;
+            self.placement.kick();
+            info!("{} paths are here", self.index.summary().live);
+        }
+    }
+}
+
+fn hash(name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(name);
+    hasher.finish()
+}

@@ -1,0 +1,97 @@
+//! What the node says of itself when it is asked.
+
+use std::net::SocketAddr;
+
+use super::{Engine, Result};
+use crate::{
+    core::version::{NodeId, Origin},
+    path::RelPath,
+};
+
+/// The state of the directory and of every link.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// This device.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Under which it counts its changes.
+    pub origin: Origin,
+    /// The connected nodes.
+    pub peers: Vec<PeerStatus>,
+    /// Live paths.
+    pub entries: u64,
+    /// Paths that are not at their newest version on this disk, and the bytes that this takes.
+    pub wanted: u64,
+    /// See `wanted`.
+    pub wanted_bytes: u64,
+    /// Live conflict copies.
+    pub conflicts: u64,
+    /// Directories that no events come from.
+    pub degraded_directories: usize,
+    /// Has the whole directory been looked at since the start?
+    pub scanned: bool,
+    /// Why nothing is changed, if so.
+    pub paused: Option<String>,
+    /// Paths that could not be written or read, and why.
+    pub problems: Vec<(RelPath, String)>,
+}
+
+/// The state of one link.
+#[derive(Debug, Clone)]
+pub struct PeerStatus {
+    /// Which device.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// It speaks to us.
+    pub inbound: bool,
+    /// We speak to it.
+    pub outbound: bool,
+    /// Both know the same, and have proved by their sums that they mean the same by it.
+    pub in_sync: bool,
+    /// Changes that it is not known to have.
+    pub behind: u64,
+}
+
+impl Engine {
+    /// What there is to say now.
+    pub fn status(&self) -> Result<Status> {
+        let summary = self.index.summary();
+        let (wanted, removals) = self.index.pending()?;
+        let digest = self.settled_digest()?;
+        Ok(Status {
+            node: self.config.node,
+            name: self.config.name.clone(),
+            origin: self.origin(),
+            peers: self.links().map(|(node, link)| self.peer_status(node, link, digest)).collect(),
+            entries: summary.live,
+            wanted: wanted + removals,
+            wanted_bytes: summary.wanted_bytes,
+            conflicts: summary.conflicts,
+            degraded_directories: self.scan.degraded_directories(),
+            scanned: self.scan.is_walked(),
+            paused: self.paused.clone(),
+            problems: self.placement.problems().map(|(path, why)| (path.clone(), why.to_owned())).collect(),
+        })
+    }
+
+    fn peer_status(&self, node: NodeId, link: &super::Link, digest: Option<u128>) -> PeerStatus {
+        let known = self.index.knowledge();
+        let theirs = link.known.as_ref();
+        let behind = |theirs: &crate::core::version::Knowledge| {
+            known.iter().map(|dot| dot.seq.saturating_sub(theirs.get(dot.origin))).sum()
+        };
+        PeerStatus {
+            node,
+            name: link.display_name(),
+            address: link.address,
+            inbound: link.inbound,
+            outbound: link.outbound,
+            in_sync: link.is_ready() && theirs == Some(known) && digest.is_some() && link.digest == digest,
+            behind: theirs.map_or(0, behind),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What to make of another version of a path: pure decisions, nothing is read or written here.
+//!
+//! [`decide`] says which of two versions is the newest known; [`fate`] what becomes of the content on this
+//! disk when it is not that version. The two are apart because a node may learn of the winner only after
+//! somebody else has joined the vectors: whether *this* content lost a race is told by what the winner's
+//! author knew ([`Version::knew`]), not by the joined vector.
+
+use crate::{
+    core::{
+        entry::{Base, Content, Entry, Version},
+        version::{NodeId, VersionVector},
+    },
+    limits::MAX_VECTOR_COMPONENTS,
+    path::RelPath,
+};
+
+/// What another node's version means for the one that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing new.
+    Ignore,
+    /// The other version is newer.
+    Take,
+    /// The two are concurrent: this is the winner, standing for both.
+    Merge(Entry),
+}
+
+/// Compares what is held of a path with another version of it.
+///
+/// Commutative, associative and idempotent: nodes that have seen the same versions, in any order, hold the
+/// same entry. Of two concurrent versions the larger (`changed`, `dot`) wins; since `changed` grows along
+/// every causal chain of a path, no order of arrival can favour an ancestor of a version that lost.
+pub fn decide(held: &Entry, other: &Entry) -> Decision {
+    let (ours, theirs) = (held.version.vector(), other.version.vector());
+    match (ours.covers(theirs), theirs.covers(ours)) {
+        (true, false) => Decision::Ignore,
+        (false, true) => Decision::Take,
+        (true, true) if held.version.dot == other.version.dot => Decision::Ignore,
+        _ => Decision::Merge(merge(held, other)),
+    }
+}
+
+fn merge(a: &Entry, b: &Entry) -> Entry {
+    let rank = |entry: &Entry| (entry.version.changed, entry.version.dot);
+    let (winner, loser) = if rank(a) > rank(b) { (a, b) } else { (b, a) };
+    let mut entry = winner.clone();
+    let mut joined = winner.version.vector().clone();
+    joined.join(loser.version.vector());
+    bound(&mut joined, &winner.version);
+    entry.version.joined = (joined != winner.version.made_with).then_some(joined);
+    entry
+}
+
+fn bound(vector: &mut VersionVector, of: &Version) {
+    while vector.len() > MAX_VECTOR_COMPONENTS {
+        vector.drop_smallest(of.dot.origin);
+    }
+}
+
+/// What becomes of the content on this disk, now that the newest version is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is replaced or deleted, and goes to the trash: the newest version was made knowing it.
+    Superseded,
+    /// It lost against a concurrent version: kept beside it under the name of [`conflict_name`].
+    ConflictCopy,
+    /// It must not go: stated anew as a version above both. An edit outlives a concurrent delete, a
+    /// directory outlives a concurrent file.
+    Restate,
+}
+
+/// The fate of `base`, of the version `held`, when `newest` is another version.
+pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
+    // One author's concurrent versions come from a node that forgot what it had announced: no one's race.
+    if newest.version.knew(held) || newest.version.author == held.author {
+        return Fate::Superseded;
+    }
+    match &newest.content {
+        None => Fate::Restate,
+        Some(content) if *content == base.content => Fate::Superseded,
+        Some(_) if base.content == Content::Directory => Fate::Restate,
+        Some(_) => Fate::ConflictCopy,
+    }
+}
+
+/// Where the content of a version that lost is kept: `NAME.sync-conflict-YYYYMMDD-HHMMSS-NODE.EXT`, beside
+/// the winner. Made of the losing version alone, so that every node that holds it makes the very same copy.
+/// The name is cut where the whole would be longer than the file system takes.
+pub fn conflict_name(path: &RelPath, loser: &Version) -> Option<RelPath> {
+    let name = path.name();
+    let dot = name.iter().rposition(|&b| b == b'.').filter(|&at| at > 0 && name.len() - at <= 16);
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    let mark = format!(".sync-conflict-{}-{}", timestamp(loser.changed), short(loser.author));
+    let room = crate::limits::MAX_NAME_BYTES - mark.len() - extension.len();
+    let kept = whole_characters(stem, room);
+    path.parent()?.join(&[kept, mark.as_bytes(), extension].concat()).ok()
+}
+
+/// The longest prefix of at most `limit` bytes that does not cut a UTF-8 character in two.
+fn whole_characters(name: &[u8], limit: usize) -> &[u8] {
+    if name.len() <= limit {
+        return name;
+    }
+    let boundary = (0..4).map(|back| limit - back).find(|&at| name[at] & 0xc0 != 0x80);
+    &name[..boundary.unwrap_or(limit)]
+}
+
+fn short(node: NodeId) -> String {
+    node.to_string()[..8].to_owned()
+}
+
+/// `YYYYMMDD-HHMMSS` in UTC of a time in ms since 1970.
+fn timestamp(time_ms: u64) -> String {
+    let seconds = time_ms / 1000;
+    let (year, month, day) = civil_from_days((seconds / 86_400) as i64);
+    let in_day = seconds % 86_400;
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", in_day / 3600, in_day / 60 % 60, in_day % 60)
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u32;
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::{
+        entry::{Digest, Stamp},
+        version::{Dot, Origin},
+    };
+
+    /// One path on some nodes that edit, delete and tell each other: every version that ever was.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Edit { node: usize, content: u8, clock: u64 },
+        Delete { node: usize, clock: u64 },
+        Tell { from: usize, to: usize },
+    }
+
+    const NODES: usize = 5;
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..NODES, 0..3u8, 0..20u64).prop_map(|(node, content, clock)| Step::Edit {
+                node,
+                content,
+                clock
+            }),
+            (0..NODES, 0..20u64).prop_map(|(node, clock)| Step::Delete { node, clock }),
+            (0..NODES, 0..NODES).prop_map(|(from, to)| Step::Tell { from, to }),
+        ];
+        prop::collection::vec(step, 0..40)
+    }
+
+    fn file(content: u8) -> Content {
+        Content::File { size: 1, digest: Digest([content; 32]) }
+    }
+
+    fn write(held: &Option<Entry>, node: usize, seq: u64, content: Option<Content>, clock: u64) -> Entry {
+        let dot = Dot { origin: Origin(node as u64), seq };
+        let mut made_with = held.as_ref().map(|entry| entry.version.vector().clone()).unwrap_or_default();
+        made_with.insert(dot);
+        let changed = held.as_ref().map_or(clock, |entry| clock.max(entry.version.changed + 1));
+        let author = NodeId([node as u8; 8]);
+        let version = Version { dot, author, changed, made_with, joined: None };
+        Entry { content, mode: 0o644, mtime_ns: 0, version }
+    }
+
+    fn join(held: &Option<Entry>, other: &Entry) -> Entry {
+        match held.as_ref().map(|entry| (entry, decide(entry, other))) {
+            Some((entry, Decision::Ignore)) => entry.clone(),
+            Some((_, Decision::Merge(merged))) => merged,
+            _ => other.clone(),
+        }
+    }
+
+    fn history(steps: &[Step]) -> Vec<Entry> {
+        let mut nodes: [Option<Entry>; NODES] = Default::default();
+        let mut seqs = [0; NODES];
+        let mut all = Vec::new();
+        for step in steps {
+            match step {
+                Step::Tell { from, to } => {
+                    if let Some(entry) = nodes[*from].clone() {
+                        nodes[*to] = Some(join(&nodes[*to], &entry));
+                        all.extend(nodes[*to].clone());
+                    }
+                }
+                Step::Edit { node, clock, .. } | Step::Delete { node, clock } => {
+                    let content =
+                        if let Step::Edit { content, .. } = step { Some(file(*content)) } else { None };
+                    seqs[*node] += 1;
+                    let entry = write(&nodes[*node], *node, seqs[*node], content, *clock);
+                    all.push(entry.clone());
+                    nodes[*node] = Some(join(&nodes[*node], &entry));
+                }
+            }
+        }
+        all
+    }
+
+    fn base_of(entry: &Entry) -> Option<Base> {
+        let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 0, ctime_ns: 0 };
+        entry.content.clone().map(|content| Base { content, stamp, mode: 0o644, version: None })
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_gives_the_same(steps in steps(), seed in any::<u64>()) {
+            let versions = history(&steps);
+            let mut shuffled = versions.clone();
+            let mut state = seed;
+            for at in (1..shuffled.len()).rev() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                shuffled.swap(at, (state >> 33) as usize % (at + 1));
+            }
+            let fold = |list: &[Entry]| list.iter().fold(None, |held, entry| Some(join(&held, entry)));
+            prop_assert_eq!(fold(&versions), fold(&shuffled));
+        }
+
+        #[test]
+        fn merging_is_associative_commutative_idempotent(steps in steps(), at in any::<[prop::sample::Index; 3]>()) {
+            let versions = history(&steps);
+            prop_assume!(!versions.is_empty());
+            let [a, b, c] = at.map(|index| Some(index.get(&versions).clone()));
+            let two = |x: &Option<Entry>, y: &Option<Entry>| Some(join(x, y.as_ref().unwrap()));
+            prop_assert_eq!(two(&a, &b), two(&b, &a));
+            prop_assert_eq!(two(&two(&a, &b), &c), two(&a, &two(&b, &c)));
+            prop_assert_eq!(two(&a, &a), a);
+        }
+
+        /// Whoever holds any version and is told of any other: a copy is made only where neither author
+        /// knew of the other's change.
+        #[test]
+        fn no_copy_without_concurrency(steps in steps()) {
+            let versions = history(&steps);
+            for held in &versions {
+                for newest in &versions {
+                    let Some(base) = base_of(held) else { continue };
+                    let fate = fate(&base, &held.version, newest);
+                    let ordered = newest.version.made_with.contains(held.version.dot);
+                    if fate != Fate::Superseded {
+                        prop_assert!(!ordered);
+                        prop_assert_ne!(held.version.author, newest.version.author);
+                        prop_assert_ne!(&held.content, &newest.content);
+                    }
+                }
+            }
+        }
+    }
+
+    fn version(author: u8, changed: u64) -> Version {
+        let dot = Dot { origin: Origin(1), seq: 1 };
+        Version { dot, author: NodeId([author; 8]), changed, made_with: dot.into(), joined: None }
+    }
+
+    #[test]
+    fn conflict_names_keep_the_extension_and_fit() {
+        let loser = version(0xab, 1_700_000_000_000);
+        let name = |path: &[u8]| conflict_name(&RelPath::new(path).unwrap(), &loser).unwrap();
+        assert_eq!(name(b"d/a.tar").as_bytes(), b"d/a.sync-conflict-20231114-221320-abababab.tar");
+        assert_eq!(name(b".bashrc").as_bytes(), b".bashrc.sync-conflict-20231114-221320-abababab");
+        let long = name("ä".repeat(127).as_bytes());
+        assert!(long.as_bytes().len() <= 255 && std::str::from_utf8(long.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn days_are_the_calendars() {
+        assert_eq!(civil_from_days(0), (1970, 1, 1));
+        assert_eq!(civil_from_days(11_016), (2000, 2, 29));
+        assert_eq!(civil_from_days(-1), (1969, 12, 31));
+    }
+}

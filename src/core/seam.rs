@@ -1,0 +1,201 @@
+//! The only words between the core, which decides, and the shell, which acts.
+//!
+//! Nothing here does anything. An [`Output`] that asks for something is answered by the [`Input`] that its
+//! comment names, later and in any order; the core never waits for one in the middle of a decision.
+
+#![allow(missing_docs, reason = "every variant is documented, and its fields are named for what they are")]
+
+use std::{net::SocketAddr, time::Instant};
+
+use crate::{
+    core::{
+        entry::{Content, Digest, Stamp, Stat},
+        version::{NodeId, Origin, Seq},
+    },
+    path::RelPath,
+    wire::message::{Chunk, Message},
+};
+
+/// The clocks, read once a turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Time {
+    /// Runs forward; for every deadline.
+    pub now: Instant,
+    /// ms since 1970; may be wrong, jump and run backwards. Only ever decides between concurrent versions.
+    pub wall_ms: u64,
+}
+
+/// What a watch says about a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Closed, renamed, deleted, ...: look at it now.
+    Settled,
+    /// A regular file was made: it may be open for writing, or be a hard link that nobody will ever close.
+    Created,
+    /// It is being written.
+    Writing,
+}
+
+/// Which of the two connections with a node: one carries what we say, the other what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The node connected to us and speaks.
+    Inbound,
+    /// We connected to the node and speak.
+    Outbound,
+}
+
+/// Why a change to the disk was not made. The disk is as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplyFailure {
+    /// The path holds something else than the index says: a local edit that is not noticed yet.
+    Unexpected(Option<Stat>),
+    /// The directory holds something.
+    NotEmpty,
+    /// The directory above is not there.
+    Parent,
+    /// The content to copy or to install is not what it was said to be.
+    Content,
+    /// The system said no, for this reason.
+    System(String),
+}
+
+/// What a path was found to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// This, with the list of chunks of a file that has more than one.
+    Content { stat: Stat, content: Content, chunks: Vec<Chunk> },
+    /// It changed while it was read.
+    Changed,
+    /// Nothing.
+    Gone,
+    /// It cannot be read, for this reason.
+    Unreadable(String),
+}
+
+/// A step of listing a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// Some of its entries; `last` when there are no more. `watched` is false when no events come from it.
+    Batch { entries: Vec<(Box<[u8]>, Stat)>, watched: bool, last: bool },
+    /// It is not there.
+    Gone,
+    /// It cannot be listed, for this reason.
+    Unreadable(String),
+}
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The watch: something about a path may have changed.
+    Changed { path: RelPath, hint: Hint },
+    /// The watch lost events: everything must be compared.
+    EventsLost,
+    /// No events come from this directory any more, though it may still be there.
+    WatchLost { directory: RelPath },
+    /// The root is not what it was, for this reason; or it is again (`None`).
+    Paused { reason: Option<String> },
+    /// Answers [`Output::Inspect`]; an error's text when it cannot be told.
+    Seen { path: RelPath, stat: Result<Option<Stat>, String> },
+    /// Answers [`Output::List`], in one or more steps.
+    Listed { directory: RelPath, listed: Listed },
+    /// Answers [`Output::Read`].
+    Read { path: RelPath, found: Found },
+    /// Answers [`Output::Apply`]: what is there now.
+    Applied { path: RelPath, result: Result<Option<Stat>, ApplyFailure> },
+    /// Answers [`Output::Copy`].
+    Copied { digest: Digest, result: Result<(), ApplyFailure> },
+    /// A piece could not be written ([`Output::WritePiece`]).
+    PieceFailed { digest: Digest, reason: String },
+    /// A connection is up and has proved the group key.
+    LinkUp { node: NodeId, direction: Direction, address: SocketAddr },
+    /// A connection is gone.
+    LinkDown { node: NodeId, direction: Direction },
+    /// A node says something.
+    Message { node: NodeId, message: Message<'a> },
+}
+
+/// Something is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// `lstat` the path: answered by [`Input::Seen`].
+    Inspect { path: RelPath },
+    /// Watch the directory, then list it: answered by [`Input::Listed`].
+    List { directory: RelPath },
+    /// Read and hash what is there: answered by [`Input::Read`].
+    Read { path: RelPath, stat: Stat },
+    /// Change the disk: answered by [`Input::Applied`].
+    Apply(Apply),
+    /// Copy a file on this disk to the partial file `digest`: answered by [`Input::Copied`].
+    Copy { from: RelPath, stamp: Stamp, digest: Digest, size: u64 },
+    /// Write bytes to the partial file `digest`: only a failure is answered, by [`Input::PieceFailed`].
+    WritePiece { digest: Digest, offset: u64, bytes: Vec<u8> },
+    /// Drop the partial file `digest`.
+    DropPartial { digest: Digest },
+    /// Make the names durable that were given since the last time, then call `Engine::commit`.
+    Commit,
+    /// Close both connections with a node, for this reason.
+    Close { node: NodeId, reason: String },
+}
+
+/// One change to the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Apply {
+    /// What to change.
+    pub path: RelPath,
+    /// What must be there; `None` is nothing. Compared at the last moment: anything else stays untouched.
+    pub expect: Option<Stamp>,
+    /// Keep what is there under this name, too, before it is replaced.
+    pub keep: Option<RelPath>,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What to make of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A file of these bytes.
+    WriteFile { source: Source, mode: u16, mtime_ns: i64 },
+    /// A directory.
+    MakeDirectory { mode: u16 },
+    /// A symbolic link.
+    MakeSymlink { target: Box<[u8]> },
+    /// The same content with other permission bits, and, for a file, another modification time.
+    SetMetadata { mode: u16, mtime_ns: Option<i64> },
+    /// Nothing: a file or link goes to the trash.
+    RemoveFile,
+    /// Nothing: an empty directory goes.
+    RemoveDirectory,
+}
+
+/// Where a file's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// From here.
+    Bytes(Vec<u8>),
+    /// From the partial file of this digest.
+    Partial(Digest),
+}
+
+/// What a node is to be told next; the shell reads the bytes that are wanted and sends it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transmit {
+    /// As it is.
+    Message(Message<'static>),
+    /// An update ([`Message::Update`]), with the file's bytes when it still is at this stamp.
+    Update { message: Message<'static>, inline: Option<Stamp> },
+    /// A piece ([`Message::Piece`]) of the file at `path` while it is at `stamp`; else
+    /// [`Message::Unavailable`], and `Engine::handle_unreadable_piece` is called.
+    Piece { path: RelPath, stamp: Stamp, digest: Digest, offset: u64, length: u32 },
+}
+
+/// How far an update takes its receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// Whose changes.
+    pub origin: Origin,
+    /// A receiver that knows all up to here ...
+    pub before: Seq,
+    /// ... knows all up to here.
+    pub seq: Seq,
+}

@@ -1,0 +1,155 @@
+//! What is found from a row: the entries that the other tables hold because of it.
+
+use redb::{ReadableTable, WriteTransaction};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    IndexError,
+    error::encode,
+    keys,
+    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, REMOVALS, WANTED},
+};
+use crate::{
+    core::{
+        entry::{Content, Digest, Row},
+        version::Dot,
+    },
+    path::RelPath,
+};
+
+/// Marks the conflict copies among the names.
+const CONFLICT_MARK: &[u8] = b".sync-conflict-";
+
+/// Everything that follows from one row. The default follows from none.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Derived {
+    components: Vec<Dot>,
+    digest: Option<Digest>,
+    inode: Option<(u64, u64)>,
+    directory: bool,
+    wanted: bool,
+    removal: bool,
+    /// Is the path live?
+    pub live: bool,
+    /// Is it a conflict copy?
+    pub conflict: bool,
+    /// Bytes of content that are wanted.
+    pub wanted_bytes: u64,
+    /// The row's share of the sum over all live rows.
+    pub live_digest: u128,
+}
+
+impl Derived {
+    /// What follows from the row of `path`.
+    pub fn of(path: &RelPath, row: &Row) -> Self {
+        let live = !row.entry.is_tombstone();
+        let base = row.base.as_ref();
+        let held = base.map(|base| &base.content);
+        let newest = row.entry.content.as_ref();
+        Self {
+            components: row.entry.version.vector().iter().collect(),
+            digest: held.and_then(digest_of),
+            inode: base.map(|base| (base.stamp.device, base.stamp.inode)),
+            directory: held == Some(&Content::Directory),
+            wanted: live && row.is_wanted(),
+            removal: !live && row.is_wanted(),
+            live,
+            conflict: live && path.name().windows(CONFLICT_MARK.len()).any(|part| part == CONFLICT_MARK),
+            wanted_bytes: newest.filter(|_| row.is_wanted() && newest != held).map_or(0, Content::size),
+            live_digest: if live { share(path, row) } else { 0 },
+        }
+    }
+}
+
+fn digest_of(content: &Content) -> Option<Digest> {
+    if let Content::File { digest, .. } = content { Some(*digest) } else { None }
+}
+
+/// 128 bits of the SHA-256 of what all nodes must agree on. The vector is left out: it may lag behind where
+/// equal versions were joined.
+fn share(path: &RelPath, row: &Row) -> u128 {
+    let entry = &row.entry;
+    let hash = Sha256::digest(encode(&(path, &entry.content, entry.mode, entry.mtime_ns, entry.version.dot)));
+    u128::from_be_bytes(hash[..16].try_into().expect("SHA-256 has 32 bytes"))
+}
+
+/// Turns what followed from a path's old row into what follows from its new one.
+pub fn replace(
+    transaction: &WriteTransaction,
+    path: &RelPath,
+    before: &Derived,
+    after: &Derived,
+) -> Result<(), IndexError> {
+    replace_components(transaction, path, before, after)?;
+    if before.digest != after.digest {
+        let mut digests = transaction.open_table(DIGESTS)?;
+        if let Some(digest) = &before.digest {
+            digests.remove(&keys::digest(digest, path)[..])?;
+        }
+        if let Some(digest) = &after.digest {
+            digests.insert(&keys::digest(digest, path)[..], ())?;
+        }
+    }
+    if before.inode != after.inode {
+        replace_inode(transaction, path, before, after)?;
+    }
+    let key = keys::row(path);
+    mark(transaction, WANTED, &key, before.wanted, after.wanted)?;
+    mark(transaction, REMOVALS, &key, before.removal, after.removal)?;
+    mark(transaction, DIRECTORIES, path.as_bytes(), before.directory, after.directory)
+}
+
+fn replace_components(
+    transaction: &WriteTransaction,
+    path: &RelPath,
+    before: &Derived,
+    after: &Derived,
+) -> Result<(), IndexError> {
+    if before.components == after.components {
+        return Ok(());
+    }
+    let mut components = transaction.open_table(COMPONENTS)?;
+    for dot in before.components.iter().filter(|dot| !after.components.contains(dot)) {
+        components.remove((dot.origin.0, dot.seq))?;
+    }
+    for dot in after.components.iter().filter(|dot| !before.components.contains(dot)) {
+        components.insert((dot.origin.0, dot.seq), path.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Two paths can claim one inode for a moment (a rename, a hard link): the later claim stands, and only who
+/// holds it may give it up.
+fn replace_inode(
+    transaction: &WriteTransaction,
+    path: &RelPath,
+    before: &Derived,
+    after: &Derived,
+) -> Result<(), IndexError> {
+    let mut inodes = transaction.open_table(INODES)?;
+    if let Some(inode) = before.inode {
+        let held = inodes.get(inode)?.is_some_and(|holder| holder.value() == path.as_bytes());
+        if held {
+            inodes.remove(inode)?;
+        }
+    }
+    if let Some(inode) = after.inode {
+        inodes.insert(inode, path.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn mark(
+    transaction: &WriteTransaction,
+    table: redb::TableDefinition<&[u8], ()>,
+    key: &[u8],
+    before: bool,
+    after: bool,
+) -> Result<(), IndexError> {
+    match (before, after) {
+        (false, true) => transaction.open_table(table)?.insert(key, ()).map(drop)?,
+        (true, false) => transaction.open_table(table)?.remove(key).map(drop)?,
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! What can go wrong with the index, and the encoding of its values.
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The index cannot be read or written.
+#[derive(Debug)]
+pub enum IndexError {
+    /// Another process has it open.
+    InUse,
+    /// It was written by a newer program.
+    NewerFormat(u32),
+    /// A value in it is not what this program writes.
+    Corrupt(&'static str),
+    /// The database, or the disk below it, failed.
+    Storage(Box<redb::Error>),
+}
+
+impl fmt::Display for IndexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse => write!(f, "another p2pnetwork is running on this directory; stop it first"),
+            Self::NewerFormat(format) => {
+                write!(f, "the index has format {format}, made by a newer p2pnetwork; install that version")
+            }
+            Self::Corrupt(what) => write!(
+                f,
+                "the index is damaged (a {what} cannot be read); stop p2pnetwork and delete .p2pnetwork/index: \
+                 it is rebuilt from the files"
+            ),
+            Self::Storage(error) => write!(f, "the index: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for IndexError {}
+
+impl<E: Into<redb::Error>> From<E> for IndexError {
+    fn from(error: E) -> Self {
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen => Self::InUse,
+            error => Self::Storage(Box::new(error)),
+        }
+    }
+}
+
+/// A value's bytes.
+pub fn encode(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("rows have no map, no float and only known lengths")
+}
+
+/// A value from its bytes; `what` names it in the error.
+pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, IndexError> {
+    postcard::from_bytes(bytes).map_err(|_| IndexError::Corrupt(what))
+}

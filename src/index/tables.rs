@@ -1,0 +1,122 @@
+//! The tables' names and types, and the values that are not rows.
+
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    FORMAT, IndexError,
+    derived::Derived,
+    error::{decode, encode},
+};
+use crate::core::version::{Knowledge, Origin};
+
+/// Name -> value, for what is there once.
+pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// `parent NUL name` -> row.
+pub const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
+/// (origin, seq) -> path; one for every component of every row's vector.
+pub const COMPONENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("components");
+/// Digest and path of every file on this disk.
+pub const DIGESTS: TableDefinition<&[u8], ()> = TableDefinition::new("digests");
+/// (device, inode) -> path of everything on this disk.
+pub const INODES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("inodes");
+/// Paths of the directories on this disk.
+pub const DIRECTORIES: TableDefinition<&[u8], ()> = TableDefinition::new("directories");
+/// Keys of the rows whose newest version is live and not on this disk.
+pub const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
+/// Keys of the rows that are deleted but still on this disk.
+pub const REMOVALS: TableDefinition<&[u8], ()> = TableDefinition::new("removals");
+/// Digest and segment number -> that part of the file's list of chunks.
+pub const RECIPES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("recipes");
+/// Node id -> what is remembered of the node.
+pub const NODES: TableDefinition<[u8; 8], &[u8]> = TableDefinition::new("nodes");
+
+const SUMMARY: &str = "summary";
+const FORMAT_KEY: &str = "format";
+
+/// What is kept about the whole index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Under which this node counts its changes; `None` until one is drawn.
+    pub origin: Option<Origin>,
+    /// Was the last session ended in an orderly way, with everything written?
+    pub clean_stop: bool,
+    /// The boot of the machine in which the index was last opened.
+    pub boot: Vec<u8>,
+    /// (device, inode) of the root directory.
+    pub root: (u64, u64),
+    /// Up to where each origin's changes are here.
+    pub knowledge: Knowledge,
+    /// Of each origin the highest change whose tombstone was dropped.
+    pub dropped: Knowledge,
+    /// Live paths.
+    pub live: u64,
+    /// Live paths that are conflict copies.
+    pub conflicts: u64,
+    /// Bytes of content that are wanted.
+    pub wanted_bytes: u64,
+    /// Order-free sum over all live rows.
+    pub live_digest: u128,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self {
+            origin: None,
+            clean_stop: true,
+            boot: Vec::new(),
+            root: (0, 0),
+            knowledge: Knowledge::default(),
+            dropped: Knowledge::default(),
+            live: 0,
+            conflicts: 0,
+            wanted_bytes: 0,
+            live_digest: 0,
+        }
+    }
+}
+
+impl Summary {
+    /// Replaces what one row added to the counts and sums.
+    pub fn account(&mut self, before: &Derived, after: &Derived) {
+        let swap = |total: u64, old: u64, new: u64| total - old + new;
+        self.live = swap(self.live, before.live.into(), after.live.into());
+        self.conflicts = swap(self.conflicts, before.conflict.into(), after.conflict.into());
+        self.wanted_bytes =
+            self.wanted_bytes.wrapping_sub(before.wanted_bytes).wrapping_add(after.wanted_bytes);
+        self.live_digest = self.live_digest.wrapping_sub(before.live_digest).wrapping_add(after.live_digest);
+    }
+}
+
+/// What is remembered of another node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its name for people.
+    pub name: String,
+    /// Where its discovery port was last reached, as text.
+    pub address: Option<String>,
+    /// When it was last linked, in ms since 1970.
+    pub seen_ms: u64,
+    /// What it was last known to have.
+    pub knowledge: Knowledge,
+}
+
+/// Reads what is kept about the whole, or starts afresh; refuses a newer format.
+pub fn load_summary(transaction: &WriteTransaction) -> Result<Summary, IndexError> {
+    let mut meta = transaction.open_table(META)?;
+    let format: Option<u32> =
+        meta.get(FORMAT_KEY)?.map(|bytes| decode("format", bytes.value())).transpose()?;
+    match format {
+        Some(FORMAT) => {}
+        Some(newer) => return Err(IndexError::NewerFormat(newer)),
+        None => drop(meta.insert(FORMAT_KEY, &encode(&FORMAT)[..])?),
+    }
+    let summary = meta.get(SUMMARY)?.map(|bytes| decode("summary", bytes.value())).transpose()?;
+    Ok(summary.unwrap_or_default())
+}
+
+/// Writes what is kept about the whole.
+pub fn store_summary(transaction: &WriteTransaction, summary: &Summary) -> Result<(), IndexError> {
+    transaction.open_table(META)?.insert(SUMMARY, &encode(summary)[..])?;
+    Ok(())
+}

@@ -1,0 +1,144 @@
+use redb::backends::InMemoryBackend;
+
+use super::*;
+use crate::core::{
+    entry::{Base, Content, Entry, Version},
+    version::VersionVector,
+};
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text.as_bytes()).unwrap()
+}
+
+fn dot(origin: u64, seq: u64) -> Dot {
+    Dot { origin: Origin(origin), seq }
+}
+
+fn entry(content: Option<Content>, dots: &[Dot]) -> Entry {
+    let mut made_with = VersionVector::default();
+    dots.iter().for_each(|&dot| made_with.insert(dot));
+    let version = Version { dot: dots[0], author: NodeId([1; 8]), changed: 1, made_with, joined: None };
+    Entry { content, mode: 0o644, mtime_ns: 5, version }
+}
+
+fn file(byte: u8) -> Option<Content> {
+    Some(Content::File { size: 10, digest: Digest([byte; 32]) })
+}
+
+fn held(content: Option<Content>, inode: u64, dots: &[Dot]) -> Row {
+    let stamp = Stamp { device: 1, inode, size: 10, mtime_ns: 5, ctime_ns: 5 };
+    let base = content.clone().map(|content| Base { content, stamp, mode: 0o644, version: None });
+    Row { entry: entry(content, dots), base }
+}
+
+fn index() -> Index {
+    Index::open_in(InMemoryBackend::new()).unwrap()
+}
+
+#[test]
+fn a_row_comes_back_and_its_components_follow_it() {
+    let mut index = index();
+    let row = held(file(1), 7, &[dot(1, 3), dot(2, 9)]);
+    index.put(&path("a/b"), &row).unwrap();
+    assert_eq!(index.get(&path("a/b")).unwrap(), Some(row));
+    assert_eq!(index.next_component(Origin(2), 0).unwrap(), Some((9, path("a/b"))));
+
+    index.put(&path("a/b"), &held(file(2), 7, &[dot(1, 4), dot(2, 9)])).unwrap();
+    assert_eq!(index.next_component(Origin(1), 0).unwrap(), Some((4, path("a/b"))));
+    assert_eq!(index.path_with(&Digest([1; 32])).unwrap(), None);
+    assert_eq!(index.path_with(&Digest([2; 32])).unwrap(), Some(path("a/b")));
+    index.check_invariants().unwrap();
+}
+
+#[test]
+fn wanted_goes_down_and_removals_go_up() {
+    let mut index = index();
+    for (at, name) in ["d", "d/x", "d/e", "d/e/y"].into_iter().enumerate() {
+        let dots = [dot(1, at as u64 + 1)];
+        index.put(&path(name), &Row { entry: entry(file(1), &dots), base: None }).unwrap();
+    }
+    assert_eq!(index.next_wanted(None).unwrap(), Some(path("d")));
+    assert_eq!(index.next_wanted(Some(&path("d/x"))).unwrap(), Some(path("d/e/y")));
+    assert_eq!(index.summary().wanted_bytes, 40);
+
+    for (at, name) in ["d", "d/x"].into_iter().enumerate() {
+        let mut row = held(file(1), 3 + at as u64, &[dot(1, 10 + at as u64)]);
+        let gone = entry(None, &[dot(1, 20 + at as u64)]);
+        let old = std::mem::replace(&mut row.entry, gone);
+        row.base.as_mut().unwrap().version = Some(Box::new(old.version));
+        index.put(&path(name), &row).unwrap();
+    }
+    assert_eq!(index.previous_removal(None).unwrap(), Some(path("d/x")));
+    assert_eq!(index.previous_removal(Some(&path("d/x"))).unwrap(), Some(path("d")));
+    assert_eq!(index.pending().unwrap(), (2, 2));
+    index.check_invariants().unwrap();
+}
+
+#[test]
+fn children_are_the_direct_ones() {
+    let mut index = index();
+    for (at, name) in ["d", "d/x", "d/x/deep", "d!", "d/y"].into_iter().enumerate() {
+        index.put(&path(name), &held(Some(Content::Directory), at as u64, &[dot(1, at as u64 + 1)])).unwrap();
+    }
+    let names = |after: Option<&[u8]>| -> Vec<_> {
+        index.children(&path("d"), after, 9).unwrap().into_iter().map(|(path, _)| path.to_string()).collect()
+    };
+    assert_eq!(names(None), ["d/x", "d/y"]);
+    assert_eq!(names(Some(b"x")), ["d/y"]);
+    assert_eq!(index.next_directory(&path("d")).unwrap(), Some(path("d!")));
+}
+
+#[test]
+fn a_later_claim_to_an_inode_stands() {
+    let mut index = index();
+    let stamp = held(file(1), 7, &[dot(1, 1)]).base.unwrap().stamp;
+    index.put(&path("old"), &held(file(1), 7, &[dot(1, 1)])).unwrap();
+    index.put(&path("new"), &held(file(1), 7, &[dot(1, 2)])).unwrap();
+    index.put(&path("old"), &held(None, 7, &[dot(1, 3)])).unwrap();
+    assert_eq!(index.path_at(&stamp).unwrap(), Some(path("new")));
+}
+
+#[test]
+fn the_live_digest_is_free_of_order_and_of_the_dead() {
+    let (mut one, mut other) = (index(), index());
+    let (a, b) = (held(file(1), 1, &[dot(1, 1)]), held(file(2), 2, &[dot(1, 2)]));
+    one.put(&path("a"), &a).unwrap();
+    one.put(&path("b"), &b).unwrap();
+    other.put(&path("b"), &b).unwrap();
+    other.put(&path("gone"), &held(None, 1, &[dot(2, 1)])).unwrap();
+    other.put(&path("a"), &a).unwrap();
+    assert_eq!(one.summary().live_digest, other.summary().live_digest);
+    other.put(&path("a"), &held(None, 1, &[dot(1, 3)])).unwrap();
+    assert_ne!(one.summary().live_digest, other.summary().live_digest);
+}
+
+#[test]
+fn commits_outlive_the_process_and_a_second_one_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file_name = directory.path().join("index");
+    let mut index = Index::open(&file_name).unwrap();
+    assert!(matches!(Index::open(&file_name), Err(IndexError::InUse)));
+    index.put(&path("a"), &held(file(1), 1, &[dot(1, 1)])).unwrap();
+    index.update_summary(|summary| summary.knowledge.insert(dot(1, 1)));
+    index.commit().unwrap();
+    let summary = index.summary().clone();
+    index.put(&path("b"), &held(file(1), 2, &[dot(1, 2)])).unwrap();
+    drop(index);
+    let index = Index::open(&file_name).unwrap();
+    assert_eq!(index.summary(), &summary);
+    assert!(index.get(&path("a")).unwrap().is_some() && index.get(&path("b")).unwrap().is_none());
+}
+
+#[test]
+fn recipes_come_back_in_segments() {
+    let mut index = index();
+    let chunks: Vec<_> = (0..RECIPE_SEGMENT_CHUNKS as u32 + 3)
+        .map(|length| Chunk { length, digest: Digest([3; 32]) })
+        .collect();
+    index.put_recipe(&Digest([9; 32]), &chunks).unwrap();
+    let both: Vec<_> = (0..2)
+        .flat_map(|segment| index.recipe_segment(&Digest([9; 32]), segment).unwrap().unwrap())
+        .collect();
+    assert_eq!(both, chunks);
+    assert_eq!(index.recipe_segment(&Digest([9; 32]), 2).unwrap(), None);
+}
