@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::{
     AddError, Change, Watched,
-    table::{Key, Table},
+    table::Key,
     translate::{Event, EventSource, Translator},
 };
 use crate::{

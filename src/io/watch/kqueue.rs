@@ -4,6 +4,9 @@
 //! that is needed. Two of its habits bound the number of watches (`MAX_KQUEUE_WATCHES`): it registers all
 //! watches again for each one added, and it walks all of them for each event. It keeps one event at a time; its
 //! mutex is never contended.
+//!
+//! A watched file is a duplicate of the caller's descriptor, so on macOS the caller opens it with `O_EVTONLY`
+//! where an unmount must stay possible.
 
 use std::{
     io,

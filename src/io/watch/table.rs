@@ -2,8 +2,9 @@
 //!
 //! This is the one structure of the program that grows with the number of directories, so it is compact: a row
 //! knows its parent and its own name, paths are built by walking up, and the rename of a directory touches one
-//! row however much is below it. A row and its share of the two indexes cost about 90 bytes on 64 bits (measured
-//! by the test `costs_little_memory`), names of up to 24 bytes included.
+//! row however much is below it. A row and its share
+//! of the two indexes cost 134 bytes on 64 bits, a name of 18 bytes and the allocator's rounding included (the
+//! test `costs_little_memory`, 10,000 directories, vectors at their emptiest); full vectors make it about 110.
 //!
 //! Pure: it makes no system call. Watches that it drops are handed to the caller, who tells the kernel.
 
@@ -372,6 +373,7 @@ mod tests {
             table.insert(table.root, format!("directory-{key:08}").as_bytes(), key);
         }
         let bytes = table.held_bytes() / table.len();
+        println!("{bytes} bytes a watch");
         assert!(bytes <= 160, "{bytes} bytes a watch");
         table.remove(table.root, &mut |_| {});
         assert!(table.held_bytes() < 200);
