@@ -139,3 +139,19 @@ pub const DOWNLOAD_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 pub const DOWNLOAD_STALL: Duration = Duration::from_secs(10);
 /// Ranges and recipes of one peer that wait to be answered; a peer that asks for more breaks the protocol.
 pub const MAX_SERVING: usize = 256;
+// --- Back ends of the watcher --------------------------------------------------------------------------
+
+/// Directories (with kqueue: directories and files) watched at once; a further one is left to the timer. At
+/// no more than 134 bytes each the table stays below 17 MiB.
+pub const MAX_WATCHES: usize = 128 * 1024;
+/// Bytes of inotify events read at once; what does not fit waits in the kernel's queue, which has a limit of
+/// its own (`fs.inotify.max_queued_events`) and says when it ran over.
+pub const INOTIFY_BUFFER_BYTES: usize = 16 * 1024;
+/// Watches of a kqueue, each an open descriptor; a further one is left to the timer. Bounded because the
+/// `kqueue` crate registers all of them again whenever one is added.
+pub const MAX_KQUEUE_WATCHES: usize = 4096;
+/// A kqueue may take one descriptor in this many of those that the process may open.
+pub const KQUEUE_DESCRIPTOR_SHARE: u64 = 2;
+
+/// The longest event is a header of 16 bytes and a name padded to a multiple of 16; a read into less fails.
+const _: () = assert!(INOTIFY_BUFFER_BYTES >= 16 + MAX_NAME_BYTES + 17 && INOTIFY_BUFFER_BYTES <= 65_536);

@@ -1,0 +1,228 @@
+//! Tells that something on the disk may have changed: inotify, kqueue, or nothing at all.
+//!
+//! Whatever the source, what comes out is a [`Change`]: a hint to look, never a fact. This module owns the
+//! watches and the table of which directory each stands for; it reads no file, lists no directory and knows
+//! nothing of the index. A directory that cannot be watched, see [`AddError`], is the caller's to compare on
+//! the timer.
+//!
+//! Order matters to the caller: a directory is added first and listed after that, so that nothing made in
+//! between is missed, and a parent is added before its children.
+
+#[cfg(target_os = "linux")]
+pub mod inotify;
+#[cfg(any(
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd"
+))]
+pub mod kqueue;
+pub mod table;
+#[cfg(target_os = "linux")]
+pub mod translate;
+#[cfg(any(not(target_os = "linux"), test))]
+pub mod vnode;
+
+use std::{
+    fmt, io,
+    os::fd::{BorrowedFd, RawFd},
+    path::Path,
+};
+
+use crate::path::RelPath;
+
+#[cfg(target_os = "linux")]
+use self::inotify::InotifyWatcher as NativeWatcher;
+#[cfg(not(target_os = "linux"))]
+use self::kqueue::KqueueWatcher as NativeWatcher;
+
+/// Something on the disk may have changed. Never inside the node's own state directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Something about this path: made, written, deleted, its mode or times set. For a directory itself: what
+    /// it holds may have changed (kqueue says no more than that), so the caller lists it.
+    Path {
+        /// Which path; the root for the root's own mode and times.
+        path: RelPath,
+        /// When to read it.
+        hint: Hint,
+    },
+    /// A rename with both ends inside. Of a directory, everything below has moved along and is watched under its
+    /// new path. The caller adds `to` again all the same: `AlreadyWatched` says that this is so, `Watched`
+    /// that it has to be listed like a new one (it replaced another, or the two were exchanged).
+    Renamed {
+        /// The path until now. Something else may be there already.
+        from: RelPath,
+        /// The path from now on; what it held before is gone.
+        to: RelPath,
+        /// Is it a directory?
+        directory: bool,
+    },
+    /// Events were lost: everything must be compared, every directory added again (which also puts right the
+    /// paths of those that moved unseen).
+    Overflow,
+    /// This directory and all below are no longer watched, though they may still be there.
+    Lost {
+        /// The highest directory concerned.
+        directory: RelPath,
+    },
+    /// The root itself was deleted, moved or unmounted. Nothing is watched any more.
+    RootGone,
+}
+
+/// When a path that may have changed is worth reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// At once.
+    Settled,
+    /// It is open for writing: when it has been quiet for a while.
+    Writing,
+    /// New and not a directory. A file that was opened will be `Settled` on close; a hard link, a symbolic
+    /// link or a device never will, and inotify does not tell which it is.
+    Created,
+}
+
+/// Where events come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// Linux.
+    Inotify,
+    /// macOS and the BSDs.
+    Kqueue,
+    /// Nowhere: every directory is compared on the timer.
+    Polling,
+}
+
+impl Backend {
+    /// The one that this system has.
+    pub const fn native() -> Self {
+        if cfg!(target_os = "linux") { Self::Inotify } else { Self::Kqueue }
+    }
+}
+
+/// Says whether a watch is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// From now on: what is there now has to be listed.
+    Watched,
+    /// It was before, with this same directory at this same path or one that it has moved from.
+    AlreadyWatched,
+}
+
+/// Why a directory is not watched. The caller leaves it, and all below, to the timer.
+#[derive(Debug)]
+pub enum AddError {
+    /// The system's limit: `fs.inotify.max_user_watches` on Linux, open files with kqueue.
+    Limit,
+    /// This program's own: `MAX_WATCHES`, with kqueue the share of the descriptors.
+    TableFull,
+    /// There is no directory any more.
+    Gone,
+    /// The directory above is not watched, so that a rename of this one would go unseen.
+    ParentUnwatched,
+    /// Never: reserved for the node's own state, or no events here at all.
+    Unsupported,
+    /// Anything else, as the system said it.
+    Io(io::Error),
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit if cfg!(target_os = "linux") => {
+                f.write_str("the system's limit of watches is reached; raise fs.inotify.max_user_watches")
+            }
+            Self::Limit => f.write_str("the system's limit of open files is reached; raise it (ulimit -n)"),
+            Self::TableFull => f.write_str("this program's own limit of watches is reached"),
+            Self::Gone => f.write_str("it is no longer there"),
+            Self::ParentUnwatched => f.write_str("the directory above is not watched"),
+            Self::Unsupported => f.write_str("there are no events for it"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AddError {}
+
+impl From<io::Error> for AddError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The watches of one root, whatever the source of events.
+pub enum Watcher {
+    /// inotify or kqueue.
+    Native(Box<NativeWatcher>),
+    /// No events.
+    Polling,
+}
+
+impl Watcher {
+    /// Watches nothing yet, not even `root`: that is added like any other directory, and first.
+    ///
+    /// Fails with `Unsupported` when this system does not have the back end, or as the system says (with
+    /// `EMFILE` at its limit of inotify instances, `fs.inotify.max_user_instances`).
+    pub fn new(backend: Backend, root: &Path) -> io::Result<Self> {
+        match backend {
+            Backend::Polling => Ok(Self::Polling),
+            _ if backend == Backend::native() => Ok(Self::Native(Box::new(NativeWatcher::new(root)?))),
+            _ => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("this system has no {backend:?} events; choose --os auto"),
+            )),
+        }
+    }
+
+    /// Watches `directory`, which the caller has opened as `fd` without following links; `fd` may be closed
+    /// afterwards.
+    pub fn add(&mut self, directory: &RelPath, fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
+        match self {
+            _ if directory.is_reserved() => Err(AddError::Unsupported),
+            Self::Native(native) => native.add(directory, fd),
+            Self::Polling => Err(AddError::Unsupported),
+        }
+    }
+
+    /// Watches the content of `file`, where watching its directory does not (kqueue). Where it does, this has
+    /// nothing to do and says `AlreadyWatched`. A file that cannot be watched is compared on the timer.
+    pub fn add_file(&mut self, file: &RelPath, fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
+        match self {
+            _ if file.is_reserved() => Err(AddError::Unsupported),
+            Self::Native(native) => native.add_file(file, fd),
+            Self::Polling => Err(AddError::Unsupported),
+        }
+    }
+
+    /// Watches nothing below `directory` any more, nor itself.
+    pub fn remove_below(&mut self, directory: &RelPath) {
+        if let Self::Native(native) = self {
+            native.remove_below(directory);
+        }
+    }
+
+    /// The next change; `None` until the descriptor becomes readable again.
+    pub fn poll_change(&mut self) -> io::Result<Option<Change>> {
+        match self {
+            Self::Native(native) => native.poll_change(),
+            Self::Polling => Ok(None),
+        }
+    }
+
+    /// What to poll for readability; `None` without events.
+    pub fn raw_fd(&self) -> Option<RawFd> {
+        match self {
+            Self::Native(native) => Some(native.raw_fd()),
+            Self::Polling => None,
+        }
+    }
+
+    /// Number of watches.
+    pub fn watch_count(&self) -> usize {
+        match self {
+            Self::Native(native) => native.watch_count(),
+            Self::Polling => 0,
+        }
+    }
+}
