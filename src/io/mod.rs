@@ -1,1 +1,4 @@
 //! x
+
+pub mod arp_socket;
+pub mod neighbours;
