@@ -155,3 +155,47 @@ pub const KQUEUE_DESCRIPTOR_SHARE: u64 = 2;
 
 /// The longest event is a header of 16 bytes and a name padded to a multiple of 16; a read into less fails.
 const _: () = assert!(INOTIFY_BUFFER_BYTES >= 16 + MAX_NAME_BYTES + 17 && INOTIFY_BUFFER_BYTES <= 65_536);
+// --- Finding peers -------------------------------------------------------------------------------------
+
+/// ARP packets read from one socket before the loop turns to something else; the rest waits in the socket.
+pub const MAX_ARP_PACKETS_PER_TURN: usize = 64;
+/// Addresses read from the kernel's neighbour table; further ones are passed over.
+pub const MAX_NEIGHBOURS: usize = 1024;
+/// Addresses of own interfaces; further ones are neither swept nor listened on.
+pub const MAX_INTERFACES: usize = 16;
+/// From the end of a sweep to the next one, plus up to a fifth.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Addresses of one sweep of one interface, nearest first; those farther away are left to hints.
+pub const MAX_SWEEP_ADDRESSES: usize = 1024;
+/// A sweep goes on this often ...
+pub const SWEEP_BURST_INTERVAL: Duration = Duration::from_millis(20);
+/// ... by this many addresses: 500 a second.
+pub const SWEEP_BURST: usize = 10;
+/// Knocks waiting for their outcome; further ones wait until one has ended.
+pub const MAX_KNOCKS: usize = 32;
+/// Those of a connect sweep among them, so that there is always room for better founded ones.
+pub const MAX_SWEEP_KNOCKS: usize = 24;
+/// Addresses about which something is remembered; then the one left alone for longest is forgotten.
+pub const MAX_PLACES: usize = 2048;
+/// Addresses named by the user or kept from earlier runs; a further one is refused.
+pub const MAX_PINNED_PLACES: usize = 128;
+/// Addresses that wait for their knock because of a hint; further hints are dropped.
+pub const MAX_WAITING_HINTS: usize = 256;
+/// An address is knocked no more often than this because of hints; doubled with each failure in a row ...
+pub const HINT_INTERVAL: Duration = Duration::from_secs(5);
+/// ... up to this. Less than [`SWEEP_INTERVAL`], so that each sweep is worth one knock.
+pub const HINT_INTERVAL_MAX: Duration = Duration::from_secs(55);
+/// Another group's node, or another program, is left alone for this long.
+pub const STRANGER_PAUSE: Duration = Duration::from_secs(60);
+/// A greeting makes a node be dialled at once, but no more often than this.
+pub const DIAL_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// A link that lived this long ends a row of failures.
+pub const LINK_STABLE_AFTER: Duration = Duration::from_secs(10);
+/// A node not seen for this long is no longer dialled, until it is seen again.
+pub const NODE_SEEN_LATELY: Duration = Duration::from_secs(600);
+/// Actions that wait to be polled; the decisions that do not fit are made later.
+pub const MAX_DISCOVERY_ACTIONS: usize = 64;
+
+const _: () = assert!(HINT_INTERVAL_MAX.as_secs() < SWEEP_INTERVAL.as_secs());
+const _: () = assert!(MAX_SWEEP_KNOCKS < MAX_KNOCKS);
+const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSES < MAX_PLACES);

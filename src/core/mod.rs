@@ -2,6 +2,7 @@
 
 pub mod content;
 pub mod engine;
+pub mod discovery;
 pub mod entry;
 pub mod random;
 pub mod reconcile;

@@ -1,2 +1,5 @@
 //! x
 pub mod watch;
+
+pub mod arp_socket;
+pub mod neighbours;

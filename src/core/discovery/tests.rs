@@ -1,0 +1,557 @@
+//! Scripted time: one node step by step, then several on a simulated subnet.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    time::Duration,
+};
+
+use super::*;
+use crate::limits::{
+    CONNECT_TIMEOUT, DISCOVERY_PORT, HINT_INTERVAL_MAX, MAX_KNOCKS, MAX_NODES, MAX_PINNED_PLACES, MAX_PLACES,
+    MAX_SWEEP_ADDRESSES, NODE_SEEN_LATELY, RECONNECT_DELAY_MAX, STRANGER_PAUSE, SYNC_PORT,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const SUBNET_BITS: u8 = 24;
+
+fn ip(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, host)
+}
+
+fn at(host: u8, port: u16) -> SocketAddr {
+    SocketAddr::from((ip(host), port))
+}
+
+fn door(host: u8) -> SocketAddr {
+    at(host, DISCOVERY_PORT)
+}
+
+fn interface(host: u8) -> Interface {
+    let address = ip(host);
+    Interface { index: 2, name: "eth0".to_owned(), address, prefix_len: SUBNET_BITS, mac: [2; 6] }
+}
+
+fn id(name: u8) -> NodeId {
+    NodeId([name; 8])
+}
+
+fn greeting(name: u8) -> Greeting {
+    Greeting { node: id(name), instance: u64::from(name), sync_port: SYNC_PORT }
+}
+
+/// Node 1 at host 1.
+fn node(now: Instant, probe: Probe) -> Discovery {
+    Discovery::new(now, id(1), 1, DISCOVERY_PORT, probe, 7)
+}
+
+fn drain(discovery: &mut Discovery) -> std::vec::Vec<Action> {
+    std::iter::from_fn(|| discovery.poll_action()).collect()
+}
+
+/// Runs until `end` and returns what was done and when; what is started is never heard of.
+fn run(discovery: &mut Discovery, now: &mut Instant, end: Instant) -> std::vec::Vec<(Instant, Action)> {
+    let mut done = std::vec::Vec::new();
+    loop {
+        done.extend(drain(discovery).into_iter().map(|action| (*now, action)));
+        match discovery.poll_timeout().filter(|&deadline| deadline <= end) {
+            Some(deadline) => *now = (*now).max(deadline),
+            None => break,
+        }
+        discovery.handle_timeout(*now);
+    }
+    *now = end;
+    done
+}
+
+/// A node of the test group greeted us; the dial that follows is taken.
+fn greeted(now: Instant, name: u8) -> Discovery {
+    let mut discovery = node(now, Probe::None);
+    discovery.handle_greeting(now, at(name, 40_000), greeting(name), true);
+    let dial = Action::Dial { node: id(name), address: at(name, SYNC_PORT) };
+    assert_eq!(drain(&mut discovery), [dial], "a caller of our group is dialled at once");
+    discovery
+}
+
+#[test]
+fn sweeps_at_start_paced_then_is_quiet_until_the_next() {
+    let start = Instant::now();
+    let mut now = start;
+    let mut discovery = node(now, Probe::Arp);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    let sweep = run(&mut discovery, &mut now, start + 59 * SECOND);
+    assert_eq!(sweep.len(), 253);
+    assert!(sweep.iter().all(|(_, action)| matches!(action, Action::ArpRequest { interface: 2, .. })));
+    assert!(sweep.iter().all(|&(when, _)| when < start + SECOND), "quiet after the sweep");
+    for (first, later) in sweep.iter().zip(&sweep[50..]) {
+        assert!(later.0 - first.0 >= Duration::from_millis(100), "no more than 500 a second");
+    }
+    let next = run(&mut discovery, &mut now, start + 75 * SECOND);
+    assert_eq!(next.len(), 253);
+}
+
+#[test]
+fn a_changed_address_is_swept_at_once_and_an_unchanged_one_is_not() {
+    let mut now = Instant::now();
+    let mut discovery = node(now, Probe::Arp);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    let end = now + 5 * SECOND;
+    run(&mut discovery, &mut now, end);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    assert_eq!(drain(&mut discovery), []);
+    let second = Interface { index: 3, address: Ipv4Addr::new(10, 9, 0, 1), prefix_len: 16, ..interface(1) };
+    discovery.handle_interfaces(now, &[interface(1), second.clone()]);
+    let end = now + 5 * SECOND;
+    let sweep = run(&mut discovery, &mut now, end);
+    assert_eq!(sweep.len(), MAX_SWEEP_ADDRESSES);
+    assert!(sweep.iter().all(|(_, action)| matches!(action, Action::ArpRequest { interface: 3, .. })));
+    discovery.handle_interfaces(now, &[second]);
+    let end = now + 80 * SECOND;
+    assert!(!run(&mut discovery, &mut now, end).is_empty(), "the next sweep comes all the same");
+}
+
+#[test]
+fn an_interface_that_goes_in_mid_sweep_does_not_end_sweeping() {
+    let mut now = Instant::now();
+    let mut discovery = node(now, Probe::Arp);
+    let second = Interface { index: 3, address: Ipv4Addr::new(10, 9, 0, 1), ..interface(1) };
+    discovery.handle_interfaces(now, &[interface(1), second]);
+    let end = now + Duration::from_millis(700);
+    run(&mut discovery, &mut now, end);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    assert_eq!(drain(&mut discovery), []);
+    let end = now + 80 * SECOND;
+    assert_eq!(run(&mut discovery, &mut now, end).len(), 253);
+}
+
+#[test]
+fn a_connect_sweep_is_bounded_and_goes_on_as_knocks_end() {
+    let mut now = Instant::now();
+    let mut discovery = node(now, Probe::Connect);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    let mut knocked = BTreeSet::new();
+    while knocked.len() < 253 {
+        let end = now + CONNECT_TIMEOUT;
+        let batch = run(&mut discovery, &mut now, end);
+        assert!((1..=MAX_SWEEP_KNOCKS).contains(&batch.len()));
+        for (_, action) in batch {
+            let Action::Knock(place) = action else { panic!("{action:?}") };
+            assert!(knocked.insert(place), "{place} twice");
+            discovery.handle_knock_failed(now, place);
+        }
+    }
+    assert!(!knocked.contains(&door(1)), "not ourselves");
+}
+
+#[test]
+fn test_mode_asks_static_peers_alone() {
+    let mut now = Instant::now();
+    let mut discovery = node(now, Probe::None);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    discovery.handle_sighting(now, ip(9));
+    assert_eq!(discovery.poll_timeout(), None);
+    discovery.add_static(now, door(2)).unwrap();
+    assert_eq!(drain(&mut discovery), [Action::Knock(door(2))]);
+    discovery.handle_knock_failed(now, door(2));
+    let mut pauses = std::vec::Vec::new();
+    for _ in 0..12 {
+        let before = now;
+        let deadline = discovery.poll_timeout().unwrap();
+        assert_eq!(run(&mut discovery, &mut now, deadline), [(deadline, Action::Knock(door(2)))]);
+        discovery.handle_knock_failed(now, door(2));
+        pauses.push(now - before);
+    }
+    assert!(pauses[0] < Duration::from_millis(126), "{pauses:?}");
+    assert!(pauses[11] > RECONNECT_DELAY_MAX.mul_f64(0.7), "{pauses:?}");
+    assert!(pauses[11] < RECONNECT_DELAY_MAX.mul_f64(1.3), "{pauses:?}");
+}
+
+#[test]
+fn there_is_a_limit_to_static_peers() {
+    let now = Instant::now();
+    let mut discovery = node(now, Probe::None);
+    for port in 1..=MAX_PINNED_PLACES as u16 {
+        discovery.add_static(now, at(2, port)).unwrap();
+        drain(&mut discovery);
+    }
+    assert_eq!(discovery.add_static(now, at(2, 9_999)), Err(TooManyPeers));
+    assert_eq!(discovery.add_static(now, at(2, 1)), Ok(()), "one that is known is no further one");
+}
+
+/// One host that is no node, seen ten times a second for an hour.
+#[test]
+fn an_ordinary_host_is_knocked_about_once_a_minute() {
+    let mut now = Instant::now();
+    let mut discovery = node(now, Probe::Arp);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    let mut knocks = 0;
+    for _ in 0..36_000 {
+        discovery.handle_sighting(now, ip(9));
+        let end = now + SECOND / 10;
+        for (_, action) in run(&mut discovery, &mut now, end) {
+            if action == Action::Knock(door(9)) {
+                knocks += 1;
+                discovery.handle_knock_failed(now, door(9));
+            }
+        }
+    }
+    assert!((60..=3_600 / HINT_INTERVAL_MAX.as_secs() + 4).contains(&knocks), "{knocks} knocks");
+}
+
+#[test]
+fn a_storm_of_sightings_is_bounded() {
+    let start = Instant::now();
+    let mut now = start;
+    let mut discovery = node(now, Probe::Arp);
+    let wide = Interface { prefix_len: 8, ..interface(1) };
+    discovery.handle_interfaces(now, &[wide]);
+    let mut under_way = BTreeMap::new();
+    let mut knocks = 0;
+    for forged in 0..8_000u32 {
+        discovery.handle_sighting(now, Ipv4Addr::from(0x0a10_0000 + forged));
+        let end = now + Duration::from_millis(1);
+        for (_, action) in run(&mut discovery, &mut now, end) {
+            if let Action::Knock(place) = action {
+                knocks += 1;
+                assert!(under_way.insert(place, now).is_none(), "{place} twice");
+            }
+        }
+        assert!(under_way.len() <= MAX_KNOCKS);
+        assert!(discovery.places.len() <= MAX_PLACES);
+        let ended: std::vec::Vec<_> =
+            under_way.iter().filter(|(_, since)| now - **since >= CONNECT_TIMEOUT).map(|(&p, _)| p).collect();
+        for place in ended {
+            under_way.remove(&place);
+            discovery.handle_knock_failed(now, place);
+        }
+    }
+    let rounds = (now - start).as_secs() / CONNECT_TIMEOUT.as_secs() + 1;
+    assert!(knocks <= rounds as usize * MAX_KNOCKS, "{knocks} knocks");
+    discovery.handle_greeting(now, at(2, 40_000), greeting(2), true);
+    let dial = Action::Dial { node: id(2), address: at(2, SYNC_PORT) };
+    assert!(drain(&mut discovery).contains(&dial), "a true node gets through");
+}
+
+#[test]
+fn sightings_from_elsewhere_and_of_ourselves_are_ignored() {
+    let mut now = Instant::now();
+    let mut discovery = node(now, Probe::Arp);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    let end = now + 5 * SECOND;
+    run(&mut discovery, &mut now, end);
+    for address in [ip(1), ip(0), ip(255), Ipv4Addr::new(10, 0, 1, 9), Ipv4Addr::new(8, 8, 8, 8)] {
+        discovery.handle_sighting(now, address);
+        assert_eq!(drain(&mut discovery), [], "{address}");
+    }
+}
+
+#[test]
+fn a_stranger_is_left_alone_for_a_while() {
+    let mut now = Instant::now();
+    let mut discovery = node(now, Probe::Arp);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    discovery.handle_sighting(now, ip(9));
+    drain(&mut discovery);
+    discovery.handle_stranger(now, door(9));
+    let end = now + STRANGER_PAUSE - SECOND;
+    run(&mut discovery, &mut now, end);
+    discovery.handle_sighting(now, ip(9));
+    assert_eq!(drain(&mut discovery), []);
+    now += 2 * SECOND;
+    discovery.handle_sighting(now, ip(9));
+    assert!(drain(&mut discovery).contains(&Action::Knock(door(9))));
+}
+
+#[test]
+fn a_twin_is_reported_once_and_an_own_echo_is_not() {
+    let now = Instant::now();
+    let mut discovery = node(now, Probe::None);
+    discovery.add_static(now, door(5)).unwrap();
+    discovery.add_static(now, door(6)).unwrap();
+    drain(&mut discovery);
+    discovery.handle_greeting(now, door(5), greeting(1), false);
+    assert_eq!(drain(&mut discovery), [], "our own echo");
+    let twin = Greeting { instance: 99, ..greeting(1) };
+    discovery.handle_greeting(now, door(6), twin, false);
+    discovery.handle_greeting(now, at(6, 40_000), twin, true);
+    assert_eq!(drain(&mut discovery), [Action::TwinSeen]);
+    discovery.set_identity(id(77), 77);
+    let again = run(&mut discovery, &mut { now }, now + 10 * SECOND);
+    assert_eq!(again.len(), 1, "the twin is asked again, the own address is not: {again:?}");
+    assert_eq!(again[0].1, Action::Knock(door(6)));
+    discovery.handle_greeting(now + 10 * SECOND, door(6), twin, false);
+    let dial = Action::Dial { node: id(1), address: at(6, SYNC_PORT) };
+    assert_eq!(drain(&mut discovery), [dial], "with another identity it is a peer");
+}
+
+#[test]
+fn dials_back_off_and_a_link_that_held_resets_that() {
+    let mut now = Instant::now();
+    let mut discovery = greeted(now, 2);
+    let mut pauses = std::vec::Vec::new();
+    for _ in 0..12 {
+        discovery.handle_outbound_closed(now, id(2));
+        let before = now;
+        while !drain(&mut discovery).iter().any(|action| matches!(action, Action::Dial { .. })) {
+            now = discovery.poll_timeout().unwrap();
+            discovery.handle_timeout(now);
+        }
+        pauses.push(now - before);
+    }
+    assert!(pauses[0] <= Duration::from_millis(125), "{pauses:?}");
+    assert!(pauses.windows(2).take(5).all(|pair| pair[0] < pair[1].mul_f64(0.9)), "{pauses:?}");
+    assert!(pauses.iter().all(|&pause| pause <= RECONNECT_DELAY_MAX.mul_f64(1.25)), "{pauses:?}");
+    assert!(pauses[11] >= RECONNECT_DELAY_MAX.mul_f64(0.75), "{pauses:?}");
+
+    discovery.handle_outbound_up(now, id(2));
+    assert_eq!(drain(&mut discovery), [Action::Remember { node: id(2), address: door(2) }]);
+    discovery.handle_outbound_closed(now + SECOND, id(2));
+    assert!(discovery.poll_timeout().unwrap() > now + 5 * SECOND, "a link that fell at once resets nothing");
+    now = discovery.poll_timeout().unwrap();
+    discovery.handle_timeout(now);
+    discovery.handle_outbound_up(now, id(2));
+    now += 60 * SECOND;
+    discovery.handle_outbound_closed(now, id(2));
+    assert!(discovery.poll_timeout().unwrap() - now <= Duration::from_millis(125));
+}
+
+#[test]
+fn a_node_long_gone_is_no_longer_dialled_until_it_calls() {
+    let start = Instant::now();
+    let mut now = start;
+    let mut discovery = greeted(now, 2);
+    discovery.handle_outbound_closed(now, id(2));
+    while let Some(deadline) = discovery.poll_timeout() {
+        now = deadline;
+        discovery.handle_timeout(now);
+        for action in drain(&mut discovery) {
+            assert!(matches!(action, Action::Dial { .. }), "{action:?}");
+            discovery.handle_outbound_closed(now, id(2));
+        }
+        assert!(now < start + 2 * NODE_SEEN_LATELY, "still dialling");
+    }
+    assert!(now > start + NODE_SEEN_LATELY - RECONNECT_DELAY_MAX);
+    now += SECOND;
+    discovery.handle_greeting(now, at(2, 40_000), greeting(2), true);
+    assert_eq!(drain(&mut discovery), [Action::Dial { node: id(2), address: at(2, SYNC_PORT) }]);
+}
+
+#[test]
+fn a_node_that_moved_is_dialled_where_it_is_now() {
+    let mut now = Instant::now();
+    let mut discovery = greeted(now, 2);
+    discovery.handle_outbound_up(now, id(2));
+    drain(&mut discovery);
+    discovery.handle_greeting(now, at(9, 40_000), greeting(2), true);
+    assert_eq!(drain(&mut discovery), [], "one link a node");
+    discovery.handle_outbound_closed(now, id(2));
+    now = discovery.poll_timeout().unwrap();
+    discovery.handle_timeout(now);
+    assert_eq!(drain(&mut discovery), [Action::Dial { node: id(2), address: at(9, SYNC_PORT) }]);
+    discovery.handle_outbound_up(now, id(2));
+    assert_eq!(drain(&mut discovery), [Action::Remember { node: id(2), address: door(9) }]);
+}
+
+#[test]
+fn greetings_cannot_hurry_dials() {
+    let mut now = Instant::now();
+    let mut discovery = greeted(now, 2);
+    let mut dials = 0;
+    for _ in 0..1_000 {
+        discovery.handle_outbound_closed(now, id(2));
+        now += Duration::from_millis(10);
+        discovery.handle_greeting(now, at(2, 40_000), greeting(2), true);
+        discovery.handle_timeout(now);
+        dials += drain(&mut discovery).iter().filter(|a| matches!(a, Action::Dial { .. })).count();
+    }
+    assert!(dials <= 10 + 4, "{dials} dials in 10 s");
+}
+
+#[test]
+fn a_remembered_node_is_asked_first_and_not_remembered_again() {
+    let now = Instant::now();
+    let mut discovery = node(now, Probe::Arp);
+    discovery.add_remembered(now, id(2), door(2));
+    assert_eq!(drain(&mut discovery), [Action::Knock(door(2))]);
+    discovery.handle_greeting(now, door(2), greeting(2), false);
+    assert_eq!(drain(&mut discovery), [Action::Dial { node: id(2), address: at(2, SYNC_PORT) }]);
+    discovery.handle_outbound_up(now, id(2));
+    assert_eq!(drain(&mut discovery), []);
+    assert_eq!(discovery.nodes().collect::<std::vec::Vec<_>>(), [(id(2), at(2, SYNC_PORT))]);
+}
+
+#[test]
+fn a_full_table_refuses_and_says_so_once() {
+    let now = Instant::now();
+    let mut discovery = node(now, Probe::None);
+    let mut refused = std::vec::Vec::new();
+    for name in 2..MAX_NODES as u8 + 4 {
+        discovery.handle_greeting(now, at(name, 40_000), greeting(name), true);
+        let actions = drain(&mut discovery);
+        refused.extend(actions.into_iter().filter(|a| matches!(a, Action::Refused { .. })));
+    }
+    assert_eq!(refused, [Action::Refused { node: id(MAX_NODES as u8 + 2) }]);
+    assert_eq!(discovery.nodes().count(), MAX_NODES);
+}
+
+#[test]
+fn a_lost_report_does_not_hold_a_slot_for_ever() {
+    let mut now = Instant::now();
+    let mut discovery = node(now, Probe::None);
+    discovery.add_static(now, door(2)).unwrap();
+    let end = now + 60 * SECOND;
+    assert!(run(&mut discovery, &mut now, end).len() > 1);
+}
+
+/// A subnet: hosts that run a node, hosts that do not, and nothing at all other addresses.
+struct Lan {
+    now: Instant,
+    hosts: BTreeMap<u8, Discovery>,
+    ordinary: BTreeSet<u8>,
+    /// Knocks at nobody, by when they fail; who knocked, and where.
+    failing: BinaryHeap<std::cmp::Reverse<(Instant, u8, SocketAddr)>>,
+    dials: BTreeSet<(u8, u8)>,
+    knocks: BTreeMap<u8, usize>,
+    sent: usize,
+}
+
+impl Lan {
+    fn new(ordinary: &[u8]) -> Self {
+        Self {
+            now: Instant::now(),
+            hosts: BTreeMap::new(),
+            ordinary: ordinary.iter().copied().collect(),
+            failing: BinaryHeap::new(),
+            dials: BTreeSet::new(),
+            knocks: BTreeMap::new(),
+            sent: 0,
+        }
+    }
+
+    fn start(&mut self, host: u8, probe: Probe) {
+        let mut node =
+            Discovery::new(self.now, id(host), host.into(), DISCOVERY_PORT, probe, u64::from(host));
+        node.handle_interfaces(self.now, &[interface(host)]);
+        self.hosts.insert(host, node);
+    }
+
+    fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            while let Some((host, action)) = self.next_action() {
+                self.sent += 1;
+                self.act(host, action);
+            }
+            let deadlines = self.hosts.values().filter_map(Discovery::poll_timeout);
+            let failure = self.failing.peek().map(|std::cmp::Reverse((when, ..))| *when);
+            match deadlines.chain(failure).min().filter(|&deadline| deadline <= end) {
+                Some(deadline) => self.now = self.now.max(deadline),
+                None => break,
+            }
+            self.fail_knocks();
+            self.hosts.values_mut().for_each(|node| node.handle_timeout(self.now));
+        }
+        self.now = end;
+    }
+
+    fn next_action(&mut self) -> Option<(u8, Action)> {
+        self.hosts.iter_mut().find_map(|(&host, node)| node.poll_action().map(|action| (host, action)))
+    }
+
+    fn fail_knocks(&mut self) {
+        let now = self.now;
+        while self.failing.peek().is_some_and(|std::cmp::Reverse((when, ..))| *when <= now) {
+            if let Some(std::cmp::Reverse((_, host, place))) = self.failing.pop() {
+                self.host(host).handle_knock_failed(now, place);
+            }
+        }
+    }
+
+    fn host(&mut self, host: u8) -> &mut Discovery {
+        self.hosts.get_mut(&host).unwrap()
+    }
+
+    fn act(&mut self, from: u8, action: Action) {
+        let now = self.now;
+        match action {
+            Action::ArpRequest { target, .. } => self.broadcast(from, target.octets()[3]),
+            Action::Knock(place) => self.knock(from, place),
+            Action::Dial { node, address } => {
+                assert_eq!(address, at(node.0[0], SYNC_PORT));
+                assert!(self.dials.insert((from, node.0[0])), "{from} dials {node} twice");
+                self.host(from).handle_outbound_up(now, node);
+            }
+            Action::Remember { node, address } => assert_eq!(address, door(node.0[0])),
+            Action::TwinSeen | Action::Refused { .. } => panic!("{action:?}"),
+        }
+    }
+
+    fn broadcast(&mut self, from: u8, target: u8) {
+        let now = self.now;
+        let listening = |node: &Discovery| node.probe == Probe::Arp;
+        for (_, node) in self.hosts.iter_mut().filter(|(host, node)| **host != from && listening(node)) {
+            node.handle_sighting(now, ip(from));
+        }
+        if self.hosts.contains_key(&target) || self.ordinary.contains(&target) {
+            self.host(from).handle_sighting(now, ip(target));
+        }
+    }
+
+    fn knock(&mut self, from: u8, place: SocketAddr) {
+        let now = self.now;
+        let SocketAddr::V4(v4) = place else { panic!("{place}") };
+        let host = v4.ip().octets()[3];
+        *self.knocks.entry(host).or_default() += 1;
+        assert_ne!(from, host, "knocks at itself");
+        if self.hosts.contains_key(&host) {
+            self.host(host).handle_greeting(now, at(from, 40_000), greeting(from), true);
+            self.host(from).handle_greeting(now, place, greeting(host), false);
+        } else {
+            let takes = if self.ordinary.contains(&host) { Duration::ZERO } else { CONNECT_TIMEOUT };
+            self.failing.push(std::cmp::Reverse((now + takes, from, place)));
+        }
+    }
+
+    fn all_pairs(&self) -> BTreeSet<(u8, u8)> {
+        let all = self.hosts.keys();
+        all.flat_map(|&a| self.hosts.keys().map(move |&b| (a, b))).filter(|(a, b)| a != b).collect()
+    }
+}
+
+#[test]
+fn nodes_find_each_other_and_a_newcomer_at_once() {
+    let mut lan = Lan::new(&[100, 254]);
+    lan.start(1, Probe::Arp);
+    lan.start(2, Probe::Arp);
+    lan.start(200, Probe::Arp);
+    lan.run(SECOND);
+    assert_eq!(lan.dials, lan.all_pairs());
+    lan.run(20 * SECOND);
+    lan.start(30, Probe::Arp);
+    lan.run(Duration::from_millis(1));
+    assert_eq!(lan.dials, lan.all_pairs(), "the first request of its sweep is enough");
+}
+
+#[test]
+fn nothing_is_sent_between_sweeps_and_ordinary_hosts_are_spared() {
+    let mut lan = Lan::new(&[100, 254]);
+    lan.start(1, Probe::Arp);
+    lan.start(2, Probe::Arp);
+    lan.run(5 * SECOND);
+    let sent = lan.sent;
+    lan.run(50 * SECOND);
+    assert_eq!(lan.sent, sent);
+    lan.run(3_600 * SECOND);
+    assert!(lan.knocks[&100] <= 2 * 61, "{:?}", lan.knocks);
+    assert_eq!(lan.knocks.get(&50), None, "nobody is there");
+    assert!(lan.knocks[&1] + lan.knocks[&2] <= 2, "linked nodes are not asked again");
+}
+
+#[test]
+fn a_host_without_the_right_to_use_arp_is_found() {
+    let mut lan = Lan::new(&[100]);
+    lan.start(1, Probe::Arp);
+    lan.run(5 * SECOND);
+    lan.start(9, Probe::Connect);
+    lan.run(5 * SECOND);
+    assert_eq!(lan.dials, lan.all_pairs());
+}
