@@ -1,8 +1,8 @@
 //! What decides: pure, given time and randomness as arguments.
 
 pub mod content;
-pub mod engine;
 pub mod discovery;
+pub mod engine;
 pub mod entry;
 pub mod random;
 pub mod reconcile;
