@@ -199,3 +199,22 @@ pub const MAX_DISCOVERY_ACTIONS: usize = 64;
 const _: () = assert!(HINT_INTERVAL_MAX.as_secs() < SWEEP_INTERVAL.as_secs());
 const _: () = assert!(MAX_SWEEP_KNOCKS < MAX_KNOCKS);
 const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSES < MAX_PLACES);
+
+// --- The loop ------------------------------------------------------------------------------------------
+
+/// Bytes read and hashed in one turn: about 5 ms of work on a Raspberry Pi 4, less elsewhere.
+pub const SLICE_BYTES: usize = 1024 * 1024;
+/// What opening a file costs, in bytes that could be hashed meanwhile.
+pub const FILE_COST_BYTES: usize = 8 * 1024;
+/// Readiness events that are taken in one turn; further ones come in the next.
+pub const MAX_EVENTS: usize = 256;
+/// Changes that are taken from the watch in one turn; further ones wait in its buffer and the kernel's queue.
+pub const MAX_CHANGES_PER_TURN: usize = 1024;
+/// ARP packets that are looked at in one turn.
+pub const MAX_SIGHTINGS_PER_TURN: usize = 64;
+/// Messages that are decided on before their consequences are carried out.
+pub const MESSAGE_BATCH: usize = 64;
+/// Whether the root is still there is looked at this often, and before anything is taken for deleted.
+pub const ROOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The interfaces are read again this often.
+pub const INTERFACE_INTERVAL: Duration = Duration::from_secs(5);

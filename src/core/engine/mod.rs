@@ -58,6 +58,8 @@ pub struct EngineConfig {
     pub root: (u64, u64),
     /// When the machine was booted, in ns since 1970.
     pub boot_time_ns: i64,
+    /// Count on under a new origin, whatever the index says: another machine has the same identity.
+    pub fresh_origin: bool,
 }
 
 /// One node's decisions about one directory.
@@ -106,7 +108,7 @@ impl Engine {
             config,
         };
         let moved = last.root.1 != 0 && last.root.1 != engine.config.root.1;
-        if last.origin.is_none() || !last.clean_stop || moved {
+        if last.origin.is_none() || !last.clean_stop || moved || engine.config.fresh_origin {
             engine.draw_origin()?;
         }
         Ok(engine)
@@ -190,6 +192,24 @@ impl Engine {
         self.commit_at = None;
         self.activity.report();
         self.index.commit()
+    }
+
+    /// The names could not be made durable: the commit is asked for again, later.
+    pub fn postpone_commit(&mut self, time: Time) {
+        self.commit_asked = false;
+        self.commit_at = Some(time.now + COMMIT_DELAY);
+    }
+
+    /// Keeps where a node was reached, to try there first at the next start.
+    pub fn remember(&mut self, node: NodeId, address: std::net::SocketAddr, time: Time) -> Result<()> {
+        let known = self.index.nodes()?.into_iter().find(|(known, _)| *known == node);
+        let mut record = known.map(|(_, record)| record).unwrap_or_default();
+        if let Some(link) = self.links.get(&node) {
+            record.name = link.display_name();
+        }
+        record.address = Some(address.to_string());
+        record.seen_ms = time.wall_ms;
+        self.index.put_node(node, &record)
     }
 
     /// Ends in an orderly way: all that was announced is durable. Nothing may be called after it.

@@ -1,0 +1,161 @@
+//! What the core decided is carried out: on the disk, and towards the other nodes.
+
+use std::io;
+
+use log::{debug, warn};
+
+use super::{EventLoop, RunError};
+use crate::{
+    core::{
+        entry::Stamp,
+        seam::{Action, Apply, ApplyFailure, Input, Output, Source, Time, Transmit},
+        version::NodeId,
+    },
+    io::{
+        barrier::{Placing, Write},
+        disk::RootState,
+        partial,
+    },
+    path::RelPath,
+    wire::message::Message,
+};
+
+impl EventLoop {
+    pub(super) fn perform(&mut self, output: Output, time: Time) -> Result<(), RunError> {
+        match output {
+            Output::Inspect { path } => self.inspect(path),
+            Output::List { directory } => self.jobs.list(directory),
+            Output::Read { path, stat } => self.jobs.read(path, stat),
+            Output::Apply(apply) => self.prepare(apply),
+            Output::Copy { from, stamp, digest, size } => self.jobs.copy(from, stamp, digest, size),
+            Output::WritePiece { digest, offset, bytes } => {
+                if let Err(error) = self.partials.write(&self.root, &digest, offset, &bytes) {
+                    self.inputs.push_back(Input::PieceFailed { digest, reason: error.to_string() });
+                }
+            }
+            Output::DropPartial { digest } => {
+                if let Err(error) = self.partials.remove(&self.root, &digest) {
+                    debug!("a partial file stays until the next start: {error}");
+                }
+            }
+            Output::Commit => self.commit()?,
+            Output::Close { node, reason } => {
+                warn!("closing the link with {node}: {reason}");
+                self.net.close_inbound(node);
+                self.net.close_outbound(node);
+            }
+        }
+        let _ = time;
+        Ok(())
+    }
+
+    /// Looks at a path. Nothing is taken for deleted while the root is not the directory that it was.
+    fn inspect(&mut self, path: RelPath) {
+        let stat = self.root.stat(&path).map_err(|error| error.to_string());
+        if stat == Ok(None) && self.root.check() != RootState::Present {
+            return;
+        }
+        self.inputs.push_back(Input::Seen { path, stat });
+    }
+
+    /// Names are durable before the index says so.
+    fn commit(&mut self) -> Result<(), RunError> {
+        match self.root.sync_names() {
+            Ok(()) => Ok(self.engine.commit()?),
+            Err(error) => {
+                warn!("the disk does not promise to keep what was written, and is asked again: {error}");
+                self.engine.postpone_commit();
+                Ok(())
+            }
+        }
+    }
+
+    // --- The disk --------------------------------------------------------------------------------------
+
+    /// Writes a small file's bytes; everything else about it waits for the barrier.
+    fn prepare(&mut self, apply: Apply) {
+        let path = apply.path.clone();
+        if let Err(failure) = self.barrier.push(&self.root, &self.partials, apply) {
+            self.inputs.push_back(Input::Applied { path, result: Err(failure) });
+        }
+    }
+
+    /// This turn's files become durable, get their names, and are told to the core.
+    pub(super) fn run_barrier(&mut self, time: Time) -> Result<(), RunError> {
+        while !self.barrier.is_empty() {
+            let (partials, inputs) = (&mut self.partials, &mut self.inputs);
+            self.barrier.run(&self.root, time.wall_ms, |path, partial, result| {
+                if let Some(digest) = partial.filter(|_| result.is_ok()) {
+                    partials.forget(&digest);
+                }
+                inputs.push_back(Input::Applied { path, result });
+            });
+            self.settle(time)?;
+        }
+        Ok(())
+    }
+
+    // --- The other nodes -------------------------------------------------------------------------------
+
+    /// Tells each node what it is to be told, as far as its socket's buffer has room.
+    pub(super) fn transmit(&mut self, time: Time) -> Result<(), RunError> {
+        self.transmit_waits = false;
+        let nodes: Vec<NodeId> =
+            self.engine.links().filter(|(_, link)| link.outbound).map(|(node, _)| node).collect();
+        for node in nodes {
+            while self.net.room(node) > 0 {
+                let Some(transmit) = self.engine.poll_transmit(node, time)? else { break };
+                self.send(node, transmit);
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, node: NodeId, transmit: Transmit) {
+        match transmit {
+            Transmit::Message(message) => self.send_message(node, &message),
+            Transmit::Update { message, inline } => self.send_update(node, message, inline),
+            Transmit::Piece { path, stamp, digest, offset, length } => {
+                let mut bytes = std::mem::take(&mut self.content);
+                let read = self.root.read_range(&path, &stamp, offset, length as usize, &mut bytes);
+                if matches!(read, Ok(Some(()))) {
+                    self.send_message(node, &Message::Piece { digest, offset, bytes: &bytes });
+                } else {
+                    say_unreadable(&path, read);
+                    self.engine.handle_unreadable_piece(node, digest, path);
+                    self.send_message(node, &Message::Unavailable { digest });
+                }
+                self.content = bytes;
+            }
+        }
+    }
+
+    fn send_update(&mut self, node: NodeId, message: Message<'static>, inline: Option<Stamp>) {
+        let Message::Update { path, entry, origin, before, seq, .. } = message else { return };
+        let mut bytes = std::mem::take(&mut self.content);
+        let content = inline.and_then(|stamp| {
+            let read = self.root.read_small(&path, &stamp, &mut bytes);
+            matches!(read, Ok(Some(()))).then_some(&bytes[..])
+        });
+        self.send_message(node, &Message::Update { path, entry, origin, before, seq, content });
+        self.content = bytes;
+    }
+
+    fn send_message(&mut self, node: NodeId, message: &Message) {
+        self.message.clear();
+        message.encode(&mut self.message);
+        if !self.net.send(node, &self.message) {
+            debug!("{node} is gone: a message to it is dropped");
+        }
+    }
+}
+
+fn say_unreadable(path: &RelPath, read: io::Result<Option<()>>) {
+    match read {
+        Err(error) => warn!("{path} cannot be read for another node: {error}"),
+        Ok(_) => debug!("{path} is not what it was: not sent"),
+    }
+}
+
+#[allow(unused_imports)]
+use {Action as _, ApplyFailure as _, Placing as _, Source as _, Write as _, partial as _};
