@@ -541,14 +541,14 @@ proptest! {
         discovery.add_remembered(now, id(8), door(8));
         let mut shell = Shell::default();
         for (pause_ms, event) in events {
-            shell.take(drain(&mut discovery));
             shell.tell(&mut discovery, now, event);
+            shell.take(drain(&mut discovery));
             now += Duration::from_millis(pause_ms);
             // A knock ends in time; see `a_lost_report_does_not_hold_a_slot_for_ever` for one that does not.
             shell.tell(&mut discovery, now, Event::KnocksEnd { strangers: false });
             discovery.handle_timeout(now);
+            shell.take(drain(&mut discovery));
         }
-        shell.take(drain(&mut discovery));
         prop_assert!(discovery.nodes().count() <= 8);
     }
 }
