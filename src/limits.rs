@@ -187,7 +187,8 @@ pub const HINT_INTERVAL: Duration = Duration::from_secs(5);
 pub const HINT_INTERVAL_MAX: Duration = Duration::from_secs(55);
 /// Another group's node, or another program, is left alone for this long.
 pub const STRANGER_PAUSE: Duration = Duration::from_secs(60);
-/// A greeting makes a node be dialled at once, but no more often than this.
+/// A greeting makes a node be dialled at once, but no more often than this; one from a new address or a new run
+/// of the node, no more often than [`RECONNECT_DELAY_MIN`].
 pub const DIAL_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// A link that lived this long ends a row of failures.
 pub const LINK_STABLE_AFTER: Duration = Duration::from_secs(10);

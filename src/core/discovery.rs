@@ -11,6 +11,8 @@
 mod jitter;
 mod nodes;
 mod places;
+#[cfg(test)]
+mod simulation;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -324,12 +326,12 @@ impl Discovery {
     fn handle_own_name(&mut self, now: Instant, from: SocketAddr, instance: u64, inbound: bool) {
         if instance == self.instance {
             if !inbound {
-                self.places.is_self(from);
+                self.places.mark_self(from);
             }
             return;
         }
         if !inbound {
-            self.places.twin(now, from);
+            self.places.twin_answered(now, from);
         }
         if !self.twin_was_seen && !self.actions.is_full() {
             self.twin_was_seen = true;
@@ -347,9 +349,16 @@ impl Discovery {
         }
         if self.nodes.greeted(now, greeting, address, place) {
             self.said_refused &= self.nodes.is_full();
-        } else if !self.said_refused && !self.actions.is_full() {
+        } else {
+            self.refuse(now, greeting.node, place);
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, node: NodeId, place: SocketAddr) {
+        self.places.stranger(now, place);
+        if !self.said_refused && !self.actions.is_full() {
             self.said_refused = true;
-            self.push(Action::Refused { node: greeting.node });
+            self.push(Action::Refused { node });
         }
     }
 
@@ -377,7 +386,7 @@ impl Discovery {
             && let Some(address) = self.places.next_due(now)
         {
             if self.is_own(address) {
-                self.places.is_self(address);
+                self.places.mark_self(address);
             } else {
                 self.places.knock(now, address);
                 self.push(Action::Knock(address));
@@ -419,9 +428,8 @@ impl Discovery {
             let Stop { interface, source, target } = stop;
             self.push(Action::ArpRequest { interface, source, target });
         } else if !self.places.node_at(place).is_some_and(|node| self.nodes.is_linked(node))
-            && self.places.may_knock(now, place)
+            && self.places.try_knock(now, place)
         {
-            self.places.knock(now, place);
             self.push(Action::Knock(place));
         }
     }

@@ -60,9 +60,9 @@ impl Node {
         if has_moved {
             self.failures = 0;
         }
-        let earliest = self.dialled.map_or(now, |dialled| now.max(dialled + DIAL_INTERVAL_MIN));
+        let pause = if has_moved { RECONNECT_DELAY_MIN } else { DIAL_INTERVAL_MIN };
+        let soon = self.dialled.map_or(now, |dialled| now.max(dialled + pause));
         if let Link::Idle { dial_at } = &mut self.link {
-            let soon = if has_moved { now } else { earliest };
             *dial_at = Some(dial_at.map_or(soon, |at| at.min(soon)));
         }
     }

@@ -118,9 +118,13 @@ impl Places {
         true
     }
 
-    /// May it be knocked now? Adds the place, since the caller is about to.
-    pub fn may_knock(&mut self, now: Instant, address: SocketAddr) -> bool {
-        self.get_or_insert(now, address).is_some_and(|place| place.may_knock(now))
+    /// A sweep has come to this address. True: a knock begins.
+    pub fn try_knock(&mut self, now: Instant, address: SocketAddr) -> bool {
+        let may_knock = self.get_or_insert(now, address).is_some_and(|place| place.may_knock(now));
+        if may_knock {
+            self.knock(now, address);
+        }
+        may_knock
     }
 
     /// The node that answered at these places cannot be reached any more: asks there again.
@@ -191,7 +195,7 @@ impl Places {
     }
 
     /// We answered ourselves: never knocked again.
-    pub fn is_self(&mut self, address: SocketAddr) {
+    pub fn mark_self(&mut self, address: SocketAddr) {
         if let Some(place) = self.0.get_mut(&address) {
             place.is_self = true;
             place.knock_at = None;
@@ -200,7 +204,7 @@ impl Places {
     }
 
     /// Our twin answered: asked again after it, or we, have drawn a new identity.
-    pub fn twin(&mut self, now: Instant, address: SocketAddr) {
+    pub fn twin_answered(&mut self, now: Instant, address: SocketAddr) {
         if let Some(place) = self.0.get_mut(&address) {
             place.answer_by = None;
             place.knock_at = Some(now + HINT_INTERVAL);
