@@ -1,3 +1,6 @@
 //! Bytes to meaning and back, without I/O.
 
+pub mod hello;
+mod hmac;
+pub mod join_code;
 pub mod message;
