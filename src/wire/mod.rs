@@ -1,5 +1,6 @@
 //! Bytes to meaning and back, without I/O.
 
+pub mod frame;
 pub mod hello;
 mod hmac;
 pub mod join_code;
