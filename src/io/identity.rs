@@ -79,9 +79,20 @@ impl Identity {
         match read(&path) {
             Ok(Some(identity)) => Ok(identity),
             Ok(None) => Err(IdentityError::Damaged { path }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(state_dir, &path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::replace(state_dir),
             Err(error) => Err(IdentityError::Io { path, error }),
         }
+    }
+
+    /// Makes a new identity in `state_dir`, in place of the one that is there, if any.
+    pub fn replace(state_dir: &Path) -> Result<Self, IdentityError> {
+        let (identity, path) = (Self::generate()?, state_dir.join(IDENTITY_FILE));
+        let io_error = |error| IdentityError::Io { path: path.clone(), error };
+        let temporary = state_dir.join("identity.new");
+        write_durable(&temporary, &identity.to_text()).map_err(io_error)?;
+        fs::rename(&temporary, &path).map_err(io_error)?;
+        File::open(state_dir).and_then(|dir| dir.sync_all()).map_err(io_error)?;
+        Ok(identity)
     }
 
     /// An identity that lasts as long as the value.
@@ -113,16 +124,6 @@ impl Identity {
     #[cfg(test)]
     pub(super) fn impostor(private: [u8; KEY_BYTES], claimed: NodeId) -> Self {
         Self { private, node: claimed }
-    }
-
-    fn create(state_dir: &Path, path: &Path) -> Result<Self, IdentityError> {
-        let identity = Self::generate()?;
-        let io_error = |error| IdentityError::Io { path: path.to_owned(), error };
-        let temporary = state_dir.join("identity.new");
-        write_durable(&temporary, &identity.to_text()).map_err(io_error)?;
-        fs::rename(&temporary, path).map_err(io_error)?;
-        File::open(state_dir).and_then(|dir| dir.sync_all()).map_err(io_error)?;
-        Ok(identity)
     }
 
     fn to_text(&self) -> String {
@@ -194,7 +195,9 @@ mod tests {
         let mode = fs::metadata(dir.path().join(IDENTITY_FILE)).unwrap().mode();
         assert_eq!(mode & 0o7777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no left-over");
-        assert_ne!(Identity::generate().unwrap().node(), first.node());
+        let second = Identity::replace(dir.path()).unwrap();
+        assert_ne!(second.node(), first.node());
+        assert_eq!(Identity::load_or_create(dir.path()).unwrap().node(), second.node());
     }
 
     #[test]

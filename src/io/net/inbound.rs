@@ -181,6 +181,10 @@ impl Inbound {
         }
     }
 
+    pub(super) fn close_all(&mut self, reason: CloseReason, context: &Context, events: &mut Events) {
+        (0..PLACES).for_each(|at| self.close_at(at, reason, context, events));
+    }
+
     fn links(&self) -> impl Iterator<Item = &Link> {
         self.slots.iter().filter_map(Connection::link)
     }

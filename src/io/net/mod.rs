@@ -1,8 +1,8 @@
 //! The TCP side of a node: both ports, and every connection on them.
 //!
 //! [`Net`] owns the sockets of ports 2194 and 2195, the handshakes, and the sealed streams. It decides nothing:
-//! whom to knock at, whom to dial, what to send and when to give up a peer is the core's business; what a message
-//! means is [`crate::wire::message`]'s.
+//! whom to knock at, whom to dial, what to send and when to give up a peer is the core's business; what a
+//! message means is [`crate::wire::message`]'s.
 //!
 //! A turn of the event loop, as far as this is concerned:
 //!
@@ -207,7 +207,8 @@ impl Net {
     }
 
     /// What happened next. Messages come after the events that are known so far, so a link's first message
-    /// comes after its `InboundUp`, and its last before its `InboundClosed`.
+    /// comes after its `InboundUp`, and its last before its `InboundClosed`. A caller that has enough for this
+    /// turn may stop before `None`.
     pub fn poll_event(&mut self, now: Instant) -> Option<NetEvent<'_>> {
         if self.events.is_empty()
             && let Some((at, range)) = self.inbound.next_message(&self.context, now, &mut self.events)
@@ -223,7 +224,8 @@ impl Net {
         self.knocks.start(address, &self.context, now, &mut self.events);
     }
 
-    /// Dials a node's sync port. False, and nothing is done, when there is a link to the node, or one on its way.
+    /// Dials a node's sync port. False, and nothing is done, when there is a link to the node, or one on its
+    /// way. Otherwise there will be one `OutboundClosed`, and maybe an `OutboundUp` before it.
     pub fn dial(&mut self, node: NodeId, address: SocketAddr, now: Instant) -> bool {
         self.outbound.dial(node, address, &self.context, now, &mut self.events)
     }
@@ -238,8 +240,16 @@ impl Net {
         self.inbound.close(node, CloseReason::Asked, &self.context, &mut self.events);
     }
 
-    /// Stops handing out messages of a node, and reading from its link; or goes on. From the very next message.
-    /// A new link of the node starts unpaused.
+    /// Goes on as another node, after the old identity has turned out to be used by two. All links are closed.
+    pub fn set_identity(&mut self, identity: Identity) {
+        let (context, events) = (&mut self.context, &mut self.events);
+        context.identity = identity;
+        self.outbound.close_all(CloseReason::Asked, context, events);
+        self.inbound.close_all(CloseReason::Asked, context, events);
+    }
+
+    /// Stops handing out messages of a node, and reading from its link; or goes on. Holds from the very next
+    /// message. A new link of the node starts unpaused.
     pub fn pause_inbound(&mut self, node: NodeId, is_paused: bool, now: Instant) {
         self.inbound.pause(node, is_paused, now);
     }
@@ -249,13 +259,13 @@ impl Net {
         self.outbound.room(node)
     }
 
-    /// When the node was last told something; `None` when the link is not up.
+    /// When there was last something to tell the node; `None` when the link is not up.
     pub fn idle_since(&self, node: NodeId) -> Option<Instant> {
         self.outbound.idle_since(node)
     }
 
-    /// Queues a message, of at most `MAX_MESSAGE_BYTES`, to a node. There must be some room, but not for the whole
-    /// message. False, and the message is dropped, when the link is not up (any more).
+    /// Queues a message, of at most `MAX_MESSAGE_BYTES`, to a node. There must be some room, but not for the
+    /// whole message. False, and the message is dropped, when the link is not up (any more).
     pub fn send(&mut self, node: NodeId, message: &[u8]) -> bool {
         self.outbound.send(node, message)
     }

@@ -26,7 +26,7 @@ pub(super) struct Link {
     is_writable: bool,
     /// When the socket last took bytes, or there were none for it.
     progress_at: Instant,
-    /// When the node was last told something.
+    /// When there was last something to tell the node.
     spoke_at: Instant,
 }
 
@@ -143,6 +143,10 @@ impl Outbound {
         }
     }
 
+    pub(super) fn close_all(&mut self, reason: CloseReason, context: &Context, events: &mut Events) {
+        (0..self.0.capacity()).for_each(|at| self.close_at(at, reason, context, events));
+    }
+
     fn find(&self, node: NodeId) -> Option<usize> {
         self.0.position(|link| link.node == node)
     }
@@ -234,13 +238,15 @@ impl Link {
             self.progress_at = now;
             return Ok(());
         }
+        // What waits is something to say: it needs no keep-alive on top.
+        self.spoke_at = now;
         self.writer.finish(&mut **sealer);
         while self.is_writable && !self.writer.is_empty() {
             match self.stream.write(self.writer.unsent()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
                     self.writer.mark_sent(bytes);
-                    (self.progress_at, self.spoke_at) = (now, now);
+                    self.progress_at = now;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -280,8 +286,8 @@ fn refused(error: io::Error) -> CloseReason {
     }
 }
 
-/// Lets the system tell us of a peer that is gone, or has its window shut, for too long (RFC 5482): nothing is
-/// ever heard on this connection that could tell.
+/// Lets the system tell us of a peer that is gone, or has its window shut, for too long (RFC 5482): nothing
+/// is ever heard on this connection that could tell.
 #[cfg(target_os = "linux")]
 fn limit_silence(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(SEND_STALLED_AFTER))

@@ -612,3 +612,68 @@ fn closing_is_told_on_both_sides() {
         (Some(CloseReason::PeerClosed), Some(CloseReason::Asked))
     );
 }
+
+#[test]
+fn a_full_table_refuses_the_next_node() {
+    let mut b = Host::new(200);
+    let mut linked: Vec<_> = (0..MAX_NODES).map(|at| link_by_hand(&identity(at as u8 + 1), &mut b)).collect();
+    run([&mut b], |[b]| b.heard.len() == MAX_NODES);
+    let (mut surplus, _) = link_by_hand(&identity(100), &mut b);
+    run([&mut b], |_| is_closed(&mut surplus));
+    assert_eq!(b.heard.len(), MAX_NODES, "it was never up");
+    // One that has a place may take it anew, and one more fits when one has left.
+    linked[0] = link_by_hand(&identity(1), &mut b);
+    run([&mut b], |[b]| b.heard.len() == MAX_NODES + 2);
+    drop(linked.pop());
+    run([&mut b], |[b]| b.heard.len() == MAX_NODES + 3);
+    let _late = link_by_hand(&identity(100), &mut b);
+    run([&mut b], |[b]| b.heard.len() == MAX_NODES + 4);
+    assert!(!linked.iter_mut().any(|(stream, _)| is_closed(stream)));
+}
+
+#[test]
+fn a_full_table_dials_nobody_else() {
+    let deaf = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (mut a, address) = (Host::new(200), deaf.local_addr().unwrap());
+    for at in 0..MAX_NODES + 1 {
+        assert!(a.net.dial(NodeId([at as u8; 8]), address, Instant::now()));
+    }
+    a.turn();
+    assert_eq!(a.outbound_end(), Some(CloseReason::TooMany));
+    assert_eq!(a.heard.len(), 1);
+    a.skew = AUTHENTICATE_TIMEOUT;
+    run([&mut a], |[a]| a.heard.len() == MAX_NODES + 1);
+    assert_eq!(a.net.poll_timeout(), None);
+}
+
+#[test]
+fn a_new_identity_closes_the_links_of_the_old() {
+    let (mut a, mut b) = (Host::new(1), Host::new(2));
+    link(&mut a, &mut b);
+    a.net.set_identity(identity(3));
+    run([&mut a, &mut b], |[a, b]| a.outbound_end().is_some() && b.inbound_end().is_some());
+    b.heard.clear();
+    link(&mut a, &mut b);
+    b.dial(&a);
+    run([&mut a, &mut b], |[_, b]| b.net.room(identity(3).node()) > 0);
+}
+
+#[test]
+fn a_link_that_waits_needs_no_keep_alive() {
+    let (mut a, mut b) = (Host::new(1), Host::new(2));
+    link(&mut a, &mut b);
+    let (to, skew) = (b.id(), Duration::from_secs(1));
+    a.skew = skew;
+    a.turn();
+    assert!(a.net.idle_since(to).unwrap() + skew <= a.now());
+    run([&mut a], |[a]| {
+        while a.net.room(to) > 0 {
+            a.net.send(to, &[0; 60_000]);
+        }
+        a.net.outbound.0.iter().all(|link| !link.is_writable_now())
+    });
+    a.skew = 10 * skew;
+    let before = a.now();
+    a.turn();
+    assert!(a.net.idle_since(to).unwrap() >= before);
+}
