@@ -219,3 +219,19 @@ pub const MESSAGE_BATCH: usize = 64;
 pub const ROOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The interfaces are read again this often.
 pub const INTERFACE_INTERVAL: Duration = Duration::from_secs(5);
+// --- Sockets -------------------------------------------------------------------------------------------
+
+/// Knocks on 2194 under way; a further one fails at once.
+pub const MAX_KNOCKS: usize = 64;
+/// Connections taken from one listener in a turn; the others wait for the next turn.
+pub const MAX_ACCEPTS_PER_TURN: usize = 16;
+/// Bytes read from all inbound links in a turn; the rest waits for the next turn, in the kernel.
+pub const MAX_READ_BYTES_PER_TURN: usize = 256 * 1024;
+/// Bytes asked for by one `read`.
+pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+/// A buffer of a link that has nothing in it keeps at most this many bytes.
+pub const IDLE_BUFFER_BYTES: usize = 1024;
+/// Pause after an `accept` that failed for want of file descriptors or memory.
+pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// A link whose receiver has acknowledged, or taken, nothing for this long is closed.
+pub const SEND_STALLED_AFTER: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! Bytes to meaning and back, without I/O.
 
 pub mod arp;
+pub mod frame;
 pub mod hello;
 mod hmac;
 pub mod join_code;
