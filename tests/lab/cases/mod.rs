@@ -1,0 +1,12 @@
+//! What a LAN of nodes must do, by theme.
+
+mod conflicts;
+mod discovery;
+mod edits;
+mod harness;
+mod large;
+mod names;
+mod offline;
+mod process;
+mod start;
+mod watching;
