@@ -171,7 +171,7 @@ pub const MAX_SWEEP_ADDRESSES: usize = 1024;
 pub const SWEEP_BURST_INTERVAL: Duration = Duration::from_millis(20);
 /// ... by this many addresses: 500 a second.
 pub const SWEEP_BURST: usize = 10;
-/// Knocks waiting for their outcome; further ones wait until one has ended.
+/// Knocks on 2194 under way; further ones wait until one has ended.
 pub const MAX_KNOCKS: usize = 32;
 /// Those of a connect sweep among them, so that there is always room for better founded ones.
 pub const MAX_SWEEP_KNOCKS: usize = 24;
@@ -219,10 +219,9 @@ pub const MESSAGE_BATCH: usize = 64;
 pub const ROOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The interfaces are read again this often.
 pub const INTERFACE_INTERVAL: Duration = Duration::from_secs(5);
+
 // --- Sockets -------------------------------------------------------------------------------------------
 
-/// Knocks on 2194 under way; a further one fails at once.
-pub const MAX_KNOCKS: usize = 64;
 /// Connections taken from one listener in a turn; the others wait for the next turn.
 pub const MAX_ACCEPTS_PER_TURN: usize = 16;
 /// Bytes read from all inbound links in a turn; the rest waits for the next turn, in the kernel.
