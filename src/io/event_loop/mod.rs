@@ -31,7 +31,7 @@ use crate::{
     },
     index::IndexError,
     io::{
-        barrier::Barrier,
+        changes::Changes,
         clock,
         control::Control,
         disk::{Root, RootState},
@@ -95,10 +95,13 @@ pub struct EventLoop {
     signals: Signals,
     jobs: Jobs,
     partials: Partials,
-    barrier: Barrier,
+    changes: Changes,
     /// What was done for the core, not told it yet.
     inputs: VecDeque<Input<'static>>,
-    /// A socket that could take more was left because its buffer was full.
+    /// Bytes of a file, and of a message, on their way to a socket.
+    content: Vec<u8>,
+    message: Vec<u8>,
+    /// Some node was not told all that there is to tell, and its socket took what it was told.
     transmit_waits: bool,
     root_check_at: Instant,
     interfaces_at: Instant,
@@ -138,6 +141,7 @@ impl EventLoop {
         self.run_barrier(time)?;
         self.transmit(time)?;
         self.net.flush(time.now);
+        self.transmit_waits = self.transmit_stopped_short && self.engine.links().any(|(node, _)| self.net.room(node) > 0);
         self.root.end_of_turn();
         self.longest_turn = self.longest_turn.max(clock::read().now - time.now);
         Ok(())
@@ -177,7 +181,7 @@ impl EventLoop {
         }
         self.engine.handle_timeout(time)?;
         self.discovery.handle_timeout(now);
-        self.carry_out_discovery(now)?;
+        self.carry_out_discovery(time)?;
         Ok(())
     }
 
@@ -212,7 +216,7 @@ impl EventLoop {
         let time = clock::read();
         self.settle(time)?;
         self.run_barrier(time)?;
-        if let Err(error) = self.root.sync_names() {
+        if let Err(error) = self.changes.sync_names(&self.root) {
             warn!("the disk does not promise to keep what was written: {error}");
             return Ok(());
         }

@@ -8,14 +8,10 @@ use super::{EventLoop, RunError};
 use crate::{
     core::{
         entry::Stamp,
-        seam::{Action, Apply, ApplyFailure, Input, Output, Source, Time, Transmit},
+        seam::{Apply, Input, Output, Time, Transmit},
         version::NodeId,
     },
-    io::{
-        barrier::{Placing, Write},
-        disk::RootState,
-        partial,
-    },
+    io::{changes::Done, disk::RootState},
     path::RelPath,
     wire::message::Message,
 };
@@ -38,14 +34,13 @@ impl EventLoop {
                     debug!("a partial file stays until the next start: {error}");
                 }
             }
-            Output::Commit => self.commit()?,
+            Output::Commit => self.commit(time)?,
             Output::Close { node, reason } => {
                 warn!("closing the link with {node}: {reason}");
                 self.net.close_inbound(node);
                 self.net.close_outbound(node);
             }
         }
-        let _ = time;
         Ok(())
     }
 
@@ -59,12 +54,12 @@ impl EventLoop {
     }
 
     /// Names are durable before the index says so.
-    fn commit(&mut self) -> Result<(), RunError> {
-        match self.root.sync_names() {
+    fn commit(&mut self, time: Time) -> Result<(), RunError> {
+        match self.changes.sync_names(&self.root) {
             Ok(()) => Ok(self.engine.commit()?),
             Err(error) => {
                 warn!("the disk does not promise to keep what was written, and is asked again: {error}");
-                self.engine.postpone_commit();
+                self.engine.postpone_commit(time);
                 Ok(())
             }
         }
@@ -73,23 +68,22 @@ impl EventLoop {
     // --- The disk --------------------------------------------------------------------------------------
 
     /// Writes a small file's bytes; everything else about it waits for the barrier.
-    fn prepare(&mut self, apply: Apply) {
-        let path = apply.path.clone();
-        if let Err(failure) = self.barrier.push(&self.root, &self.partials, apply) {
+    fn prepare(&mut self, change: Apply) {
+        let path = change.path.clone();
+        if let Err(failure) = self.changes.push(&self.root, change) {
             self.inputs.push_back(Input::Applied { path, result: Err(failure) });
         }
     }
 
     /// This turn's files become durable, get their names, and are told to the core.
     pub(super) fn run_barrier(&mut self, time: Time) -> Result<(), RunError> {
-        while !self.barrier.is_empty() {
-            let (partials, inputs) = (&mut self.partials, &mut self.inputs);
-            self.barrier.run(&self.root, time.wall_ms, |path, partial, result| {
+        while !self.changes.is_empty() {
+            for Done { path, partial, result } in self.changes.run(&self.root, time.wall_ms) {
                 if let Some(digest) = partial.filter(|_| result.is_ok()) {
-                    partials.forget(&digest);
+                    self.partials.forget(&digest);
                 }
-                inputs.push_back(Input::Applied { path, result });
-            });
+                self.inputs.push_back(Input::Applied { path, result });
+            }
             self.settle(time)?;
         }
         Ok(())
@@ -156,6 +150,3 @@ fn say_unreadable(path: &RelPath, read: io::Result<Option<()>>) {
         Ok(_) => debug!("{path} is not what it was: not sent"),
     }
 }
-
-#[allow(unused_imports)]
-use {Action as _, ApplyFailure as _, Placing as _, Source as _, Write as _, partial as _};

@@ -186,7 +186,8 @@ impl EventLoop {
     }
 
     /// Does what discovery decided.
-    pub(super) fn carry_out_discovery(&mut self, now: Instant) -> Result<(), RunError> {
+    pub(super) fn carry_out_discovery(&mut self, time: Time) -> Result<(), RunError> {
+        let now = time.now;
         while let Some(action) = self.discovery.poll_action() {
             match action {
                 Action::ArpRequest { interface, source, target } => self.send_arp(interface, source, target),
@@ -197,7 +198,7 @@ impl EventLoop {
                     }
                 }
                 Action::TwinSeen => self.stopped = Some(Stopped::Twin),
-                Action::Remember { node, address } => self.engine.remember(node, address)?,
+                Action::Remember { node, address } => self.engine.remember(node, address, time)?,
                 Action::Refused { node } => warn!("{node} is refused: there are too many nodes already"),
             }
         }
@@ -234,7 +235,7 @@ impl EventLoop {
             }
         }
         self.settle(time)?;
-        self.carry_out_discovery(time.now)
+        self.carry_out_discovery(time)
     }
 }
 

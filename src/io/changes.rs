@@ -1,0 +1,133 @@
+//! The core's changes to the disk, on their way through the barrier.
+//!
+//! Small files' bytes are written to temporary files as the changes come; the names follow in
+//! [`Changes::run`], once a turn.
+
+use std::collections::VecDeque;
+
+use crate::{
+    core::{
+        entry::{Digest, Stat},
+        seam::{self, ApplyFailure, Source},
+    },
+    io::{
+        apply::{Action, Apply, ApplyError},
+        barrier::Barrier,
+        disk::Root,
+        partial,
+        temp::Temp,
+    },
+    path::RelPath,
+};
+
+/// What came of one change.
+pub struct Done {
+    /// Which path.
+    pub path: RelPath,
+    /// The partial file that it was to get its content from.
+    pub partial: Option<Digest>,
+    /// What is there now, or why it is what it was.
+    pub result: Result<Option<Stat>, ApplyFailure>,
+}
+
+/// The changes of this turn, in order.
+#[derive(Default)]
+pub struct Changes {
+    barrier: Barrier,
+    partials: VecDeque<Option<Digest>>,
+    temporary_files: u64,
+}
+
+impl Changes {
+    /// Adds a change. The core has at most `MAX_IN_FLIGHT` under way, which the barrier has room for.
+    pub fn push(&mut self, root: &Root, change: seam::Apply) -> Result<(), ApplyFailure> {
+        let seam::Apply { path, expect, keep, action } = change;
+        let partial = match &action {
+            seam::Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
+            _ => None,
+        };
+        let action = self.action(root, &path, action)?;
+        let full = |_| ApplyFailure::System("too many changes at a time".to_owned());
+        self.barrier.push(Apply { path, expect, keep, action }).map_err(full)?;
+        self.partials.push_back(partial);
+        Ok(())
+    }
+
+    /// Is there nothing to do?
+    pub fn is_empty(&self) -> bool {
+        self.barrier.is_empty()
+    }
+
+    /// Makes the contents durable, then gives them their names.
+    pub fn run(&mut self, root: &Root, now_ms: u64) -> impl Iterator<Item = Done> {
+        let partials = std::mem::take(&mut self.partials);
+        let outcomes = self.barrier.run(root, now_ms);
+        outcomes.into_iter().zip(partials).map(|((change, outcome), partial)| {
+            discard(root, &change, partial, outcome.is_err());
+            Done { path: change.path, partial, result: outcome.map_err(failure) }
+        })
+    }
+
+    /// Makes the names durable that were given since the last time.
+    pub fn sync_names(&mut self, root: &Root) -> std::io::Result<()> {
+        self.barrier.sync_names(root)
+    }
+
+    fn action(
+        &mut self,
+        root: &Root,
+        path: &RelPath,
+        action: seam::Action,
+    ) -> Result<Action, ApplyFailure> {
+        Ok(match action {
+            seam::Action::WriteFile { source, mode, mtime_ns } => {
+                let temp = match source {
+                    Source::Partial(digest) => partial::name(&digest),
+                    Source::Bytes(bytes) => self.write(root, &bytes).map_err(|error| {
+                        failure(crate::io::apply::failed_to("write the content of", path, error))
+                    })?,
+                };
+                Action::WriteFile { temp, mode, mtime_ns }
+            }
+            seam::Action::MakeDirectory { mode } => Action::MakeDirectory { mode },
+            seam::Action::MakeSymlink { target } => Action::MakeSymlink { target },
+            seam::Action::SetMetadata { mode, mtime_ns } => {
+                Action::SetMetadata { mode, mtime_ns: mtime_ns.unwrap_or(0) }
+            }
+            seam::Action::RemoveFile => Action::RemoveFile,
+            seam::Action::RemoveDirectory => Action::RemoveDirectory,
+        })
+    }
+
+    /// A temporary file of these bytes, under a name that is used once.
+    fn write(&mut self, root: &Root, bytes: &[u8]) -> std::io::Result<String> {
+        self.temporary_files += 1;
+        let name = format!("small-{}", self.temporary_files);
+        let temp = Temp::create(root, &name)?;
+        match temp.write_at(0, bytes) {
+            Ok(()) => Ok(name),
+            Err(error) => {
+                Temp::remove(root, &name)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A small file that did not get its name is written again when it is tried again.
+fn discard(root: &Root, change: &Apply, partial: Option<Digest>, failed: bool) {
+    if let (Action::WriteFile { temp, .. }, None, true) = (&change.action, partial, failed)
+        && let Err(error) = Temp::remove(root, temp)
+    {
+        log::debug!("a temporary file stays until the next start: {error}");
+    }
+}
+
+fn failure(error: ApplyError) -> ApplyFailure {
+    match error {
+        ApplyError::Unexpected(stat) => ApplyFailure::Unexpected(stat),
+        ApplyError::NotEmpty => ApplyFailure::NotEmpty,
+        ApplyError::Parent => ApplyFailure::Parent,
+        other => ApplyFailure::System(other.to_string()),
+    }
+}
