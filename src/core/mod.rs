@@ -1,4 +1,5 @@
 //! What decides: pure, given time and randomness as arguments.
 
+pub mod content;
 pub mod entry;
 pub mod version;
