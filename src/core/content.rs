@@ -157,7 +157,8 @@ pub(crate) mod tests {
             state ^= state >> 27;
             state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
         };
-        let mut bytes: Vec<u8> = std::iter::repeat_with(&mut next).take(length.div_ceil(8)).flatten().collect();
+        let mut bytes: Vec<u8> =
+            std::iter::repeat_with(&mut next).take(length.div_ceil(8)).flatten().collect();
         bytes.truncate(length);
         bytes
     }

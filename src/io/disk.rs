@@ -119,8 +119,7 @@ impl Root {
     /// Looks whether the root is still there. If not, what seems deleted is not deleted.
     pub fn check(&self) -> RootState {
         let Ok(now) = fs::statat(CWD, &self.path, AtFlags::empty()) else { return RootState::Gone };
-        let now = (u64::from(now.st_dev), u64::from(now.st_ino));
-        if now != (self.device, self.inode) {
+        if sys::identity(&now) != (self.device, self.inode) {
             return RootState::Replaced;
         }
         match sys::stat_at(&self.directory, STATE_DIR.as_bytes(), self.device) {
@@ -151,13 +150,14 @@ impl Root {
     /// Begins to list a directory.
     pub fn list(&self, path: &RelPath) -> io::Result<Listing> {
         let fd = self.open_directory(path, sys::LIST)?;
-        Ok(Listing { entries: fs::Dir::new(fd)?, device: self.device, is_root: path.is_root() })
+        Ok(Listing::over(fd, self.device, path.is_root())?)
     }
 
     /// Where a symbolic link points. `None` when the path is no symbolic link (any more).
     pub fn read_link(&self, path: &RelPath) -> io::Result<Option<Box<[u8]>>> {
-        let target =
-            self.parent(path).and_then(|parent| fs::readlinkat(&*parent, path.name(), Vec::with_capacity(256)));
+        let target = self
+            .parent(path)
+            .and_then(|parent| fs::readlinkat(&*parent, path.name(), Vec::with_capacity(256)));
         match target {
             Ok(target) if target.as_bytes().len() > MAX_SYMLINK_BYTES => Err(Errno::NAMETOOLONG.into()),
             Ok(target) => Ok(Some(target.into_bytes().into())),
@@ -275,21 +275,22 @@ impl Root {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         // Not `O_PATH`: such a handle cannot be synced.
         let directory = fs::openat(CWD, &path, flags, Mode::empty())?;
-        let stat = fs::fstat(&directory)?;
+        let (device, inode) = sys::identity(&fs::fstat(&directory)?);
         let resolve_beneath =
             able.resolve_beneath && sys::open_beneath(&directory, b".", sys::SEARCH).is_ok();
         Ok(Self {
             path,
             directory,
-            device: u64::from(stat.st_dev),
-            inode: u64::from(stat.st_ino),
+            device,
+            inode,
             able: Abilities { resolve_beneath, ..able },
             last: RefCell::default(),
             temporary: RefCell::default(),
         })
     }
 
-    fn open_directory(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd> {
+    /// A directory, opened anew with [`sys::SEARCH`] or [`sys::LIST`].
+    pub(crate) fn open_directory(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd> {
         let fd = if path.is_root() {
             sys::open_at(&self.directory, b".", flags)?
         } else if self.able.resolve_beneath {
@@ -317,8 +318,7 @@ impl Root {
     }
 
     fn refuse_other_device(&self, directory: &OwnedFd) -> Result<()> {
-        let is_ours = u64::from(fs::fstat(directory)?.st_dev) == self.device;
-        if is_ours { Ok(()) } else { Err(Errno::XDEV) }
+        if sys::identity(&fs::fstat(directory)?).0 == self.device { Ok(()) } else { Err(Errno::XDEV) }
     }
 }
 
@@ -330,6 +330,11 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Lists an open directory of the file system `device`.
+    pub(crate) fn over(directory: OwnedFd, device: u64, is_root: bool) -> Result<Self> {
+        Ok(Self { entries: fs::Dir::new(directory)?, device, is_root })
+    }
+
     /// The directory, for a watch that is to be there before the listing begins.
     pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
         Ok(self.entries.fd()?)
@@ -343,7 +348,10 @@ impl Listing {
             let Some(entry) = self.entries.read() else { return Ok(true) };
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." || self.is_root && name.eq_ignore_ascii_case(STATE_DIR.as_bytes()) {
+            if name == b"."
+                || name == b".."
+                || self.is_root && name.eq_ignore_ascii_case(STATE_DIR.as_bytes())
+            {
                 continue;
             }
             match sys::stat_at(self.entries.fd()?, name, self.device) {
@@ -366,3 +374,6 @@ pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> 
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use rustix::fs;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -96,7 +95,7 @@ impl HashJob {
 
     fn over(file: OwnedFd, stamp: Option<Stamp>, device: u64) -> Self {
         #[cfg(target_os = "linux")]
-        if let Err(error) = fs::fadvise(&file, 0, None, fs::Advice::Sequential) {
+        if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential) {
             log::debug!("the kernel takes no advice on reading ahead: {error}");
         }
         Self {

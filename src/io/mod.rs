@@ -5,4 +5,6 @@ pub mod disk;
 pub mod hash;
 pub mod sys;
 pub mod temp;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod trash;

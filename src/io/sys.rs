@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps},
+    fs::{self, Access, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps},
     io::{Errno, Result},
 };
 
@@ -38,7 +38,8 @@ pub const SEARCH: OFlags = DIRECTORY;
 pub const LIST: OFlags = DIRECTORY;
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// How a file is opened for reading. Never blocks, not even on a pipe that took the file's place.
-pub const READ: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+pub const READ: OFlags =
+    OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Opens a directory below `root` by a path of legal names, following no symbolic link and entering no other
 /// file system, in one call.
@@ -94,11 +95,7 @@ pub fn is_absent(error: Errno) -> bool {
 
 /// Renames; fails with `EXIST` when the new name is taken. Without the kernel's help the check and the rename
 /// of a directory are two steps.
-pub fn rename_new(
-    from: (BorrowedFd<'_>, &[u8]),
-    to: (BorrowedFd<'_>, &[u8]),
-    able: Abilities,
-) -> Result<()> {
+pub fn rename_new(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8]), able: Abilities) -> Result<()> {
     match rename_with(from, to, Flag::NoReplace, able) {
         Err(error) if is_unsupported(error) => {}
         result => return result,
@@ -118,6 +115,11 @@ pub fn rename_new(
 /// Exchanges two names, in one step or not at all. See [`is_unsupported`].
 pub fn exchange(a: (BorrowedFd<'_>, &[u8]), b: (BorrowedFd<'_>, &[u8]), able: Abilities) -> Result<()> {
     rename_with(a, b, Flag::Exchange, able)
+}
+
+/// May this user make and remove names in a directory?
+pub fn check_writable(directory: impl AsFd) -> Result<()> {
+    fs::accessat(directory, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
 }
 
 /// Gives a file or symbolic link a second name. See [`is_link_unsupported`].
@@ -266,17 +268,23 @@ fn is_mount_point(_directory: BorrowedFd<'_>, _name: &[u8]) -> bool {
     false
 }
 
+/// Device and inode number.
+#[allow(clippy::unnecessary_cast)]
+pub fn identity(raw: &fs::Stat) -> (u64, u64) {
+    (raw.st_dev as u64, raw.st_ino as u64)
+}
+
 // The fields' types differ between systems and word sizes.
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
 fn to_stat(raw: &fs::Stat, device: u64) -> Stat {
-    let on = raw.st_dev as u64;
+    let (on, inode) = identity(raw);
     let kind = match FileType::from_raw_mode(raw.st_mode.into()) {
         FileType::RegularFile => FileKind::File,
         FileType::Directory if on == device => FileKind::Directory,
         FileType::Symlink => FileKind::Symlink,
         _ => FileKind::Other,
     };
-    let mut stamp = Stamp { device: on, inode: raw.st_ino as u64, size: 0, mtime_ns: 0, ctime_ns: 0 };
+    let mut stamp = Stamp { device: on, inode, size: 0, mtime_ns: 0, ctime_ns: 0 };
     if kind != FileKind::Directory {
         stamp.size = raw.st_size as u64;
         stamp.mtime_ns = nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64);

@@ -125,5 +125,8 @@ fn check_name(name: &str) -> io::Result<()> {
     if !name.is_empty() && name.len() <= MAX_TEMP_NAME_BYTES && name.bytes().all(is_good) {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "a temporary file's name is of letters, digits, '-', '_'"))
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "a temporary file's name is of letters, digits, '-', '_'",
+    ))
 }
