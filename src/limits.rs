@@ -234,3 +234,26 @@ pub const IDLE_BUFFER_BYTES: usize = 1024;
 pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// A link whose receiver has acknowledged, or taken, nothing for this long is closed.
 pub const SEND_STALLED_AFTER: Duration = Duration::from_secs(60);
+// --- Files ---------------------------------------------------------------------------------------------
+
+/// Bytes that hashing reads at a time, into one buffer that all jobs share.
+pub const HASH_READ_BYTES: usize = 64 * 1024;
+/// Changes to the disk that share one barrier. A further one is handed back and waits for the next turn.
+pub const MAX_BARRIER_APPLIES: usize = 256;
+/// Up to so many files are synced one by one; more of them by one `syncfs`.
+pub const MAX_SINGLE_SYNCS: usize = 8;
+/// Names of temporary files, in bytes; a longer one is refused.
+pub const MAX_TEMP_NAME_BYTES: usize = 128;
+/// What a peer's change replaced or deleted is kept so long, in days.
+pub const TRASH_KEEP_DAYS: u32 = 30;
+/// Part of the disk that the trash may take, in percent; beyond it the oldest days go first.
+pub const TRASH_MAX_PERCENT: u64 = 10;
+/// Deepest path that keeps its directories in the trash; a deeper one is kept flat. The walk that empties the
+/// trash holds one open directory for each level.
+pub const TRASH_MAX_DEPTH: usize = 32;
+/// Things of one path and day that the trash numbers `~2`, `~3`, ...; further ones get the time instead.
+pub const TRASH_MAX_NUMBERED: u32 = 9;
+/// Directories of days in the trash; when there are more, further ones are pruned in a later round.
+pub const TRASH_MAX_DAYS: usize = 512;
+
+const _: () = assert!(HASH_READ_BYTES as u32 <= CHUNK_MIN_BYTES);

@@ -1,5 +1,6 @@
 //! What decides: pure, given time and randomness as arguments.
 
+pub mod calendar;
 pub mod content;
 pub mod discovery;
 pub mod engine;

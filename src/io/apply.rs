@@ -1,0 +1,526 @@
+//! Carries out one change that the core has decided, if the disk still holds what the core thinks it holds.
+//!
+//! Nothing that a user has is ever removed or overwritten: it is moved to the trash, and what was moved is then
+//! compared with what was expected. If it is something else, an edit nobody has noticed yet, it is moved back. A name
+//! is never without content in between. Where the file system cannot exchange names, this is approached as
+//! far as it goes: the old content gets a second name, or is copied, before the new one takes its place.
+
+use std::{
+    fmt, io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+};
+
+use rustix::{
+    fs::{self, AtFlags, Mode},
+    io::Errno,
+};
+
+use crate::{
+    core::entry::{FileKind, Stamp, Stat},
+    io::{disk::Root, sys, trash, trash::Slot},
+    limits::HASH_READ_BYTES,
+    path::RelPath,
+};
+
+/// One change to the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Apply {
+    /// Where.
+    pub path: RelPath,
+    /// What must be there now; `None`: nothing.
+    pub expect: Option<Stamp>,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What is done to a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A temporary file becomes the path's content. What was there goes to the trash; a directory must be empty.
+    WriteFile {
+        /// Name of the temporary file.
+        temp: String,
+        /// Permission bits.
+        mode: u16,
+        /// Modification time in ns since 1970.
+        mtime_ns: i64,
+    },
+    /// The path becomes a directory. A file goes to the trash; an existing directory gets the mode.
+    MakeDirectory {
+        /// Permission bits.
+        mode: u16,
+    },
+    /// The path becomes a symbolic link. What was there goes to the trash; a directory must be empty.
+    MakeSymlink {
+        /// Where it points.
+        target: Box<[u8]>,
+    },
+    /// Bits and time are set. A symbolic link has neither and stays as it is.
+    SetMetadata {
+        /// Permission bits.
+        mode: u16,
+        /// Modification time in ns since 1970, of a file; ignored for a directory.
+        mtime_ns: i64,
+    },
+    /// A file or symbolic link goes to the trash.
+    RemoveFile,
+    /// An empty directory is removed.
+    RemoveDirectory,
+    /// Another path is renamed to this one. What was here goes to the trash; a directory must be empty.
+    RenameFrom {
+        /// The other path.
+        from: RelPath,
+        /// What must be there.
+        stamp: Stamp,
+    },
+}
+
+/// Why nothing was done.
+#[derive(Debug)]
+pub enum ApplyError {
+    /// The disk holds something else than expected: a local edit that is to be noticed first.
+    Unexpected(Option<Stat>),
+    /// The directory has something in it.
+    NotEmpty,
+    /// A parent is missing, or is not a directory.
+    Parent,
+    /// The path is the root or in the node's own directory.
+    Reserved,
+    /// The disk, or this user's part of it, is full.
+    NoSpace,
+    /// Anything else that the system says.
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// Where.
+        path: RelPath,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unexpected(_) => f.write_str("it was changed meanwhile"),
+            Self::NotEmpty => f.write_str("the directory is not empty"),
+            Self::Parent => f.write_str("a directory above it is missing"),
+            Self::Reserved => f.write_str("it is the node's own"),
+            Self::NoSpace => f.write_str("the disk is full; make room and it goes on"),
+            Self::Io { op, path, error } => write!(f, "cannot {op} {path}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+type Result<T> = std::result::Result<T, ApplyError>;
+
+/// Carries out one change; gives back what is there then. Missing parents are not made. A directory without the
+/// right to write, owned by this user, is given it for the moment, since `0555` is meant for people.
+///
+/// Only [`crate::io::barrier::Barrier`] calls this: it has synced the temporary file and set its bits and time.
+pub(crate) fn apply(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
+    match carry_out(root, apply, now_ms) {
+        Err(ApplyError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let _unlocked = Unlocked::new(root, apply);
+            carry_out(root, apply, now_ms)
+        }
+        result => result,
+    }
+}
+
+fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
+    let site = Site::new(root, &apply.path, now_ms)?;
+    let current = site.check(apply.expect)?;
+    match &apply.action {
+        Action::WriteFile { temp, .. } => site.install(temp.as_bytes(), current),
+        Action::MakeDirectory { mode } => site.make_directory(*mode, current),
+        Action::MakeSymlink { target } => site.make_symlink(target, current),
+        Action::SetMetadata { mode, mtime_ns } => site.set_metadata(*mode, *mtime_ns, current),
+        Action::RemoveFile => site.remove_file(current),
+        Action::RemoveDirectory => site.remove_directory(current),
+        Action::RenameFrom { from, stamp } => site.rename_from(from, *stamp, current),
+    }
+}
+
+/// A path, with its parent open.
+struct Site<'a> {
+    root: &'a Root,
+    path: &'a RelPath,
+    parent: Rc<OwnedFd>,
+    now_ms: u64,
+}
+
+impl<'a> Site<'a> {
+    fn new(root: &'a Root, path: &'a RelPath, now_ms: u64) -> Result<Self> {
+        if path.is_root() || path.is_reserved() {
+            return Err(ApplyError::Reserved);
+        }
+        match root.parent(path) {
+            Ok(parent) => Ok(Self { root, path, parent, now_ms }),
+            Err(error) if sys::is_absent(error) => Err(ApplyError::Parent),
+            Err(error) => Err(failed("open the directory of", path, error)),
+        }
+    }
+
+    fn at(&self) -> (std::os::fd::BorrowedFd<'_>, &[u8]) {
+        (self.parent.as_fd(), self.path.name())
+    }
+
+    fn stat(&self) -> Result<Option<Stat>> {
+        self.root.stat_in(&self.parent, self.path.name()).map_err(|error| self.failed("look at", error))
+    }
+
+    /// What is there, if it is what is expected.
+    fn check(&self, expect: Option<Stamp>) -> Result<Option<Stat>> {
+        let current = self.stat()?;
+        let is_other = current.is_some_and(|stat| stat.kind == FileKind::Other);
+        if is_other || current.map(|stat| stat.stamp) != expect {
+            return Err(ApplyError::Unexpected(current));
+        }
+        Ok(current)
+    }
+
+    /// Gives a temporary file or symbolic link the path's name.
+    fn install(&self, temp: &[u8], current: Option<Stat>) -> Result<Option<Stat>> {
+        let directory =
+            self.root.temporary().map_err(|error| self.failed("reach temporary files for", error))?;
+        let staged = Staged { directory, name: temp };
+        let before = self
+            .root
+            .stat_in(&staged.directory, temp)
+            .and_then(|stat| stat.ok_or(Errno::NOENT))
+            .map_err(|error| self.failed("find the temporary file of", error))?;
+        match current {
+            Some(old) if old.kind != FileKind::Directory => self.replace(&staged, &before, &old)?,
+            _ => {
+                self.make_way(current)?;
+                self.move_in(staged.at())?;
+            }
+        }
+        self.settled(&before)
+    }
+
+    /// A name that is free, or a directory that is empty, is made way for.
+    fn make_way(&self, current: Option<Stat>) -> Result<()> {
+        match current {
+            None => Ok(()),
+            Some(old) if old.kind == FileKind::Directory => self.remove_directory(current).map(|_| ()),
+            Some(old) => self.to_trash(&old),
+        }
+    }
+
+    /// Renames to the path, where nothing must be.
+    fn move_in(&self, from: (std::os::fd::BorrowedFd<'_>, &[u8])) -> Result<()> {
+        match sys::rename_new(from, self.at(), self.root.able()) {
+            Err(Errno::EXIST) => Err(ApplyError::Unexpected(self.stat()?)),
+            // What is renamed was there a moment ago, so it is the parent that was removed.
+            Err(Errno::NOENT) => Err(ApplyError::Parent),
+            result => result.map_err(|error| self.failed("rename to", error)),
+        }
+    }
+
+    /// Exchanges old and new content. The new one waits in the trash, under the name that the old one then has: so
+    /// whenever the power fails, the old content is at one of its two places.
+    fn replace(&self, staged: &Staged<'_>, new: &Stat, old: &Stat) -> Result<()> {
+        let able = self.root.able();
+        if !able.rename_flags {
+            return self.replace_by_link(staged, old);
+        }
+        let slot = self.place("move to the trash what is to replace", |directory, name| {
+            sys::rename_new(staged.at(), (directory, name), able)
+        })?;
+        match sys::exchange(slot.at(), self.at(), able) {
+            Ok(()) if self.is_in(&slot, old)? => Ok(()),
+            Ok(()) => {
+                sys::exchange(slot.at(), self.at(), able).map_err(|error| self.failed("put back", error))?;
+                self.unstage(&slot, staged, new)?;
+                Err(ApplyError::Unexpected(self.stat()?))
+            }
+            Err(error) => {
+                self.unstage(&slot, staged, new)?;
+                match error {
+                    Errno::NOENT => Err(ApplyError::Unexpected(self.stat()?)),
+                    error if sys::is_unsupported(error) => self.replace_by_link(staged, old),
+                    error => Err(self.failed("replace", error)),
+                }
+            }
+        }
+    }
+
+    /// Puts the new content back among the temporary files. Should the place in the trash hold anything else by now,
+    /// it is a user's, and it stays there.
+    fn unstage(&self, slot: &Slot, staged: &Staged<'_>, new: &Stat) -> Result<()> {
+        if !self.is_in(slot, new)? {
+            return Ok(());
+        }
+        sys::rename_new(slot.at(), staged.at(), self.root.able())
+            .map_err(|error| self.failed("take back the new content of", error))
+    }
+
+    /// Replaces where names cannot be exchanged: the old content gets a second name in the trash first. An editor
+    /// that renames over the path in the instant between the comparison and the rename would lose; one that
+    /// writes in place would not.
+    fn replace_by_link(&self, staged: &Staged<'_>, old: &Stat) -> Result<()> {
+        let able = self.root.able();
+        // Asked first: once it is linked, the file has another stamp than the one expected.
+        sys::check_writable(&*self.parent)
+            .map_err(|error| self.failed("write to the directory of", error))?;
+        let mut linked = Ok(());
+        let slot = self.place("link to the trash", |directory, name| {
+            linked = sys::link(self.at(), (directory, name), able);
+            match linked {
+                Err(error) if sys::is_link_unsupported(error) => self.copy(old, directory, name),
+                result => result,
+            }
+        })?;
+        let is_expected = if linked.is_ok() {
+            self.is_in(&slot, old)?
+        } else {
+            self.stat()?.is_some_and(|stat| stat.stamp == old.stamp)
+        };
+        let (directory, name) = staged.at();
+        let replaced = match is_expected {
+            true => fs::renameat(directory, name, &*self.parent, self.path.name())
+                .map_err(|error| self.failed("replace", error)),
+            false => Err(ApplyError::Unexpected(self.stat()?)),
+        };
+        if replaced.is_err() {
+            // A second name, or a copy of what is still at the path.
+            fs::unlinkat(slot.directory(), slot.at().1, AtFlags::empty())
+                .map_err(|error| self.failed("remove the copy of", error))?;
+        }
+        replaced
+    }
+
+    /// Copies the old content to a free name. Only on file systems without links, such as FAT.
+    fn copy(
+        &self,
+        old: &Stat,
+        directory: std::os::fd::BorrowedFd<'_>,
+        name: &[u8],
+    ) -> rustix::io::Result<()> {
+        let (from, from_name) = self.at();
+        if old.kind == FileKind::Symlink {
+            let target = fs::readlinkat(from, from_name, Vec::with_capacity(256))?;
+            return fs::symlinkat(target, directory, name);
+        }
+        let source = sys::open_at(from, from_name, sys::READ)?;
+        let copy = sys::create_at(directory, name)?;
+        let copied = copy_content(&source, &copy).and_then(|()| sys::set_mtime_of(&copy, old.stamp.mtime_ns));
+        if let Err(error) = copied.and_then(|()| sys::sync_content(&copy)) {
+            fs::unlinkat(directory, name, AtFlags::empty())?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn make_directory(&self, mode: u16, current: Option<Stat>) -> Result<Option<Stat>> {
+        if current.is_some_and(|stat| stat.kind == FileKind::Directory) {
+            return self.set_metadata(mode, 0, current);
+        }
+        self.make_way(current)?;
+        match fs::mkdirat(&*self.parent, self.path.name(), Mode::RWXU) {
+            Err(Errno::EXIST) => return Err(ApplyError::Unexpected(self.stat()?)),
+            Err(Errno::NOENT) => return Err(ApplyError::Parent),
+            result => result.map_err(|error| self.failed("make the directory", error))?,
+        }
+        self.root.forget_directories();
+        let made = self.stat()?;
+        self.set_metadata(mode, 0, made)
+    }
+
+    fn make_symlink(&self, target: &[u8], current: Option<Stat>) -> Result<Option<Stat>> {
+        const NAME: &[u8] = b"symlink";
+        let make = || {
+            let temporary = self.root.temporary()?;
+            match fs::symlinkat(target, &*temporary, NAME) {
+                // Left from a crash.
+                Err(Errno::EXIST) => {
+                    fs::unlinkat(&*temporary, NAME, AtFlags::empty())?;
+                    fs::symlinkat(target, &*temporary, NAME)
+                }
+                result => result,
+            }
+        };
+        make().map_err(|error| self.failed("make the symbolic link", error))?;
+        self.install(NAME, current)
+    }
+
+    fn set_metadata(&self, mode: u16, mtime_ns: i64, current: Option<Stat>) -> Result<Option<Stat>> {
+        let Some(old) = current else { return Err(ApplyError::Unexpected(None)) };
+        if old.kind == FileKind::Symlink {
+            return Ok(current);
+        }
+        let fd = sys::open_for_mode(&*self.parent, self.path.name())
+            .map_err(|error| self.failed("open", error))?;
+        let opened = sys::stat_of(&fd, self.root.device()).map_err(|error| self.failed("look at", error))?;
+        if opened.stamp != old.stamp {
+            return Err(ApplyError::Unexpected(self.stat()?));
+        }
+        match sys::set_mode(fd.as_fd(), mode) {
+            // FAT refuses bits that it cannot keep; what it made of them is read back.
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(error) if sys::is_unsupported(error) => {}
+            Err(error) => return Err(self.failed("set the permissions of", error)),
+        }
+        if old.kind == FileKind::File {
+            sys::set_mtime(&*self.parent, self.path.name(), mtime_ns)
+                .map_err(|error| self.failed("set the time of", error))?;
+        }
+        sys::stat_of(&fd, self.root.device()).map(Some).map_err(|error| self.failed("look at", error))
+    }
+
+    fn remove_file(&self, current: Option<Stat>) -> Result<Option<Stat>> {
+        match current {
+            None => Ok(None),
+            Some(old) if old.kind == FileKind::Directory => Err(ApplyError::Unexpected(current)),
+            Some(old) => self.to_trash(&old).map(|()| None),
+        }
+    }
+
+    fn remove_directory(&self, current: Option<Stat>) -> Result<Option<Stat>> {
+        let Some(_) = current else { return Ok(None) };
+        self.root.forget_directories();
+        match fs::unlinkat(&*self.parent, self.path.name(), AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(None),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(ApplyError::NotEmpty),
+            Err(Errno::NOENT | Errno::NOTDIR) => Err(ApplyError::Unexpected(self.stat()?)),
+            Err(error) => Err(self.failed("remove the directory", error)),
+        }
+    }
+
+    fn rename_from(&self, from: &RelPath, stamp: Stamp, current: Option<Stat>) -> Result<Option<Stat>> {
+        let source = Site::new(self.root, from, self.now_ms)?;
+        let Some(before) = source.check(Some(stamp))? else { return Err(ApplyError::Unexpected(None)) };
+        self.make_way(current)?;
+        self.root.forget_directories();
+        self.move_in(source.at())?;
+        match self.stat()? {
+            Some(after) if is_same(&before, &after) => Ok(Some(after)),
+            _ => {
+                source.move_in(self.at())?;
+                Err(ApplyError::Unexpected(source.stat()?))
+            }
+        }
+    }
+
+    fn to_trash(&self, old: &Stat) -> Result<()> {
+        let able = self.root.able();
+        let slot = self.place("move to the trash", |directory, name| {
+            sys::rename_new(self.at(), (directory, name), able)
+        })?;
+        if self.is_in(&slot, old)? {
+            return Ok(());
+        }
+        // Another edit that took the name meanwhile stays; the one that was moved then stays in the trash.
+        self.move_in(slot.at())?;
+        Err(ApplyError::Unexpected(self.stat()?))
+    }
+
+    fn place(
+        &self,
+        op: &'static str,
+        take: impl FnMut(std::os::fd::BorrowedFd<'_>, &[u8]) -> rustix::io::Result<()>,
+    ) -> Result<Slot> {
+        match trash::place(self.root, self.path, self.now_ms, take) {
+            Err(Errno::NOENT) => Err(ApplyError::Unexpected(self.stat()?)),
+            result => result.map_err(|error| self.failed(op, error)),
+        }
+    }
+
+    fn is_in(&self, slot: &Slot, expected: &Stat) -> Result<bool> {
+        let there = self.root.stat_in(slot.directory(), slot.at().1);
+        let there = there.map_err(|error| self.failed("look into the trash for", error))?;
+        Ok(there.is_some_and(|there| is_same(expected, &there)))
+    }
+
+    /// What is at the path now that `placed` was put there. If somebody has touched it already, it is said to be
+    /// what was put there, so that the next look sees the edit.
+    fn settled(&self, placed: &Stat) -> Result<Option<Stat>> {
+        let after = self.stat()?.filter(|after| is_same(placed, after));
+        Ok(Some(after.unwrap_or(*placed)))
+    }
+
+    fn failed(&self, op: &'static str, error: Errno) -> ApplyError {
+        failed(op, self.path, error)
+    }
+}
+
+/// New content that has no name in the tree yet.
+struct Staged<'a> {
+    directory: Rc<OwnedFd>,
+    name: &'a [u8],
+}
+
+impl Staged<'_> {
+    fn at(&self) -> (std::os::fd::BorrowedFd<'_>, &[u8]) {
+        (self.directory.as_fd(), self.name)
+    }
+}
+
+/// Directories that were given the right to write, until this is dropped.
+struct Unlocked(Vec<(OwnedFd, u16)>);
+
+impl Unlocked {
+    /// The parents of all that is renamed, and a renamed directory itself, whose `..` changes.
+    fn new(root: &Root, apply: &Apply) -> Self {
+        let mut directories = vec![apply.path.parent()];
+        if let Action::RenameFrom { from, .. } = &apply.action {
+            directories.extend([from.parent(), Some(from.clone())]);
+        }
+        Self(directories.into_iter().flatten().filter_map(|path| unlock(root, &path)).collect())
+    }
+}
+
+impl Drop for Unlocked {
+    fn drop(&mut self) {
+        for (directory, mode) in &self.0 {
+            if let Err(error) = sys::set_mode(directory.as_fd(), *mode) {
+                log::warn!("cannot set a directory's mode back to {mode:o}: {error}");
+            }
+        }
+    }
+}
+
+/// `None` when it would not help: the change then fails as it did before.
+fn unlock(root: &Root, path: &RelPath) -> Option<(OwnedFd, u16)> {
+    let directory = root.open_directory(path, sys::SEARCH).ok()?;
+    let stat = sys::stat_of(&directory, root.device()).ok()?;
+    if stat.mode & 0o700 == 0o700 {
+        return None;
+    }
+    sys::set_mode(directory.as_fd(), stat.mode | 0o700).ok()?;
+    Some((directory, stat.mode))
+}
+
+/// Is it the same content? A rename changes the time of the last change of the inode, and nothing else.
+fn is_same(a: &Stat, b: &Stat) -> bool {
+    let ctime_ns = 0;
+    a.kind == b.kind && Stamp { ctime_ns, ..a.stamp } == Stamp { ctime_ns, ..b.stamp }
+}
+
+fn copy_content(source: &OwnedFd, copy: &OwnedFd) -> rustix::io::Result<()> {
+    let mut buffer = vec![0; HASH_READ_BYTES];
+    let mut offset = 0;
+    loop {
+        let count = sys::read_at(source, &mut buffer, offset)?;
+        if count == 0 {
+            return Ok(());
+        }
+        sys::write_at(copy, &buffer[..count], offset)?;
+        offset += count as u64;
+    }
+}
+
+pub(crate) fn failed(op: &'static str, path: &RelPath, error: Errno) -> ApplyError {
+    match error {
+        Errno::NOSPC | Errno::DQUOT => ApplyError::NoSpace,
+        error => ApplyError::Io { op, path: path.clone(), error: error.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests;

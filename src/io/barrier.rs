@@ -1,0 +1,166 @@
+//! Between content that was written and names that promise it: everything of a turn is synced together, and only
+//! then renamed into place.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::{
+    core::entry::Stat,
+    io::{
+        apply::{self, Action, Apply, ApplyError},
+        disk::Root,
+        sys,
+        temp::Temp,
+    },
+    limits::{MAX_BARRIER_APPLIES, MAX_SINGLE_SYNCS},
+};
+
+/// What came of a change: what is at the path now, or why nothing was done.
+pub type Outcome = std::result::Result<Option<Stat>, ApplyError>;
+
+/// The changes of one turn.
+#[derive(Debug, Default)]
+pub struct Barrier {
+    applies: Vec<Apply>,
+    has_new_names: bool,
+}
+
+impl Barrier {
+    /// Adds a change, to be carried out after those before it. Handed back when there are `MAX_BARRIER_APPLIES`.
+    #[expect(clippy::result_large_err, reason = "handed back as it came, and rarely")]
+    pub fn push(&mut self, apply: Apply) -> std::result::Result<(), Apply> {
+        if self.is_full() {
+            return Err(apply);
+        }
+        self.applies.push(apply);
+        Ok(())
+    }
+
+    /// Can no more be added before [`Self::run`]?
+    pub fn is_full(&self) -> bool {
+        self.applies.len() >= MAX_BARRIER_APPLIES
+    }
+
+    /// Is there nothing to do?
+    pub fn is_empty(&self) -> bool {
+        self.applies.is_empty()
+    }
+
+    /// Syncs the content of all changes, then carries them out in order. If the sync fails, none is: nobody knows
+    /// what the disk holds.
+    pub fn run(&mut self, root: &Root, now_ms: u64) -> Vec<(Apply, Outcome)> {
+        let applies = std::mem::take(&mut self.applies);
+        let prepared: Vec<_> = applies.iter().map(|apply| prepare(root, apply)).collect();
+        let has_content = applies.iter().zip(&prepared).filter(|(_, prepared)| matches!(prepared, Ok(true)));
+        let synced = sync(root, has_content.map(|(apply, _)| apply).collect());
+        let mut outcomes = Vec::with_capacity(applies.len());
+        for (change, prepared) in applies.into_iter().zip(prepared) {
+            let outcome = match (prepared, synced) {
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(error)) => Err(apply::failed("make durable", &change.path, error)),
+                (Ok(_), Ok(())) => apply::apply(root, &change, now_ms),
+            };
+            self.has_new_names |= outcome.is_ok();
+            outcomes.push((change, outcome));
+        }
+        outcomes
+    }
+
+    /// Makes the names durable that changes have made since the last time. The index must not durably say that
+    /// something is on disk before.
+    pub fn sync_names(&mut self, root: &Root) -> io::Result<()> {
+        if self.has_new_names {
+            sys::sync_all(root.directory())?;
+            self.has_new_names = false;
+        }
+        Ok(())
+    }
+}
+
+/// Is there new content, and whose?
+fn prepare(root: &Root, change: &Apply) -> std::result::Result<bool, ApplyError> {
+    let Action::WriteFile { temp, mode, mtime_ns } = &change.action else { return Ok(false) };
+    let set = |temp: Temp| temp.set_metadata(*mode, *mtime_ns);
+    let missing = || io::Error::from(Errno::NOENT);
+    Temp::open_existing(root, temp).and_then(|temp| temp.ok_or_else(missing)).and_then(set).map_err(
+        |error| ApplyError::Io { op: "prepare the temporary file of", path: change.path.clone(), error },
+    )?;
+    Ok(true)
+}
+
+/// Many files at once where the system can do that; it then reports what could not be written since the last time.
+fn sync(root: &Root, changes: Vec<&Apply>) -> rustix::io::Result<()> {
+    if changes.len() > MAX_SINGLE_SYNCS && cfg!(target_os = "linux") {
+        return sys::sync_all(root.directory());
+    }
+    let temporary = root.temporary()?;
+    for change in changes {
+        if let Action::WriteFile { temp, .. } = &change.action {
+            sys::sync_content(sys::open_at(&*temporary, temp.as_bytes(), sys::READ)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{io::testing::*, limits::MAX_BARRIER_APPLIES};
+
+    fn write(tree: &Tree, name: &str, content: &[u8]) -> Apply {
+        let temp = tree.temp(&format!("temp-{name}"), content);
+        Apply { path: path(name), expect: None, action: Action::WriteFile { temp, mode: 0o640, mtime_ns: 7 } }
+    }
+
+    #[test]
+    fn few_and_many_files_get_their_names() {
+        for count in [1, MAX_SINGLE_SYNCS, MAX_SINGLE_SYNCS + 1, MAX_BARRIER_APPLIES] {
+            each_mode(|tree| {
+                let mut barrier = Barrier::default();
+                for n in 0..count {
+                    barrier.push(write(tree, &format!("f{n}"), format!("{n}").as_bytes())).unwrap();
+                }
+                assert_eq!(barrier.is_full(), count == MAX_BARRIER_APPLIES);
+                let outcomes = barrier.run(&tree.root, NOW_MS);
+                assert!(barrier.is_empty());
+                for (n, (change, outcome)) in outcomes.into_iter().enumerate() {
+                    let stat = outcome.unwrap().unwrap();
+                    assert_eq!((stat.mode, stat.stamp.mtime_ns, stat.links), (0o640, 7, 1));
+                    assert_eq!(tree.root.stat(&change.path).unwrap(), Some(stat));
+                    assert_eq!(tree.read(&format!("f{n}")), format!("{n}").as_bytes());
+                }
+                barrier.sync_names(&tree.root).unwrap();
+                assert_eq!(tree.temps(), 0);
+            });
+        }
+    }
+
+    #[test]
+    fn a_missing_temporary_file_fails_alone_and_order_is_kept() {
+        each_mode(|tree| {
+            let mut barrier = Barrier::default();
+            let missing = Action::WriteFile { temp: "none".into(), mode: 0o600, mtime_ns: 0 };
+            barrier.push(Apply { path: path("a"), expect: None, action: missing }).unwrap();
+            let directory = Action::MakeDirectory { mode: 0o755 };
+            barrier.push(Apply { path: path("d"), expect: None, action: directory }).unwrap();
+            barrier.push(write(tree, "d-file", b"x")).unwrap();
+            let inside = Apply { path: path("d/b"), ..write(tree, "b", b"in") };
+            barrier.push(inside).unwrap();
+            let results: Vec<_> =
+                barrier.run(&tree.root, NOW_MS).into_iter().map(|(_, o)| o.is_ok()).collect();
+            assert_eq!(results, [false, true, true, true]);
+            assert_eq!(tree.read("d/b"), b"in");
+        });
+    }
+
+    #[test]
+    fn a_full_barrier_hands_back() {
+        let mut barrier = Barrier::default();
+        let change = Apply { path: path("a"), expect: None, action: Action::RemoveFile };
+        for _ in 0..MAX_BARRIER_APPLIES {
+            barrier.push(change.clone()).unwrap();
+        }
+        assert_eq!(barrier.push(change.clone()), Err(change));
+    }
+}

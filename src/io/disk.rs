@@ -1,0 +1,379 @@
+//! The synchronised directory as this disk holds it: looking, listing and reading.
+//!
+//! Owns the one open handle of the root. Everything is reached from it, name by name, and no symbolic link or
+//! other file system is ever entered, whatever a path says. Nothing here changes a user's file; see
+//! [`crate::io::apply`].
+
+use std::{
+    cell::RefCell,
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use rustix::{
+    fs::{self, AtFlags, CWD, Mode, OFlags},
+    io::{Errno, Result},
+};
+
+use crate::{
+    core::entry::{FileKind, Stamp, Stat},
+    io::sys::{self, Abilities},
+    limits::{MAX_INLINE_BYTES, MAX_SYMLINK_BYTES},
+    path::{RelPath, STATE_DIR},
+};
+
+/// The root directory, held open.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    directory: OwnedFd,
+    device: u64,
+    inode: u64,
+    able: Abilities,
+    /// The directory that was opened last: many changes in a row are in the same one.
+    last: RefCell<Option<(RelPath, Rc<OwnedFd>)>>,
+    /// The directory of temporary files.
+    temporary: RefCell<Option<Rc<OwnedFd>>>,
+}
+
+/// Why a directory cannot be the root.
+#[derive(Debug)]
+pub enum OpenError {
+    /// It does not exist.
+    Missing(PathBuf),
+    /// It is something else than a directory.
+    NotADirectory(PathBuf),
+    /// This user may not read it.
+    Denied(PathBuf),
+    /// Anything else that the system says.
+    Io(PathBuf, io::Error),
+}
+
+/// Is the root still what was opened?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootState {
+    /// Yes, and the node's own directory is in it.
+    Present,
+    /// Its path leads nowhere, cannot be looked at, or the node's own directory is missing from it.
+    Gone,
+    /// Its path leads to another directory: something was mounted, unmounted or moved.
+    Replaced,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(path) => write!(f, "{}: no such directory; make it first", path.display()),
+            Self::NotADirectory(path) => write!(f, "{}: not a directory; name a directory", path.display()),
+            Self::Denied(path) => {
+                write!(f, "{}: permission denied; this user must be able to read it", path.display())
+            }
+            Self::Io(path, error) => write!(f, "{}: cannot be opened: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl Root {
+    /// Opens an existing directory as the root.
+    pub fn open(path: &Path) -> std::result::Result<Self, OpenError> {
+        Self::open_with(path, Abilities::ALL)
+    }
+
+    /// As [`Self::open`], for a kernel and file system that can do no more than `able`.
+    pub fn open_with(path: &Path, able: Abilities) -> std::result::Result<Self, OpenError> {
+        Self::try_open(path, able).map_err(|error| match error {
+            Errno::NOENT => OpenError::Missing(path.into()),
+            Errno::NOTDIR => OpenError::NotADirectory(path.into()),
+            Errno::ACCESS | Errno::PERM => OpenError::Denied(path.into()),
+            error => OpenError::Io(path.into(), error.into()),
+        })
+    }
+
+    /// Makes the node's own directory in the root, readable for this user alone, when it is not there yet.
+    pub fn make_state_directory(&self) -> io::Result<()> {
+        make_directory(self.directory.as_fd(), STATE_DIR.as_bytes())?;
+        let state = self.open_directory(&self.state_path(&[])?, sys::SEARCH)?;
+        Ok(make_directory(state.as_fd(), TEMPORARY)?)
+    }
+
+    /// Where the root is, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of the root's file system.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Size of the root's file system and what this user can still write to it, in bytes.
+    pub fn space(&self) -> io::Result<(u64, u64)> {
+        let stat = fs::fstatvfs(&self.directory)?;
+        Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+
+    /// Looks whether the root is still there. If not, what seems deleted is not deleted.
+    pub fn check(&self) -> RootState {
+        let Ok(now) = fs::statat(CWD, &self.path, AtFlags::empty()) else { return RootState::Gone };
+        if sys::identity(&now) != (self.device, self.inode) {
+            return RootState::Replaced;
+        }
+        match sys::stat_at(&self.directory, STATE_DIR.as_bytes(), self.device) {
+            Ok(stat) if stat.kind == FileKind::Directory => RootState::Present,
+            _ => RootState::Gone,
+        }
+    }
+
+    /// Forgets directories that were kept open: between turns the tree may change under them.
+    pub fn end_of_turn(&self) {
+        self.forget_directories();
+        self.temporary.replace(None);
+    }
+
+    /// What a path is. `None` when nothing is there, be it that a parent is missing or is no directory.
+    pub fn stat(&self, path: &RelPath) -> io::Result<Option<Stat>> {
+        if path.is_root() {
+            return Ok(Some(sys::stat_of(&self.directory, self.device)?));
+        }
+        let parent = match self.parent(path) {
+            Ok(parent) => parent,
+            Err(error) if sys::is_absent(error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(self.stat_in(&parent, path.name())?)
+    }
+
+    /// Begins to list a directory.
+    pub fn list(&self, path: &RelPath) -> io::Result<Listing> {
+        let fd = self.open_directory(path, sys::LIST)?;
+        Ok(Listing::over(fd, self.device, path.is_root())?)
+    }
+
+    /// Where a symbolic link points. `None` when the path is no symbolic link (any more).
+    pub fn read_link(&self, path: &RelPath) -> io::Result<Option<Box<[u8]>>> {
+        let target = self
+            .parent(path)
+            .and_then(|parent| fs::readlinkat(&*parent, path.name(), Vec::with_capacity(256)));
+        match target {
+            Ok(target) if target.as_bytes().len() > MAX_SYMLINK_BYTES => Err(Errno::NAMETOOLONG.into()),
+            Ok(target) => Ok(Some(target.into_bytes().into())),
+            Err(error) if sys::is_absent(error) || error == Errno::INVAL => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts the content of a file of at most `MAX_INLINE_BYTES` into `out`. `None`, and `out` empty, when the path
+    /// no longer is the file that `expect` says, or stopped being it while it was read.
+    pub fn read_small(&self, path: &RelPath, expect: &Stamp, out: &mut Vec<u8>) -> io::Result<Option<()>> {
+        if expect.size > MAX_INLINE_BYTES as u64 {
+            out.clear();
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too large to be sent in a message"));
+        }
+        self.read_range(path, expect, 0, expect.size as usize, out)
+    }
+
+    /// Puts `length` bytes of a file, from `offset`, into `out`. `None`, and `out` empty, when the path no longer is
+    /// the file that `expect` says, stopped being it while it was read, or has no such range.
+    pub fn read_range(
+        &self,
+        path: &RelPath,
+        expect: &Stamp,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Option<()>> {
+        out.clear();
+        let in_range = offset.checked_add(length as u64).is_some_and(|end| end <= expect.size);
+        let Some(file) = self.open_file(path, expect)?.filter(|_| in_range) else { return Ok(None) };
+        out.resize(length, 0);
+        let count = sys::read_at(&file, out, offset)?;
+        if count == length && sys::stat_of(&file, self.device)?.stamp == *expect {
+            return Ok(Some(()));
+        }
+        out.clear();
+        Ok(None)
+    }
+
+    /// Opens a file for reading; `None` when it is not the one expected.
+    pub(crate) fn open_file(&self, path: &RelPath, expect: &Stamp) -> Result<Option<OwnedFd>> {
+        let file = match self.parent(path).and_then(|parent| sys::open_at(&*parent, path.name(), sys::READ)) {
+            Ok(file) => file,
+            // A socket cannot be opened, and neither is it what was expected.
+            Err(error) if sys::is_absent(error) || error == Errno::NXIO => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let stat = sys::stat_of(&file, self.device)?;
+        Ok((stat.kind == FileKind::File && stat.stamp == *expect).then_some(file))
+    }
+
+    /// What the kernel and the file system are asked for.
+    pub(crate) fn able(&self) -> Abilities {
+        self.able
+    }
+
+    /// The root itself.
+    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// What a name in an open directory is; `None` for nothing.
+    pub(crate) fn stat_in(&self, directory: &OwnedFd, name: &[u8]) -> Result<Option<Stat>> {
+        match sys::stat_at(directory, name, self.device) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) if sys::is_absent(error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The directory that holds a path, open for reaching what is in it.
+    pub(crate) fn parent(&self, path: &RelPath) -> Result<Rc<OwnedFd>> {
+        self.search(&path.parent().ok_or(Errno::ISDIR)?)
+    }
+
+    /// A directory, open for reaching what is in it.
+    pub(crate) fn search(&self, path: &RelPath) -> Result<Rc<OwnedFd>> {
+        if let Some((last, fd)) = &*self.last.borrow()
+            && last == path
+        {
+            return Ok(Rc::clone(fd));
+        }
+        let fd = Rc::new(self.open_directory(path, sys::SEARCH)?);
+        self.last.replace(Some((path.clone(), Rc::clone(&fd))));
+        Ok(fd)
+    }
+
+    /// To be called when a directory was made, moved or removed.
+    pub(crate) fn forget_directories(&self) {
+        self.last.replace(None);
+    }
+
+    /// The directory of temporary files; made anew when somebody removed it.
+    pub(crate) fn temporary(&self) -> Result<Rc<OwnedFd>> {
+        if let Some(fd) = &*self.temporary.borrow() {
+            return Ok(Rc::clone(fd));
+        }
+        let state = self.open_directory(&self.state_path(&[])?, sys::SEARCH)?;
+        make_directory(state.as_fd(), TEMPORARY)?;
+        let fd = Rc::new(self.open_directory(&self.state_path(&[TEMPORARY])?, sys::SEARCH)?);
+        self.temporary.replace(Some(Rc::clone(&fd)));
+        Ok(fd)
+    }
+
+    /// The path of something in the node's own directory.
+    pub(crate) fn state_path(&self, names: &[&[u8]]) -> Result<RelPath> {
+        let state = RelPath::root().join(STATE_DIR.as_bytes());
+        let path = names.iter().try_fold(state, |path, name| path.map(|path| path.join(name)));
+        path.and_then(|path| path).map_err(|_| Errno::NAMETOOLONG)
+    }
+
+    fn try_open(path: &Path, able: Abilities) -> Result<Self> {
+        let path = std::path::absolute(path).map_err(|_| Errno::NOENT)?;
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Not `O_PATH`: such a handle cannot be synced.
+        let directory = fs::openat(CWD, &path, flags, Mode::empty())?;
+        let (device, inode) = sys::identity(&fs::fstat(&directory)?);
+        let resolve_beneath =
+            able.resolve_beneath && sys::open_beneath(&directory, b".", sys::SEARCH).is_ok();
+        Ok(Self {
+            path,
+            directory,
+            device,
+            inode,
+            able: Abilities { resolve_beneath, ..able },
+            last: RefCell::default(),
+            temporary: RefCell::default(),
+        })
+    }
+
+    /// A directory, opened anew with [`sys::SEARCH`] or [`sys::LIST`].
+    pub(crate) fn open_directory(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd> {
+        let fd = if path.is_root() {
+            sys::open_at(&self.directory, b".", flags)?
+        } else if self.able.resolve_beneath {
+            match sys::open_beneath(&self.directory, path.as_bytes(), flags) {
+                // The kernel gives up when something is renamed meanwhile.
+                Err(Errno::AGAIN) => self.open_by_name(path, flags)?,
+                result => result?,
+            }
+        } else {
+            self.open_by_name(path, flags)?
+        };
+        self.refuse_other_device(&fd)?;
+        Ok(fd)
+    }
+
+    fn open_by_name(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd> {
+        let mut directory = sys::open_at(&self.directory, b".", sys::SEARCH)?;
+        let mut names = path.components().peekable();
+        while let Some(name) = names.next() {
+            let flags = if names.peek().is_some() { sys::SEARCH } else { flags };
+            directory = sys::open_at(&directory, name, flags)?;
+            self.refuse_other_device(&directory)?;
+        }
+        Ok(directory)
+    }
+
+    fn refuse_other_device(&self, directory: &OwnedFd) -> Result<()> {
+        if sys::identity(&fs::fstat(directory)?).0 == self.device { Ok(()) } else { Err(Errno::XDEV) }
+    }
+}
+
+/// A directory that is being listed.
+pub struct Listing {
+    entries: fs::Dir,
+    device: u64,
+    is_root: bool,
+}
+
+impl Listing {
+    /// Lists an open directory of the file system `device`.
+    pub(crate) fn over(directory: OwnedFd, device: u64, is_root: bool) -> Result<Self> {
+        Ok(Self { entries: fs::Dir::new(directory)?, device, is_root })
+    }
+
+    /// The directory, for a watch that is to be there before the listing begins.
+    pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.entries.fd()?)
+    }
+
+    /// Appends up to `max` names and what they are to `out`; true when there are no more. The node's own directory
+    /// is left out, and so is what vanishes meanwhile.
+    pub fn next_batch(&mut self, max: usize, out: &mut Vec<(Box<[u8]>, Stat)>) -> io::Result<bool> {
+        let full = out.len() + max;
+        while out.len() < full {
+            let Some(entry) = self.entries.read() else { return Ok(true) };
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"."
+                || name == b".."
+                || self.is_root && name.eq_ignore_ascii_case(STATE_DIR.as_bytes())
+            {
+                continue;
+            }
+            match sys::stat_at(self.entries.fd()?, name, self.device) {
+                Ok(stat) => out.push((name.into(), stat)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Name of the directory of temporary files in the node's own.
+pub(crate) const TEMPORARY: &[u8] = b"tmp";
+
+/// Makes a directory for this user alone; one that exists is fine.
+pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    match fs::mkdirat(parent, name, Mode::RWXU) {
+        Err(Errno::EXIST) => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! Where the old content goes that a peer's change replaced or deleted: `.p2pnetwork/trash/DATE/PATH`.
+//!
+//! Owns that directory. Things come into it by rename only, under names that were free, and leave it by whole
+//! days, oldest first.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{self, AtFlags},
+    io::{Errno, Result},
+};
+
+use crate::{
+    core::{calendar::Date, content::sha256, entry::FileKind},
+    io::{
+        disk::{Listing, Root, make_directory},
+        sys,
+    },
+    limits::{MAX_NAME_BYTES, MAX_PATH_BYTES, TRASH_MAX_DAYS, TRASH_MAX_DEPTH, TRASH_MAX_NUMBERED},
+    path::{RelPath, STATE_DIR},
+};
+
+const TRASH: &[u8] = b"trash";
+
+/// No clock that is set says less: a Raspberry Pi without a network believes it is 1970.
+const EARLIEST_DAY: &str = "2024-01-01";
+
+/// A place in the trash that was taken.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    directory: OwnedFd,
+    name: Vec<u8>,
+}
+
+impl Slot {
+    /// Directory and name.
+    pub(crate) fn at(&self) -> (BorrowedFd<'_>, &[u8]) {
+        (self.directory.as_fd(), &self.name)
+    }
+
+    pub(crate) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+}
+
+/// Finds a place for what was at `path`. `take` takes it, in one step, or fails with `EXIST` when it is taken.
+pub(crate) fn place(
+    root: &Root,
+    path: &RelPath,
+    now_ms: u64,
+    mut take: impl FnMut(BorrowedFd<'_>, &[u8]) -> Result<()>,
+) -> Result<Slot> {
+    let day = Date::from_ms(now_ms).day_name();
+    for (directory, name) in [nested(root, path, &day), flat(root, path, &day)].into_iter().flatten() {
+        let Some(directory) = open_or_make(root, &directory)? else { continue };
+        for name in free_names(&name, now_ms) {
+            match take(directory.as_fd(), &name) {
+                Ok(()) => return Ok(Slot { directory, name }),
+                Err(Errno::EXIST) => {}
+                Err(Errno::NAMETOOLONG) => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+/// Empties the trash in bounded steps: days that are too old, then the oldest ones beyond the allowed size. The
+/// newest day stays, whatever its size.
+#[derive(Debug)]
+pub struct Prune {
+    today: String,
+    /// Days before this one are too old.
+    first_kept: String,
+    left_bytes: u64,
+    /// Days still to be looked at, the newest last. `None` before the first step.
+    days: Option<Vec<Box<[u8]>>>,
+    is_newest: bool,
+    walk: Option<Walk>,
+}
+
+impl Prune {
+    /// Keeps `keep_days` days and `max_bytes` bytes.
+    pub fn new(now_ms: u64, keep_days: u32, max_bytes: u64) -> Self {
+        let first_kept = now_ms.saturating_sub(u64::from(keep_days) * 86_400_000);
+        Self {
+            today: Date::from_ms(now_ms).day_name(),
+            first_kept: Date::from_ms(first_kept).day_name(),
+            left_bytes: max_bytes,
+            days: None,
+            is_newest: true,
+            walk: None,
+        }
+    }
+
+    /// Looks at or removes about `budget` files; true when all is done.
+    pub fn step(&mut self, root: &Root, budget: usize) -> io::Result<bool> {
+        if self.today.as_str() < EARLIEST_DAY {
+            return Ok(true);
+        }
+        let trash = match root.open_directory(&root.state_path(&[TRASH])?, sys::LIST) {
+            Err(error) if sys::is_absent(error) => return Ok(true),
+            result => result?,
+        };
+        if self.days.is_none() {
+            self.days = Some(self.find_days(root, &trash)?);
+        }
+        let mut left = budget;
+        while left > 0 {
+            let next = match self.walk.take() {
+                None => self.next_day(root, &trash)?,
+                walk => walk,
+            };
+            let Some(mut walk) = next else { return Ok(true) };
+            let is_done = walk.step(&trash, root.device(), &mut left)?;
+            self.walk = if is_done { self.end_day(root, &trash, walk)? } else { Some(walk) };
+        }
+        Ok(false)
+    }
+
+    fn next_day(&mut self, root: &Root, trash: &OwnedFd) -> Result<Option<Walk>> {
+        let Some(day) = self.days.as_mut().and_then(Vec::pop) else { return Ok(None) };
+        let is_old = day[..self.first_kept.len()] < *self.first_kept.as_bytes();
+        Walk::new(trash, &day, root.device(), is_old || self.left_bytes == 0).map(Some)
+    }
+
+    /// A day that was measured and is too much is walked again, to be removed.
+    fn end_day(&mut self, root: &Root, trash: &OwnedFd, walk: Walk) -> Result<Option<Walk>> {
+        let is_newest = std::mem::replace(&mut self.is_newest, false);
+        if walk.is_removing {
+            return Ok(None);
+        }
+        let is_too_much = walk.bytes > self.left_bytes;
+        self.left_bytes = self.left_bytes.saturating_sub(walk.bytes);
+        if !is_too_much || is_newest {
+            return Ok(None);
+        }
+        self.left_bytes = 0;
+        Walk::new(trash, &walk.day, root.device(), true).map(Some)
+    }
+
+    fn find_days(&self, root: &Root, trash: &OwnedFd) -> io::Result<Vec<Box<[u8]>>> {
+        let mut entries = vec![];
+        let mut listing = Listing::over(sys::open_at(trash, b".", sys::LIST)?, root.device(), false)?;
+        listing.next_batch(TRASH_MAX_DAYS, &mut entries)?;
+        let mut days = vec![];
+        for (name, stat) in entries {
+            if stat.kind != FileKind::Directory || !is_day(&name) {
+                continue;
+            }
+            days.push(if &name[..10] < EARLIEST_DAY.as_bytes() {
+                self.redate(root, trash, &name)?
+            } else {
+                name
+            });
+        }
+        days.sort();
+        Ok(days)
+    }
+
+    /// What was thrown away before the clock was set has the age of today, not of 1970.
+    fn redate(&self, root: &Root, trash: &OwnedFd, day: &[u8]) -> io::Result<Box<[u8]>> {
+        for name in free_names(self.today.as_bytes(), 0) {
+            match sys::rename_new((trash.as_fd(), day), (trash.as_fd(), &name), root.able()) {
+                Ok(()) => return Ok(name.into()),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+}
+
+/// Measures or removes one day.
+struct Walk {
+    day: Box<[u8]>,
+    is_removing: bool,
+    bytes: u64,
+    /// From the day down to where the walk is, at most [`TRASH_MAX_DEPTH`] and one.
+    levels: Vec<(Box<[u8]>, Listing)>,
+}
+
+impl std::fmt::Debug for Walk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Walk").field("day", &self.day).field("is_removing", &self.is_removing).finish()
+    }
+}
+
+impl Walk {
+    fn new(trash: &OwnedFd, day: &[u8], device: u64, is_removing: bool) -> Result<Self> {
+        let listing = Listing::over(sys::open_at(trash, day, sys::LIST)?, device, false)?;
+        Ok(Self { day: day.into(), is_removing, bytes: 0, levels: vec![(day.into(), listing)] })
+    }
+
+    /// Walks on; true when the day is done.
+    fn step(&mut self, trash: &OwnedFd, device: u64, left: &mut usize) -> io::Result<bool> {
+        let mut entry = Vec::with_capacity(1);
+        while *left > 0 {
+            *left -= 1;
+            let Some((_, listing)) = self.levels.last_mut() else { return Ok(true) };
+            listing.next_batch(1, &mut entry)?;
+            match entry.pop() {
+                None => self.leave(trash)?,
+                Some((name, stat)) if stat.kind == FileKind::Directory => self.enter(name, device)?,
+                Some((name, stat)) => self.visit(&name, stat.stamp.size)?,
+            }
+        }
+        Ok(self.levels.is_empty())
+    }
+
+    fn directory<'a>(&'a self, trash: &'a OwnedFd) -> io::Result<BorrowedFd<'a>> {
+        self.levels.last().map_or_else(|| Ok(trash.as_fd()), |(_, listing)| listing.fd())
+    }
+
+    fn enter(&mut self, name: Box<[u8]>, device: u64) -> io::Result<()> {
+        if self.levels.len() > TRASH_MAX_DEPTH {
+            log::warn!("the trash of {} is too deep; remove it by hand", self.day.escape_ascii());
+            return Ok(());
+        }
+        if let Some((_, listing)) = self.levels.last() {
+            let fd = sys::open_at(listing.fd()?, &name, sys::LIST)?;
+            self.levels.push((name, Listing::over(fd, device, false)?));
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, name: &[u8], size: u64) -> io::Result<()> {
+        self.bytes = self.bytes.saturating_add(size);
+        match self.levels.last() {
+            Some((_, listing)) if self.is_removing => {
+                Ok(fs::unlinkat(listing.fd()?, name, AtFlags::empty())?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn leave(&mut self, trash: &OwnedFd) -> io::Result<()> {
+        let Some((name, _)) = self.levels.pop() else { return Ok(()) };
+        if !self.is_removing {
+            return Ok(());
+        }
+        match fs::unlinkat(self.directory(trash)?, &*name, AtFlags::REMOVEDIR) {
+            // Something was put there meanwhile: the next round has it.
+            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// In the directories it came from.
+fn nested(root: &Root, path: &RelPath, day: &str) -> Option<(RelPath, Vec<u8>)> {
+    let length = STATE_DIR.len() + TRASH.len() + day.len() + 3 + path.as_bytes().len();
+    if length > MAX_PATH_BYTES || path.components().count() > TRASH_MAX_DEPTH {
+        return None;
+    }
+    let parent = path.parent()?;
+    let names: Vec<&[u8]> = [TRASH, day.as_bytes()].into_iter().chain(parent.components()).collect();
+    Some((root.state_path(&names).ok()?, path.name().to_vec()))
+}
+
+/// Right below the day, where the digest of the whole path tells equal names apart.
+fn flat(root: &Root, path: &RelPath, day: &str) -> Option<(RelPath, Vec<u8>)> {
+    const ROOM_FOR_SUFFIX: usize = 24;
+    let mut name = sha256(path.as_bytes()).to_string().into_bytes();
+    name.truncate(16);
+    name.push(b'-');
+    let mut end = path.name().len().min(MAX_NAME_BYTES - name.len() - ROOM_FOR_SUFFIX);
+    // Not in the middle of a character: some file systems insist on UTF-8.
+    while end < path.name().len() && end > 0 && path.name()[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    name.extend_from_slice(&path.name()[..end]);
+    Some((root.state_path(&[TRASH, day.as_bytes()]).ok()?, name))
+}
+
+/// `NAME`, `NAME~2`, ..., then with the time, for what is replaced many times a day.
+fn free_names(name: &[u8], now_ms: u64) -> impl Iterator<Item = Vec<u8>> {
+    let numbered = (2..=u64::from(TRASH_MAX_NUMBERED)).chain((0..1000).map(move |n| now_ms + n));
+    let suffixed = numbered.map(move |number| [name, format!("~{number}").as_bytes()].concat());
+    std::iter::once(name.to_vec()).chain(suffixed)
+}
+
+/// A directory of the trash, made with its parents. `None` when something else has one of the names.
+fn open_or_make(root: &Root, path: &RelPath) -> Result<Option<OwnedFd>> {
+    match root.open_directory(path, sys::SEARCH) {
+        Ok(directory) => return Ok(Some(directory)),
+        Err(Errno::NOENT) => {}
+        Err(error) if sys::is_absent(error) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let mut directory = sys::open_at(root.directory(), b".", sys::SEARCH)?;
+    for name in path.components() {
+        make_directory(directory.as_fd(), name)?;
+        directory = sys::open_at(&directory, name, sys::SEARCH)?;
+    }
+    Ok(Some(directory))
+}
+
+/// As `2026-11-22`, with anything behind it.
+fn is_day(name: &[u8]) -> bool {
+    name.len() >= 10
+        && name[..10].iter().zip(b"0000-00-00").all(|(byte, form)| match form {
+            b'-' => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
+}
