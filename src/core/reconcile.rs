@@ -7,6 +7,7 @@
 
 use crate::{
     core::{
+        calendar::Date,
         entry::{Base, Content, Entry, Version},
         version::{NodeId, VersionVector},
     },
@@ -111,24 +112,8 @@ fn short(node: NodeId) -> String {
 
 /// `YYYYMMDD-HHMMSS` in UTC of a time in ms since 1970.
 fn timestamp(time_ms: u64) -> String {
-    let seconds = time_ms / 1000;
-    let (year, month, day) = civil_from_days((seconds / 86_400) as i64);
-    let in_day = seconds % 86_400;
-    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", in_day / 3600, in_day / 60 % 60, in_day % 60)
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u32;
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    let Date { year, month, day, hour, minute, second } = Date::from_ms(time_ms);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 
 #[cfg(test)]
@@ -274,12 +259,5 @@ mod tests {
         assert_eq!(name(b".bashrc").as_bytes(), b".bashrc.sync-conflict-20231114-221320-abababab");
         let long = name("ä".repeat(127).as_bytes());
         assert!(long.as_bytes().len() <= 255 && std::str::from_utf8(long.as_bytes()).is_ok());
-    }
-
-    #[test]
-    fn days_are_the_calendars() {
-        assert_eq!(civil_from_days(0), (1970, 1, 1));
-        assert_eq!(civil_from_days(11_016), (2000, 2, 29));
-        assert_eq!(civil_from_days(-1), (1969, 12, 31));
     }
 }

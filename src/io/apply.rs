@@ -30,6 +30,9 @@ pub struct Apply {
     pub path: RelPath,
     /// What must be there now; `None`: nothing.
     pub expect: Option<Stamp>,
+    /// What is there gets this name, too, before anything is done: it lost against a concurrent version. If the
+    /// name is taken, the content was kept before.
+    pub keep: Option<RelPath>,
     /// What to do.
     pub action: Action,
 }
@@ -133,7 +136,12 @@ pub(crate) fn apply(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<St
 
 fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
     let site = Site::new(root, &apply.path, now_ms)?;
-    let current = site.check(apply.expect)?;
+    let mut current = site.check(apply.expect)?;
+    if let (Some(keep), Some(old)) = (&apply.keep, &current) {
+        site.keep(keep, old)?;
+        // A second name changes the inode's time, and so the stamp.
+        current = site.stat()?;
+    }
     match &apply.action {
         Action::WriteFile { temp, .. } => site.install(temp.as_bytes(), current),
         Action::MakeDirectory { mode } => site.make_directory(*mode, current),
@@ -181,6 +189,33 @@ impl<'a> Site<'a> {
             return Err(ApplyError::Unexpected(current));
         }
         Ok(current)
+    }
+
+    /// Gives what is there a second name; where the file system knows no links, a copy has it.
+    fn keep(&self, name: &RelPath, old: &Stat) -> Result<()> {
+        let beside = Site::new(self.root, name, self.now_ms)?;
+        match sys::link(self.at(), beside.at(), self.root.able()) {
+            Err(Errno::EXIST) => Ok(()),
+            Err(error) if sys::is_link_unsupported(error) => self.copy_beside(&beside, old),
+            result => result.map_err(|error| self.failed("keep", error)),
+        }
+    }
+
+    fn copy_beside(&self, beside: &Site<'_>, old: &Stat) -> Result<()> {
+        const NAME: &[u8] = b"kept";
+        let copy = || {
+            let temporary = self.root.temporary()?;
+            match fs::unlinkat(&*temporary, NAME, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+            self.copy(old, temporary.as_fd(), NAME)?;
+            match sys::rename_new((temporary.as_fd(), NAME), beside.at(), self.root.able()) {
+                Err(Errno::EXIST) => Ok(()),
+                result => result,
+            }
+        };
+        copy().map_err(|error| self.failed("keep a copy of", error))
     }
 
     /// Gives a temporary file or symbolic link the path's name.

@@ -110,7 +110,12 @@ mod tests {
 
     fn write(tree: &Tree, name: &str, content: &[u8]) -> Apply {
         let temp = tree.temp(&format!("temp-{name}"), content);
-        Apply { path: path(name), expect: None, action: Action::WriteFile { temp, mode: 0o640, mtime_ns: 7 } }
+        Apply {
+            path: path(name),
+            expect: None,
+            keep: None,
+            action: Action::WriteFile { temp, mode: 0o640, mtime_ns: 7 },
+        }
     }
 
     #[test]
@@ -141,9 +146,9 @@ mod tests {
         each_mode(|tree| {
             let mut barrier = Barrier::default();
             let missing = Action::WriteFile { temp: "none".into(), mode: 0o600, mtime_ns: 0 };
-            barrier.push(Apply { path: path("a"), expect: None, action: missing }).unwrap();
+            barrier.push(Apply { path: path("a"), expect: None, keep: None, action: missing }).unwrap();
             let directory = Action::MakeDirectory { mode: 0o755 };
-            barrier.push(Apply { path: path("d"), expect: None, action: directory }).unwrap();
+            barrier.push(Apply { path: path("d"), expect: None, keep: None, action: directory }).unwrap();
             barrier.push(write(tree, "d-file", b"x")).unwrap();
             let inside = Apply { path: path("d/b"), ..write(tree, "b", b"in") };
             barrier.push(inside).unwrap();
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn a_full_barrier_hands_back() {
         let mut barrier = Barrier::default();
-        let change = Apply { path: path("a"), expect: None, action: Action::RemoveFile };
+        let change = Apply { path: path("a"), expect: None, keep: None, action: Action::RemoveFile };
         for _ in 0..MAX_BARRIER_APPLIES {
             barrier.push(change.clone()).unwrap();
         }

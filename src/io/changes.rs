@@ -3,7 +3,7 @@
 //! Small files' bytes are written to temporary files as the changes come; the names follow in
 //! [`Changes::run`], once a turn.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, io};
 
 use crate::{
     core::{
@@ -15,7 +15,7 @@ use crate::{
         barrier::Barrier,
         disk::Root,
         partial,
-        temp::Temp,
+        temp::{self, Temp},
     },
     path::RelPath,
 };
@@ -69,23 +69,18 @@ impl Changes {
     }
 
     /// Makes the names durable that were given since the last time.
-    pub fn sync_names(&mut self, root: &Root) -> std::io::Result<()> {
+    pub fn sync_names(&mut self, root: &Root) -> io::Result<()> {
         self.barrier.sync_names(root)
     }
 
-    fn action(
-        &mut self,
-        root: &Root,
-        path: &RelPath,
-        action: seam::Action,
-    ) -> Result<Action, ApplyFailure> {
+    fn action(&mut self, root: &Root, path: &RelPath, action: seam::Action) -> Result<Action, ApplyFailure> {
         Ok(match action {
             seam::Action::WriteFile { source, mode, mtime_ns } => {
                 let temp = match source {
                     Source::Partial(digest) => partial::name(&digest),
-                    Source::Bytes(bytes) => self.write(root, &bytes).map_err(|error| {
-                        failure(crate::io::apply::failed_to("write the content of", path, error))
-                    })?,
+                    Source::Bytes(bytes) => {
+                        self.write(root, &bytes).map_err(|error| cannot_write(path, error))?
+                    }
                 };
                 Action::WriteFile { temp, mode, mtime_ns }
             }
@@ -100,14 +95,14 @@ impl Changes {
     }
 
     /// A temporary file of these bytes, under a name that is used once.
-    fn write(&mut self, root: &Root, bytes: &[u8]) -> std::io::Result<String> {
+    fn write(&mut self, root: &Root, bytes: &[u8]) -> io::Result<String> {
         self.temporary_files += 1;
         let name = format!("small-{}", self.temporary_files);
         let temp = Temp::create(root, &name)?;
         match temp.write_at(0, bytes) {
             Ok(()) => Ok(name),
             Err(error) => {
-                Temp::remove(root, &name)?;
+                temp::remove(root, name.as_bytes())?;
                 Err(error)
             }
         }
@@ -117,10 +112,17 @@ impl Changes {
 /// A small file that did not get its name is written again when it is tried again.
 fn discard(root: &Root, change: &Apply, partial: Option<Digest>, failed: bool) {
     if let (Action::WriteFile { temp, .. }, None, true) = (&change.action, partial, failed)
-        && let Err(error) = Temp::remove(root, temp)
+        && let Err(error) = temp::remove(root, temp.as_bytes())
     {
         log::debug!("a temporary file stays until the next start: {error}");
     }
+}
+
+fn cannot_write(path: &RelPath, error: io::Error) -> ApplyFailure {
+    if temp::is_no_space(&error) {
+        return failure(ApplyError::NoSpace);
+    }
+    failure(ApplyError::Io { op: "write the content of", path: path.clone(), error })
 }
 
 fn failure(error: ApplyError) -> ApplyFailure {

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, io};
 
 use crate::{
     core::entry::Digest,
-    io::{disk::Root, temp::Temp},
+    io::{
+        disk::Root,
+        temp::{self, Temp},
+    },
 };
 
 /// The open partial files. The core has at most `MAX_DOWNLOADS` of them.
@@ -22,11 +25,6 @@ impl Partials {
         self.open[digest].write_at(offset, bytes)
     }
 
-    /// The complete file, to be given its name.
-    pub fn get(&self, digest: &Digest) -> Option<&Temp> {
-        self.open.get(digest)
-    }
-
     /// It has its name.
     pub fn forget(&mut self, digest: &Digest) {
         self.open.remove(digest);
@@ -35,7 +33,7 @@ impl Partials {
     /// Deletes it.
     pub fn remove(&mut self, root: &Root, digest: &Digest) -> io::Result<()> {
         match self.open.remove(digest) {
-            Some(_) => Temp::remove(root, &name(digest)),
+            Some(_) => temp::remove(root, name(digest).as_bytes()),
             None => Ok(()),
         }
     }

@@ -18,7 +18,9 @@ use crate::io::{
 
 fn run(tree: &Tree, at: &RelPath, expect: Option<Stat>, action: Action) -> Outcome {
     let mut barrier = Barrier::default();
-    barrier.push(Apply { path: at.clone(), expect: expect.map(|stat| stat.stamp), action }).unwrap();
+    barrier
+        .push(Apply { path: at.clone(), expect: expect.map(|stat| stat.stamp), keep: None, action })
+        .unwrap();
     barrier.run(&tree.root, NOW_MS).pop().unwrap().1
 }
 
@@ -414,7 +416,9 @@ fn a_full_disk_loses_nothing() {
             .collect();
         let outcome = |action, expect: Option<Stat>, name: &str| {
             let mut barrier = Barrier::default();
-            barrier.push(Apply { path: path(name), expect: expect.map(|stat| stat.stamp), action }).unwrap();
+            barrier
+                .push(Apply { path: path(name), expect: expect.map(|stat| stat.stamp), keep: None, action })
+                .unwrap();
             barrier.run(&root, NOW_MS).pop().unwrap().1
         };
         let replace = || Action::WriteFile { temp: "temp".into(), mode: 0o600, mtime_ns: 0 };
