@@ -79,6 +79,10 @@ const _: () = assert!(MAX_PIECE_BYTES < 65_535 - 16 - 64);
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The whole tree is compared with the index this often, events or not.
 pub const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(600);
+/// Length of `.p2pignore` in bytes; a longer one does not count, and is said not to.
+pub const MAX_IGNORE_BYTES: usize = MAX_INLINE_BYTES;
+/// Rules in `.p2pignore`; further ones do not count.
+pub const MAX_IGNORE_RULES: usize = 1024;
 /// A file that is being written is read when it has been quiet for this long ...
 pub const SETTLE_QUIET: Duration = Duration::from_secs(1);
 /// ... and at the latest after this long.

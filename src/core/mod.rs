@@ -5,6 +5,7 @@ pub mod content;
 pub mod discovery;
 pub mod engine;
 pub mod entry;
+pub mod ignore;
 pub mod random;
 pub mod reconcile;
 pub mod seam;

@@ -93,6 +93,8 @@ pub enum Input<'a> {
     EventsLost,
     /// No events come from this directory any more, though it may still be there.
     WatchLost { directory: RelPath },
+    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds; nothing when it is not there.
+    IgnoreRules { text: Vec<u8> },
     /// The root is not what it was, for this reason; or it is again (`None`).
     Paused { reason: Option<String> },
     /// Answers [`Output::Inspect`]; an error's text when it cannot be told.
@@ -132,6 +134,8 @@ pub enum Output {
     WritePiece { digest: Digest, offset: u64, bytes: Vec<u8> },
     /// Drop the partial file `digest`.
     DropPartial { digest: Digest },
+    /// Read `.p2pignore`: answered by [`Input::IgnoreRules`].
+    LoadIgnoreRules,
     /// Make the names durable that were given since the last time, then call `Engine::commit`.
     Commit,
     /// Close both connections with a node, for this reason.

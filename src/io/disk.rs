@@ -105,6 +105,11 @@ impl Root {
         &self.path
     }
 
+    /// Device and inode of the root: what tells it from another directory in its place.
+    pub fn id(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// Number of the root's file system.
     pub fn device(&self) -> u64 {
         self.device

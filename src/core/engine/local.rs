@@ -9,6 +9,7 @@ use super::{Engine, Result};
 use crate::{
     core::{
         entry::{Base, Content, Entry, FileKind, Row, Stamp, Stat, Version},
+        ignore::IGNORE_FILE,
         reconcile::{Decision, decide},
         seam::{Found, Hint, Output, Time},
         version::VersionVector,
@@ -63,6 +64,9 @@ impl Engine {
 
     /// Compares what is there with the base, by the stamp alone.
     pub(super) fn compare(&mut self, path: RelPath, stat: Option<Stat>, time: Time) -> Result<()> {
+        if self.ignore.is_ignored(&path, stat.is_some_and(|stat| stat.kind == FileKind::Directory)) {
+            return Ok(());
+        }
         let row = self.index.get(&path)?;
         let base = row.as_ref().and_then(|row| row.base.as_ref());
         match (base, stat) {
@@ -202,6 +206,7 @@ impl Engine {
         };
         self.put_own(path, &row, time)?;
         self.activity.handle_local(path, &row.entry);
+        self.follow_ignore_file(path);
         self.place(path, None, time)
     }
 
@@ -231,6 +236,13 @@ impl Engine {
         }
         self.put_own(path, &Row { entry, base }, time)?;
         self.place(path, None, time)
+    }
+
+    /// When the rules change, they are read again.
+    pub(super) fn follow_ignore_file(&mut self, path: &RelPath) {
+        if path.as_bytes() == IGNORE_FILE.as_bytes() {
+            self.outputs.push_back(Output::LoadIgnoreRules);
+        }
     }
 
     fn next_version(&mut self, known: Option<&VersionVector>, replaced: Option<u64>, time: Time) -> Version {

@@ -33,6 +33,7 @@ pub use self::{
 };
 use crate::{
     core::{
+        ignore::IgnoreRules,
         random::Random,
         seam::{Direction, Input, Output, Time},
         version::{Dot, NodeId, Origin},
@@ -73,6 +74,7 @@ pub struct Engine {
     placement: Placement,
     transfers: Transfers,
     activity: Activity,
+    ignore: IgnoreRules,
     /// The root is not what it was: nothing on the disk is believed or changed.
     paused: Option<String>,
     commit_at: Option<Instant>,
@@ -95,12 +97,13 @@ impl Engine {
         let mut engine = Self {
             index,
             random: Random::new(config.seed),
-            outputs: VecDeque::new(),
+            outputs: VecDeque::from([Output::LoadIgnoreRules]),
             links: BTreeMap::new(),
             scan: Scan::new(time.now),
             placement: Placement::default(),
             transfers: Transfers::default(),
             activity: Activity::default(),
+            ignore: IgnoreRules::default(),
             paused: None,
             commit_at: Some(time.now),
             commit_asked: false,
@@ -120,6 +123,7 @@ impl Engine {
             Input::Changed { path, hint } => self.handle_changed(path, hint, time),
             Input::EventsLost => self.scan.request_walk(),
             Input::WatchLost { directory } => self.scan.handle_unwatched(directory),
+            Input::IgnoreRules { text } => self.handle_ignore_rules(&text),
             Input::Paused { reason } => self.handle_paused(reason),
             Input::Seen { path, stat } => self.handle_seen(path, stat, time)?,
             Input::Listed { directory, listed } => self.handle_listed(directory, listed, time)?,
@@ -238,6 +242,15 @@ impl Engine {
             _ => {}
         }
         self.paused = reason;
+    }
+
+    fn handle_ignore_rules(&mut self, text: &[u8]) {
+        let rules = IgnoreRules::parse(text);
+        if rules != self.ignore {
+            self.ignore = rules;
+            self.scan.request_walk();
+            self.placement.kick();
+        }
     }
 
     fn schedule_commit(&mut self, time: Time) {

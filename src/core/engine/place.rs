@@ -220,6 +220,9 @@ impl Engine {
             self.placement.kick();
             return Ok(Outcome::Going);
         }
+        if self.ignore.is_ignored(path, row.entry.content == Some(Content::Directory)) {
+            return Ok(Outcome::Going);
+        }
         match row.entry.content.clone() {
             None => self.place_removal(path, row, time)?,
             Some(newest) => return self.place_live(path, row, newest, content, time),
@@ -418,6 +421,7 @@ impl Engine {
         }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         self.activity.handle_remote(path, in_flight.content.as_ref());
+        self.follow_ignore_file(path);
         // Another version may have come while this one was being written.
         let newest = row.entry.version.dot == in_flight.version.dot;
         let version = (!newest).then(|| Box::new(in_flight.version));

@@ -331,6 +331,13 @@ impl Node {
                 return;
             }
             Output::DropPartial { digest } => return drop(self.disk.partials.remove(&digest)),
+            Output::LoadIgnoreRules => {
+                let text = match self.disk.tree.get(&path(".p2pignore")).map(|inode| &inode.data) {
+                    Some(Data::File(bytes)) => bytes.clone(),
+                    _ => Vec::new(),
+                };
+                Input::IgnoreRules { text }
+            }
             Output::Commit => return self.engine.commit().unwrap(),
             Output::Close { reason, .. } => panic!("closed: {reason}"),
         };
@@ -568,6 +575,24 @@ fn a_node_catches_up_from_any_other() {
     world.link(1, 2);
     world.settle();
     assert_eq!(names(&world.nodes[2]), ["a", "big"]);
+}
+
+#[test]
+fn ignored_paths_stay_where_they_are() {
+    let mut world = linked(2);
+    world.write(0, ".p2pignore", b"*.tmp\n/private/\n");
+    world.settle();
+    world.write(0, "a.tmp", b"mine");
+    world.put(1, "private", Data::Directory);
+    world.write(1, "private/x", b"mine");
+    world.write(1, "b", b"ours");
+    world.settle();
+    assert_eq!(names(&world.nodes[0]), [".p2pignore", "a.tmp", "b"]);
+    assert_eq!(names(&world.nodes[1]), [".p2pignore", "b", "private", "private/x"]);
+    world.write(0, ".p2pignore", b"");
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[0]).len(), 5);
 }
 
 #[derive(Debug, Clone)]

@@ -140,8 +140,6 @@ impl EventLoop {
 
         self.run_barrier(time)?;
         self.transmit(time)?;
-        self.net.flush(time.now);
-        self.transmit_waits = self.transmit_stopped_short && self.engine.links().any(|(node, _)| self.net.room(node) > 0);
         self.root.end_of_turn();
         self.longest_turn = self.longest_turn.max(clock::read().now - time.now);
         Ok(())

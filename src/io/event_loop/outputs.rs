@@ -8,10 +8,12 @@ use super::{EventLoop, RunError};
 use crate::{
     core::{
         entry::Stamp,
+        ignore::IGNORE_FILE,
         seam::{Apply, Input, Output, Time, Transmit},
         version::NodeId,
     },
     io::{changes::Done, disk::RootState},
+    limits::{MAX_IGNORE_BYTES, MAX_NODES},
     path::RelPath,
     wire::message::Message,
 };
@@ -34,6 +36,7 @@ impl EventLoop {
                     debug!("a partial file stays until the next start: {error}");
                 }
             }
+            Output::LoadIgnoreRules => self.load_ignore_rules(),
             Output::Commit => self.commit(time)?,
             Output::Close { node, reason } => {
                 warn!("closing the link with {node}: {reason}");
@@ -51,6 +54,22 @@ impl EventLoop {
             return;
         }
         self.inputs.push_back(Input::Seen { path, stat });
+    }
+
+    /// Without the file there are no rules; one that cannot be read changes nothing.
+    fn load_ignore_rules(&mut self) {
+        let Ok(path) = RelPath::new(IGNORE_FILE.as_bytes()) else { return };
+        let mut text = Vec::new();
+        let read = match self.root.stat(&path) {
+            Ok(Some(stat)) => self.root.read_small(&path, &stat.stamp, &mut text),
+            Ok(None) => Ok(Some(())),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(Some(())) => self.inputs.push_back(Input::IgnoreRules { text }),
+            Ok(None) => debug!("{path} is being changed: it is read again"),
+            Err(error) => warn!("{path} does not count: {error}; it may have {MAX_IGNORE_BYTES} bytes"),
+        }
     }
 
     /// Names are durable before the index says so.
@@ -93,15 +112,21 @@ impl EventLoop {
 
     /// Tells each node what it is to be told, as far as its socket's buffer has room.
     pub(super) fn transmit(&mut self, time: Time) -> Result<(), RunError> {
-        self.transmit_waits = false;
         let nodes: Vec<NodeId> =
             self.engine.links().filter(|(_, link)| link.outbound).map(|(node, _)| node).collect();
+        let mut stopped_short = heapless::Vec::<NodeId, MAX_NODES>::new();
         for node in nodes {
             while self.net.room(node) > 0 {
                 let Some(transmit) = self.engine.poll_transmit(node, time)? else { break };
                 self.send(node, transmit);
             }
+            if self.net.room(node) == 0 {
+                stopped_short.push(node).expect("there are no more links than MAX_NODES");
+            }
         }
+        self.net.flush(time.now);
+        // A socket that took it all will not tell that it could take more.
+        self.transmit_waits = stopped_short.iter().any(|node| self.net.room(*node) > 0);
         Ok(())
     }
 

@@ -1,0 +1,240 @@
+//! A node is put together: what must be there is opened, and what cannot be is named.
+
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    time::{Duration, Instant},
+};
+
+use log::{info, warn};
+use mio::{Events, Interest, Poll, unix::SourceFd};
+
+use super::{EventLoop, sources::ArpSockets};
+use crate::{
+    config::Config,
+    core::{
+        discovery::{Discovery, Probe},
+        engine::{Engine, EngineConfig},
+    },
+    index::{Index, IndexError},
+    io::{
+        arp_socket, boot,
+        changes::Changes,
+        clock,
+        control::Control,
+        disk::{OpenError, Root},
+        identity::{Identity, IdentityError},
+        jobs::Jobs,
+        net::{BindError, Net, NetConfig},
+        partial::Partials,
+        signals::Signals,
+        state::State,
+        temp,
+        token,
+        watch::Watcher,
+    },
+    limits::{MAX_EVENTS, STEP_ENTRIES},
+};
+
+/// Why a node does not start. Each says what to do.
+#[derive(Debug)]
+pub enum StartError {
+    /// The directory cannot be opened.
+    Root(OpenError),
+    /// The node's key cannot be read or made.
+    Identity(IdentityError),
+    /// The index cannot be opened.
+    Index(IndexError),
+    /// A port cannot be listened on.
+    Bind(BindError),
+    /// An interface that was asked for is not there.
+    NoInterface(String),
+    /// Something else that the system refuses, named first.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(error) => error.fmt(f),
+            Self::Identity(error) => error.fmt(f),
+            Self::Index(error) => error.fmt(f),
+            Self::Bind(error) => error.fmt(f),
+            Self::NoInterface(name) => {
+                write!(f, "--interface {name}: no such interface is up and has an IPv4 address; see `ip address`")
+            }
+            Self::System(what, error) => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+macro_rules! from {
+    ($($error:ty => $variant:ident),*) => {
+        $(impl From<$error> for StartError {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+from!(OpenError => Root, IdentityError => Identity, IndexError => Index, BindError => Bind);
+
+impl EventLoop {
+    /// Opens all that the node needs. `fresh_identity` draws a new one: another machine has the old.
+    pub fn start(config: Config, state: &State, fresh_identity: bool) -> Result<Self, StartError> {
+        let system = |what| move |error| StartError::System(what, error);
+        let time = clock::read();
+        let poll = Poll::new().map_err(system("the system's event queue cannot be made"))?;
+        let root = Root::open(&config.directory)?;
+        root.make_state_directory().map_err(system("the node's own directory cannot be made"))?;
+        remove_leftovers(&root);
+        let identity = if fresh_identity {
+            Identity::replace(&state.path)?
+        } else {
+            Identity::load_or_create(&state.path)?
+        };
+        let instance = random().map_err(system("the system gives no random numbers"))?;
+        let net = Net::bind(poll.registry(), net_config(&config, state, &identity, instance))?;
+        check_interfaces(&config)?;
+        let index = Index::open(&state.path.join("index"))?;
+        let engine_config = engine_config(&config, &root, &identity, fresh_identity)
+            .map_err(system("the system gives no random numbers"))?;
+        let engine = Engine::new(index, engine_config, time)?;
+        let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
+        let watcher = watcher(&config, &poll);
+        let control = Control::bind(poll.registry(), token::CONTROL, &state.path)
+            .map_err(system("the control socket cannot be made"))?;
+        let signals = Signals::new(poll.registry(), token::SIGNALS)
+            .map_err(system("signals cannot be taken"))?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(MAX_EVENTS),
+            config,
+            engine,
+            discovery,
+            root,
+            watcher,
+            watch_ready: true,
+            net,
+            arp: ArpSockets::default(),
+            control,
+            signals,
+            jobs: Jobs::default(),
+            partials: Partials::default(),
+            changes: Changes::default(),
+            inputs: VecDeque::new(),
+            content: Vec::new(),
+            message: Vec::new(),
+            transmit_waits: false,
+            root_check_at: time.now,
+            interfaces_at: time.now,
+            started_at: time.now,
+            longest_turn: Duration::ZERO,
+            stopped: None,
+        })
+    }
+}
+
+fn net_config(config: &Config, state: &State, identity: &Identity, instance: u64) -> NetConfig {
+    NetConfig {
+        bind: config.bind,
+        discovery_port: config.discovery_port,
+        sync_port: config.sync_port,
+        group: state.group.clone(),
+        identity: identity.clone(),
+        instance,
+        first_token: token::NET,
+    }
+}
+
+fn engine_config(
+    config: &Config,
+    root: &Root,
+    identity: &Identity,
+    fresh_origin: bool,
+) -> io::Result<EngineConfig> {
+    Ok(EngineConfig {
+        node: identity.node(),
+        name: config.name.clone(),
+        seed: random()?,
+        boot: boot::id(),
+        root: root.id(),
+        boot_time_ns: clock::boot_time_ns(),
+        fresh_origin,
+    })
+}
+
+/// Where to look for peers: the addresses that worked, those that were named, and, unless in test mode, the
+/// whole of the LAN.
+fn discovery(
+    config: &Config,
+    engine: &Engine,
+    identity: &Identity,
+    instance: u64,
+    now: Instant,
+) -> Result<Discovery, StartError> {
+    let seed = random().map_err(|error| StartError::System("the system gives no random numbers", error))?;
+    let probe = if config.scans() { Probe::Arp } else { Probe::None };
+    let mut discovery = Discovery::new(now, identity.node(), instance, config.discovery_port, probe, seed);
+    for peer in &config.peers {
+        let full = |error: crate::core::discovery::TooManyPeers| {
+            StartError::System("--peer", io::Error::other(error.to_string()))
+        };
+        discovery.add_static(now, *peer).map_err(full)?;
+    }
+    if config.scans() {
+        for (node, record) in engine.index().nodes()? {
+            if let Some(address) = record.address.and_then(|address| address.parse().ok()) {
+                discovery.add_remembered(now, node, address);
+            }
+        }
+    }
+    Ok(discovery)
+}
+
+/// The native watch; without it every directory is compared on the timer.
+fn watcher(config: &Config, poll: &Poll) -> Watcher {
+    let watcher = Watcher::new(config.backend, &config.directory).and_then(|watcher| {
+        if let Some(fd) = watcher.raw_fd() {
+            poll.registry().register(&mut SourceFd(&fd), token::WATCH, Interest::READABLE)?;
+        }
+        Ok(watcher)
+    });
+    watcher.unwrap_or_else(|error| {
+        warn!("no file watch, directories are compared every second instead: {error}");
+        Watcher::Polling
+    })
+}
+
+fn check_interfaces(config: &Config) -> Result<(), StartError> {
+    let there = arp_socket::interfaces(&config.interfaces);
+    let missing = |name: &&String| !there.iter().any(|interface| interface.name == **name);
+    match config.interfaces.iter().find(missing) {
+        Some(name) => Err(StartError::NoInterface(name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// What a run that was killed left of temporary files.
+fn remove_leftovers(root: &Root) {
+    let clean = || -> io::Result<()> {
+        let mut listing = temp::list(root)?;
+        let mut entries = Vec::new();
+        while !listing.next_batch(STEP_ENTRIES, &mut entries)? {}
+        for (name, _) in entries {
+            temp::remove(root, &name)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = clean() {
+        info!("temporary files of an earlier run stay: {error}");
+    }
+}
+
+fn random() -> io::Result<u64> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::from)?;
+    Ok(u64::from_ne_bytes(random))
+}
