@@ -149,7 +149,8 @@ fn all_actions(tree: &Tree) -> Vec<Action> {
 
 #[test]
 fn what_was_not_expected_stays_untouched() {
-    let changes: [(&str, fn(&Path)); 5] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 5] = [
         ("edited", |at| std::fs::write(at, "edited by a user").unwrap()),
         ("vanished", |at| std::fs::remove_file(at).unwrap()),
         ("became a directory", |at| {
