@@ -12,6 +12,7 @@ use crate::{
         entry::{Digest, Stamp, Stat},
     },
     io::{disk::Root, sys, temp::Temp},
+    limits::STAMP_GRANULARITY,
     path::RelPath,
     wire::message::Chunk,
 };
@@ -40,6 +41,17 @@ pub struct Hashed {
     pub digest: Digest,
     /// Number of chunks; 0 for an empty file.
     pub chunks: u32,
+}
+
+impl Hashed {
+    /// Would any later write show in the stamp? Not when the file was touched just before the job began, at
+    /// `began_ns` since 1970: a write in the same tick of the kernel's clock leaves the times as they are. Such a file
+    /// is to be hashed again once `STAMP_GRANULARITY` has passed. (Git calls this "racy".)
+    pub fn is_certain(&self, began_ns: i64) -> bool {
+        const CLOCK_WAS_SET_BACK_NS: i64 = 60_000_000_000;
+        let age_ns = began_ns.saturating_sub(self.stat_after.stamp.ctime_ns);
+        age_ns >= STAMP_GRANULARITY.as_nanos() as i64 || age_ns < -CLOCK_WAS_SET_BACK_NS
+    }
 }
 
 /// How far a job got.
@@ -266,6 +278,19 @@ mod tests {
             assert!(matches!(end, Step::Changed), "{what}: {end:?}");
             assert!(HashJob::start(&tree.root, &path("a"), &stat).unwrap().is_none(), "{what}");
         }
+    }
+
+    #[test]
+    fn a_fresh_stamp_is_not_certain() {
+        let tree = Tree::new(Abilities::ALL);
+        tree.write("a", "x");
+        let (hashed, _) = hash(&tree, "a", 10, 10);
+        let touched_ns = hashed.stat_after.stamp.ctime_ns;
+        assert!(!hashed.is_certain(touched_ns));
+        assert!(!hashed.is_certain(touched_ns + 1_000_000));
+        assert!(!hashed.is_certain(touched_ns - 1_000_000));
+        assert!(hashed.is_certain(touched_ns + 20_000_000));
+        assert!(hashed.is_certain(touched_ns - 3_600_000_000_000));
     }
 
     #[test]

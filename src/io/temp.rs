@@ -2,7 +2,10 @@
 //!
 //! A temporary file gets a name in the tree only by [`crate::io::apply`], after it was synced.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use rustix::{
     fs::{self, AtFlags, OFlags},
@@ -34,7 +37,15 @@ impl Temp {
     pub fn open_existing(root: &Root, name: &str) -> io::Result<Option<Self>> {
         check_name(name)?;
         let flags = OFlags::RDWR | sys::READ;
-        match sys::open_at(&*root.temporary()?, name.as_bytes(), flags) {
+        let directory = root.temporary()?;
+        let open = || sys::open_at(&*directory, name.as_bytes(), flags);
+        let unlock = || sys::set_mode(sys::open_for_mode(&*directory, name.as_bytes())?.as_fd(), 0o600);
+        let opened = match open() {
+            // It has its final bits already, which need not let its owner write.
+            Err(Errno::ACCESS) => unlock().and_then(|()| open()),
+            result => result,
+        };
+        match opened {
             Ok(file) => Ok(Some(Self { file })),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -81,7 +92,6 @@ impl Temp {
 
     /// Sets permission bits and the modification time in ns since 1970.
     pub fn set_metadata(&self, mode: u16, mtime_ns: i64) -> io::Result<()> {
-        use std::os::fd::AsFd;
         match sys::set_mode(self.file.as_fd(), mode) {
             // FAT refuses bits that it cannot keep; what it made of them is read back.
             Ok(()) | Err(Errno::PERM) => {}

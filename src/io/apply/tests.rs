@@ -348,6 +348,13 @@ fn directories_without_write_permission_do_not_block() {
         return;
     }
     each_mode(|tree| {
+        for mode in [0o444, 0o000] {
+            let action = Action::WriteFile { temp: tree.temp("sealed", b"x"), mode, mtime_ns: 0 };
+            let at = path(format!("sealed{mode:o}"));
+            let wrong = tree.stat("").unwrap();
+            assert!(matches!(run(tree, &at, Some(wrong), action.clone()), Err(ApplyError::Unexpected(None))));
+            assert_eq!(run(tree, &at, None, action).unwrap().unwrap().mode, mode);
+        }
         for mode in [0o555, 0o500, 0o100, 0o000] {
             let name = format!("d{mode:o}");
             let directory = tree.make_directory(&name);
