@@ -66,17 +66,7 @@ impl Barrier {
         if all_at_once {
             synced = sys::sync_all(root.directory());
         }
-        let mut outcomes = Vec::with_capacity(applies.len());
-        for (change, prepared) in applies.into_iter().zip(prepared) {
-            let outcome = match (prepared, synced) {
-                (Err(error), _) => Err(error),
-                (Ok(()), Err(error)) => Err(apply::failed("make durable", &change.path, error)),
-                (Ok(()), Ok(())) => apply::apply(root, &change, now_ms),
-            };
-            self.has_new_names |= outcome.is_ok();
-            outcomes.push((change, outcome));
-        }
-        outcomes
+        self.carry_out(root, now_ms, applies.into_iter().zip(prepared), synced)
     }
 
     /// Makes the names durable that changes have made since the last time. The index must not durably say that
@@ -87,6 +77,26 @@ impl Barrier {
             self.has_new_names = false;
         }
         Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        root: &Root,
+        now_ms: u64,
+        changes: impl ExactSizeIterator<Item = (Apply, std::result::Result<(), ApplyError>)>,
+        synced: rustix::io::Result<()>,
+    ) -> Vec<(Apply, Outcome)> {
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for (change, prepared) in changes {
+            let outcome = match (prepared, synced) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Err(error)) => Err(apply::failed("make durable", &change.path, error)),
+                (Ok(()), Ok(())) => apply::apply(root, &change, now_ms),
+            };
+            self.has_new_names |= synced.is_ok();
+            outcomes.push((change, outcome));
+        }
+        outcomes
     }
 }
 
@@ -153,6 +163,22 @@ mod tests {
                 barrier.run(&tree.root, NOW_MS).into_iter().map(|(_, o)| o.is_ok()).collect();
             assert_eq!(results, [false, true, true, true]);
             assert_eq!(tree.read("d/b"), b"in");
+        });
+    }
+
+    #[test]
+    fn a_failed_sync_stops_everything() {
+        each_mode(|tree| {
+            let old = tree.write("a", "old");
+            let expect = Some(old.stamp);
+            let replace = Apply { path: path("a"), expect, ..write(tree, "temp", b"new") };
+            let remove = Apply { path: path("a"), expect, action: Action::RemoveFile };
+            let mut barrier = Barrier::default();
+            let changes = [(replace, Ok(())), (remove, Ok(()))].into_iter();
+            for (_, outcome) in barrier.carry_out(&tree.root, NOW_MS, changes, Err(Errno::IO)) {
+                assert!(matches!(outcome, Err(ApplyError::Io { op: "make durable", .. })), "{outcome:?}");
+            }
+            assert_eq!((tree.read("a"), tree.stat("a"), tree.temps()), (b"old".to_vec(), Some(old), 1));
         });
     }
 

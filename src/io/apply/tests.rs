@@ -1,4 +1,5 @@
 use std::{
+    io::Write,
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt, PermissionsExt, symlink},
@@ -389,7 +390,9 @@ impl Mounted {
             return Some(Self(at));
         }
         assert!(std::env::var_os("CI").is_none(), "this test needs the right to mount");
-        eprintln!("NOT TESTED: a full disk, since mounting is not permitted here");
+        // Past the test harness, which keeps what a passing test prints to itself.
+        let said = std::io::stderr().write_all(b"NOT TESTED: what needs the right to mount\n");
+        assert!(said.is_ok());
         None
     }
 }
