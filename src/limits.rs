@@ -242,6 +242,8 @@ pub const SEND_STALLED_AFTER: Duration = Duration::from_secs(60);
 
 /// Bytes that hashing reads at a time, into one buffer that all jobs share.
 pub const HASH_READ_BYTES: usize = 64 * 1024;
+/// Two writes of one file closer than this can leave the same times: twice the longest tick of a kernel's clock.
+pub const STAMP_GRANULARITY: Duration = Duration::from_millis(20);
 /// Changes to the disk that share one barrier. A further one is handed back and waits for the next turn.
 pub const MAX_BARRIER_APPLIES: usize = MAX_IN_FLIGHT;
 /// Up to so many files are synced one by one; more of them by one `syncfs`.

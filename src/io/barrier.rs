@@ -51,20 +51,22 @@ impl Barrier {
     /// what the disk holds.
     pub fn run(&mut self, root: &Root, now_ms: u64) -> Vec<(Apply, Outcome)> {
         let applies = std::mem::take(&mut self.applies);
-        let prepared: Vec<_> = applies.iter().map(|apply| prepare(root, apply)).collect();
-        let has_content = applies.iter().zip(&prepared).filter(|(_, prepared)| matches!(prepared, Ok(true)));
-        let synced = sync(root, has_content.map(|(apply, _)| apply).collect());
-        let mut outcomes = Vec::with_capacity(applies.len());
-        for (change, prepared) in applies.into_iter().zip(prepared) {
-            let outcome = match (prepared, synced) {
-                (Err(error), _) => Err(error),
-                (Ok(_), Err(error)) => Err(apply::failed("make durable", &change.path, error)),
-                (Ok(_), Ok(())) => apply::apply(root, &change, now_ms),
-            };
-            self.has_new_names |= outcome.is_ok();
-            outcomes.push((change, outcome));
+        let writes = applies.iter().filter(|apply| matches!(apply.action, Action::WriteFile { .. })).count();
+        // One call for many files, where there is one; it reports what could not be written since the last time.
+        let all_at_once = writes > MAX_SINGLE_SYNCS && cfg!(target_os = "linux");
+        let mut synced = Ok(());
+        let mut prepared = Vec::with_capacity(applies.len());
+        for apply in &applies {
+            prepared.push(prepare(root, apply).map(|temp| {
+                if let Some(temp) = temp.filter(|_| !all_at_once) {
+                    synced = synced.and(sys::sync_content(temp.file()));
+                }
+            }));
         }
-        outcomes
+        if all_at_once {
+            synced = sys::sync_all(root.directory());
+        }
+        self.carry_out(root, now_ms, applies.into_iter().zip(prepared), synced)
     }
 
     /// Makes the names durable that changes have made since the last time. The index must not durably say that
@@ -76,31 +78,41 @@ impl Barrier {
         }
         Ok(())
     }
-}
 
-/// Is there new content, and whose?
-fn prepare(root: &Root, change: &Apply) -> std::result::Result<bool, ApplyError> {
-    let Action::WriteFile { temp, mode, mtime_ns } = &change.action else { return Ok(false) };
-    let set = |temp: Temp| temp.set_metadata(*mode, *mtime_ns);
-    let missing = || io::Error::from(Errno::NOENT);
-    Temp::open_existing(root, temp).and_then(|temp| temp.ok_or_else(missing)).and_then(set).map_err(
-        |error| ApplyError::Io { op: "prepare the temporary file of", path: change.path.clone(), error },
-    )?;
-    Ok(true)
-}
-
-/// Many files at once where the system can do that; it then reports what could not be written since the last time.
-fn sync(root: &Root, changes: Vec<&Apply>) -> rustix::io::Result<()> {
-    if changes.len() > MAX_SINGLE_SYNCS && cfg!(target_os = "linux") {
-        return sys::sync_all(root.directory());
-    }
-    let temporary = root.temporary()?;
-    for change in changes {
-        if let Action::WriteFile { temp, .. } = &change.action {
-            sys::sync_content(sys::open_at(&*temporary, temp.as_bytes(), sys::READ)?)?;
+    fn carry_out(
+        &mut self,
+        root: &Root,
+        now_ms: u64,
+        changes: impl ExactSizeIterator<Item = (Apply, std::result::Result<(), ApplyError>)>,
+        synced: rustix::io::Result<()>,
+    ) -> Vec<(Apply, Outcome)> {
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for (change, prepared) in changes {
+            let outcome = match (prepared, synced) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Err(error)) => Err(apply::failed("make durable", &change.path, error)),
+                (Ok(()), Ok(())) => apply::apply(root, &change, now_ms),
+            };
+            self.has_new_names |= synced.is_ok();
+            outcomes.push((change, outcome));
         }
+        outcomes
     }
-    Ok(())
+}
+
+/// The new content, if there is any, with its bits and time.
+fn prepare(root: &Root, change: &Apply) -> std::result::Result<Option<Temp>, ApplyError> {
+    let Action::WriteFile { temp, mode, mtime_ns } = &change.action else { return Ok(None) };
+    let open = || {
+        let temp = Temp::open_existing(root, temp)?.ok_or_else(|| io::Error::from(Errno::NOENT))?;
+        temp.set_metadata(*mode, *mtime_ns)?;
+        Ok(Some(temp))
+    };
+    open().map_err(|error| ApplyError::Io {
+        op: "prepare the temporary file of",
+        path: change.path.clone(),
+        error,
+    })
 }
 
 #[cfg(test)]
@@ -156,6 +168,22 @@ mod tests {
                 barrier.run(&tree.root, NOW_MS).into_iter().map(|(_, o)| o.is_ok()).collect();
             assert_eq!(results, [false, true, true, true]);
             assert_eq!(tree.read("d/b"), b"in");
+        });
+    }
+
+    #[test]
+    fn a_failed_sync_stops_everything() {
+        each_mode(|tree| {
+            let old = tree.write("a", "old");
+            let expect = Some(old.stamp);
+            let replace = Apply { path: path("a"), expect, ..write(tree, "temp", b"new") };
+            let remove = Apply { path: path("a"), expect, action: Action::RemoveFile };
+            let mut barrier = Barrier::default();
+            let changes = [(replace, Ok(())), (remove, Ok(()))].into_iter();
+            for (_, outcome) in barrier.carry_out(&tree.root, NOW_MS, changes, Err(Errno::IO)) {
+                assert!(matches!(outcome, Err(ApplyError::Io { op: "make durable", .. })), "{outcome:?}");
+            }
+            assert_eq!((tree.read("a"), tree.stat("a"), tree.temps()), (b"old".to_vec(), Some(old), 1));
         });
     }
 

@@ -12,6 +12,7 @@ use crate::{
         entry::{Digest, Stamp, Stat},
     },
     io::{disk::Root, sys, temp::Temp},
+    limits::STAMP_GRANULARITY,
     path::RelPath,
     wire::message::Chunk,
 };
@@ -40,6 +41,17 @@ pub struct Hashed {
     pub digest: Digest,
     /// Number of chunks; 0 for an empty file.
     pub chunks: u32,
+}
+
+impl Hashed {
+    /// Would any later write show in the stamp? Not when the file was touched just before the job began, at
+    /// `began_ns` since 1970: a write in the same tick of the kernel's clock leaves the times as they are. Such a file
+    /// is to be hashed again once `STAMP_GRANULARITY` has passed. (Git calls this "racy".)
+    pub fn is_certain(&self, began_ns: i64) -> bool {
+        const CLOCK_WAS_SET_BACK_NS: i64 = 60_000_000_000;
+        let age_ns = began_ns.saturating_sub(self.stat_after.stamp.ctime_ns);
+        age_ns >= STAMP_GRANULARITY.as_nanos() as i64 || age_ns < -CLOCK_WAS_SET_BACK_NS
+    }
 }
 
 /// How far a job got.
@@ -148,5 +160,151 @@ impl HashJob {
         let content = std::mem::take(&mut self.content);
         let (size, chunks) = (content.size(), content.count());
         Step::Done(Hashed { stat_after, size, digest: content.finish(), chunks })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fs, io::Write};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        core::content::{combine, sha256, tests::noise},
+        io::{sys::Abilities, testing::*},
+        limits::HASH_READ_BYTES,
+    };
+
+    fn hash(tree: &Tree, name: &str, budget: usize, buffer_bytes: usize) -> (Hashed, Vec<Chunk>) {
+        let stat = tree.stat(name).unwrap();
+        let mut job = HashJob::start(&tree.root, &path(name), &stat).unwrap().unwrap();
+        finish(&mut job, budget, buffer_bytes)
+    }
+
+    fn finish(job: &mut HashJob, budget: usize, buffer_bytes: usize) -> (Hashed, Vec<Chunk>) {
+        let (mut chunks, mut buffer) = (vec![], vec![0; buffer_bytes]);
+        loop {
+            let before = job.offset();
+            match job.step(budget, &mut buffer, &mut |chunk| chunks.push(chunk)) {
+                Step::More => assert_eq!(job.offset(), before + budget as u64),
+                Step::Done(hashed) => return (hashed, chunks),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn slices_do_not_matter(
+            seed: u64,
+            length in 0..2_000_000usize,
+            budget in 1000..500_000usize,
+            buffer_bytes in 1000..300_000usize,
+        ) {
+            let tree = Tree::new(Abilities::ALL);
+            let content = noise(seed, length);
+            tree.write("a", &content);
+            let (hashed, chunks) = hash(&tree, "a", budget, buffer_bytes);
+            let (whole, _) = hash(&tree, "a", length + 1, length + 1);
+            prop_assert_eq!(hashed, whole);
+            prop_assert_eq!((hashed.size, hashed.chunks), (length as u64, chunks.len() as u32));
+            prop_assert_eq!(hashed.digest, combine(chunks.iter().copied()));
+            let mut at = 0;
+            for chunk in chunks {
+                let end = at + chunk.length as usize;
+                prop_assert_eq!(chunk.digest, sha256(&content[at..end]));
+                at = end;
+            }
+            prop_assert_eq!(at, length);
+        }
+    }
+
+    #[test]
+    fn small_files_have_the_digest_of_their_bytes() {
+        let tree = Tree::new(Abilities::ALL);
+        for length in [0, 1, 65_535, 65_536] {
+            let content = noise(5, length);
+            tree.write("a", &content);
+            let (hashed, chunks) = hash(&tree, "a", HASH_READ_BYTES, HASH_READ_BYTES);
+            assert_eq!((hashed.digest, chunks.len()), (sha256(&content), usize::from(length > 0)));
+            assert_eq!(hashed.stat_after, tree.stat("a").unwrap());
+        }
+    }
+
+    #[test]
+    fn a_byte_more_at_the_front_keeps_most_chunks() {
+        let tree = Tree::new(Abilities::ALL);
+        let content = noise(7, 20 << 20);
+        tree.write("a", &content);
+        tree.write("b", [b"!", &content[..]].concat());
+        let (a, of_a) = hash(&tree, "a", 1 << 20, HASH_READ_BYTES);
+        let (b, of_b) = hash(&tree, "b", 1 << 20, HASH_READ_BYTES);
+        assert_ne!(a.digest, b.digest);
+        assert!(of_a.len() > 30);
+        let old: HashSet<_> = of_a.iter().map(|chunk| chunk.digest.0).collect();
+        let new = of_b.iter().filter(|chunk| !old.contains(&chunk.digest.0)).count();
+        assert!(new <= 3, "{new} of {}", of_b.len());
+    }
+
+    #[test]
+    fn a_file_that_changes_is_not_known() {
+        type Change = fn(&std::path::Path);
+        let changes: [(&str, Change); 4] = [
+            ("appended", |at| {
+                let mut file = fs::OpenOptions::new().append(true).open(at).unwrap();
+                file.write_all(&[1; 300_000]).unwrap();
+            }),
+            ("overwritten", |at| {
+                fs::write(at, noise(2, 300_000)).unwrap();
+            }),
+            ("cut", |at| fs::OpenOptions::new().write(true).open(at).unwrap().set_len(150_000).unwrap()),
+            ("emptied", |at| fs::write(at, "").unwrap()),
+        ];
+        for (what, change) in changes {
+            let tree = Tree::new(Abilities::ALL);
+            let stat = tree.write("a", noise(1, 300_000));
+            let mut job = HashJob::start(&tree.root, &path("a"), &stat).unwrap().unwrap();
+            let mut buffer = vec![0; 1000];
+            assert!(matches!(job.step(100_000, &mut buffer, &mut |_| ()), Step::More));
+            change(&tree.at.join("a"));
+            let end = loop {
+                match job.step(100_000, &mut buffer, &mut |_| ()) {
+                    Step::More => {}
+                    end => break end,
+                }
+            };
+            assert!(matches!(end, Step::Changed), "{what}: {end:?}");
+            assert!(HashJob::start(&tree.root, &path("a"), &stat).unwrap().is_none(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_fresh_stamp_is_not_certain() {
+        let tree = Tree::new(Abilities::ALL);
+        tree.write("a", "x");
+        let (hashed, _) = hash(&tree, "a", 10, 10);
+        let touched_ns = hashed.stat_after.stamp.ctime_ns;
+        assert!(!hashed.is_certain(touched_ns));
+        assert!(!hashed.is_certain(touched_ns + 1_000_000));
+        assert!(!hashed.is_certain(touched_ns - 1_000_000));
+        assert!(hashed.is_certain(touched_ns + 20_000_000));
+        assert!(hashed.is_certain(touched_ns - 3_600_000_000_000));
+    }
+
+    #[test]
+    fn temporary_files_are_hashed_alike() {
+        let tree = Tree::new(Abilities::ALL);
+        let content = noise(3, 1_000_000);
+        tree.write("a", &content);
+        tree.temp("t", &content);
+        let temp = Temp::open_existing(&tree.root, "t").unwrap().unwrap();
+        let mut job = HashJob::start_temp(&tree.root, &temp).unwrap();
+        let (hashed, chunks) = finish(&mut job, 64_000, 64_000);
+        assert_eq!((hashed.digest, chunks), {
+            let (a, b) = hash(&tree, "a", 1 << 20, 1 << 20);
+            (a.digest, b)
+        });
     }
 }

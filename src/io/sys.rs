@@ -100,8 +100,13 @@ pub fn rename_new(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8]), ab
         Err(error) if is_unsupported(error) => {}
         result => return result,
     }
+    // Asked first, since a link that is then taken back has changed the file's stamp.
+    check_writable(from.0)?;
     match link(from, to, able) {
-        Ok(()) => return fs::unlinkat(from.0, from.1, AtFlags::empty()),
+        Ok(()) => {
+            let unlinked = fs::unlinkat(from.0, from.1, AtFlags::empty());
+            return unlinked.or_else(|error| fs::unlinkat(to.0, to.1, AtFlags::empty()).and(Err(error)));
+        }
         Err(error) if is_link_unsupported(error) => {}
         Err(error) => return Err(error),
     }

@@ -2,7 +2,10 @@
 //!
 //! A temporary file gets a name in the tree only by [`crate::io::apply`], after it was synced.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use rustix::{
     fs::{self, AtFlags, OFlags},
@@ -34,7 +37,15 @@ impl Temp {
     pub fn open_existing(root: &Root, name: &str) -> io::Result<Option<Self>> {
         check_name(name)?;
         let flags = OFlags::RDWR | sys::READ;
-        match sys::open_at(&*root.temporary()?, name.as_bytes(), flags) {
+        let directory = root.temporary()?;
+        let open = || sys::open_at(&*directory, name.as_bytes(), flags);
+        let unlock = || sys::set_mode(sys::open_for_mode(&*directory, name.as_bytes())?.as_fd(), 0o600);
+        let opened = match open() {
+            // It has its final bits already, which need not let its owner write.
+            Err(Errno::ACCESS) => unlock().and_then(|()| open()),
+            result => result,
+        };
+        match opened {
             Ok(file) => Ok(Some(Self { file })),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -81,7 +92,6 @@ impl Temp {
 
     /// Sets permission bits and the modification time in ns since 1970.
     pub fn set_metadata(&self, mode: u16, mtime_ns: i64) -> io::Result<()> {
-        use std::os::fd::AsFd;
         match sys::set_mode(self.file.as_fd(), mode) {
             // FAT refuses bits that it cannot keep; what it made of them is read back.
             Ok(()) | Err(Errno::PERM) => {}
@@ -129,4 +139,61 @@ fn check_name(name: &str) -> io::Result<()> {
         io::ErrorKind::InvalidInput,
         "a temporary file's name is of letters, digits, '-', '_'",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::testing::*;
+
+    #[test]
+    fn survives_and_is_found_again() {
+        each_mode(|tree| {
+            let temp = Temp::create(&tree.root, "abc-1").unwrap();
+            temp.reserve(100_000).unwrap();
+            assert!(temp.is_empty().unwrap());
+            temp.write_at(3, b"def").unwrap();
+            temp.write_at(0, b"abc").unwrap();
+            temp.sync().unwrap();
+            drop(temp);
+            assert_eq!(Temp::create(&tree.root, "abc-1").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            let temp = Temp::open_existing(&tree.root, "abc-1").unwrap().unwrap();
+            let mut buffer = [0; 10];
+            assert_eq!((temp.len().unwrap(), temp.read_at(1, &mut buffer).unwrap()), (6, 5));
+            assert_eq!(&buffer[..5], b"bcdef");
+            temp.set_len(2).unwrap();
+            assert_eq!((temp.len().unwrap(), tree.temps()), (2, 1));
+            remove(&tree.root, b"abc-1").unwrap();
+            remove(&tree.root, b"abc-1").unwrap();
+            assert!(Temp::open_existing(&tree.root, "abc-1").unwrap().is_none());
+        });
+    }
+
+    #[test]
+    fn names_stay_inside() {
+        each_mode(|tree| {
+            let long = "x".repeat(MAX_TEMP_NAME_BYTES + 1);
+            for name in ["", ".", "..", "a/b", "../../a", "a\0", &long] {
+                assert!(Temp::create(&tree.root, name).is_err());
+                assert!(Temp::open_existing(&tree.root, name).is_err());
+            }
+            std::os::unix::fs::symlink(&tree.outside, tree.at.join(".p2pnetwork/tmp/link")).unwrap();
+            assert!(Temp::open_existing(&tree.root, "link").is_err());
+        });
+    }
+
+    #[test]
+    fn the_directory_is_made_again() {
+        each_mode(|tree| {
+            tree.temp("a", b"");
+            std::fs::remove_dir_all(tree.at.join(".p2pnetwork/tmp")).unwrap();
+            tree.root.end_of_turn();
+            tree.temp("a", b"");
+            std::fs::remove_dir_all(tree.at.join(".p2pnetwork/tmp")).unwrap();
+            std::os::unix::fs::symlink(&tree.outside, tree.at.join(".p2pnetwork/tmp")).unwrap();
+            tree.root.end_of_turn();
+            assert!(Temp::create(&tree.root, "b").is_err());
+            assert_eq!(std::fs::read_dir(&tree.outside).unwrap().count(), 0);
+        });
+    }
 }

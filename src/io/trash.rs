@@ -54,8 +54,16 @@ pub(crate) fn place(
     mut take: impl FnMut(BorrowedFd<'_>, &[u8]) -> Result<()>,
 ) -> Result<Slot> {
     let day = Date::from_ms(now_ms).day_name();
+    let mut refused = Errno::EXIST;
     for (directory, name) in [nested(root, path, &day), flat(root, path, &day)].into_iter().flatten() {
-        let Some(directory) = open_or_make(root, &directory)? else { continue };
+        let directory = match open_or_make(root, &directory) {
+            // Something else has the name of one of the directories.
+            Err(error) if sys::is_absent(error) => {
+                refused = error;
+                continue;
+            }
+            result => result?,
+        };
         for name in free_names(&name, now_ms) {
             match take(directory.as_fd(), &name) {
                 Ok(()) => return Ok(Slot { directory, name }),
@@ -65,7 +73,7 @@ pub(crate) fn place(
             }
         }
     }
-    Err(Errno::EXIST)
+    Err(refused)
 }
 
 /// Empties the trash in bounded steps: days that are too old, then the oldest ones beyond the allowed size. The
@@ -124,7 +132,7 @@ impl Prune {
     fn next_day(&mut self, root: &Root, trash: &OwnedFd) -> Result<Option<Walk>> {
         let Some(day) = self.days.as_mut().and_then(Vec::pop) else { return Ok(None) };
         let is_old = day[..self.first_kept.len()] < *self.first_kept.as_bytes();
-        Walk::new(trash, &day, root.device(), is_old || self.left_bytes == 0).map(Some)
+        Walk::new(trash, &day, root.device(), is_old || self.left_bytes == 0 && !self.is_newest).map(Some)
     }
 
     /// A day that was measured and is too much is walked again, to be removed.
@@ -283,20 +291,18 @@ fn free_names(name: &[u8], now_ms: u64) -> impl Iterator<Item = Vec<u8>> {
     std::iter::once(name.to_vec()).chain(suffixed)
 }
 
-/// A directory of the trash, made with its parents. `None` when something else has one of the names.
-fn open_or_make(root: &Root, path: &RelPath) -> Result<Option<OwnedFd>> {
+/// A directory of the trash, made with its parents.
+fn open_or_make(root: &Root, path: &RelPath) -> Result<OwnedFd> {
     match root.open_directory(path, sys::SEARCH) {
-        Ok(directory) => return Ok(Some(directory)),
         Err(Errno::NOENT) => {}
-        Err(error) if sys::is_absent(error) => return Ok(None),
-        Err(error) => return Err(error),
+        result => return result,
     }
     let mut directory = sys::open_at(root.directory(), b".", sys::SEARCH)?;
     for name in path.components() {
         make_directory(directory.as_fd(), name)?;
         directory = sys::open_at(&directory, name, sys::SEARCH)?;
     }
-    Ok(Some(directory))
+    Ok(directory)
 }
 
 /// As `2026-11-22`, with anything behind it.
@@ -306,4 +312,124 @@ fn is_day(name: &[u8]) -> bool {
             b'-' => *byte == b'-',
             _ => byte.is_ascii_digit(),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::io::{sys::Abilities, testing::*};
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn throw_away(tree: &Tree, name: &str, content: &str, now_ms: u64) {
+        tree.write(name, content);
+        let parent = tree.root.parent(&path(name)).unwrap();
+        let from = (parent.as_fd(), path(name).name().to_vec());
+        place(&tree.root, &path(name), now_ms, |directory, to| {
+            sys::rename_new((from.0, &from.1), (directory, to), tree.root.able())
+        })
+        .unwrap();
+    }
+
+    fn prune(tree: &Tree, now_ms: u64, max_bytes: u64, budget: usize) -> usize {
+        let mut prune = Prune::new(now_ms, 30, max_bytes);
+        let mut steps = 1;
+        while !prune.step(&tree.root, budget).unwrap() {
+            steps += 1;
+            assert!(steps < 10_000);
+        }
+        steps
+    }
+
+    fn days(tree: &Tree) -> Vec<String> {
+        let entries = fs::read_dir(tree.at.join(".p2pnetwork/trash")).unwrap();
+        let mut days: Vec<_> = entries.map(|day| day.unwrap().file_name().into_string().unwrap()).collect();
+        days.sort();
+        days
+    }
+
+    #[test]
+    fn many_of_one_name_find_a_place() {
+        each_mode(|tree| {
+            for n in 0..30 {
+                throw_away(tree, "a", &format!("{n:02}"), NOW_MS);
+            }
+            let mut contents: Vec<_> = tree.trash().into_iter().map(|(_, content)| content).collect();
+            contents.sort();
+            assert_eq!(contents, (0..30).map(|n| format!("{n:02}").into_bytes()).collect::<Vec<_>>());
+        });
+    }
+
+    #[test]
+    fn old_days_go() {
+        each_mode(|tree| {
+            for age in [0, 1, 30, 31, 400] {
+                throw_away(tree, "a", "old", NOW_MS - age * DAY_MS);
+                tree.make_directory("d/e");
+                throw_away(tree, "d/e/b", "old", NOW_MS - age * DAY_MS);
+            }
+            fs::create_dir(tree.at.join(".p2pnetwork/trash/mine")).unwrap();
+            assert!(prune(tree, NOW_MS, u64::MAX, 3) > 5);
+            assert_eq!(days(tree), ["2026-10-23", "2026-11-21", "2026-11-22", "mine"]);
+            assert_eq!(tree.trash().len(), 2);
+        });
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_is_too_much_and_the_newest_stays() {
+        let tree = Tree::new(Abilities::ALL);
+        for age in 0..5 {
+            throw_away(&tree, "a", &"x".repeat(100), NOW_MS - age * DAY_MS);
+        }
+        prune(&tree, NOW_MS, 300, 1000);
+        assert_eq!(days(&tree), ["2026-11-20", "2026-11-21", "2026-11-22"]);
+        prune(&tree, NOW_MS, 299, 1);
+        assert_eq!(days(&tree), ["2026-11-21", "2026-11-22"]);
+        prune(&tree, NOW_MS, 0, 1);
+        assert_eq!(days(&tree), ["2026-11-22"]);
+    }
+
+    #[test]
+    fn a_clock_that_was_not_set_makes_nothing_old() {
+        let tree = Tree::new(Abilities::ALL);
+        throw_away(&tree, "a", "1970", 5000);
+        throw_away(&tree, "a", "today", NOW_MS);
+        prune(&tree, 9000, 0, 100);
+        assert_eq!(days(&tree), ["1970-01-01", "2026-11-22"]);
+        prune(&tree, NOW_MS, u64::MAX, 100);
+        assert_eq!(days(&tree), ["2026-11-22", "2026-11-22~2"]);
+        prune(&tree, NOW_MS + 31 * DAY_MS, u64::MAX, 100);
+        assert!(days(&tree).is_empty());
+    }
+
+    #[test]
+    fn an_empty_or_missing_trash_is_fine() {
+        let tree = Tree::new(Abilities::ALL);
+        assert_eq!(prune(&tree, NOW_MS, 0, 10), 1);
+    }
+
+    #[test]
+    fn what_is_pruned_is_not_followed() {
+        let tree = Tree::new(Abilities::ALL);
+        fs::write(tree.outside.join("x"), "kept").unwrap();
+        throw_away(&tree, "a", "old", NOW_MS - 40 * DAY_MS);
+        let old_day = tree.at.join(".p2pnetwork/trash/2026-10-13");
+        std::os::unix::fs::symlink(&tree.outside, old_day.join("link")).unwrap();
+        std::os::unix::fs::symlink(&tree.outside, tree.at.join(".p2pnetwork/trash/2026-10-12")).unwrap();
+        prune(&tree, NOW_MS, 0, 10);
+        assert!(!old_day.exists());
+        assert_eq!(fs::read(tree.outside.join("x")).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn deep_paths_are_flat_and_names_are_cut_between_characters() {
+        let tree = Tree::new(Abilities::ALL);
+        let deep = path(format!("{}ü{}", "d/".repeat(TRASH_MAX_DEPTH), "ü".repeat(126)));
+        assert!(nested(&tree.root, &deep, "2026-11-22").is_none());
+        let (directory, name) = flat(&tree.root, &deep, "2026-11-22").unwrap();
+        assert_eq!(directory, path(TRASH_TODAY));
+        assert!(name.len() <= MAX_NAME_BYTES - 20 && std::str::from_utf8(&name).unwrap().ends_with('ü'));
+    }
 }
