@@ -263,3 +263,5 @@ pub const TRASH_MAX_NUMBERED: u32 = 9;
 pub const TRASH_MAX_DAYS: usize = 512;
 
 const _: () = assert!(HASH_READ_BYTES as u32 <= CHUNK_MIN_BYTES);
+/// The trash is gone through this often, from the start of the node.
+pub const TRASH_PRUNE_INTERVAL: Duration = Duration::from_secs(6 * 3600);

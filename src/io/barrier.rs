@@ -177,7 +177,7 @@ mod tests {
             let old = tree.write("a", "old");
             let expect = Some(old.stamp);
             let replace = Apply { path: path("a"), expect, ..write(tree, "temp", b"new") };
-            let remove = Apply { path: path("a"), expect, action: Action::RemoveFile };
+            let remove = Apply { path: path("a"), expect, keep: None, action: Action::RemoveFile };
             let mut barrier = Barrier::default();
             let changes = [(replace, Ok(())), (remove, Ok(()))].into_iter();
             for (_, outcome) in barrier.carry_out(&tree.root, NOW_MS, changes, Err(Errno::IO)) {

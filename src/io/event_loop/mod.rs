@@ -35,6 +35,7 @@ use crate::{
         clock,
         control::Control,
         disk::{Root, RootState},
+        housekeeping::Housekeeping,
         jobs::Jobs,
         net::Net,
         partial::Partials,
@@ -103,6 +104,7 @@ pub struct EventLoop {
     message: Vec<u8>,
     /// Some node was not told all that there is to tell, and its socket took what it was told.
     transmit_waits: bool,
+    housekeeping: Housekeeping,
     root_check_at: Instant,
     interfaces_at: Instant,
     started_at: Instant,
@@ -136,6 +138,7 @@ impl EventLoop {
         self.settle(time)?;
 
         self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs);
+        self.housekeeping.step(&self.root, time.now, time.wall_ms);
         self.settle(time)?;
 
         self.run_barrier(time)?;
@@ -152,6 +155,7 @@ impl EventLoop {
             || self.engine.has_work()
             || self.net.has_ready_work()
             || self.transmit_waits
+            || self.housekeeping.is_busy()
             || !self.jobs.is_idle();
         if busy {
             return Some(Duration::ZERO);
@@ -161,6 +165,7 @@ impl EventLoop {
             self.discovery.poll_timeout(),
             self.net.poll_timeout(),
             self.control.poll_timeout(),
+            Some(self.housekeeping.poll_timeout()),
             Some(self.root_check_at),
             Some(self.interfaces_at),
         ];

@@ -18,11 +18,12 @@ use crate::{
     },
     index::{Index, IndexError},
     io::{
-        arp_socket, boot,
+        boot,
         changes::Changes,
         clock,
         control::Control,
         disk::{OpenError, Root},
+        housekeeping::Housekeeping,
         identity::{Identity, IdentityError},
         jobs::Jobs,
         net::{BindError, Net, NetConfig},
@@ -47,8 +48,6 @@ pub enum StartError {
     Index(IndexError),
     /// A port cannot be listened on.
     Bind(BindError),
-    /// An interface that was asked for is not there.
-    NoInterface(String),
     /// Something else that the system refuses, named first.
     System(&'static str, io::Error),
 }
@@ -60,9 +59,6 @@ impl fmt::Display for StartError {
             Self::Identity(error) => error.fmt(f),
             Self::Index(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
-            Self::NoInterface(name) => {
-                write!(f, "--interface {name}: no such interface is up and has an IPv4 address; see `ip address`")
-            }
             Self::System(what, error) => write!(f, "{what}: {error}"),
         }
     }
@@ -97,7 +93,6 @@ impl EventLoop {
         };
         let instance = random().map_err(system("the system gives no random numbers"))?;
         let net = Net::bind(poll.registry(), net_config(&config, state, &identity, instance))?;
-        check_interfaces(&config)?;
         let index = Index::open(&state.path.join("index"))?;
         let engine_config = engine_config(&config, &root, &identity, fresh_identity)
             .map_err(system("the system gives no random numbers"))?;
@@ -128,6 +123,7 @@ impl EventLoop {
             content: Vec::new(),
             message: Vec::new(),
             transmit_waits: false,
+            housekeeping: Housekeeping::new(time.now),
             root_check_at: time.now,
             interfaces_at: time.now,
             started_at: time.now,
@@ -206,15 +202,6 @@ fn watcher(config: &Config, poll: &Poll) -> Watcher {
         warn!("no file watch, directories are compared every second instead: {error}");
         Watcher::Polling
     })
-}
-
-fn check_interfaces(config: &Config) -> Result<(), StartError> {
-    let there = arp_socket::interfaces(&config.interfaces);
-    let missing = |name: &&String| !there.iter().any(|interface| interface.name == **name);
-    match config.interfaces.iter().find(missing) {
-        Some(name) => Err(StartError::NoInterface(name.clone())),
-        None => Ok(()),
-    }
 }
 
 /// What a run that was killed left of temporary files.
