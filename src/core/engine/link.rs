@@ -103,7 +103,10 @@ impl Link {
 
     pub(super) fn handle_up(&mut self, direction: Direction, address: SocketAddr, now: Instant) {
         self.handle_down(direction);
-        self.address = address;
+        // Who calls does so from any port; where it listens is known from calling it.
+        if direction == Direction::Outbound || !self.outbound {
+            self.address = address;
+        }
         match direction {
             Direction::Inbound => self.inbound = true,
             Direction::Outbound => {

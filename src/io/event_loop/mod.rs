@@ -47,14 +47,14 @@ use crate::{
 
 /// Why a running node had to stop.
 #[derive(Debug)]
-pub enum RunError {
+pub enum LoopError {
     /// The index cannot be read or written.
     Index(IndexError),
     /// The system does not tell what is ready.
     Poll(io::Error),
 }
 
-impl fmt::Display for RunError {
+impl fmt::Display for LoopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Index(error) => error.fmt(f),
@@ -63,9 +63,9 @@ impl fmt::Display for RunError {
     }
 }
 
-impl std::error::Error for RunError {}
+impl std::error::Error for LoopError {}
 
-impl From<IndexError> for RunError {
+impl From<IndexError> for LoopError {
     fn from(error: IndexError) -> Self {
         Self::Index(error)
     }
@@ -114,7 +114,7 @@ pub struct EventLoop {
 
 impl EventLoop {
     /// Runs until a signal asks to stop.
-    pub fn run(&mut self) -> Result<Stopped, RunError> {
+    pub fn run(&mut self) -> Result<Stopped, LoopError> {
         loop {
             self.turn()?;
             if let Some(stopped) = self.stopped {
@@ -124,11 +124,11 @@ impl EventLoop {
         }
     }
 
-    fn turn(&mut self) -> Result<(), RunError> {
+    fn turn(&mut self) -> Result<(), LoopError> {
         let wait = self.wait(clock::read().now);
         match self.poll.poll(&mut self.events, wait) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => result.map_err(RunError::Poll)?,
+            result => result.map_err(LoopError::Poll)?,
         }
         let time = clock::read();
 
@@ -172,7 +172,7 @@ impl EventLoop {
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
-    fn handle_timeouts(&mut self, time: Time) -> Result<(), RunError> {
+    fn handle_timeouts(&mut self, time: Time) -> Result<(), LoopError> {
         let now = time.now;
         if self.root_check_at <= now {
             self.root_check_at = now + ROOT_CHECK_INTERVAL;
@@ -189,7 +189,7 @@ impl EventLoop {
     }
 
     /// Tells the core whether the root is still the directory that it was.
-    fn check_root(&mut self, time: Time) -> Result<(), RunError> {
+    fn check_root(&mut self, time: Time) -> Result<(), LoopError> {
         let reason = match self.root.check() {
             RootState::Present => None,
             RootState::Gone => Some("it is not there any more; put it back, or stop p2pnetwork".to_owned()),
@@ -200,7 +200,7 @@ impl EventLoop {
     }
 
     /// Carries out what the core decided, and tells it what came of it, until nothing is left.
-    fn settle(&mut self, time: Time) -> Result<(), RunError> {
+    fn settle(&mut self, time: Time) -> Result<(), LoopError> {
         loop {
             while let Some(output) = self.engine.poll_output() {
                 self.perform(output, time)?;
@@ -215,7 +215,7 @@ impl EventLoop {
     }
 
     /// Ends in an orderly way: what was decided is on the disk and durable.
-    fn stop(&mut self) -> Result<(), RunError> {
+    fn stop(&mut self) -> Result<(), LoopError> {
         let time = clock::read();
         self.settle(time)?;
         self.run_barrier(time)?;

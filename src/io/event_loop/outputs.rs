@@ -4,7 +4,7 @@ use std::io;
 
 use log::{debug, warn};
 
-use super::{EventLoop, RunError};
+use super::{EventLoop, LoopError};
 use crate::{
     core::{
         entry::Stamp,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl EventLoop {
-    pub(super) fn perform(&mut self, output: Output, time: Time) -> Result<(), RunError> {
+    pub(super) fn perform(&mut self, output: Output, time: Time) -> Result<(), LoopError> {
         match output {
             Output::Inspect { path } => self.inspect(path),
             Output::List { directory } => self.jobs.list(directory),
@@ -73,7 +73,7 @@ impl EventLoop {
     }
 
     /// Names are durable before the index says so.
-    fn commit(&mut self, time: Time) -> Result<(), RunError> {
+    fn commit(&mut self, time: Time) -> Result<(), LoopError> {
         match self.changes.sync_names(&self.root) {
             Ok(()) => Ok(self.engine.commit()?),
             Err(error) => {
@@ -95,7 +95,7 @@ impl EventLoop {
     }
 
     /// This turn's files become durable, get their names, and are told to the core.
-    pub(super) fn run_barrier(&mut self, time: Time) -> Result<(), RunError> {
+    pub(super) fn run_barrier(&mut self, time: Time) -> Result<(), LoopError> {
         while !self.changes.is_empty() {
             for Done { path, partial, result } in self.changes.run(&self.root, time.wall_ms) {
                 if let Some(digest) = partial.filter(|_| result.is_ok()) {
@@ -111,7 +111,7 @@ impl EventLoop {
     // --- The other nodes -------------------------------------------------------------------------------
 
     /// Tells each node what it is to be told, as far as its socket's buffer has room.
-    pub(super) fn transmit(&mut self, time: Time) -> Result<(), RunError> {
+    pub(super) fn transmit(&mut self, time: Time) -> Result<(), LoopError> {
         let nodes: Vec<NodeId> =
             self.engine.links().filter(|(_, link)| link.outbound).map(|(node, _)| node).collect();
         let mut stopped_short = heapless::Vec::<NodeId, MAX_NODES>::new();

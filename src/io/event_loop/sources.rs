@@ -5,7 +5,7 @@ use std::{net::IpAddr, net::SocketAddr, time::Instant};
 use log::{debug, info, warn};
 use mio::{Interest, Registry, Token, unix::SourceFd};
 
-use super::{EventLoop, RunError, Stopped};
+use super::{EventLoop, LoopError, Stopped};
 use crate::{
     core::{
         discovery::{Action, Discovery, Greeting, Interface, Probe},
@@ -75,7 +75,7 @@ impl ArpSockets {
 }
 
 impl EventLoop {
-    pub(super) fn handle_events(&mut self, time: Time) -> Result<(), RunError> {
+    pub(super) fn handle_events(&mut self, time: Time) -> Result<(), LoopError> {
         for event in &self.events {
             match token::source(event.token()) {
                 Source::Signals => self.signals.handle_ready(),
@@ -99,7 +99,7 @@ impl EventLoop {
 
     // --- The watch -------------------------------------------------------------------------------------
 
-    fn read_watch(&mut self, time: Time) -> Result<(), RunError> {
+    fn read_watch(&mut self, time: Time) -> Result<(), LoopError> {
         if !self.watch_ready {
             return Ok(());
         }
@@ -121,7 +121,7 @@ impl EventLoop {
         self.settle(time)
     }
 
-    fn handle_change(&mut self, change: Change, time: Time) -> Result<(), RunError> {
+    fn handle_change(&mut self, change: Change, time: Time) -> Result<(), LoopError> {
         let settled = |path| Input::Changed { path, hint: Hint::Settled };
         match change {
             Change::Path { path, hint } => {
@@ -186,7 +186,7 @@ impl EventLoop {
     }
 
     /// Does what discovery decided.
-    pub(super) fn carry_out_discovery(&mut self, time: Time) -> Result<(), RunError> {
+    pub(super) fn carry_out_discovery(&mut self, time: Time) -> Result<(), LoopError> {
         let now = time.now;
         while let Some(action) = self.discovery.poll_action() {
             match action {
@@ -216,7 +216,7 @@ impl EventLoop {
 
     // --- The network -----------------------------------------------------------------------------------
 
-    fn read_net(&mut self, time: Time) -> Result<(), RunError> {
+    fn read_net(&mut self, time: Time) -> Result<(), LoopError> {
         let mut batch = 0;
         loop {
             if !self.engine.has_room() {
@@ -245,7 +245,7 @@ fn handle_net_event(
     engine: &mut Engine,
     discovery: &mut Discovery,
     time: Time,
-) -> Result<Option<(crate::core::version::NodeId, String)>, RunError> {
+) -> Result<Option<(crate::core::version::NodeId, String)>, LoopError> {
     let now = time.now;
     match event {
         NetEvent::KnockAnswered { address, hello } => {

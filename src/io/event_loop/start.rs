@@ -30,8 +30,7 @@ use crate::{
         partial::Partials,
         signals::Signals,
         state::State,
-        temp,
-        token,
+        temp, token,
         watch::Watcher,
     },
     limits::{MAX_EVENTS, STEP_ENTRIES},
@@ -87,22 +86,22 @@ impl EventLoop {
         root.make_state_directory().map_err(system("the node's own directory cannot be made"))?;
         remove_leftovers(&root);
         let identity = if fresh_identity {
-            Identity::replace(&state.path)?
+            Identity::replace(state.dir())?
         } else {
-            Identity::load_or_create(&state.path)?
+            Identity::load_or_create(state.dir())?
         };
         let instance = random().map_err(system("the system gives no random numbers"))?;
         let net = Net::bind(poll.registry(), net_config(&config, state, &identity, instance))?;
-        let index = Index::open(&state.path.join("index"))?;
+        let index = Index::open(&state.dir().join("index"))?;
         let engine_config = engine_config(&config, &root, &identity, fresh_identity)
             .map_err(system("the system gives no random numbers"))?;
         let engine = Engine::new(index, engine_config, time)?;
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let watcher = watcher(&config, &poll);
-        let control = Control::bind(poll.registry(), token::CONTROL, &state.path)
+        let control = Control::bind(poll.registry(), token::CONTROL, state.dir())
             .map_err(system("the control socket cannot be made"))?;
-        let signals = Signals::new(poll.registry(), token::SIGNALS)
-            .map_err(system("signals cannot be taken"))?;
+        let signals =
+            Signals::new(poll.registry(), token::SIGNALS).map_err(system("signals cannot be taken"))?;
         Ok(Self {
             poll,
             events: Events::with_capacity(MAX_EVENTS),
@@ -138,7 +137,7 @@ fn net_config(config: &Config, state: &State, identity: &Identity, instance: u64
         bind: config.bind,
         discovery_port: config.discovery_port,
         sync_port: config.sync_port,
-        group: state.group.clone(),
+        group: state.group().clone(),
         identity: identity.clone(),
         instance,
         first_token: token::NET,
