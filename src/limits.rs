@@ -199,3 +199,25 @@ pub const MAX_DISCOVERY_ACTIONS: usize = 64;
 const _: () = assert!(HINT_INTERVAL_MAX.as_secs() < SWEEP_INTERVAL.as_secs());
 const _: () = assert!(MAX_SWEEP_KNOCKS < MAX_KNOCKS);
 const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSES < MAX_PLACES);
+// --- Command line and control socket -------------------------------------------------------------------
+
+/// Clients of the control socket at a time; a further one is closed at once.
+pub const MAX_CONTROL_CLIENTS: usize = 4;
+/// Longest request on the control socket in bytes, line feed included; a longer one is closed.
+pub const MAX_CONTROL_REQUEST_BYTES: usize = 64;
+/// From connecting to the control socket to having read the answer; then the client is closed.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest answer that `status` reads from the control socket, in bytes; a longer one is an error.
+pub const MAX_CONTROL_ANSWER_BYTES: u64 = 8 * 1024 * 1024;
+/// Connections of `scan` at a time; the next waits until one has ended.
+pub const MAX_SCAN_KNOCKS: usize = 128;
+/// How long `scan` waits for one connection, and for one answer.
+pub const SCAN_KNOCK_TIMEOUT: Duration = Duration::from_millis(800);
+/// How long `scan` listens after its last ARP request.
+pub const SCAN_LISTEN_TIME: Duration = Duration::from_millis(1200);
+/// The longest that `scan` takes; what is not asked by then stays unasked, and it says so.
+pub const SCAN_TIME_MAX: Duration = Duration::from_secs(15);
+/// Hosts that `scan` lists; further ones are passed over.
+pub const MAX_SCAN_HOSTS: usize = 4096;
+/// How long `demo` waits for one thing to happen.
+pub const DEMO_STEP_TIMEOUT: Duration = Duration::from_secs(30);

@@ -2,4 +2,11 @@
 pub mod watch;
 
 pub mod arp_socket;
+pub mod banner;
+pub mod control;
+pub mod lan_scan;
+pub mod logging;
 pub mod neighbours;
+pub mod node;
+pub mod report;
+pub mod state;

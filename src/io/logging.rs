@@ -1,0 +1,89 @@
+//! Where log lines go: stderr or a file, one line an event, with UTC time and level.
+
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use log::LevelFilter;
+use simplelog::{ConfigBuilder, WriteLogger};
+use time::macros::format_description;
+
+/// Why there can be no log.
+#[derive(Debug)]
+pub struct LogError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        write!(f, "--log-file {path}: {}; choose a file that can be written", self.error)
+    }
+}
+
+impl std::error::Error for LogError {}
+
+/// Logs from here on, appending to `file` or else on stderr. To be called once; a second call changes nothing.
+pub fn init(level: LevelFilter, file: Option<&Path>) -> Result<(), LogError> {
+    let target: Box<dyn Write + Send> = match file {
+        Some(path) => Box::new(open(path)?),
+        None => Box::new(io::stderr()),
+    };
+    let is_timed = file.is_some() || !is_journal();
+    // An error means that a logger is there already.
+    let _ = WriteLogger::init(level, format(is_timed), target);
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<fs::File, LogError> {
+    let open = fs::OpenOptions::new().append(true).create(true).open(path);
+    open.map_err(|error| LogError { path: path.to_owned(), error })
+}
+
+/// RFC 3339 in seconds, and the level; no module names, since the lines are for people.
+fn format(is_timed: bool) -> simplelog::Config {
+    let mut builder = ConfigBuilder::new();
+    builder
+        .set_time_format_custom(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
+        .set_time_level(if is_timed { LevelFilter::Error } else { LevelFilter::Off })
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off);
+    builder.build()
+}
+
+/// Does stderr lead to systemd's journal, which knows the time itself? See `JOURNAL_STREAM` in systemd.exec(5).
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(io::stderr().as_fd())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use log::{Level, Log, Record};
+
+    use super::*;
+
+    #[test]
+    fn a_line_has_time_and_level() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let logger = WriteLogger::new(LevelFilter::Info, format(true), open(file.path()).unwrap());
+        logger.log(&Record::builder().level(Level::Warn).args(format_args!("careful")).build());
+        logger.flush();
+        let line = fs::read_to_string(file.path()).unwrap();
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(time.len() == 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{line}");
+        assert_eq!(rest, "[WARN] careful\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let error = init(LevelFilter::Info, Some(Path::new("/nowhere/node.log"))).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/node.log") && error.contains("--log-file"), "{error}");
+    }
+}
