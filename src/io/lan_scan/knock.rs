@@ -111,3 +111,77 @@ fn progress_of(error: &io::Error) -> Progress {
         _ => Progress::Unreachable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, time::Duration};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::wire::join_code::GroupKey;
+
+    const NODE: NodeId = NodeId([5; 8]);
+
+    /// What a scan with the key of `asking` makes of a callee; `None` when nothing comes before its end.
+    fn outcome(asking: &GroupKey, callee: impl FnOnce(TcpListener)) -> Option<Answer> {
+        let (mut poll, key) = (Poll::new().unwrap(), HelloKey::from(asking));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = (Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut knock = Knock::begin(poll.registry(), Token(0), place, deadline).unwrap().unwrap();
+        let mut callee = Some(callee);
+        let mut listener = Some(listener);
+        loop {
+            poll.poll(&mut Events::with_capacity(4), Some(Duration::from_secs(10))).unwrap();
+            match knock.advance(&key) {
+                Progress::Answered(answer) => return Some(answer),
+                Progress::Unreachable => return None,
+                Progress::Waits => {}
+            }
+            if knock.is_connected()
+                && let Some(callee) = callee.take()
+            {
+                callee(listener.take().expect("it is taken once"));
+            }
+        }
+    }
+
+    fn answer_with(group: &GroupKey) -> impl FnOnce(TcpListener) {
+        let key = HelloKey::from(group);
+        move |listener| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut call = [0; HELLO_BYTES];
+            stream.read_exact(&mut call).unwrap();
+            if let Ok(call) = Hello::decode(&call, &key, None) {
+                assert_eq!(call.node, NodeId::NOBODY);
+                let answer = Hello::new(NODE, 1, SYNC_PORT, Nonce([9; 16]));
+                stream.write_all(&answer.encode(&key, Some(&call.nonce))).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn members_and_strangers_are_told_apart() {
+        let (ours, others) = (GroupKey::new([1; 16]), GroupKey::new([2; 16]));
+        assert_eq!(outcome(&ours, answer_with(&ours)), Some(Answer::Member(NODE)));
+        assert_eq!(outcome(&ours, answer_with(&others)), Some(Answer::Stranger));
+        let chatty = |listener: TcpListener| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; HELLO_BYTES]).unwrap();
+            stream.write_all(&[b'x'; 2 * HELLO_BYTES]).unwrap();
+        };
+        assert_eq!(outcome(&ours, chatty), Some(Answer::Stranger));
+    }
+
+    #[test]
+    fn where_nobody_listens_there_still_is_a_host() {
+        let mut poll = Poll::new().unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let place = (Ipv4Addr::LOCALHOST, closed);
+        let mut knock = Knock::begin(poll.registry(), Token(0), place, Instant::now()).unwrap().unwrap();
+        poll.poll(&mut Events::with_capacity(4), Some(Duration::from_secs(10))).unwrap();
+        let key = HelloKey::from(&GroupKey::open());
+        assert!(matches!(knock.advance(&key), Progress::Answered(Answer::Nothing)));
+    }
+}
