@@ -304,11 +304,14 @@ fn host_name() -> String {
 }
 
 fn fitting_name(host: &str) -> String {
-    let clean: String = host.chars().filter(|c| !c.is_control()).collect();
-    match clean.floor_char_boundary(MAX_NODE_NAME_BYTES) {
-        0 => "unnamed".to_owned(),
-        end => clean[..end].to_owned(),
+    let mut name = String::new();
+    for c in host.chars().filter(|c| !c.is_control()) {
+        if name.len() + c.len_utf8() > MAX_NODE_NAME_BYTES {
+            break;
+        }
+        name.push(c);
     }
+    if name.is_empty() { "unnamed".to_owned() } else { name }
 }
 
 #[cfg(test)]

@@ -143,6 +143,7 @@ pub const DOWNLOAD_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 pub const DOWNLOAD_STALL: Duration = Duration::from_secs(10);
 /// Ranges and recipes of one peer that wait to be answered; a peer that asks for more breaks the protocol.
 pub const MAX_SERVING: usize = 256;
+
 // --- Back ends of the watcher --------------------------------------------------------------------------
 
 /// Directories (with kqueue: directories and files) watched at once; a further one is left to the timer. At
@@ -159,6 +160,7 @@ pub const KQUEUE_DESCRIPTOR_SHARE: u64 = 2;
 
 /// The longest event is a header of 16 bytes and a name padded to a multiple of 16; a read into less fails.
 const _: () = assert!(INOTIFY_BUFFER_BYTES >= 16 + MAX_NAME_BYTES + 17 && INOTIFY_BUFFER_BYTES <= 65_536);
+
 // --- Finding peers -------------------------------------------------------------------------------------
 
 /// ARP packets read from one socket before the loop turns to something else; the rest waits in the socket.
@@ -238,6 +240,7 @@ pub const IDLE_BUFFER_BYTES: usize = 1024;
 pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// A link whose receiver has acknowledged, or taken, nothing for this long is closed.
 pub const SEND_STALLED_AFTER: Duration = Duration::from_secs(60);
+
 // --- Files ---------------------------------------------------------------------------------------------
 
 /// Bytes that hashing reads at a time, into one buffer that all jobs share.
@@ -261,10 +264,11 @@ pub const TRASH_MAX_DEPTH: usize = 32;
 pub const TRASH_MAX_NUMBERED: u32 = 9;
 /// Directories of days in the trash; when there are more, further ones are pruned in a later round.
 pub const TRASH_MAX_DAYS: usize = 512;
-
-const _: () = assert!(HASH_READ_BYTES as u32 <= CHUNK_MIN_BYTES);
 /// The trash is gone through this often, from the start of the node.
 pub const TRASH_PRUNE_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+const _: () = assert!(HASH_READ_BYTES as u32 <= CHUNK_MIN_BYTES);
+
 // --- Command line and control socket -------------------------------------------------------------------
 
 /// Clients of the control socket at a time; a further one is closed at once.

@@ -119,6 +119,16 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// A number of bytes for people.
+fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let exponent = (0..units.len() - 1).take_while(|&at| count >> (10 * (at + 1)) > 0).count();
+    match exponent {
+        0 => format!("{count} B"),
+        _ => format!("{:.1} {}", count as f64 / (1u64 << (10 * exponent)) as f64, units[exponent]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt;
@@ -145,6 +155,13 @@ mod tests {
         }
         let bad = [OsString::from("p2pnetwork"), OsString::from_vec(vec![0xff])];
         assert!(matches!(parse(bad), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn bytes_are_for_people() {
+        assert_eq!((bytes(0), bytes(1023)), ("0 B".to_owned(), "1023 B".to_owned()));
+        assert_eq!((bytes(1536), bytes(5 << 40)), ("1.5 KiB".to_owned(), "5.0 TiB".to_owned()));
+        assert!(bytes(u64::MAX).ends_with(" TiB"));
     }
 
     #[test]

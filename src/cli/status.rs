@@ -1,18 +1,209 @@
-//! stub
+//! `p2pnetwork status`: what the running node says of itself.
+
+use std::{fmt::Write, path::PathBuf};
+
 use argh::FromArgs;
-/// x
+
+use super::{Failure, print};
+use crate::io::{
+    control::ask,
+    report::{PeerReport, Report},
+};
+
+/// Problems that the text shows; `--json` has all.
+const PROBLEMS_SHOWN: usize = 10;
+
+/// Asks the node that runs on DIR: who is linked, what is in sync, what is missing, what is wrong.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "status")]
 pub struct StatusArguments {
-    /// d
-    #[argh(positional)]
-    pub directory: std::path::PathBuf,
-    /// j
+    /// the directory that 'run' runs on
+    #[argh(positional, arg_name = "DIR")]
+    directory: PathBuf,
+
+    /// print one line of JSON instead, for programs
     #[argh(switch)]
-    pub json: bool,
+    json: bool,
 }
-/// x
-pub fn run(a: &StatusArguments) -> Result<(), super::Failure> {
-    println!("{}", crate::io::control::ask(&a.directory, "status").map_err(super::Failure::failed)?);
-    Ok(())
+
+pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
+    let answer = ask(&arguments.directory, "status").map_err(Failure::failed)?;
+    if arguments.json {
+        return print(&format!("{answer}\n"));
+    }
+    let report = Report::from_json(&answer).map_err(|error| {
+        let directory = arguments.directory.display();
+        Failure::Failed(format!(
+            "{directory}: the node's answer is not understood ({error}); is it of the same version as this program?"
+        ))
+    })?;
+    print(&text(&report))
+}
+
+fn text(report: &Report) -> String {
+    let mut text = headline(report);
+    add_figures(&mut text, report);
+    add_peers(&mut text, &report.peers);
+    add_problems(&mut text, report);
+    text
+}
+
+fn headline(report: &Report) -> String {
+    let node = &report.node;
+    let state = match &report.paused {
+        Some(reason) => format!("PAUSED, nothing is changed: {reason}"),
+        None if !report.scanned => "looking at the whole directory first".to_owned(),
+        None if report.wanted > 0 => format!(
+            "{} missing here, {} to fetch",
+            count(report.wanted, "path"),
+            super::bytes(report.wanted_bytes)
+        ),
+        None if report.in_sync && report.peers.iter().any(PeerReport::is_linked) => "in sync".to_owned(),
+        None if report.in_sync => "nothing missing here, and nobody is linked".to_owned(),
+        None => "nothing missing here, others are being told".to_owned(),
+    };
+    format!("{} ({}) keeps {}\n{state}\n", node.name, node.id, node.directory)
+}
+
+fn add_figures(text: &mut String, report: &Report) {
+    let mut figures = vec![count(report.entries, "path"), count(report.conflicts, "conflict copy")];
+    if report.degraded_directories > 0 {
+        let directories = count(report.degraded_directories, "directory");
+        figures.push(format!("{directories} without events (compared every second)"));
+    }
+    figures.push(format!("up {}", duration(report.uptime_s)));
+    figures.push(format!("longest turn {:.1} ms", report.longest_turn_us as f64 / 1000.0));
+    figures.extend(report.threads.map(|threads| count(threads, "thread")));
+    figures.extend(report.resident_bytes.map(|resident| format!("{} of memory", super::bytes(resident))));
+    put(text, format_args!("{}\n", figures.join(", ")));
+    if report.node.open_group {
+        put(text, format_args!("open group: anybody on this network can read and write the directory\n"));
+    }
+}
+
+fn add_peers(text: &mut String, peers: &[PeerReport]) {
+    if peers.is_empty() {
+        put(text, format_args!("\nno other machine of the group was found yet\n"));
+        return;
+    }
+    let name = |peer: &PeerReport| if peer.name.is_empty() { peer.id.clone() } else { peer.name.clone() };
+    let name_width = peers.iter().map(|peer| name(peer).chars().count()).max().unwrap_or(0).max(4);
+    let address_width = peers.iter().map(|peer| peer.address.len()).max().unwrap_or(0).max(7);
+    put(text, format_args!("\n{:name_width$}  {:address_width$}  {:10}  STATE\n", "PEER", "ADDRESS", "LINK"));
+    for peer in peers {
+        let (name, address, link, state) = (name(peer), &peer.address, peer.link(), peer.state());
+        put(text, format_args!("{name:name_width$}  {address:address_width$}  {link:10}  {state}\n"));
+    }
+}
+
+fn add_problems(text: &mut String, report: &Report) {
+    if report.errors.is_empty() {
+        return;
+    }
+    put(text, format_args!("\n{} cannot be read or written:\n", count(report.errors.len() as u64, "path")));
+    for error in report.errors.iter().take(PROBLEMS_SHOWN) {
+        put(text, format_args!("  {}: {}\n", error.path, error.error));
+    }
+    if report.errors.len() > PROBLEMS_SHOWN {
+        put(text, format_args!("  ... all of them: --json\n"));
+    }
+}
+
+impl PeerReport {
+    fn is_linked(&self) -> bool {
+        self.inbound || self.outbound
+    }
+
+    fn link(&self) -> &'static str {
+        match (self.inbound, self.outbound) {
+            (true, true) => "both ways",
+            (true, false) => "from it",
+            (false, true) => "to it",
+            (false, false) => "none",
+        }
+    }
+
+    fn state(&self) -> String {
+        let port = self.address.rsplit(':').next().unwrap_or_default();
+        match (self.inbound, self.outbound) {
+            (true, true) if self.in_sync => "in sync".to_owned(),
+            (true, true) if self.behind > 0 => format!("lacks {}", count(self.behind, "change")),
+            (true, true) => "comparing".to_owned(),
+            (true, false) => format!("this machine cannot reach it: a firewall there on port {port}?"),
+            (false, true) => "it cannot reach this machine: a firewall here on the sync port?".to_owned(),
+            (false, false) => "not linked".to_owned(),
+        }
+    }
+}
+
+fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
+    text.write_fmt(what).expect("a string takes everything");
+}
+
+fn count(number: u64, what: &str) -> String {
+    match (number, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::report::{ErrorReport, tests::example};
+
+    #[test]
+    fn the_text_is_tidy() {
+        let wanted = "\
+here (abababababababab) keeps /srv/shared
+nothing missing here, others are being told
+5 paths, 1 conflict copy, 2 directories without events (compared every second), up 1 d 2 h, \
+longest turn 4.2 ms, 1 thread, 2.0 MiB of memory
+
+PEER              ADDRESS         LINK        STATE
+0909090909090909  [fd00::9]:2195  none        not linked
+n1                10.0.0.2:2195   both ways   in sync
+n2                10.0.0.1:40000  to it       it cannot reach this machine: a firewall here on the sync port?
+
+1 path cannot be read or written:
+  a\\xff: no room
+";
+        let report = Report { threads: Some(1), resident_bytes: Some(2 << 20), ..example() };
+        assert_eq!(text(&report), wanted);
+    }
+
+    #[test]
+    fn the_headline_says_what_matters_most() {
+        let good = Report { in_sync: true, ..example() };
+        assert!(headline(&good).contains("in sync"));
+        assert!(headline(&Report { peers: Vec::new(), ..good.clone() }).contains("nobody"));
+        let wanting = Report { wanted: 2, wanted_bytes: 1536, in_sync: false, ..good.clone() };
+        assert!(headline(&wanting).contains("2 paths missing here, 1.5 KiB to fetch"));
+        assert!(headline(&Report { scanned: false, ..good.clone() }).contains("looking"));
+        assert!(headline(&Report { paused: Some("root is gone".to_owned()), ..good }).contains("PAUSED"));
+    }
+
+    #[test]
+    fn many_problems_are_cut() {
+        let error = ErrorReport { path: "a".to_owned(), error: "b".to_owned() };
+        let report = Report { errors: vec![error; PROBLEMS_SHOWN + 1], ..example() };
+        assert!(text(&report).ends_with("--json\n"));
+    }
+
+    #[test]
+    fn one_way_links_name_the_likely_cause() {
+        let peer = PeerReport { outbound: false, inbound: true, ..example().peers.remove(2) };
+        assert_eq!((peer.link(), peer.state().contains("40000")), ("from it", true));
+    }
 }

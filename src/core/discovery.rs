@@ -13,7 +13,7 @@ mod nodes;
 mod places;
 #[cfg(test)]
 mod simulation;
-mod sweep;
+pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -258,6 +258,9 @@ impl Discovery {
     /// A member of the group said hello: it called us (`inbound`; of `from` only the IP address counts), or it
     /// answered our knock at `from`.
     pub fn handle_greeting(&mut self, now: Instant, from: SocketAddr, greeting: Greeting, inbound: bool) {
+        if greeting.node == NodeId::NOBODY {
+            return;
+        }
         if greeting.node == self.node {
             self.handle_own_name(now, from, greeting.instance, inbound);
         } else {

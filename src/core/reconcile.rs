@@ -72,8 +72,11 @@ pub enum Fate {
 
 /// The fate of `base`, of the version `held`, when `newest` is another version.
 pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
-    // One author's concurrent versions come from a node that forgot what it had announced: no one's race.
-    if newest.version.knew(held) || newest.version.author == held.author {
+    // One author's concurrent versions, and those of nobody, come from a node that was killed and forgot what it
+    // had announced or received: no one's race.
+    let authors = [newest.version.author, held.author];
+    let forgotten = authors[0] == authors[1] || authors.contains(&NodeId::UNKNOWN);
+    if newest.version.knew(held) || forgotten {
         return Fate::Superseded;
     }
     match &newest.content {

@@ -11,6 +11,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub [u8; 8]);
 
+impl NodeId {
+    /// In a hello of somebody who only asks who is there, and is not to be dialled. No device has it.
+    pub const NOBODY: Self = Self([0; 8]);
+}
+
+impl NodeId {
+    /// Nobody knows who: the author of what a node finds on its disk after it was killed. It may be a version
+    /// that it had received, or made and announced, and does not remember.
+    pub const UNKNOWN: Self = Self([0; 8]);
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

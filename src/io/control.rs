@@ -12,8 +12,8 @@ mod client;
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::{self, fs::PermissionsExt},
-    path::{Path, PathBuf},
+    os::unix::fs::PermissionsExt,
+    path::Path,
     time::Instant,
 };
 
@@ -268,7 +268,7 @@ fn with_socket_path<T>(dir: &Path, f: impl FnOnce(&Path) -> io::Result<T>) -> io
 fn with_short_path<T>(dir: &Path, f: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     use std::os::fd::AsRawFd;
     let dir = File::open(dir)?;
-    f(&PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(SOCKET))
+    f(&Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(SOCKET))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -282,7 +282,7 @@ fn with_linked_path<T>(dir: &Path, f: impl FnOnce(&Path) -> io::Result<T>) -> io
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let link = std::env::temp_dir().join(format!("p2p-{:016x}", u64::from_ne_bytes(random)));
-    unix::fs::symlink(fs::canonicalize(dir)?, &link)?;
+    std::os::unix::fs::symlink(fs::canonicalize(dir)?, &link)?;
     let result = f(&link.join(SOCKET));
     fs::remove_file(&link)?;
     result

@@ -9,6 +9,7 @@ use std::{
 
 use log::LevelFilter;
 use simplelog::{ConfigBuilder, WriteLogger};
+use time::macros::format_description;
 
 /// Why there can be no log.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ fn open(path: &Path) -> Result<fs::File, LogError> {
 fn format(is_timed: bool) -> simplelog::Config {
     let mut builder = ConfigBuilder::new();
     builder
-        .set_time_format_rfc3339()
+        .set_time_format_custom(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
         .set_time_level(if is_timed { LevelFilter::Error } else { LevelFilter::Off })
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod arp_socket;
+pub mod banner;
 pub mod barrier;
 pub mod boot;
 pub mod changes;
@@ -13,11 +14,13 @@ pub mod hash;
 pub mod housekeeping;
 pub mod identity;
 pub mod jobs;
+pub mod lan_scan;
 pub mod logging;
 pub mod neighbours;
 pub mod net;
 pub mod node;
 pub mod partial;
+pub mod report;
 pub mod secure;
 pub mod signals;
 pub mod state;

@@ -3,13 +3,20 @@
 
 use std::{io, net::Ipv4Addr};
 
+use pnet::util::MacAddr;
+
 use crate::{limits::MAX_NEIGHBOURS, wire::arp::is_host_address};
 
-/// The addresses in the kernel's table that have answered, at most `MAX_NEIGHBOURS`.
+/// The addresses in the kernel's table that have answered, at most `MAX_NEIGHBOURS`. See [`with_macs`].
+pub fn neighbours() -> io::Result<Vec<Ipv4Addr>> {
+    Ok(with_macs()?.into_iter().map(|(address, _)| address).collect())
+}
+
+/// The addresses in the kernel's table that have answered and their hardware addresses, at most `MAX_NEIGHBOURS`.
 ///
 /// Linux: `/proc/net/arp` (proc_net(5)). macOS has no table that can be read without its routing socket's
 /// binary dump: there it is always empty, and the connect sweep has to do.
-pub fn neighbours() -> io::Result<Vec<Ipv4Addr>> {
+pub fn with_macs() -> io::Result<Vec<(Ipv4Addr, [u8; 6])>> {
     #[cfg(target_os = "linux")]
     {
         use std::io::{BufReader, Read};
@@ -23,23 +30,24 @@ pub fn neighbours() -> io::Result<Vec<Ipv4Addr>> {
 
 /// Columns: IP address, HW type, flags, HW address, mask, device; under a line of headings.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn parse(table: impl io::BufRead) -> io::Result<Vec<Ipv4Addr>> {
+fn parse(table: impl io::BufRead) -> io::Result<Vec<(Ipv4Addr, [u8; 6])>> {
     let mut found = Vec::new();
     for line in table.lines().skip(1) {
         if found.len() == MAX_NEIGHBOURS {
             break;
         }
-        found.extend(address_of(&line?));
+        found.extend(neighbour_of(&line?));
     }
     Ok(found)
 }
 
-fn address_of(line: &str) -> Option<Ipv4Addr> {
+fn neighbour_of(line: &str) -> Option<(Ipv4Addr, [u8; 6])> {
     const COMPLETE: u32 = 0x2;
     let mut columns = line.split_ascii_whitespace();
     let address: Ipv4Addr = columns.next()?.parse().ok()?;
     let flags = u32::from_str_radix(columns.nth(1)?.strip_prefix("0x")?, 16).ok()?;
-    (flags & COMPLETE != 0 && is_host_address(address)).then_some(address)
+    let mac: MacAddr = columns.next()?.parse().ok()?;
+    (flags & COMPLETE != 0 && is_host_address(address)).then_some((address, mac.octets()))
 }
 
 #[cfg(test)]
@@ -55,7 +63,10 @@ IP address       HW type     Flags       HW address            Mask     Device
 
     #[test]
     fn lists_those_that_answered() {
-        let wanted = [Ipv4Addr::new(192, 168, 1, 1), Ipv4Addr::new(192, 168, 1, 77)];
+        let wanted = [
+            (Ipv4Addr::new(192, 168, 1, 1), [2, 0, 0, 0, 0, 1]),
+            (Ipv4Addr::new(192, 168, 1, 77), [2, 0, 0, 0, 0, 0x4d]),
+        ];
         assert_eq!(parse(TABLE.as_bytes()).unwrap(), wanted);
     }
 

@@ -248,6 +248,15 @@ fn sightings_from_elsewhere_and_of_ourselves_are_ignored() {
 }
 
 #[test]
+fn who_only_asks_is_not_dialled() {
+    let now = Instant::now();
+    let mut discovery = node(now, Probe::Arp);
+    discovery.handle_greeting(now, at(9, 40_000), Greeting { node: NodeId::NOBODY, ..greeting(9) }, true);
+    assert_eq!(drain(&mut discovery), []);
+    assert_eq!(discovery.nodes().count(), 0);
+}
+
+#[test]
 fn a_stranger_is_left_alone_for_a_while() {
     let mut now = Instant::now();
     let mut discovery = node(now, Probe::Arp);

@@ -12,7 +12,7 @@ use crate::{
         ignore::IGNORE_FILE,
         reconcile::{Decision, decide},
         seam::{Found, Hint, Output, Time},
-        version::VersionVector,
+        version::{NodeId, VersionVector},
     },
     limits::{MAX_READS, MAX_VECTOR_COMPONENTS},
     path::RelPath,
@@ -193,7 +193,13 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let prior = row.as_ref().and_then(prior_version);
-        let version = self.next_version(prior.map(Version::vector), prior.map(|prior| prior.changed), time);
+        let since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
+        let is_ambiguous = found.as_ref().is_some_and(|(_, stat)| self.is_ambiguous(stat, since_ms));
+        let (known, replaced) = (prior.map(Version::vector), prior.map(|prior| prior.changed));
+        let mut version = self.next_version(known, replaced, since_ms);
+        if is_ambiguous {
+            version.author = NodeId::UNKNOWN;
+        }
         let base = found.map(|(content, stat)| base_of(content, stat));
         let entry = entry_of(base.as_ref(), version);
         let row = match row.map(|row| (decide(&row.entry, &entry), row.entry)) {
@@ -215,7 +221,7 @@ impl Engine {
     /// that its content is kept where it is held.
     pub(super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         let known = row.base_version().map(|version| version.vector().clone());
-        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time);
+        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
         let base = row.base.map(|base| Base { version: None, ..base });
         let row = Row { entry: entry_of(base.as_ref(), version), base };
@@ -226,7 +232,7 @@ impl Engine {
     /// States a directory that lives because something in it does.
     pub(super) fn state_parent(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         let known = row.entry.is_tombstone().then(|| row.entry.version.vector().clone());
-        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time);
+        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
         let entry = Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version };
@@ -245,14 +251,33 @@ impl Engine {
         }
     }
 
-    fn next_version(&mut self, known: Option<&VersionVector>, replaced: Option<u64>, time: Time) -> Version {
+    /// When what is on the disk came to be there, in ms since 1970: what was changed while the node was not
+    /// running was not changed now.
+    fn found_since_ms(&self, stat: &Stat, time: Time) -> u64 {
+        let since = u64::try_from(stat.stamp.ctime_ns / 1_000_000).unwrap_or(0);
+        if since == 0 { time.wall_ms } else { since.min(time.wall_ms) }
+    }
+
+    /// May it be something that the last run, which was killed, knew and this one does not? Directories do not
+    /// tell since when they are there.
+    fn is_ambiguous(&self, stat: &Stat, since_ms: u64) -> bool {
+        let before = |start| since_ms < start || stat.kind == FileKind::Directory && !self.scan.is_walked();
+        self.ambiguous_before_ms.is_some_and(before)
+    }
+
+    fn next_version(
+        &mut self,
+        known: Option<&VersionVector>,
+        replaced: Option<u64>,
+        since_ms: u64,
+    ) -> Version {
         let dot = self.next_dot();
         let mut made_with = known.cloned().unwrap_or_default();
         made_with.insert(dot);
         while made_with.len() > MAX_VECTOR_COMPONENTS {
             made_with.drop_smallest(dot.origin);
         }
-        let changed = replaced.map_or(time.wall_ms, |replaced| time.wall_ms.max(replaced + 1));
+        let changed = replaced.map_or(since_ms, |replaced| since_ms.max(replaced + 1));
         Version { dot, author: self.config.node, changed, made_with, joined: None }
     }
 

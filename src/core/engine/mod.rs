@@ -81,6 +81,9 @@ pub struct Engine {
     commit_asked: bool,
     /// Files shorter than their base and not touched since this time were torn by a power cut.
     torn_before_ns: Option<i64>,
+    /// The last run was killed: what the first walk finds from before this start may be what that run had
+    /// received, or made and announced, and did not live to remember.
+    ambiguous_before_ms: Option<u64>,
 }
 
 impl Engine {
@@ -108,6 +111,7 @@ impl Engine {
             commit_at: Some(time.now),
             commit_asked: false,
             torn_before_ns: power_cut.then_some(config.boot_time_ns),
+            ambiguous_before_ms: (!last.clean_stop).then_some(time.wall_ms),
             config,
         };
         let moved = last.root.1 != 0 && last.root.1 != engine.config.root.1;

@@ -31,6 +31,8 @@ pub struct Status {
     pub degraded_directories: usize,
     /// Has the whole directory been looked at since the start?
     pub scanned: bool,
+    /// Would all of this be remembered after a power cut?
+    pub durable: bool,
     /// Why nothing is changed, if so.
     pub paused: Option<String>,
     /// Paths that could not be written or read, and why.
@@ -73,6 +75,7 @@ impl Engine {
             conflicts: summary.conflicts,
             degraded_directories: self.scan.degraded_directories(),
             scanned: self.scan.is_walked(),
+            durable: !self.index.is_dirty(),
             paused: self.paused.clone(),
             problems: self.placement.problems().map(|(path, why)| (path.clone(), why.to_owned())).collect(),
         })

@@ -108,6 +108,7 @@ pub struct EventLoop {
     root_check_at: Instant,
     interfaces_at: Instant,
     started_at: Instant,
+    open_group: bool,
     longest_turn: Duration,
     stopped: Option<Stopped>,
 }

@@ -126,6 +126,7 @@ impl EventLoop {
             root_check_at: time.now,
             interfaces_at: time.now,
             started_at: time.now,
+            open_group: state.group().is_open(),
             longest_turn: Duration::ZERO,
             stopped: None,
         })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{DEFAULT_BOUND, Lab, noise, wait_identical};
+use crate::harness::{DEFAULT_BOUND, Lab, noise, wait_identical, wait_until};
 
 #[test]
 fn deletes_made_while_the_node_was_stopped_travel() {
@@ -118,6 +118,7 @@ fn node_killed_at_rest_remembers() {
     a.write("old", "old");
     a.write("gone", "gone");
     lab.wait_identical();
+    wait_until("the node to have written its index", DEFAULT_BOUND, || a.status().durable);
     a.kill();
     a.write("made-while-dead", "x");
     a.remove("gone");

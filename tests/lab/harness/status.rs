@@ -11,6 +11,8 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Nothing is wanted, and every linked peer is in sync.
     pub in_sync: bool,
+    /// Everything up to now would be remembered after a power cut.
+    pub durable: bool,
     /// Live rows: files, directories and links; no tombstones.
     pub entries: u64,
     /// Paths whose newest version is not on this disk.
