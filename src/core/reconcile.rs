@@ -72,11 +72,7 @@ pub enum Fate {
 
 /// The fate of `base`, of the version `held`, when `newest` is another version.
 pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
-    // One author's concurrent versions, and those of nobody, come from a node that was killed and forgot what it
-    // had announced or received: no one's race.
-    let authors = [newest.version.author, held.author];
-    let forgotten = authors[0] == authors[1] || authors.contains(&NodeId::UNKNOWN);
-    if newest.version.knew(held) || forgotten {
+    if newest.version.knew(held) || is_forgotten(held, &newest.version) {
         return Fate::Superseded;
     }
     match &newest.content {
@@ -85,6 +81,13 @@ pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
         Some(_) if base.content == Content::Directory => Fate::Restate,
         Some(_) => Fate::ConflictCopy,
     }
+}
+
+/// One author's concurrent versions of two origins, and those of nobody, come from a node that was killed and
+/// forgot what it had announced or received: no one's race.
+fn is_forgotten(held: &Version, newest: &Version) -> bool {
+    let one_author = held.author == newest.author && held.dot.origin != newest.dot.origin;
+    one_author || [held.author, newest.author].contains(&NodeId::UNKNOWN)
 }
 
 /// Where the content of a version that lost is kept: `NAME.sync-conflict-YYYYMMDD-HHMMSS-NODE.EXT`, beside
@@ -241,7 +244,6 @@ mod tests {
                     let ordered = newest.version.made_with.contains(held.version.dot);
                     if fate != Fate::Superseded {
                         prop_assert!(!ordered);
-                        prop_assert_ne!(held.version.author, newest.version.author);
                         prop_assert_ne!(&held.content, &newest.content);
                     }
                 }

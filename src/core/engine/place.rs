@@ -365,6 +365,12 @@ impl Engine {
 
     fn fate_of(&self, row: &Row) -> Option<Fate> {
         let base = row.base.as_ref()?;
+        // A directory that this node states over its own file is stated for what is in it: the file is not replaced
+        // by it. (When a user does that, the base is the directory at once.)
+        let own = row.entry.version.author == self.config.node;
+        if own && row.entry.content == Some(Content::Directory) && base.content != Content::Directory {
+            return Some(Fate::ConflictCopy);
+        }
         Some(fate(base, row.base_version()?, &row.entry))
     }
 

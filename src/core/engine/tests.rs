@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use proptest::prelude::*;
-use redb::backends::InMemoryBackend;
+use redb::StorageBackend;
 
 use super::*;
 use crate::{
@@ -55,13 +57,15 @@ struct Disk {
     partials: BTreeMap<Digest, Vec<u8>>,
     trash: Vec<Data>,
     ticks: i64,
+    wall_ms: u64,
 }
 
 impl Disk {
     fn put(&mut self, path: &RelPath, data: Data, mode: u16, mtime_ns: Option<i64>) {
         self.ticks += 1;
         let size = if let Data::File(bytes) = &data { bytes.len() as u64 } else { 0 };
-        let times = if data == Data::Directory { 0 } else { self.ticks };
+        let now_ns = self.wall_ms as i64 * 1_000_000 + self.ticks;
+        let times = if data == Data::Directory { 0 } else { now_ns };
         let mtime_ns = mtime_ns.unwrap_or(times);
         let stamp = Stamp { device: 1, inode: self.ticks as u64, size, mtime_ns, ctime_ns: times };
         self.tree.insert(path.clone(), Inode { data, mode, stamp });
@@ -155,23 +159,72 @@ fn cut(bytes: &[u8]) -> Vec<Chunk> {
     bytes.chunks(100_000).map(Chunk::of).collect()
 }
 
+/// The index's file: what was written, and what of it a power cut leaves.
+#[derive(Debug, Clone, Default)]
+struct Storage(Arc<Mutex<Images>>);
+
+#[derive(Debug, Default)]
+struct Images {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+impl Storage {
+    /// The storage after a power cut.
+    fn crashed(&self) -> Self {
+        let durable = self.0.lock().unwrap().durable.clone();
+        Self(Arc::new(Mutex::new(Images { live: durable.clone(), durable })))
+    }
+}
+
+impl StorageBackend for Storage {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().live.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let offset = offset as usize;
+        out.copy_from_slice(&self.0.lock().unwrap().live[offset..offset + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.lock().unwrap().live.resize(length as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut images = self.0.lock().unwrap();
+        images.durable = images.live.clone();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = offset as usize;
+        self.0.lock().unwrap().live[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
 struct Node {
     engine: Engine,
     disk: Disk,
+    storage: Storage,
 }
 
 struct World {
     nodes: Vec<Node>,
     time: Time,
     sent: u64,
+    starts: u64,
 }
 
 impl World {
     fn new(count: u8) -> Self {
         let time = Time { now: Instant::now(), wall_ms: 1_700_000_000_000 };
         let nodes =
-            (0..count).map(|at| Node { engine: engine(at, 0, time), disk: Disk::default() }).collect();
-        Self { nodes, time, sent: 0 }
+            (0..count).map(|at| Node::new(at, 0, Disk::default(), Storage::default(), time)).collect();
+        Self { nodes, time, sent: 0, starts: 0 }
     }
 
     fn link(&mut self, a: usize, b: usize) {
@@ -194,6 +247,19 @@ impl World {
         }
     }
 
+    /// The node is killed, forgets what was not durable, and starts again.
+    fn crash(&mut self, node: usize) {
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            self.cut(node, other);
+        }
+        self.starts += 1;
+        self.time.wall_ms += 1000;
+        let disk = std::mem::take(&mut self.nodes[node].disk);
+        let storage = self.nodes[node].storage.crashed();
+        self.nodes[node] = Node::new(node as u8, self.starts * 1000, disk, storage, self.time);
+        self.time.wall_ms += 1000;
+    }
+
     fn link_all(&mut self) {
         for a in 0..self.nodes.len() {
             for b in 0..a {
@@ -213,6 +279,7 @@ impl World {
             Data::File(_) => 0o644,
             Data::Symlink(_) => 0o777,
         };
+        self.nodes[node].disk.wall_ms = self.time.wall_ms;
         self.nodes[node].disk.put(&path, data, mode, None);
         self.tell(node, path);
     }
@@ -290,9 +357,24 @@ impl World {
 }
 
 impl Node {
+    fn new(at: u8, salt: u64, disk: Disk, storage: Storage, time: Time) -> Self {
+        let config = EngineConfig {
+            node: id(at),
+            name: format!("node{at}"),
+            seed: u64::from(at) + salt,
+            boot: vec![1],
+            root: (1, 1),
+            boot_time_ns: 0,
+            fresh_origin: false,
+        };
+        let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
+        Self { engine, disk: Disk { partials: BTreeMap::new(), ..disk }, storage }
+    }
+
     /// Does what the engine asks, until it asks for nothing.
     fn work(&mut self, time: Time) -> bool {
         let mut busy = false;
+        self.disk.wall_ms = time.wall_ms;
         self.engine.handle_timeout(time).unwrap();
         loop {
             while self.engine.has_work() {
@@ -351,7 +433,7 @@ impl Node {
             let transmit = self.engine.poll_transmit(node, time).unwrap()?;
             let mut out = Vec::new();
             self.message(node, &transmit).encode(&mut out);
-            Some((node.0[0] as usize, out))
+            Some((node.0[0] as usize - 1, out))
         })
     }
 
@@ -383,25 +465,11 @@ fn names(node: &Node) -> Vec<String> {
 }
 
 fn id(at: u8) -> NodeId {
-    NodeId([at; 8])
+    NodeId([at + 1; 8])
 }
 
 fn path(name: &str) -> RelPath {
     RelPath::new(name.as_bytes()).unwrap()
-}
-
-fn engine(at: u8, salt: u64, time: Time) -> Engine {
-    let index = Index::open_in(InMemoryBackend::new()).unwrap();
-    let config = EngineConfig {
-        node: id(at),
-        name: format!("node{at}"),
-        seed: u64::from(at) + 1 + salt,
-        boot: vec![1],
-        root: (1, 1),
-        boot_time_ns: 0,
-        fresh_origin: false,
-    };
-    Engine::new(index, config, time).unwrap()
 }
 
 fn linked(count: u8) -> World {
@@ -564,6 +632,23 @@ fn a_file_against_a_directory_keeps_both() {
 }
 
 #[test]
+fn a_killed_node_makes_no_copies_of_what_it_forgot() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    world.write(1, "b", b"first");
+    while world.turn() {}
+    world.crash(0);
+    world.crash(1);
+    world.write(0, "a", b"second");
+    world.write(1, "b", b"second");
+    world.settle();
+    world.link_all();
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[0]), ["a", "b"]);
+}
+
+#[test]
 fn a_node_catches_up_from_any_other() {
     let mut world = World::new(3);
     world.settle();
@@ -603,6 +688,7 @@ enum Step {
     Delete { node: usize, name: usize },
     Cut { a: usize, b: usize },
     Link { a: usize, b: usize },
+    Crash { node: usize },
     Settle,
 }
 
@@ -616,7 +702,8 @@ fn steps(nodes: usize) -> impl Strategy<Value = Vec<Step>> {
         2 => (node.clone(), name.clone()).prop_map(|(node, name)| Step::MakeDirectory { node, name }),
         3 => (node.clone(), name).prop_map(|(node, name)| Step::Delete { node, name }),
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Cut { a, b }),
-        1 => (node.clone(), node).prop_map(|(a, b)| Step::Link { a, b }),
+        1 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Link { a, b }),
+        1 => node.prop_map(|node| Step::Crash { node }),
         1 => Just(Step::Settle),
     ];
     prop::collection::vec(step, 0..30)
@@ -644,6 +731,7 @@ fn run(world: &mut World, step: &Step) {
         Step::Delete { node, name } => world.delete(node, NAMES[name]),
         Step::Cut { a, b } if a != b => world.cut(a, b),
         Step::Link { a, b } if a != b => world.link(a, b),
+        Step::Crash { node } => world.crash(node),
         Step::Settle => world.settle(),
         _ => {}
     }
