@@ -69,10 +69,11 @@ fn are_linked(reports: [Report; 3]) -> bool {
 
 fn show_step(nodes: &mut Nodes, step: &Step) -> Result<(), Failure> {
     let directories = nodes.directories().map(ToOwned::to_owned);
+    // From the first system call: a deletion is seen elsewhere before the call for it has come back.
+    let start = Instant::now();
     (step.act)(&directories[step.writer]).map_err(|error| {
         Failure::Failed(format!("{}: {error}; is there room?", directories[step.writer].display()))
     })?;
-    let start = Instant::now();
     let mut delays: [Option<Duration>; 3] = [None; 3];
     delays[step.writer] = Some(Duration::ZERO);
     let what = format!("{} {}: it does not arrive", NAMES[step.writer], step.title);
