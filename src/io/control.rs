@@ -5,7 +5,7 @@
 //! connect: the directory has mode 0700, the socket 0600.
 //!
 //! The address of a Unix socket has room for some 100 bytes of path (unix(7)). A longer path is named in a
-//! shorter way, see [`with_socket_path`]; the working directory is never changed.
+//! shorter way, see `with_socket_path`; the working directory is never changed.
 
 mod client;
 

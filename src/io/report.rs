@@ -267,9 +267,10 @@ pub(crate) mod tests {
 
     #[test]
     fn json_has_the_promised_fields_on_one_line() {
-        let json = example().to_json();
+        let report = example();
+        let json = report.to_json();
         assert_eq!(json.lines().count(), 1);
-        assert_eq!(Report::from_json(&json).unwrap(), example());
+        assert_eq!(Report::from_json(&json).unwrap(), report);
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["node"]["id"], "abababababababab");
         assert_eq!(value["node"]["origin"], "0000000000000012");
