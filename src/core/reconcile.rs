@@ -87,7 +87,7 @@ pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
 /// forgot what it had announced or received: no one's race.
 fn is_forgotten(held: &Version, newest: &Version) -> bool {
     let one_author = held.author == newest.author && held.dot.origin != newest.dot.origin;
-    one_author || [held.author, newest.author].contains(&NodeId::UNKNOWN)
+    one_author || [held.author, newest.author].contains(&NodeId::NOBODY)
 }
 
 /// Where the content of a version that lost is kept: `NAME.sync-conflict-YYYYMMDD-HHMMSS-NODE.EXT`, beside

@@ -12,14 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct NodeId(pub [u8; 8]);
 
 impl NodeId {
-    /// In a hello of somebody who only asks who is there, and is not to be dialled. No device has it.
+    /// No node. It asks who is there without being one; and it is the author of what a node finds on its disk
+    /// after it was killed, which may be a version that it had received, or made and announced, and forgot.
     pub const NOBODY: Self = Self([0; 8]);
-}
-
-impl NodeId {
-    /// Nobody knows who: the author of what a node finds on its disk after it was killed. It may be a version
-    /// that it had received, or made and announced, and does not remember.
-    pub const UNKNOWN: Self = Self([0; 8]);
 }
 
 impl fmt::Display for NodeId {

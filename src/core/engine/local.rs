@@ -198,7 +198,7 @@ impl Engine {
         let (known, replaced) = (prior.map(Version::vector), prior.map(|prior| prior.changed));
         let mut version = self.next_version(known, replaced, since_ms);
         if is_ambiguous {
-            version.author = NodeId::UNKNOWN;
+            version.author = NodeId::NOBODY;
         }
         let base = found.map(|(content, stat)| base_of(content, stat));
         let entry = entry_of(base.as_ref(), version);

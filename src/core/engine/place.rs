@@ -239,8 +239,9 @@ impl Engine {
         if is_directory && self.has_live_children(path)? {
             return self.keep_directory(path, row, time);
         }
-        if !is_directory && self.placement.wanted.running {
-            return Ok(self.placement.kick_removals());
+        if !is_directory && self.placement.wanted.running && !self.placement.stalled {
+            self.placement.kick_removals();
+            return Ok(());
         }
         let action = if is_directory { Action::RemoveDirectory } else { Action::RemoveFile };
         self.apply(path, row, action, None, time)
