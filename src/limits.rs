@@ -291,3 +291,14 @@ pub const SCAN_TIME_MAX: Duration = Duration::from_secs(15);
 pub const MAX_SCAN_HOSTS: usize = 4096;
 /// How long `demo` waits for one thing to happen.
 pub const DEMO_STEP_TIMEOUT: Duration = Duration::from_secs(30);
+
+// --- Forgetting ----------------------------------------------------------------------------------------
+
+/// A tombstone is kept at least this long.
+pub const TOMBSTONE_KEEP: Duration = Duration::from_secs(30 * 86_400);
+/// A node that was not seen for this long is not waited for: it is asked for all that it has when it is back.
+pub const NODE_KEEP: Duration = Duration::from_secs(180 * 86_400);
+/// Tombstones are gone through this often.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(86_400);
+/// What linked nodes know is kept this often, and when a link ends.
+pub const NODE_RECORD_INTERVAL: Duration = Duration::from_secs(3600);

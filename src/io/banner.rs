@@ -24,7 +24,7 @@ pub fn print(config: &Config, state: &State) {
 fn text(config: &Config, state: &State, interfaces: &[Interface]) -> String {
     let group = state.group();
     let (invitation, warning) = if group.is_open() {
-        let warning = "open group: anybody on this network can read and write the directory\n";
+        let warning = "open group: anyone on this network can read and write the directory\n";
         ("--open".to_owned(), warning)
     } else {
         (format!("--join {}", group.join_code()), "")

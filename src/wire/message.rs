@@ -107,6 +107,8 @@ pub enum Message<'a> {
         /// Which content.
         digest: Digest,
     },
+    /// Asks for every entry, known or not: tombstones that the receiver may need were dropped.
+    WholeIndexRequest,
 }
 
 /// Bytes that are not a legal message, and why. The link that they came on is closed.
@@ -157,7 +159,7 @@ impl<'a> Message<'a> {
     fn check(&self) -> Result<(), MessageError> {
         let legal = |holds: bool, what| if holds { Ok(()) } else { Err(MessageError(what)) };
         match self {
-            Self::KeepAlive | Self::Unavailable { .. } => Ok(()),
+            Self::KeepAlive | Self::Unavailable { .. } | Self::WholeIndexRequest => Ok(()),
             Self::Welcome { name, .. } => legal(name.len() <= MAX_NODE_NAME_BYTES, "a name is too long"),
             Self::Knowledge { known, .. } => legal(known.len() <= MAX_ORIGINS, "too many origins"),
             Self::Update { path, entry, before, seq, content, .. } => {

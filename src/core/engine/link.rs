@@ -185,10 +185,15 @@ impl Link {
         let due = self.exchanged_all_at.is_none_or(|at| now >= at + EXCHANGE_ALL_INTERVAL);
         if due {
             self.exchanged_all_at = Some(now);
-            self.sent = Knowledge::default();
-            self.told = None;
+            self.send_everything();
         }
         due
+    }
+
+    /// The cursor begins again from the first change.
+    pub(super) fn send_everything(&mut self) {
+        self.sent = Knowledge::default();
+        self.told = None;
     }
 
     fn handle_sent(&mut self, now: Instant) {

@@ -265,7 +265,7 @@ impl Engine {
         self.ambiguous_before_ms.is_some_and(before)
     }
 
-    fn next_version(
+    pub(super) fn next_version(
         &mut self,
         known: Option<&VersionVector>,
         replaced: Option<u64>,
@@ -281,7 +281,7 @@ impl Engine {
         Version { dot, author: self.config.node, changed, made_with, joined: None }
     }
 
-    fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
+    pub(super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
         self.index.put(path, row)?;
         self.announce_soon(time);
         Ok(())

@@ -8,9 +8,11 @@
 //! * `remote`: what other nodes say.
 //! * `link`: what they are to be told.
 //! * `place`: versions that are not on this disk get there.
+//! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
 
 mod activity;
+mod forget;
 mod link;
 mod local;
 mod place;
@@ -26,7 +28,7 @@ use std::{
 
 use log::{info, warn};
 
-use self::{activity::Activity, place::Placement, scan::Scan, transfer::Transfers};
+use self::{activity::Activity, forget::Forgetting, place::Placement, scan::Scan, transfer::Transfers};
 pub use self::{
     link::Link,
     status::{PeerStatus, Status},
@@ -73,6 +75,7 @@ pub struct Engine {
     scan: Scan,
     placement: Placement,
     transfers: Transfers,
+    forgetting: Forgetting,
     activity: Activity,
     ignore: IgnoreRules,
     /// The root is not what it was: nothing on the disk is believed or changed.
@@ -105,6 +108,7 @@ impl Engine {
             scan: Scan::new(time.now),
             placement: Placement::default(),
             transfers: Transfers::default(),
+            forgetting: Forgetting::new(time.now),
             activity: Activity::default(),
             ignore: IgnoreRules::default(),
             paused: None,
@@ -150,6 +154,7 @@ impl Engine {
         self.handle_placement_timeout(time);
         self.handle_transfer_timeout(time)?;
         self.handle_link_timeout(time);
+        self.handle_forget_timeout(time)?;
         if self.commit_at.is_some_and(|at| at <= time.now) && !self.commit_asked {
             self.commit_asked = true;
             self.outputs.push_back(Output::Commit);
@@ -163,6 +168,7 @@ impl Engine {
     pub fn handle_work(&mut self, time: Time) -> Result<()> {
         self.step_scan(time)?;
         self.step_placement(time)?;
+        self.step_forgetting(time)?;
         self.schedule_commit(time);
         self.debug_check();
         Ok(())
@@ -170,7 +176,8 @@ impl Engine {
 
     /// Is there work for [`Engine::handle_work`]?
     pub fn has_work(&self) -> bool {
-        self.paused.is_none() && (self.scan_has_work() || self.placement_has_work())
+        self.forgetting.has_work()
+            || self.paused.is_none() && (self.scan_has_work() || self.placement_has_work())
     }
 
     /// What is to be done next.
@@ -180,18 +187,15 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let commit = self.commit_at.filter(|_| !self.commit_asked);
-        let links = self.links.values().filter_map(Link::next_timeout).min();
-        [
-            commit,
-            links,
+        let deadlines = [
+            self.commit_at.filter(|_| !self.commit_asked),
+            self.links.values().filter_map(Link::next_timeout).min(),
             self.scan.next_timeout(),
             self.placement.next_timeout(),
             self.transfers.next_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+            Some(self.forgetting.next_timeout()),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Makes the index durable; the names given before [`Output::Commit`] already are.
@@ -210,11 +214,9 @@ impl Engine {
 
     /// Keeps where a node was reached, to try there first at the next start.
     pub fn remember(&mut self, node: NodeId, address: std::net::SocketAddr, time: Time) -> Result<()> {
+        self.record_node(node, time)?;
         let known = self.index.nodes()?.into_iter().find(|(known, _)| *known == node);
         let mut record = known.map(|(_, record)| record).unwrap_or_default();
-        if let Some(link) = self.links.get(&node) {
-            record.name = link.display_name();
-        }
         record.address = Some(address.to_string());
         record.seen_ms = time.wall_ms;
         self.index.put_node(node, &record)
@@ -314,6 +316,7 @@ impl Engine {
     }
 
     fn handle_link_down(&mut self, node: NodeId, direction: Direction, time: Time) -> Result<()> {
+        self.record_node(node, time)?;
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
         if link.inbound && link.outbound {
             info!("no longer linked with {}", link.display_name());

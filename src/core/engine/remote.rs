@@ -43,6 +43,10 @@ impl Engine {
             }
             Message::Piece { digest, offset, bytes } => self.handle_piece(node, digest, offset, bytes, time),
             Message::Unavailable { digest } => self.handle_unavailable(node, digest, time),
+            Message::WholeIndexRequest => {
+                self.links.entry(node).and_modify(|link| link.send_everything());
+                Ok(())
+            }
         }
     }
 
@@ -84,6 +88,9 @@ impl Engine {
         link.handle_knowledge(known, time.now);
         if first && link.is_ready() {
             info!("linked with {} ({})", link.display_name(), link.address.ip());
+        }
+        if first {
+            self.ask_for_everything(node);
         }
         if backed || first {
             self.placement.kick();
@@ -143,6 +150,7 @@ impl Engine {
     /// Stores another node's version, if it is newer or stands for more.
     fn take(&mut self, node: NodeId, path: &RelPath, entry: Entry, time: Time) -> Result<()> {
         let row = match self.index.get(path)? {
+            None if self.is_long_deleted(&entry) => return self.delete_again(path, entry, time),
             None => Row { entry, base: None },
             Some(row) => match decide(&row.entry, &entry) {
                 Decision::Ignore => return Ok(()),

@@ -260,6 +260,16 @@ impl World {
         self.time.wall_ms += 1000;
     }
 
+    /// Days go by.
+    fn pass(&mut self, days: u64) {
+        for _ in 0..days {
+            let day = Duration::from_secs(86_400);
+            self.time.now += day;
+            self.time.wall_ms += day.as_millis() as u64;
+            while self.turn() {}
+        }
+    }
+
     fn link_all(&mut self) {
         for a in 0..self.nodes.len() {
             for b in 0..a {
@@ -646,6 +656,40 @@ fn a_killed_node_makes_no_copies_of_what_it_forgot() {
     world.settle();
     world.assert_equal();
     assert_eq!(names(&world.nodes[0]), ["a", "b"]);
+}
+
+#[test]
+fn what_was_deleted_does_not_come_back_after_a_year() {
+    let mut world = linked(3);
+    world.write(0, "a", b"old");
+    world.write(0, "keep", b"kept");
+    world.settle();
+    (0..2).for_each(|at| world.cut(at, 2));
+    world.delete(0, "a");
+    world.settle();
+    world.pass(365);
+    let rows = world.nodes[0].engine.index().rows(None, 9).unwrap();
+    assert_eq!(rows.len(), 1, "the tombstone is dropped");
+    (0..2).for_each(|at| world.link(at, 2));
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[2]), ["keep"]);
+}
+
+#[test]
+fn a_tombstone_waits_for_those_seen_lately() {
+    let mut world = linked(2);
+    world.write(0, "a", b"old");
+    world.settle();
+    world.cut(0, 1);
+    world.delete(0, "a");
+    world.pass(90);
+    assert_eq!(world.nodes[0].engine.index().rows(None, 9).unwrap().len(), 1);
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    world.pass(31);
+    assert_eq!(world.nodes[0].engine.index().rows(None, 9).unwrap(), []);
 }
 
 #[test]

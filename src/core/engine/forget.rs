@@ -1,0 +1,145 @@
+//! Tombstones are dropped once everybody who matters knows them, and what that may miss is put right.
+//!
+//! Absence with knowledge means deleted. A node that was away for longer than tombstones are kept still holds
+//! what was deleted meanwhile, and nothing that it is told says so. So of each origin the highest change of a
+//! dropped tombstone is remembered; whoever knows less is asked for everything it has, and what is covered by
+//! that, but has no row here any more, is stated to be deleted.
+
+use std::time::Instant;
+
+use log::{debug, info};
+
+use super::{Engine, Result};
+use crate::{
+    core::{
+        entry::{Entry, Row},
+        seam::Time,
+        version::{Knowledge, NodeId},
+    },
+    limits::{FORGET_INTERVAL, MAX_NODES, NODE_KEEP, NODE_RECORD_INTERVAL, STEP_ENTRIES, TOMBSTONE_KEEP},
+    path::RelPath,
+    wire::message::Message,
+};
+
+/// When tombstones are gone through, and how far that is.
+#[derive(Debug)]
+pub(super) struct Forgetting {
+    due_at: Instant,
+    record_at: Instant,
+    cursor: Option<RelPath>,
+    running: bool,
+}
+
+impl Forgetting {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            due_at: now + NODE_RECORD_INTERVAL,
+            record_at: now + NODE_RECORD_INTERVAL,
+            cursor: None,
+            running: false,
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Instant {
+        self.due_at.min(self.record_at)
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.running
+    }
+}
+
+impl Engine {
+    pub(super) fn handle_forget_timeout(&mut self, time: Time) -> Result<()> {
+        if self.forgetting.record_at <= time.now {
+            self.forgetting.record_at = time.now + NODE_RECORD_INTERVAL;
+            for node in self.links.keys().copied().collect::<Vec<_>>() {
+                self.record_node(node, time)?;
+            }
+        }
+        if self.forgetting.due_at <= time.now {
+            self.forgetting.due_at = time.now + FORGET_INTERVAL;
+            self.forgetting.running = true;
+            self.forgetting.cursor = None;
+        }
+        Ok(())
+    }
+
+    /// Goes through some rows, and drops the tombstones that nobody needs.
+    pub(super) fn step_forgetting(&mut self, time: Time) -> Result<()> {
+        if !self.forgetting.running {
+            return Ok(());
+        }
+        let rows = self.index.rows(self.forgetting.cursor.as_ref(), STEP_ENTRIES)?;
+        let known_by_all = self.known_by_all(time)?;
+        for (path, row) in &rows {
+            if is_old_tombstone(row, time)
+                && known_by_all.iter().all(|known| known.covers(row.entry.version.vector()))
+            {
+                self.index.remove(path)?;
+                self.index.update_summary(|summary| summary.dropped.join(row.entry.version.vector()));
+            }
+        }
+        self.forgetting.running = rows.len() == STEP_ENTRIES;
+        self.forgetting.cursor = rows.into_iter().next_back().map(|(path, _)| path);
+        Ok(())
+    }
+
+    /// What each node that was seen lately is known to know.
+    fn known_by_all(&self, time: Time) -> Result<Vec<Knowledge>> {
+        let lately = time.wall_ms.saturating_sub(NODE_KEEP.as_millis() as u64);
+        let nodes = self.index.nodes()?.into_iter().filter(|(_, record)| record.seen_ms >= lately);
+        let linked = |node: &NodeId| self.links.get(node).and_then(|link| link.known.clone());
+        Ok(nodes.map(|(node, record)| linked(&node).unwrap_or(record.knowledge)).collect())
+    }
+
+    /// Keeps what is known of a linked node. The one that was not seen for longest makes room.
+    pub(super) fn record_node(&mut self, node: NodeId, time: Time) -> Result<()> {
+        let Some(link) = self.links.get(&node) else { return Ok(()) };
+        let nodes = self.index.nodes()?;
+        let old = nodes.iter().find(|(known, _)| *known == node).map(|(_, record)| record.clone());
+        let is_new = old.is_none();
+        let mut record = old.unwrap_or_default();
+        record.name = link.display_name();
+        record.seen_ms = time.wall_ms;
+        if let Some(known) = &link.known {
+            record.knowledge.clone_from(known);
+        }
+        if is_new && nodes.len() >= MAX_NODES {
+            let oldest = nodes.iter().min_by_key(|(_, record)| record.seen_ms).map(|(node, _)| *node);
+            oldest.map_or(Ok(()), |oldest| self.index.remove_node(oldest))?;
+        }
+        self.index.put_node(node, &record)
+    }
+
+    /// A node says what it knows: may it hold something of which the tombstone was dropped here?
+    pub(super) fn ask_for_everything(&mut self, node: NodeId) {
+        let dropped = &self.index.summary().dropped;
+        let Some(link) = self.links.get_mut(&node) else { return };
+        if link.known.as_ref().is_some_and(|known| !known.covers(dropped)) {
+            debug!("{} was away for long: it is asked for all that it has", link.display_name());
+            link.requests.push_back(Message::WholeIndexRequest);
+        }
+    }
+
+    /// Is this a version of something that was deleted so long ago that its tombstone was dropped?
+    pub(super) fn is_long_deleted(&self, entry: &Entry) -> bool {
+        let summary = self.index.summary();
+        let vector = entry.version.vector();
+        !entry.is_tombstone() && summary.dropped.covers(vector) && summary.knowledge.covers(vector)
+    }
+
+    /// Says so anew.
+    pub(super) fn delete_again(&mut self, path: &RelPath, entry: Entry, time: Time) -> Result<()> {
+        info!("{path} was deleted long ago: deleted where it still was");
+        let version =
+            self.next_version(Some(entry.version.vector()), Some(entry.version.changed), time.wall_ms);
+        let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
+        self.put_own(path, &Row { entry, base: None }, time)
+    }
+}
+
+fn is_old_tombstone(row: &Row, time: Time) -> bool {
+    let age_ms = time.wall_ms.saturating_sub(row.entry.version.changed);
+    row.entry.is_tombstone() && row.base.is_none() && age_ms > TOMBSTONE_KEEP.as_millis() as u64
+}
