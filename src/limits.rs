@@ -102,10 +102,10 @@ pub const RECIPE_SEGMENT_CHUNKS: usize = 1024;
 /// The largest time of a change in ms since 1970 that is believed (the year 285,616); a larger one closes
 /// the link. Leaves room to count on from it.
 pub const MAX_CHANGED_MS: u64 = 1 << 53;
-/// Chunks in the recipe of one file; chunks grow with the file so that it is never reached.
-pub const MAX_RECIPE_CHUNKS: usize = 1 << 18;
-/// Length of one chunk, in bytes, in the largest of files.
-pub const MAX_CHUNK_BYTES: u32 = 64 * 1024 * 1024;
+/// Chunks in the recipe of one file, that is 2 TiB; a larger file is reported and left alone.
+pub const MAX_RECIPE_CHUNKS: usize = 1 << 23;
+/// Longest chunk of a recipe, in bytes; a longer one is refused.
+pub const MAX_CHUNK_BYTES: u32 = CHUNK_MAX_BYTES;
 /// A message that says up to where all is known goes out this long after the first of the changes in it.
 pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(200);
 /// A change learnt from another node is passed on to those who still lack it this long after.
@@ -137,10 +137,16 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 pub const MAX_DOWNLOADS: usize = 64;
 /// See [`MAX_DOWNLOADS`].
 pub const MAX_LARGE_DOWNLOADS: usize = 4;
-/// Bytes that one download has asked for and not received.
-pub const DOWNLOAD_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
-/// A source that sends nothing for this long is replaced.
+/// Bytes of one download that are asked of one node, and not received; one chunk may go beyond it.
+pub const SOURCE_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+/// A node that was asked and sends nothing for this long is replaced, if others of the download do send ...
+pub const SOURCE_SILENT: Duration = Duration::from_secs(1);
+/// ... and if none does, after this long.
 pub const DOWNLOAD_STALL: Duration = Duration::from_secs(10);
+/// A partial file that an earlier run left is kept this long for another try.
+pub const PARTIAL_KEEP: Duration = Duration::from_secs(7 * 86_400);
+/// Chunks that have come are offered to others this long after the first of them.
+pub const OFFER_DELAY: Duration = Duration::from_millis(20);
 /// Ranges and recipes of one peer that wait to be answered; a peer that asks for more breaks the protocol.
 pub const MAX_SERVING: usize = 256;
 

@@ -107,6 +107,8 @@ pub enum Input<'a> {
     Applied { path: RelPath, result: Result<Option<Stat>, ApplyFailure> },
     /// Answers [`Output::Copy`].
     Copied { digest: Digest, result: Result<(), ApplyFailure> },
+    /// Answers [`Output::Assemble`]: the chunks of which the partial file has the right bytes now.
+    Assembled { digest: Digest, result: Result<Vec<u32>, ApplyFailure> },
     /// A piece could not be written ([`Output::WritePiece`]).
     PieceFailed { digest: Digest, reason: String },
     /// A connection is up and has proved the group key.
@@ -132,6 +134,11 @@ pub enum Output {
     Copy { from: RelPath, stamp: Stamp, digest: Digest, size: u64 },
     /// Write bytes to the partial file `digest`: only a failure is answered, by [`Input::PieceFailed`].
     WritePiece { digest: Digest, offset: u64, bytes: Vec<u8> },
+    /// Find out which chunks the partial file `digest` of an earlier try has, and copy those that the old version
+    /// of the file, with these chunks, has: answered by [`Input::Assembled`].
+    Assemble { digest: Digest, chunks: Vec<Chunk>, old: Option<(RelPath, Stamp, Vec<Chunk>)> },
+    /// Close the partial file `digest`, and keep it for another try.
+    ClosePartial { digest: Digest },
     /// Drop the partial file `digest`.
     DropPartial { digest: Digest },
     /// Read `.p2pignore`: answered by [`Input::IgnoreRules`].
@@ -188,9 +195,18 @@ pub enum Transmit {
     Message(Message<'static>),
     /// An update ([`Message::Update`]), with the file's bytes when it still is at this stamp.
     Update { message: Message<'static>, inline: Option<Stamp> },
-    /// A piece ([`Message::Piece`]) of the file at `path` while it is at `stamp`; else
-    /// [`Message::Unavailable`], and `Engine::handle_unreadable_piece` is called.
-    Piece { path: RelPath, stamp: Stamp, digest: Digest, offset: u64, length: u32 },
+    /// A piece ([`Message::Piece`]) from there; if it cannot be read, [`Message::Unavailable`], and
+    /// `Engine::handle_unreadable_piece` is called.
+    Piece { source: PieceSource, digest: Digest, offset: u64, length: u32 },
+}
+
+/// Where a piece is read from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PieceSource {
+    /// The file at `path`, while it is at `stamp`.
+    File { path: RelPath, stamp: Stamp },
+    /// The partial file of the piece's digest.
+    Partial,
 }
 
 /// How far an update takes its receiver.

@@ -11,12 +11,13 @@ use crate::{
         seam::{ApplyFailure, Found, Input, Listed},
     },
     io::{
+        assemble::{AssembleJob, OldVersion},
         disk::{Listing, Root},
         hash::{HashJob, Step},
         partial::Partials,
         watch::Watcher,
     },
-    limits::{FILE_COST_BYTES, HASH_READ_BYTES, SLICE_BYTES, STEP_ENTRIES},
+    limits::{FILE_COST_BYTES, HASH_READ_BYTES, MAX_RECIPE_CHUNKS, SLICE_BYTES, STEP_ENTRIES},
     path::RelPath,
     wire::message::Chunk,
 };
@@ -27,6 +28,7 @@ pub struct Jobs {
     hashing: Option<Hashing>,
     listing: Option<(RelPath, Option<Listing>, bool)>,
     copies: VecDeque<CopyJob>,
+    assemblies: VecDeque<AssembleJob>,
     buffer: Box<[u8]>,
 }
 
@@ -52,6 +54,7 @@ impl Default for Jobs {
             hashing: None,
             listing: None,
             copies: VecDeque::new(),
+            assemblies: VecDeque::new(),
             buffer: vec![0; HASH_READ_BYTES].into(),
         }
     }
@@ -74,9 +77,15 @@ impl Jobs {
         self.copies.push_back(CopyJob { from, stamp, digest, size, offset: 0 });
     }
 
+    /// Finds out what of a wanted file is here already.
+    pub fn assemble(&mut self, digest: Digest, chunks: Vec<Chunk>, old: Option<OldVersion>) {
+        self.assemblies.push_back(AssembleJob::new(digest, chunks, old));
+    }
+
     /// Is there anything to do?
     pub fn is_idle(&self) -> bool {
-        self.reads.is_empty() && self.hashing.is_none() && self.listing.is_none() && self.copies.is_empty()
+        let reading = !self.reads.is_empty() || self.hashing.is_some() || self.listing.is_some();
+        !reading && self.copies.is_empty() && self.assemblies.is_empty()
     }
 
     /// Does one slice. What a file is gets read before more files are looked for.
@@ -93,6 +102,8 @@ impl Jobs {
         }
         if budget > 0 && !self.copies.is_empty() {
             self.step_copy(root, partials, inputs);
+        } else if budget > 0 && !self.assemblies.is_empty() {
+            self.step_assembly(root, partials, inputs);
         } else if budget > 0 && self.listing.is_some() {
             self.step_listing(root, watcher, inputs);
         }
@@ -163,6 +174,16 @@ impl Jobs {
         inputs.push_back(Input::Listed { directory, listed });
     }
 
+    // --- What is here already --------------------------------------------------------------------------
+
+    fn step_assembly(&mut self, root: &Root, partials: &mut Partials, inputs: &mut VecDeque<Input<'static>>) {
+        let Some(job) = self.assemblies.front_mut() else { return };
+        if let Some(result) = job.step(root, partials, SLICE_BYTES, &mut self.buffer) {
+            inputs.push_back(Input::Assembled { digest: job.digest, result });
+            self.assemblies.pop_front();
+        }
+    }
+
     // --- Copying ---------------------------------------------------------------------------------------
 
     fn step_copy(&mut self, root: &Root, partials: &mut Partials, inputs: &mut VecDeque<Input<'static>>) {
@@ -187,6 +208,9 @@ impl Jobs {
 
 fn found_by(step: Step, chunks: &mut Vec<Chunk>) -> Option<Found> {
     match step {
+        _ if chunks.len() > MAX_RECIPE_CHUNKS => Some(Found::Unreadable(
+            "it is larger than 2 TiB, which is too large to be synchronised".to_owned(),
+        )),
         Step::More => None,
         Step::Done(hashed) => Some(Found::Content {
             stat: hashed.stat_after,

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod arp_socket;
+pub mod assemble;
 pub mod banner;
 pub mod barrier;
 pub mod boot;

@@ -19,24 +19,64 @@ pub struct Partials {
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
     pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if !self.open.contains_key(digest) {
-            self.open.insert(*digest, Temp::create(root, &name(digest))?);
-        }
-        self.open[digest].write_at(offset, bytes)
+        self.create(root, digest)?.write_at(offset, bytes)
     }
 
-    /// It has its name.
+    /// Puts a range into `out`. `None`, and `out` empty, when the file does not reach so far.
+    pub fn read(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Option<()>> {
+        out.clear();
+        let Some(partial) = self.open.get(digest) else { return Ok(None) };
+        out.resize(length, 0);
+        if partial.read_at(offset, out)? == length {
+            return Ok(Some(()));
+        }
+        out.clear();
+        Ok(None)
+    }
+
+    /// Opens what an earlier try left. False when there is nothing.
+    pub fn open(&mut self, root: &Root, digest: &Digest) -> io::Result<bool> {
+        if !self.open.contains_key(digest) {
+            let Some(partial) = Temp::open_existing(root, &name(digest))? else { return Ok(false) };
+            self.open.insert(*digest, partial);
+        }
+        Ok(true)
+    }
+
+    /// The file, made if it is not there.
+    pub fn create(&mut self, root: &Root, digest: &Digest) -> io::Result<&Temp> {
+        if !self.open(root, digest)? {
+            self.open.insert(*digest, Temp::create(root, &name(digest))?);
+        }
+        Ok(&self.open[digest])
+    }
+
+    /// The file, if it is open.
+    pub fn get(&self, digest: &Digest) -> Option<&Temp> {
+        self.open.get(digest)
+    }
+
+    /// It has its name, or is kept for another try.
     pub fn forget(&mut self, digest: &Digest) {
         self.open.remove(digest);
     }
 
     /// Deletes it.
     pub fn remove(&mut self, root: &Root, digest: &Digest) -> io::Result<()> {
-        match self.open.remove(digest) {
-            Some(_) => temp::remove(root, name(digest).as_bytes()),
-            None => Ok(()),
-        }
+        self.open.remove(digest);
+        temp::remove(root, name(digest).as_bytes())
     }
+}
+
+/// Is this the name of a partial file, which another try may go on with?
+pub fn is_partial(name: &[u8]) -> bool {
+    name.len() == 64 && name.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// The name of the partial file of this content.

@@ -8,7 +8,10 @@ use rustix::{
     io::{Errno, Result},
 };
 
-use crate::core::entry::{FileKind, Stamp, Stat};
+use crate::{
+    core::entry::{FileKind, Stamp, Stat},
+    limits::HASH_READ_BYTES,
+};
 
 /// What the kernel and the file system are asked for. All are tried and have a substitute; a test turns them off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +197,38 @@ pub fn sync_all(fd: impl AsFd) -> Result<()> {
     return fs::fcntl_fullfsync(&fd).or_else(|_| fs::fsync(&fd));
     #[cfg(not(any(target_os = "linux", target_os = "macos")))]
     fs::fsync(fd)
+}
+
+/// Copies a range between files; a file system that can shares the blocks.
+pub fn copy_range(
+    from: impl AsFd,
+    mut from_offset: u64,
+    to: impl AsFd,
+    mut to_offset: u64,
+    mut length: u64,
+) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    while length > 0 {
+        match fs::copy_file_range(&from, Some(&mut from_offset), &to, Some(&mut to_offset), length as usize) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => length -= count as u64,
+            Err(Errno::INTR) => {}
+            Err(error) if is_unsupported(error) || error == Errno::XDEV => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let mut buffer = vec![0; HASH_READ_BYTES];
+    while length > 0 {
+        let wanted = buffer.len().min(length as usize);
+        if read_at(&from, &mut buffer[..wanted], from_offset)? < wanted {
+            return Err(Errno::IO);
+        }
+        write_at(&to, &buffer[..wanted], to_offset)?;
+        from_offset += wanted as u64;
+        to_offset += wanted as u64;
+        length -= wanted as u64;
+    }
+    Ok(())
 }
 
 /// Reads at `offset` until `buffer` is full or the file ends; how many bytes.

@@ -109,6 +109,18 @@ pub enum Message<'a> {
     },
     /// Asks for every entry, known or not: tombstones that the receiver may need were dropped.
     WholeIndexRequest,
+    /// Asks which chunks of a file the receiver has, if it is fetching it, too.
+    OfferRequest {
+        /// Which content.
+        digest: Digest,
+    },
+    /// Some chunks of a file that the sender is fetching are here.
+    Offer {
+        /// Which content.
+        digest: Digest,
+        /// Indices in the recipe, at most `RECIPE_SEGMENT_CHUNKS`.
+        chunks: Vec<u32>,
+    },
 }
 
 /// Bytes that are not a legal message, and why. The link that they came on is closed.
@@ -159,7 +171,13 @@ impl<'a> Message<'a> {
     fn check(&self) -> Result<(), MessageError> {
         let legal = |holds: bool, what| if holds { Ok(()) } else { Err(MessageError(what)) };
         match self {
-            Self::KeepAlive | Self::Unavailable { .. } | Self::WholeIndexRequest => Ok(()),
+            Self::KeepAlive
+            | Self::Unavailable { .. }
+            | Self::WholeIndexRequest
+            | Self::OfferRequest { .. } => Ok(()),
+            Self::Offer { chunks, .. } => {
+                legal(chunks.len() <= RECIPE_SEGMENT_CHUNKS, "an offer is too long")
+            }
             Self::Welcome { name, .. } => legal(name.len() <= MAX_NODE_NAME_BYTES, "a name is too long"),
             Self::Knowledge { known, .. } => legal(known.len() <= MAX_ORIGINS, "too many origins"),
             Self::Update { path, entry, before, seq, content, .. } => {

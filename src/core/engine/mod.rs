@@ -138,7 +138,8 @@ impl Engine {
             Input::Read { path, found } => self.handle_read(path, found, time)?,
             Input::Applied { path, result } => self.handle_applied(path, result, time)?,
             Input::Copied { digest, result } => self.handle_copied(digest, result, time)?,
-            Input::PieceFailed { digest, reason } => self.handle_piece_failed(digest, &reason, time)?,
+            Input::Assembled { digest, result } => self.handle_assembled(digest, result, time)?,
+            Input::PieceFailed { digest, reason } => self.handle_piece_failed(digest, &reason, time),
             Input::LinkUp { node, direction, address } => self.handle_link_up(node, direction, address, time),
             Input::LinkDown { node, direction } => self.handle_link_down(node, direction, time)?,
             Input::Message { node, message } => self.handle_message(node, message, time)?,
@@ -152,7 +153,7 @@ impl Engine {
     pub fn handle_timeout(&mut self, time: Time) -> Result<()> {
         self.handle_scan_timeout(time);
         self.handle_placement_timeout(time);
-        self.handle_transfer_timeout(time)?;
+        self.handle_transfer_timeout(time);
         self.handle_link_timeout(time);
         self.handle_forget_timeout(time)?;
         if self.commit_at.is_some_and(|at| at <= time.now) && !self.commit_asked {
@@ -325,7 +326,8 @@ impl Engine {
         if !link.inbound && !link.outbound {
             self.links.remove(&node);
         }
-        self.drop_source(node, time)
+        self.drop_source(node, time);
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use log::{error, info, warn};
 
-use super::{Engine, Result};
+use super::{Engine, Result, transfer::Serve};
 use crate::{
     core::{
         entry::{Base, Content, Entry, Row},
@@ -31,18 +31,30 @@ impl Engine {
                 self.handle_update(node, path, entry, advance, content, time)
             }
             Message::RecipeRequest { path, digest, first } => {
-                self.handle_recipe_request(node, path, digest, first);
+                self.serve(node, Serve::Recipe { path, digest, first });
                 Ok(())
             }
             Message::ChunkRequest { path, digest, offset, length } => {
-                self.handle_chunk_request(node, path, digest, offset, length);
+                let end = offset + u64::from(length);
+                self.serve(node, Serve::Range { path, digest, offset, end });
+                Ok(())
+            }
+            Message::OfferRequest { digest } => {
+                self.handle_offer_request(node, digest);
+                Ok(())
+            }
+            Message::Offer { digest, chunks } => {
+                self.handle_offer(node, digest, &chunks, time);
                 Ok(())
             }
             Message::Recipe { digest, first, total, chunks } => {
                 self.handle_recipe(node, digest, first, total, &chunks, time)
             }
             Message::Piece { digest, offset, bytes } => self.handle_piece(node, digest, offset, bytes, time),
-            Message::Unavailable { digest } => self.handle_unavailable(node, digest, time),
+            Message::Unavailable { digest } => {
+                self.handle_unavailable(node, digest, time);
+                Ok(())
+            }
             Message::WholeIndexRequest => {
                 self.links.entry(node).and_modify(|link| link.send_everything());
                 Ok(())

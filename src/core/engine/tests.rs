@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     core::{
         entry::{Content, Digest, FileKind, Stamp, Stat},
-        seam::{Action, Apply, ApplyFailure, Found, Hint, Listed, Source, Transmit},
+        seam::{Action, Apply, ApplyFailure, Found, Hint, Listed, PieceSource, Source, Transmit},
     },
     limits::{MAX_INLINE_BYTES, MAX_PIECE_BYTES},
     path::RelPath,
@@ -147,6 +147,45 @@ impl Disk {
         }
     }
 
+    fn assemble(
+        &mut self,
+        digest: Digest,
+        chunks: &[Chunk],
+        old: Option<(RelPath, Stamp, Vec<Chunk>)>,
+    ) -> std::result::Result<Vec<u32>, ApplyFailure> {
+        let mut places = BTreeMap::new();
+        if let Some((path, stamp, chunks)) = old {
+            let bytes = self.bytes(&path, &stamp).ok_or(ApplyFailure::Content)?.to_vec();
+            let mut offset = 0;
+            for chunk in chunks {
+                let end = offset + chunk.length as usize;
+                places.insert(chunk.digest, bytes[offset..end].to_vec());
+                offset = end;
+            }
+        }
+        let partial = self.partials.entry(digest).or_default();
+        let (mut offset, mut have) = (0, Vec::new());
+        for (at, chunk) in chunks.iter().enumerate() {
+            let end = offset + chunk.length as usize;
+            partial.resize(partial.len().max(end), 0);
+            if let Some(bytes) = places.get(&chunk.digest) {
+                partial[offset..end].copy_from_slice(bytes);
+            }
+            if Chunk::of(&partial[offset..end]) == *chunk {
+                have.push(at as u32);
+            }
+            offset = end;
+        }
+        Ok(have)
+    }
+
+    fn piece(&self, source: &PieceSource, digest: &Digest, range: &std::ops::Range<usize>) -> Option<&[u8]> {
+        match source {
+            PieceSource::File { path, stamp } => self.bytes(path, stamp)?.get(range.clone()),
+            PieceSource::Partial => self.partials.get(digest)?.get(range.clone()),
+        }
+    }
+
     fn bytes(&self, path: &RelPath, stamp: &Stamp) -> Option<&[u8]> {
         match self.tree.get(path) {
             Some(Inode { data: Data::File(bytes), stamp: now, .. }) if now == stamp => Some(bytes),
@@ -210,13 +249,18 @@ struct Node {
     engine: Engine,
     disk: Disk,
     storage: Storage,
+    /// Whose turn it is to be told something.
+    said: usize,
 }
 
 struct World {
     nodes: Vec<Node>,
     time: Time,
     sent: u64,
+    sent_by: Vec<u64>,
     starts: u64,
+    turn_time: Duration,
+    messages_per_turn: usize,
 }
 
 impl World {
@@ -224,7 +268,15 @@ impl World {
         let time = Time { now: Instant::now(), wall_ms: 1_700_000_000_000 };
         let nodes =
             (0..count).map(|at| Node::new(at, 0, Disk::default(), Storage::default(), time)).collect();
-        Self { nodes, time, sent: 0, starts: 0 }
+        Self {
+            nodes,
+            time,
+            sent: 0,
+            sent_by: vec![0; count.into()],
+            starts: 0,
+            turn_time: Duration::ZERO,
+            messages_per_turn: usize::MAX,
+        }
     }
 
     fn link(&mut self, a: usize, b: usize) {
@@ -330,11 +382,14 @@ impl World {
 
     fn turn(&mut self) -> bool {
         let mut busy = false;
+        self.time.now += self.turn_time;
         for at in 0..self.nodes.len() {
             busy |= self.nodes[at].work(self.time);
-            while let Some((to, message)) = self.nodes[at].say(self.time) {
+            for _ in 0..self.messages_per_turn {
+                let Some((to, message)) = self.nodes[at].say(self.time) else { break };
                 busy |= message != [0];
                 self.sent += message.len() as u64;
+                self.sent_by[at] += message.len() as u64;
                 let from = id(at as u8);
                 let message = Message::decode(&message).unwrap();
                 let input = Input::Message { node: from, message };
@@ -378,7 +433,7 @@ impl Node {
             fresh_origin: false,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
-        Self { engine, disk: Disk { partials: BTreeMap::new(), ..disk }, storage }
+        Self { engine, disk, storage, said: 0 }
     }
 
     /// Does what the engine asks, until it asks for nothing.
@@ -418,10 +473,15 @@ impl Node {
             }
             Output::WritePiece { digest, offset, bytes } => {
                 let partial = self.disk.partials.entry(digest).or_default();
-                partial.truncate(offset as usize);
-                partial.extend_from_slice(&bytes);
+                let (begin, end) = (offset as usize, offset as usize + bytes.len());
+                partial.resize(partial.len().max(end), 0);
+                partial[begin..end].copy_from_slice(&bytes);
                 return;
             }
+            Output::Assemble { digest, chunks, old } => {
+                Input::Assembled { digest, result: self.disk.assemble(digest, &chunks, old) }
+            }
+            Output::ClosePartial { .. } => return,
             Output::DropPartial { digest } => return drop(self.disk.partials.remove(&digest)),
             Output::LoadIgnoreRules => {
                 let text = match self.disk.tree.get(&path(".p2pignore")).map(|inode| &inode.data) {
@@ -438,7 +498,10 @@ impl Node {
 
     /// The next message to anybody.
     fn say(&mut self, time: Time) -> Option<(usize, Vec<u8>)> {
-        let to: Vec<_> = self.engine.links().map(|(node, _)| node).collect();
+        let mut to: Vec<_> = self.engine.links().map(|(node, _)| node).collect();
+        self.said += 1;
+        let first = self.said % to.len().max(1);
+        to.rotate_left(first);
         to.into_iter().find_map(|node| {
             let transmit = self.engine.poll_transmit(node, time).unwrap()?;
             let mut out = Vec::new();
@@ -457,13 +520,13 @@ impl Node {
                 }
                 message
             }
-            Transmit::Piece { path, stamp, digest, offset, length } => {
-                if self.disk.bytes(path, stamp).is_none() {
-                    self.engine.handle_unreadable_piece(node, *digest, path.clone());
+            Transmit::Piece { source, digest, offset, length } => {
+                let range = *offset as usize..*offset as usize + *length as usize;
+                if self.disk.piece(source, digest, &range).is_none() {
+                    self.engine.handle_unreadable_piece(node, *digest);
                     return Message::Unavailable { digest: *digest };
                 }
-                let range = *offset as usize..*offset as usize + *length as usize;
-                let bytes = &self.disk.bytes(path, stamp).unwrap()[range];
+                let bytes = self.disk.piece(source, digest, &range).unwrap();
                 Message::Piece { digest: *digest, offset: *offset, bytes }
             }
         }
@@ -656,6 +719,50 @@ fn a_killed_node_makes_no_copies_of_what_it_forgot() {
     world.settle();
     world.assert_equal();
     assert_eq!(names(&world.nodes[0]), ["a", "b"]);
+}
+
+#[test]
+fn an_edit_of_a_large_file_sends_what_changed() {
+    let mut world = linked(2);
+    let mut bytes: Vec<u8> =
+        (0..3_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    world.write(0, "big", &bytes);
+    world.settle();
+    let before = world.sent;
+    bytes[1_500_000] ^= 1;
+    world.write(0, "big", &bytes);
+    world.settle();
+    world.assert_equal();
+    assert!(world.sent - before < 120_000, "{} bytes", world.sent - before);
+}
+
+#[test]
+fn a_download_goes_on_where_it_was_cut_off() {
+    let mut world = linked(2);
+    world.messages_per_turn = 6;
+    let bytes: Vec<u8> = (0..9_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    world.write(0, "big", &bytes);
+    while world.sent < 1_000_000 {
+        world.turn();
+    }
+    let sent = world.sent;
+    world.crash(1);
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert!(world.sent < 9_600_000, "{} bytes in all, {sent} before", world.sent);
+}
+
+#[test]
+fn those_who_fetch_the_same_fetch_it_from_each_other() {
+    let mut world = linked(5);
+    (world.turn_time, world.messages_per_turn) = (Duration::from_millis(4), 6);
+    let bytes: Vec<u8> = (0..24_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    world.write(0, "big", &bytes);
+    world.settle();
+    world.assert_equal();
+    assert!(world.sent_by[0] < 36_000_000, "{:?}", world.sent_by);
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! What the core decided is carried out: on the disk, and towards the other nodes.
 
-use std::io;
-
 use log::{debug, warn};
 
 use super::{EventLoop, LoopError};
 use crate::{
     core::{
-        entry::Stamp,
+        entry::{Digest, Stamp},
         ignore::IGNORE_FILE,
-        seam::{Apply, Input, Output, Time, Transmit},
+        seam::{Apply, Input, Output, PieceSource, Time, Transmit},
         version::NodeId,
     },
     io::{changes::Done, disk::RootState},
@@ -31,6 +29,8 @@ impl EventLoop {
                     self.inputs.push_back(Input::PieceFailed { digest, reason: error.to_string() });
                 }
             }
+            Output::Assemble { digest, chunks, old } => self.jobs.assemble(digest, chunks, old),
+            Output::ClosePartial { digest } => self.partials.forget(&digest),
             Output::DropPartial { digest } => {
                 if let Err(error) = self.partials.remove(&self.root, &digest) {
                     debug!("a partial file stays until the next start: {error}");
@@ -134,19 +134,43 @@ impl EventLoop {
         match transmit {
             Transmit::Message(message) => self.send_message(node, &message),
             Transmit::Update { message, inline } => self.send_update(node, message, inline),
-            Transmit::Piece { path, stamp, digest, offset, length } => {
+            Transmit::Piece { source, digest, offset, length } => {
                 let mut bytes = std::mem::take(&mut self.content);
-                let read = self.root.read_range(&path, &stamp, offset, length as usize, &mut bytes);
-                if matches!(read, Ok(Some(()))) {
+                if self.read_piece(&source, &digest, offset, length, &mut bytes) {
                     self.send_message(node, &Message::Piece { digest, offset, bytes: &bytes });
                 } else {
-                    say_unreadable(&path, read);
-                    self.engine.handle_unreadable_piece(node, digest, path);
+                    self.engine.handle_unreadable_piece(node, digest);
                     self.send_message(node, &Message::Unavailable { digest });
                 }
                 self.content = bytes;
             }
         }
+    }
+
+    /// False, and said in the log, when the piece is not there (any more).
+    fn read_piece(
+        &mut self,
+        source: &PieceSource,
+        digest: &Digest,
+        offset: u64,
+        length: u32,
+        bytes: &mut Vec<u8>,
+    ) -> bool {
+        let read = match source {
+            PieceSource::File { path, stamp } => {
+                self.root.read_range(path, stamp, offset, length as usize, bytes)
+            }
+            PieceSource::Partial => self.partials.read(digest, offset, length as usize, bytes),
+        };
+        match (&read, source) {
+            (Ok(Some(())), _) => return true,
+            (Err(error), _) => warn!("content cannot be read for another node: {error}"),
+            (Ok(None), _) => debug!("content is not what it was: not sent"),
+        }
+        if let PieceSource::File { path, .. } = source {
+            self.inspect(path.clone());
+        }
+        false
     }
 
     fn send_update(&mut self, node: NodeId, message: Message<'static>, inline: Option<Stamp>) {
@@ -166,12 +190,5 @@ impl EventLoop {
         if !self.net.send(node, &self.message) {
             debug!("{node} is gone: a message to it is dropped");
         }
-    }
-}
-
-fn say_unreadable(path: &RelPath, read: io::Result<Option<()>>) {
-    match read {
-        Err(error) => warn!("{path} cannot be read for another node: {error}"),
-        Ok(_) => debug!("{path} is not what it was: not sent"),
     }
 }

@@ -27,13 +27,13 @@ use crate::{
         identity::{Identity, IdentityError},
         jobs::Jobs,
         net::{BindError, Net, NetConfig},
-        partial::Partials,
+        partial::{self, Partials},
         signals::Signals,
         state::State,
         temp, token,
         watch::Watcher,
     },
-    limits::{MAX_EVENTS, STEP_ENTRIES},
+    limits::{MAX_EVENTS, PARTIAL_KEEP, STEP_ENTRIES},
 };
 
 /// Why a node does not start. Each says what to do.
@@ -84,7 +84,7 @@ impl EventLoop {
         let poll = Poll::new().map_err(system("the system's event queue cannot be made"))?;
         let root = Root::open(&config.directory)?;
         root.make_state_directory().map_err(system("the node's own directory cannot be made"))?;
-        remove_leftovers(&root);
+        remove_leftovers(&root, time.wall_ms);
         let identity = if fresh_identity {
             Identity::replace(state.dir())?
         } else {
@@ -204,14 +204,17 @@ fn watcher(config: &Config, poll: &Poll) -> Watcher {
     })
 }
 
-/// What a run that was killed left of temporary files.
-fn remove_leftovers(root: &Root) {
+/// What a run that was killed left of temporary files. Partial files are gone on with, if not too old.
+fn remove_leftovers(root: &Root, now_ms: u64) {
     let clean = || -> io::Result<()> {
         let mut listing = temp::list(root)?;
         let mut entries = Vec::new();
         while !listing.next_batch(STEP_ENTRIES, &mut entries)? {}
-        for (name, _) in entries {
-            temp::remove(root, &name)?;
+        for (name, stat) in entries {
+            let age_ms = (now_ms as i64).saturating_sub(stat.stamp.mtime_ns / 1_000_000);
+            if !partial::is_partial(&name) || age_ms > PARTIAL_KEEP.as_millis() as i64 {
+                temp::remove(root, &name)?;
+            }
         }
         Ok(())
     };

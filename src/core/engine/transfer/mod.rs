@@ -1,0 +1,444 @@
+//! Content that is fetched from other nodes, and served to them.
+//!
+//! A download asks for the recipe of a file (its list of chunks), takes the chunks that are on this disk already
+//! (an earlier partial file, the old version of the path), and asks for the others, from every node that has
+//! them, those included that are still fetching it themselves. Each chunk is verified as it comes; a source that
+//! fails or falls silent is replaced, and the download goes on where it stood.
+
+mod download;
+mod serve;
+
+use std::{collections::BTreeMap, time::Instant};
+
+use log::{debug, warn};
+
+use self::download::{Download, Received, Stage};
+pub use self::serve::Serve;
+use super::{Engine, Link, Result, place::Outcome};
+use crate::{
+    core::{
+        content::combine,
+        entry::{Content, Digest, Stamp},
+        seam::{ApplyFailure, Output, Time},
+        version::{Dot, NodeId},
+    },
+    index::Index,
+    limits::{
+        MAX_CHUNK_BYTES, MAX_DOWNLOADS, MAX_INLINE_BYTES, MAX_LARGE_DOWNLOADS, MAX_SERVING, OFFER_DELAY,
+        RECIPE_SEGMENT_CHUNKS,
+    },
+    path::RelPath,
+    wire::message::{Chunk, Message},
+};
+
+/// What is being fetched.
+#[derive(Debug, Default)]
+pub(super) struct Transfers {
+    downloads: BTreeMap<Digest, Download>,
+    /// When the others are told which chunks have come.
+    offer_at: Option<Instant>,
+}
+
+impl Transfers {
+    /// Is all of this content in its partial file? If so, the caller installs it.
+    pub(super) fn take_complete(&mut self, digest: &Digest) -> bool {
+        let download = self.downloads.get_mut(digest).filter(|download| download.stage == Stage::Complete);
+        download.map(|download| download.stage = Stage::Installing).is_some()
+    }
+
+    /// It could not be installed now.
+    pub(super) fn give_back(&mut self, digest: &Digest) {
+        if let Some(download) = self.downloads.get_mut(digest) {
+            download.stage = Stage::Complete;
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let silent = self.downloads.values().filter_map(Download::next_timeout).min();
+        silent.into_iter().chain(self.offer_at).min()
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        self.downloads.len() <= MAX_DOWNLOADS
+    }
+
+    fn has_slot(&self, size: u64) -> bool {
+        let large = self.downloads.values().filter(|download| !is_small(download.size)).count();
+        self.downloads.len() < MAX_DOWNLOADS && (is_small(size) || large < MAX_LARGE_DOWNLOADS)
+    }
+}
+
+impl Engine {
+    /// Begins to bring a file's content to its partial file: from this disk, or from other nodes.
+    pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<Outcome> {
+        if self.transfers.downloads.contains_key(&digest) {
+            return Ok(Outcome::Going);
+        }
+        if !self.transfers.has_slot(size) {
+            return Ok(Outcome::NoSlot);
+        }
+        let local = self.holder(path, &digest)?;
+        let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
+        self.transfers.downloads.insert(digest, Download::new(path.clone(), size, stage, time.now));
+        match local {
+            Some((from, stamp)) => self.outputs.push_back(Output::Copy { from, stamp, digest, size }),
+            None => self.begin_fetch(digest, path, size, time)?,
+        }
+        Ok(Outcome::Going)
+    }
+
+    fn begin_fetch(&mut self, digest: Digest, path: &RelPath, size: u64, time: Time) -> Result<()> {
+        self.add_sources(digest, path, time)?;
+        if is_small(size) {
+            self.begin_chunks(digest, vec![Chunk { length: size as u32, digest }])?;
+        } else if let Some(chunks) = self.kept_recipe(&digest)? {
+            self.begin_chunks(digest, chunks)?;
+        }
+        self.ask(digest, time);
+        Ok(())
+    }
+
+    /// Every linked node that knows the version may have its content.
+    fn add_sources(&mut self, digest: Digest, path: &RelPath, time: Time) -> Result<()> {
+        let Some(dot) = self.index.get(path)?.map(|row| row.entry.version.dot) else { return Ok(()) };
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        for (node, _) in self.links.iter().filter(|(_, link)| knows(link, dot)) {
+            download.add_source(*node, time.now);
+        }
+        Ok(())
+    }
+
+    /// The recipe, if an earlier try, or a file of the same content, left it here.
+    fn kept_recipe(&self, digest: &Digest) -> Result<Option<Vec<Chunk>>> {
+        let chunks = recipe(&self.index, digest)?;
+        Ok(chunks.filter(|chunks| combine(chunks.iter().copied()) == *digest))
+    }
+
+    /// The list of chunks is known: what of it is here already?
+    fn begin_chunks(&mut self, digest: Digest, chunks: Vec<Chunk>) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get(&digest) else { return Ok(()) };
+        let (place, places) = self.place_among_takers(download);
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        download.begin(chunks.clone(), place, places);
+        if is_small(download.size) {
+            download.stage = Stage::Chunks;
+            return Ok(());
+        }
+        download.stage = Stage::Assembling;
+        let path = download.path.clone();
+        let old = self.old_version(&path)?;
+        self.outputs.push_back(Output::Assemble { digest, chunks, old });
+        for (_, link) in self.links.iter_mut().filter(|(_, link)| link.is_ready()) {
+            if link.requests.len() < MAX_SERVING {
+                link.requests.push_back(Message::OfferRequest { digest });
+            }
+        }
+        Ok(())
+    }
+
+    /// Which this node is, by id, of all that have to fetch the file: each begins at another place of it, so that
+    /// they have something for each other.
+    fn place_among_takers(&self, download: &Download) -> (usize, usize) {
+        let takers =
+            self.links.iter().filter(|(node, link)| link.is_ready() && !download.is_full_source(**node));
+        let before = takers.clone().filter(|(node, _)| **node < self.config.node).count();
+        (before, takers.count() + 1)
+    }
+
+    /// The file that is at the path now, and its chunks.
+    fn old_version(&self, path: &RelPath) -> Result<Option<(RelPath, Stamp, Vec<Chunk>)>> {
+        let base = self.index.get(path)?.and_then(|row| row.base);
+        let Some((stamp, Content::File { size, digest })) = base.map(|base| (base.stamp, base.content))
+        else {
+            return Ok(None);
+        };
+        let single = || vec![Chunk { length: size as u32, digest }];
+        let chunks = recipe(&self.index, &digest)?.unwrap_or_else(single);
+        Ok((size > 0).then(|| (path.clone(), stamp, chunks)))
+    }
+
+    /// These chunks were on this disk already.
+    pub(super) fn handle_assembled(
+        &mut self,
+        digest: Digest,
+        result: std::result::Result<Vec<u32>, ApplyFailure>,
+        time: Time,
+    ) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        match result {
+            Ok(have) => have.into_iter().for_each(|chunk| download.handle_have(chunk as usize)),
+            Err(failure) => debug!("{}: nothing is taken from this disk: {failure:?}", download.path),
+        }
+        download.stage = Stage::Chunks;
+        if download.is_whole() {
+            return self.complete_download(digest, time);
+        }
+        self.offer_soon(time);
+        self.ask(digest, time);
+        Ok(())
+    }
+
+    /// Asks for what may be asked for now. A download that nobody can go on with is given up for now.
+    fn ask(&mut self, digest: Digest, time: Time) {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return };
+        if let Some((node, request)) = download.next_recipe_request(digest, time.now)
+            && let Some(link) = self.links.get_mut(&node)
+        {
+            link.requests.push_back(request);
+        }
+        for node in download.source_nodes() {
+            let Some(link) = self.links.get_mut(&node) else { continue };
+            while link.requests.len() < MAX_SERVING {
+                let Some(request) = download.next_request(digest, node, time.now) else { break };
+                link.requests.push_back(request);
+            }
+        }
+        let waits = matches!(download.stage, Stage::Recipe | Stage::Chunks) && !download.has_source();
+        if waits {
+            let path = download.path.clone();
+            debug!("{path}: no node that has it can be reached");
+            self.transfers.downloads.remove(&digest);
+            self.outputs.push_back(Output::ClosePartial { digest });
+            self.placement.handle_slot();
+            self.placement.block(&path, "no node that has it can be reached", time.now);
+        }
+    }
+
+    pub(super) fn handle_recipe(
+        &mut self,
+        node: NodeId,
+        digest: Digest,
+        first: u32,
+        total: u32,
+        chunks: &[Chunk],
+        time: Time,
+    ) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        let Some(whole) = download.handle_recipe(node, first, total, chunks, time.now) else { return Ok(()) };
+        let plausible = is_recipe_plausible(download.chunks(), download.size);
+        if !plausible || whole && combine(download.chunks().iter().copied()) != digest {
+            download.clear_recipe();
+            self.refuse_source(node, digest, "a list of chunks that is not the file's", time);
+            return Ok(());
+        }
+        if whole {
+            let chunks = download.chunks().to_vec();
+            if chunks.len() > 1 {
+                self.index.put_recipe(&digest, &chunks)?;
+            }
+            self.begin_chunks(digest, chunks)?;
+        }
+        self.ask(digest, time);
+        Ok(())
+    }
+
+    pub(super) fn handle_piece(
+        &mut self,
+        node: NodeId,
+        digest: Digest,
+        offset: u64,
+        bytes: &[u8],
+        time: Time,
+    ) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        if download.stage != Stage::Chunks {
+            return Ok(());
+        }
+        let received = download.receive(node, offset, bytes, time.now);
+        match received {
+            Received::Unasked => return Ok(()),
+            Received::Wrong => {
+                self.refuse_source(node, digest, "bytes that are not the file's", time);
+                return Ok(());
+            }
+            Received::Part | Received::Chunk => {}
+        }
+        let whole = download.is_whole();
+        self.outputs.push_back(Output::WritePiece { digest, offset, bytes: bytes.to_vec() });
+        if whole {
+            return self.complete_download(digest, time);
+        }
+        if received == Received::Chunk {
+            self.offer_soon(time);
+            if !self.is_still_wanted(&digest)? {
+                self.drop_download(&digest);
+            }
+        }
+        self.ask(digest, time);
+        Ok(())
+    }
+
+    pub(super) fn handle_copied(
+        &mut self,
+        digest: Digest,
+        result: std::result::Result<(), ApplyFailure>,
+        time: Time,
+    ) -> Result<()> {
+        match result {
+            Ok(()) => self.complete_download(digest, time),
+            Err(failure) => {
+                debug!("a copy on this disk failed: {failure:?}");
+                let Some(download) = self.transfers.downloads.get(&digest) else { return Ok(()) };
+                let path = download.path.clone();
+                self.drop_download(&digest);
+                self.placement.block(&path, "its content on this disk is changing", time.now);
+                Ok(())
+            }
+        }
+    }
+
+    fn complete_download(&mut self, digest: Digest, time: Time) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        download.stage = Stage::Complete;
+        let path = download.path.clone();
+        self.place(&path, None, time)?;
+        let left = self.transfers.downloads.get(&digest).is_some_and(|left| left.stage == Stage::Complete);
+        if left && !self.is_still_wanted(&digest)? {
+            self.drop_download(&digest);
+        }
+        Ok(())
+    }
+
+    /// Its file has its name.
+    pub(super) fn finish_download(&mut self, digest: &Digest) {
+        self.transfers.downloads.remove(digest);
+        self.placement.handle_slot();
+        self.placement.kick();
+    }
+
+    /// Gives a download up, and what has come of it.
+    pub(super) fn drop_download(&mut self, digest: &Digest) {
+        if self.transfers.downloads.remove(digest).is_some() {
+            self.outputs.push_back(Output::DropPartial { digest: *digest });
+            self.placement.handle_slot();
+        }
+    }
+
+    fn is_still_wanted(&self, digest: &Digest) -> Result<bool> {
+        let Some(download) = self.transfers.downloads.get(digest) else { return Ok(false) };
+        let wanted = self.index.get(&download.path)?.filter(|row| row.is_wanted());
+        let is_this =
+            |content: &Content| matches!(content, Content::File { digest: other, .. } if other == digest);
+        Ok(wanted.is_some_and(|row| row.entry.content.as_ref().is_some_and(is_this)))
+    }
+
+    // --- Sources that come and go ----------------------------------------------------------------------
+
+    pub(super) fn handle_unavailable(&mut self, node: NodeId, digest: Digest, time: Time) {
+        if let Some(download) = self.transfers.downloads.get_mut(&digest) {
+            download.handle_unavailable(node);
+            self.ask(digest, time);
+        }
+    }
+
+    fn refuse_source(&mut self, node: NodeId, digest: Digest, what: &str, time: Time) {
+        if let Some(download) = self.transfers.downloads.get_mut(&digest) {
+            warn!("{node} sent {what} for {}: it is asked from another", download.path);
+            download.refuse(node);
+            self.ask(digest, time);
+        }
+    }
+
+    /// A node is gone: what it was asked for is asked of others.
+    pub(super) fn drop_source(&mut self, node: NodeId, time: Time) {
+        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
+            if let Some(download) = self.transfers.downloads.get_mut(&digest) {
+                download.forget_source(node);
+            }
+            self.ask(digest, time);
+        }
+    }
+
+    pub(super) fn handle_transfer_timeout(&mut self, time: Time) {
+        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
+            let silent = self.transfers.downloads.get_mut(&digest).is_some_and(|d| d.drop_silent(time.now));
+            if silent {
+                self.ask(digest, time);
+            }
+        }
+        if self.transfers.offer_at.is_some_and(|at| at <= time.now) {
+            self.transfers.offer_at = None;
+            self.offer_news();
+        }
+    }
+
+    pub(super) fn handle_piece_failed(&mut self, digest: Digest, reason: &str, time: Time) {
+        if let Some(download) = self.transfers.downloads.get(&digest) {
+            let path = download.path.clone();
+            warn!("{path} cannot be written, and is tried again: {reason}");
+            self.drop_download(&digest);
+            self.placement.block(&path, reason, time.now);
+        }
+    }
+
+    // --- Chunks for each other -------------------------------------------------------------------------
+
+    fn offer_soon(&mut self, time: Time) {
+        self.transfers.offer_at.get_or_insert(time.now + OFFER_DELAY);
+    }
+
+    /// Tells those who may be fetching the same file which chunks have come.
+    fn offer_news(&mut self) {
+        for (digest, download) in &mut self.transfers.downloads {
+            let news = std::mem::take(&mut download.news);
+            let takers = self
+                .links
+                .iter_mut()
+                .filter(|(node, link)| link.is_ready() && !download.is_full_source(**node));
+            for (_, link) in takers {
+                offer(link, *digest, &news);
+            }
+        }
+    }
+
+    pub(super) fn handle_offer_request(&mut self, node: NodeId, digest: Digest) {
+        let Some(download) = self.transfers.downloads.get(&digest) else { return };
+        let held = download.held();
+        if let Some(link) = self.links.get_mut(&node) {
+            offer(link, digest, &held);
+            if held.is_empty() && link.requests.len() < MAX_SERVING {
+                link.requests.push_back(Message::Offer { digest, chunks: Vec::new() });
+            }
+        }
+    }
+
+    pub(super) fn handle_offer(&mut self, node: NodeId, digest: Digest, chunks: &[u32], time: Time) {
+        if let Some(download) = self.transfers.downloads.get_mut(&digest) {
+            download.handle_offer(node, chunks, time.now);
+            self.ask(digest, time);
+        }
+    }
+}
+
+/// What does not fit now is not offered: it is then fetched from elsewhere.
+fn offer(link: &mut Link, digest: Digest, chunks: &[u32]) {
+    for part in chunks.chunks(RECIPE_SEGMENT_CHUNKS) {
+        if link.requests.len() < MAX_SERVING {
+            link.requests.push_back(Message::Offer { digest, chunks: part.to_vec() });
+        }
+    }
+}
+
+fn knows(link: &Link, dot: Dot) -> bool {
+    link.is_ready() && link.known.as_ref().is_some_and(|known| known.contains(dot))
+}
+
+/// The list of chunks that is kept of a file of more than one.
+fn recipe(index: &Index, digest: &Digest) -> Result<Option<Vec<Chunk>>> {
+    let total = index.recipe_length(digest)? as usize;
+    let mut chunks = Vec::with_capacity(total);
+    for segment in 0..total.div_ceil(RECIPE_SEGMENT_CHUNKS) {
+        chunks.extend(index.recipe_segment(digest, segment as u32)?.unwrap_or_default());
+    }
+    Ok((total > 0).then_some(chunks))
+}
+
+fn is_small(size: u64) -> bool {
+    size <= MAX_INLINE_BYTES as u64
+}
+
+/// No chunk is empty or too long, and together they are not longer than the file.
+fn is_recipe_plausible(chunks: &[Chunk], size: u64) -> bool {
+    let legal = chunks.iter().all(|chunk| (1..=MAX_CHUNK_BYTES).contains(&chunk.length));
+    legal && chunks.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>() <= size
+}

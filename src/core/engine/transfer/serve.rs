@@ -1,0 +1,131 @@
+//! What other nodes ask for: recipes and ranges of files, straight from the disk while their sockets have room.
+
+use super::super::{Engine, Result};
+use crate::{
+    core::{
+        entry::{Content, Digest, Stamp},
+        seam::{PieceSource, Transmit},
+        version::NodeId,
+    },
+    limits::{MAX_CHUNK_BYTES, MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
+    path::RelPath,
+    wire::message::{Chunk, Message},
+};
+
+/// Something that a node waits for.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the fields are those of the requests")]
+pub enum Serve {
+    /// A part of a recipe.
+    Recipe { path: RelPath, digest: Digest, first: u32 },
+    /// The bytes from `offset` to `end`.
+    Range { path: RelPath, digest: Digest, offset: u64, end: u64 },
+}
+
+impl Serve {
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Recipe { digest, .. } | Self::Range { digest, .. } => *digest,
+        }
+    }
+}
+
+impl Engine {
+    pub(in super::super) fn serve(&mut self, node: NodeId, serve: Serve) {
+        let Some(link) = self.links.get_mut(&node) else { return };
+        if link.serving.len() < MAX_SERVING {
+            link.serving.push_back(serve);
+        } else {
+            self.close(node, "it asks for more than the protocol allows");
+        }
+    }
+
+    /// The shell could not read the piece: the file is not what it was.
+    pub fn handle_unreadable_piece(&mut self, node: NodeId, digest: Digest) {
+        if let Some(link) = self.links.get_mut(&node) {
+            link.serving.retain(|serve| serve.digest() != digest);
+        }
+    }
+
+    /// The next answer to something that the node asked for.
+    pub(in super::super) fn next_answer(&mut self, node: NodeId) -> Result<Option<Transmit>> {
+        let Some(serve) = self.links.get_mut(&node).and_then(|link| link.serving.pop_front()) else {
+            return Ok(None);
+        };
+        match serve {
+            Serve::Recipe { path, digest, first } => self.recipe_answer(&path, digest, first).map(Some),
+            Serve::Range { path, digest, offset, end } => {
+                self.piece_answer(node, path, digest, offset, end).map(Some)
+            }
+        }
+    }
+
+    /// The first piece of the range; the rest is next in turn.
+    fn piece_answer(
+        &mut self,
+        node: NodeId,
+        path: RelPath,
+        digest: Digest,
+        offset: u64,
+        end: u64,
+    ) -> Result<Transmit> {
+        let Some(source) = self.piece_source(&path, &digest, offset, end)? else {
+            return Ok(Transmit::Message(Message::Unavailable { digest }));
+        };
+        let length = (end - offset).min(MAX_PIECE_BYTES as u64);
+        if let Some(link) = self.links.get_mut(&node).filter(|_| offset + length < end) {
+            link.serving.push_front(Serve::Range { path, digest, offset: offset + length, end });
+        }
+        Ok(Transmit::Piece { source, digest, offset, length: length as u32 })
+    }
+
+    /// A file that has it, or a download that got so far.
+    fn piece_source(
+        &self,
+        path: &RelPath,
+        digest: &Digest,
+        offset: u64,
+        end: u64,
+    ) -> Result<Option<PieceSource>> {
+        if let Some((path, stamp)) = self.holder(path, digest)? {
+            return Ok((end <= stamp.size).then_some(PieceSource::File { path, stamp }));
+        }
+        let holds = self.transfers.downloads.get(digest).is_some_and(|download| download.holds(offset, end));
+        Ok(holds.then_some(PieceSource::Partial))
+    }
+
+    fn recipe_answer(&self, path: &RelPath, digest: Digest, first: u32) -> Result<Transmit> {
+        let unavailable = Transmit::Message(Message::Unavailable { digest });
+        let segment = first / RECIPE_SEGMENT_CHUNKS as u32;
+        if let Some(chunks) = self.index.recipe_segment(&digest, segment)? {
+            let (first, total) = (segment * RECIPE_SEGMENT_CHUNKS as u32, self.index.recipe_length(&digest)?);
+            return Ok(Transmit::Message(Message::Recipe { digest, first, total, chunks }));
+        }
+        // Every file of more chunks has its recipe kept, so this one has just one.
+        let Some((_, stamp)) = self
+            .holder(path, &digest)?
+            .filter(|(_, stamp)| first == 0 && (1..=u64::from(MAX_CHUNK_BYTES)).contains(&stamp.size))
+        else {
+            return Ok(unavailable);
+        };
+        let chunks = vec![Chunk { length: stamp.size as u32, digest }];
+        Ok(Transmit::Message(Message::Recipe { digest, first: 0, total: 1, chunks }))
+    }
+
+    /// Where this content is on the disk: at `path`, or anywhere.
+    pub(in super::super) fn holder(
+        &self,
+        path: &RelPath,
+        digest: &Digest,
+    ) -> Result<Option<(RelPath, Stamp)>> {
+        for candidate in [Some(path.clone()), self.index.path_with(digest)?].into_iter().flatten() {
+            let base = self.index.get(&candidate)?.and_then(|row| row.base);
+            let holds =
+                |content: &Content| matches!(content, Content::File { digest: held, .. } if held == digest);
+            if let Some(base) = base.filter(|base| holds(&base.content)) {
+                return Ok(Some((candidate, base.stamp)));
+            }
+        }
+        Ok(None)
+    }
+}

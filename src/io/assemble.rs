@@ -1,0 +1,187 @@
+//! What of a wanted file is on this disk already: in the partial file of an earlier try, and in the old version.
+
+use std::io;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    core::{
+        entry::{Digest, Stamp},
+        seam::ApplyFailure,
+    },
+    io::{disk::Root, partial::Partials, sys},
+    path::RelPath,
+    wire::message::Chunk,
+};
+
+/// The old version of a file: where it is, what it must be, and its chunks.
+pub type OldVersion = (RelPath, Stamp, Vec<Chunk>);
+
+/// One wanted file, a bounded step at a time: first the partial file is verified, then what it lacks is copied.
+pub struct AssembleJob {
+    /// Which content.
+    pub digest: Digest,
+    chunks: Vec<Chunk>,
+    old: Option<OldVersion>,
+    /// Digest and place of each chunk of the old version, sorted.
+    old_places: Vec<(Digest, u64)>,
+    next: usize,
+    offset: u64,
+    has_partial: Option<bool>,
+    have: Vec<u32>,
+}
+
+impl AssembleJob {
+    /// Nothing is looked at yet.
+    pub fn new(digest: Digest, chunks: Vec<Chunk>, old: Option<OldVersion>) -> Self {
+        let old_places = old.as_ref().map(|(_, _, chunks)| places(chunks)).unwrap_or_default();
+        Self { digest, chunks, old, old_places, next: 0, offset: 0, has_partial: None, have: Vec::new() }
+    }
+
+    /// Looks at chunks of `budget_bytes` together, one at least. The chunks that are there when all are through.
+    pub fn step(
+        &mut self,
+        root: &Root,
+        partials: &mut Partials,
+        budget_bytes: usize,
+        buffer: &mut [u8],
+    ) -> Option<Result<Vec<u32>, ApplyFailure>> {
+        let end = self.offset + budget_bytes as u64;
+        while self.offset < end {
+            let Some(chunk) = self.chunks.get(self.next).copied() else { return Some(self.finish(root)) };
+            match self.take(root, partials, chunk, buffer) {
+                Ok(true) => self.have.push(self.next as u32),
+                Ok(false) => {}
+                Err(error) => return Some(Err(ApplyFailure::System(error.to_string()))),
+            }
+            self.next += 1;
+            self.offset += u64::from(chunk.length);
+        }
+        None
+    }
+
+    fn take(
+        &mut self,
+        root: &Root,
+        partials: &mut Partials,
+        chunk: Chunk,
+        buffer: &mut [u8],
+    ) -> io::Result<bool> {
+        let has_partial = match self.has_partial {
+            Some(has_partial) => has_partial,
+            None => *self.has_partial.insert(partials.open(root, &self.digest)?),
+        };
+        if has_partial && is_there(partials, &self.digest, self.offset, chunk, buffer)? {
+            return Ok(true);
+        }
+        let Ok(at) = self.old_places.binary_search_by_key(&chunk.digest, |(digest, _)| *digest) else {
+            return Ok(false);
+        };
+        self.copy(root, partials, self.old_places[at].1, chunk.length)
+    }
+
+    /// Copies a chunk of the old version; a file system that can shares the blocks.
+    fn copy(&self, root: &Root, partials: &mut Partials, from: u64, length: u32) -> io::Result<bool> {
+        let Some((path, stamp, _)) = &self.old else { return Ok(false) };
+        let Some(old) = root.open_file(path, stamp)? else { return Ok(false) };
+        let partial = partials.create(root, &self.digest)?;
+        sys::copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
+        Ok(true)
+    }
+
+    /// What was copied counts only if the old version stayed what it was.
+    fn finish(&mut self, root: &Root) -> Result<Vec<u32>, ApplyFailure> {
+        if let Some((path, stamp, _)) = &self.old {
+            let now = root.stat(path).map_err(|error| ApplyFailure::System(error.to_string()))?;
+            if now.map(|stat| stat.stamp) != Some(*stamp) {
+                return Err(ApplyFailure::Unexpected(now));
+            }
+        }
+        Ok(std::mem::take(&mut self.have))
+    }
+}
+
+fn places(chunks: &[Chunk]) -> Vec<(Digest, u64)> {
+    let mut offset = 0;
+    let place = |chunk: &Chunk| {
+        let place = (chunk.digest, offset);
+        offset += u64::from(chunk.length);
+        place
+    };
+    let mut places: Vec<_> = chunks.iter().map(place).collect();
+    places.sort_unstable();
+    places
+}
+
+/// Does the partial file hold this chunk in its place?
+fn is_there(
+    partials: &Partials,
+    digest: &Digest,
+    offset: u64,
+    chunk: Chunk,
+    buffer: &mut [u8],
+) -> io::Result<bool> {
+    let Some(partial) = partials.get(digest) else { return Ok(false) };
+    let mut hasher = Sha256::new();
+    let mut left = chunk.length as usize;
+    while left > 0 {
+        let wanted = left.min(buffer.len());
+        let count = partial.read_at(offset + (chunk.length as usize - left) as u64, &mut buffer[..wanted])?;
+        if count < wanted {
+            return Ok(false);
+        }
+        hasher.update(&buffer[..wanted]);
+        left -= wanted;
+    }
+    let found: [u8; 32] = hasher.finalize().into();
+    Ok(found == chunk.digest.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::content::combine,
+        io::testing::{Tree, path},
+    };
+
+    fn chunks(bytes: &[u8]) -> Vec<Chunk> {
+        bytes.chunks(1000).map(Chunk::of).collect()
+    }
+
+    fn run(job: &mut AssembleJob, tree: &Tree, partials: &mut Partials) -> Result<Vec<u32>, ApplyFailure> {
+        let mut buffer = [0; 300];
+        loop {
+            if let Some(result) = job.step(&tree.root, partials, 1, &mut buffer) {
+                return result;
+            }
+        }
+    }
+
+    #[test]
+    fn takes_what_is_here_and_nothing_else() {
+        let tree = Tree::new(crate::io::sys::Abilities::ALL);
+        let wanted: Vec<u8> = (0..5000_u32).map(|at| (at * 7 % 251) as u8).collect();
+        let recipe = chunks(&wanted);
+        let digest = combine(recipe.iter().copied());
+        let mut partials = Partials::default();
+        partials.write(&tree.root, &digest, 1000, &wanted[1000..2000]).unwrap();
+        partials.write(&tree.root, &digest, 2000, &[1; 1000]).unwrap();
+        partials.forget(&digest);
+        let old = [&wanted[4000..5000], &[9; 500][..]].concat();
+        std::fs::write(tree.root.path().join("old"), &old).unwrap();
+        let stamp = tree.stat("old").unwrap().stamp;
+        let old_chunks = vec![Chunk::of(&old[..1000]), Chunk::of(&old[1000..])];
+
+        let mut job =
+            AssembleJob::new(digest, recipe.clone(), Some((path("old"), stamp, old_chunks.clone())));
+        assert_eq!(run(&mut job, &tree, &mut partials), Ok(vec![1, 4]));
+        let mut copied = Vec::new();
+        let read = partials.read(&digest, 4000, 1000, &mut copied).unwrap();
+        assert_eq!((read, &copied[..]), (Some(()), &wanted[4000..]));
+
+        std::fs::write(tree.root.path().join("old"), b"edited").unwrap();
+        let mut job = AssembleJob::new(digest, recipe, Some((path("old"), stamp, old_chunks)));
+        assert!(matches!(run(&mut job, &tree, &mut partials), Err(ApplyFailure::Unexpected(_))));
+    }
+}
