@@ -125,7 +125,7 @@ pub const MAX_DEGRADED: usize = 1024;
 /// Entries of a directory that are looked at, and rows that are gone through, in one step.
 pub const STEP_ENTRIES: usize = 256;
 /// Changes to the disk that are under way at a time; further ones wait in the index.
-pub const MAX_IN_FLIGHT: usize = 1024;
+pub const MAX_IN_FLIGHT: usize = 256;
 /// Paths that could not be written, with the reason; when full, a further one is retried without a pause.
 pub const MAX_BLOCKED: usize = 256;
 /// Shortest and longest pause before a path that could not be written is tried again; doubled in between.
@@ -145,6 +145,8 @@ pub const SOURCE_SILENT: Duration = Duration::from_secs(1);
 pub const DOWNLOAD_STALL: Duration = Duration::from_secs(10);
 /// A partial file that an earlier run left is kept this long for another try.
 pub const PARTIAL_KEEP: Duration = Duration::from_secs(7 * 86_400);
+/// Bytes of a file that is being received, in a row, after which the kernel is asked to write them to the disk.
+pub const WRITE_BEHIND_BYTES: u64 = 1024 * 1024;
 /// Chunks that have come are offered to others this long after the first of them.
 pub const OFFER_DELAY: Duration = Duration::from_millis(20);
 /// Ranges and recipes of one peer that wait to be answered; a peer that asks for more breaks the protocol.
@@ -219,6 +221,8 @@ const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSE
 pub const SLICE_BYTES: usize = 1024 * 1024;
 /// What opening a file costs, in bytes that could be hashed meanwhile.
 pub const FILE_COST_BYTES: usize = 8 * 1024;
+/// A turn of the loop that takes longer is told in the debug log.
+pub const LONG_TURN: Duration = Duration::from_millis(50);
 /// Readiness events that are taken in one turn; further ones come in the next.
 pub const MAX_EVENTS: usize = 256;
 /// Changes that are taken from the watch in one turn; further ones wait in its buffer and the kernel's queue.

@@ -1,6 +1,6 @@
 //! Files that are being received: open in `.p2pnetwork/tmp/` under their digest until they get their name.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, ops::Range};
 
 use crate::{
     core::entry::Digest,
@@ -8,18 +8,40 @@ use crate::{
         disk::Root,
         temp::{self, Temp},
     },
+    limits::WRITE_BEHIND_BYTES,
 };
 
 /// The open partial files. The core has at most `MAX_DOWNLOADS` of them.
 #[derive(Default)]
 pub struct Partials {
     open: BTreeMap<Digest, Temp>,
+    /// The range of one of them that was written last, and not sent on to the disk.
+    unsent: Option<(Digest, Range<u64>)>,
 }
 
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
     pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.create(root, digest)?.write_at(offset, bytes)
+        self.create(root, digest)?.write_at(offset, bytes)?;
+        self.send_on(digest, offset..offset + bytes.len() as u64)
+    }
+
+    /// Has the kernel begin to write what has come to the disk, so that the sync at the end does not hold the loop
+    /// for as long as all of a large file takes.
+    fn send_on(&mut self, digest: &Digest, written: Range<u64>) -> io::Result<()> {
+        let range = match self.unsent.take() {
+            Some((last, range)) if last == *digest && range.end == written.start => range.start..written.end,
+            Some((last, range)) => {
+                self.open.get(&last).map_or(Ok(()), |partial| partial.begin_writing(range))?;
+                written
+            }
+            None => written,
+        };
+        if range.end - range.start >= WRITE_BEHIND_BYTES {
+            return self.open[digest].begin_writing(range);
+        }
+        self.unsent = Some((*digest, range));
+        Ok(())
     }
 
     /// Puts a range into `out`. `None`, and `out` empty, when the file does not reach so far.

@@ -101,6 +101,18 @@ impl Temp {
         Ok(sys::set_mtime_of(&self.file, mtime_ns)?)
     }
 
+    /// Has the kernel begin to write a range to the disk, and waits for nothing. On Linux that is what it does when
+    /// it is told that the range will not be needed soon; elsewhere nothing is done.
+    pub fn begin_writing(&self, range: std::ops::Range<u64>) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some(length) = std::num::NonZeroU64::new(range.end - range.start) {
+            fs::fadvise(&self.file, range.start, Some(length), fs::Advice::DontNeed)?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+        Ok(())
+    }
+
     /// Makes the content durable.
     pub fn sync(&self) -> io::Result<()> {
         Ok(sys::sync_content(&self.file)?)

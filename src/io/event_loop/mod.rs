@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use log::warn;
+use log::{debug, warn};
 use mio::{Events, Poll};
 
 pub use self::start::StartError;
@@ -42,7 +42,7 @@ use crate::{
         signals::Signals,
         watch::Watcher,
     },
-    limits::{INTERFACE_INTERVAL, ROOT_CHECK_INTERVAL},
+    limits::{INTERFACE_INTERVAL, LONG_TURN, ROOT_CHECK_INTERVAL},
 };
 
 /// Why a running node had to stop.
@@ -145,7 +145,11 @@ impl EventLoop {
         self.run_barrier(time)?;
         self.transmit(time)?;
         self.root.end_of_turn();
-        self.longest_turn = self.longest_turn.max(clock::read().now - time.now);
+        let turn = clock::read().now - time.now;
+        self.longest_turn = self.longest_turn.max(turn);
+        if turn > LONG_TURN {
+            debug!("a turn of {} ms", turn.as_millis());
+        }
         Ok(())
     }
 
