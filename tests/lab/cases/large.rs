@@ -126,8 +126,59 @@ fn half_written_file_is_never_seen() {
     }
 }
 
-/// Until 10 MB of something have reached the host.
+#[test]
+fn what_has_come_is_not_sent_again() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    a.write("large.bin", noise(18, 200_000_000));
+    wait_for_bytes(b, 100_000_000);
+    b.kill();
+    assert!(!b.has("large.bin"), "it was killed too late");
+    let before = a.traffic()[2];
+    b.start();
+    wait_identical(&[a, b], LARGE_BOUND);
+    let sent = a.traffic()[2] - before;
+    assert!(sent < 115_000_000, "{sent} bytes for what was left of 200 MB at half of it");
+}
+
+#[test]
+fn edit_of_a_large_file_sends_what_changed() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    let mut content = noise(19, 64_000_000);
+    a.write("large.bin", &content);
+    wait_identical(&[a, b], LARGE_BOUND);
+
+    let before = a.traffic()[2];
+    content[30_000_000..30_004_096].fill(0);
+    a.write("large.bin", &content);
+    wait_identical(&[a, b], LARGE_BOUND);
+    content.splice(0..0, *b"twenty-two bytes more.");
+    a.write("large.bin", &content);
+    wait_identical(&[a, b], LARGE_BOUND);
+    let sent = a.traffic()[2] - before;
+    assert!(sent < 5_000_000, "{sent} bytes for an overwrite of 4 KiB and an insertion of 22 bytes");
+}
+
+#[test]
+fn hosts_that_fetch_the_same_fetch_it_from_each_other() {
+    const SIZE: usize = 60_000_000;
+    let lab = Lab::running(5);
+    let hosts = lab.hosts::<5>();
+    let before = hosts[0].traffic()[2];
+    hosts[0].write("large.bin", noise(20, SIZE));
+    wait_identical(&hosts, LARGE_BOUND);
+    let sent = hosts[0].traffic()[2] - before;
+    eprintln!("{:.2} times its size to 4 hosts", sent as f64 / SIZE as f64);
+    assert!(sent < 3 * SIZE as u64, "{sent} bytes from its origin");
+}
+
 fn wait_for_part(host: &Host) {
+    wait_for_bytes(host, 10_000_000);
+}
+
+/// Until so many bytes have reached the host.
+fn wait_for_bytes(host: &Host, count: u64) {
     let before = host.traffic()[0];
-    wait_until("the transfer to begin", LARGE_BOUND, || host.traffic()[0] - before > 10_000_000);
+    wait_until("the transfer to begin", LARGE_BOUND, || host.traffic()[0] - before > count);
 }
