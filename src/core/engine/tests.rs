@@ -376,6 +376,7 @@ impl Node {
             root: (1, 1),
             boot_time_ns: 0,
             fresh_origin: false,
+            index_is_latest: true,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
         Self { engine, disk: Disk { partials: BTreeMap::new(), ..disk }, storage }
