@@ -97,7 +97,7 @@ impl Engine {
     pub fn new(mut index: Index, config: EngineConfig, time: Time) -> Result<Self> {
         let mut last = index.summary().clone();
         let power_cut = !last.clean_stop && last.boot != config.boot;
-        if !config.index_is_latest && last.clean_stop {
+        if !config.index_is_latest && last.clean_stop && last.origin.is_some() {
             warn!("the index is not as the last run left it (a backup or a copy?): counting anew");
             last.clean_stop = false;
         }

@@ -134,6 +134,21 @@ fn node_that_waits_for_room_ends_when_asked_to() {
     a.stop();
 }
 
+#[test]
+fn state_of_a_node_further_down_stays_its_own() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    a.write("inner/file", "x");
+    a.write("inner/.p2pnetwork/group", "another group's key");
+    a.write("other/deep/.P2Pnetwork/identity", "another node's key");
+    lab.wait_linked();
+    a.stop();
+    a.start();
+    wait_until("the file", DEFAULT_BOUND, || b.has("inner/file") && b.has("other/deep"));
+    wait_until("both to agree", DEFAULT_BOUND, || a.status().in_sync && b.status().in_sync);
+    assert!(!b.has("inner/.p2pnetwork") && !b.has("other/deep/.P2Pnetwork"));
+}
+
 /// As `cp -a` does it.
 fn copy_directory(from: &Host, to: &Host) {
     fs::remove_dir(to.root()).unwrap();
