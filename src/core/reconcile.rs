@@ -275,4 +275,23 @@ mod tests {
         let long = name("ä".repeat(127).as_bytes());
         assert!(long.as_bytes().len() <= 255 && std::str::from_utf8(long.as_bytes()).is_ok());
     }
+
+    #[test]
+    fn one_number_for_two_states_has_one_winner() {
+        let dot = Dot { origin: Origin(1), seq: 1 };
+        let version =
+            Version { dot, author: NodeId([1; 8]), changed: 5, made_with: dot.into(), joined: None };
+        let states = [None, Some(file(1)), Some(file(2)), Some(Content::Directory)];
+        let entry = |content: &Option<Content>| Entry {
+            content: content.clone(),
+            mode: 0,
+            mtime_ns: 0,
+            version: version.clone(),
+        };
+        for a in states.iter().map(entry) {
+            for b in states.iter().map(entry) {
+                assert_eq!(join(&Some(a.clone()), &b), join(&Some(b.clone()), &a));
+            }
+        }
+    }
 }
