@@ -312,3 +312,13 @@ pub const NODE_KEEP: Duration = Duration::from_secs(180 * 86_400);
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(86_400);
 /// What linked nodes know is kept this often, and when a link ends.
 pub const NODE_RECORD_INTERVAL: Duration = Duration::from_secs(3600);
+
+// --- A full disk ---------------------------------------------------------------------------------------
+
+/// Received content leaves this much of the file system free, or `1 / DISK_RESERVE_PART` of a small one: the index
+/// and what the user saves need room, too.
+pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// See [`DISK_RESERVE_BYTES`].
+pub const DISK_RESERVE_PART: u64 = 16;
+/// A node whose index found no room looks this often whether there is some.
+pub const DISK_FULL_INTERVAL: Duration = Duration::from_secs(2);

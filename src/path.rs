@@ -107,10 +107,11 @@ impl RelPath {
                 && self.0[directory.0.len()] == b'/'
     }
 
-    /// Does this name the node's own state, or something in it? Compared without regard to ASCII case, since
-    /// on some file systems `.P2PNETWORK` is the same directory.
+    /// Does this name the node's own state, or that of a node whose directory is below this one, or something in
+    /// it? Keys and a database that is open are nobody else's. Compared without regard to ASCII case, since on some
+    /// file systems `.P2PNETWORK` is the same directory.
     pub fn is_reserved(&self) -> bool {
-        self.components().next().is_some_and(|first| first.eq_ignore_ascii_case(STATE_DIR.as_bytes()))
+        self.components().any(|name| name.eq_ignore_ascii_case(STATE_DIR.as_bytes()))
     }
 }
 
@@ -205,6 +206,7 @@ mod tests {
     #[test]
     fn own_state_is_reserved_in_any_case() {
         assert!(path(".P2PNetwork/x").is_reserved());
-        assert!(!path("a/.p2pnetwork").is_reserved());
+        assert!(path("a/.p2pnetwork/identity").is_reserved());
+        assert!(!path("a/.p2pnetwork-notes").is_reserved());
     }
 }

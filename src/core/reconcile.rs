@@ -9,7 +9,7 @@ use crate::{
     core::{
         calendar::Date,
         entry::{Base, Content, Entry, Version},
-        version::{NodeId, VersionVector},
+        version::{Dot, NodeId, VersionVector},
     },
     limits::MAX_VECTOR_COMPONENTS,
     path::RelPath,
@@ -36,13 +36,23 @@ pub fn decide(held: &Entry, other: &Entry) -> Decision {
     match (ours.covers(theirs), theirs.covers(ours)) {
         (true, false) => Decision::Ignore,
         (false, true) => Decision::Take,
-        (true, true) if held.version.dot == other.version.dot => Decision::Ignore,
+        (true, true) if rank(held) == rank(other) => Decision::Ignore,
         _ => Decision::Merge(merge(held, other)),
     }
 }
 
+/// Who wins of two concurrent versions. What the versions hold decides only where a number was given out twice, by
+/// a disk that was cloned or put back as a whole: nodes must not differ then, either.
+fn rank(entry: &Entry) -> (u64, Dot, u16, i64, Option<(u64, &[u8])>) {
+    let content = entry.content.as_ref().map(|content| match content {
+        Content::File { size, digest } => (*size, &digest.0[..]),
+        Content::Directory => (u64::MAX, &[][..]),
+        Content::Symlink { target } => (0, &target[..]),
+    });
+    (entry.version.changed, entry.version.dot, entry.mode, entry.mtime_ns, content)
+}
+
 fn merge(a: &Entry, b: &Entry) -> Entry {
-    let rank = |entry: &Entry| (entry.version.changed, entry.version.dot);
     let (winner, loser) = if rank(a) > rank(b) { (a, b) } else { (b, a) };
     let mut entry = winner.clone();
     let mut joined = winner.version.vector().clone();
@@ -129,7 +139,7 @@ mod tests {
     use super::*;
     use crate::core::{
         entry::{Digest, Stamp},
-        version::{Dot, Origin},
+        version::Origin,
     };
 
     /// One path on some nodes that edit, delete and tell each other: every version that ever was.
@@ -264,5 +274,24 @@ mod tests {
         assert_eq!(name(b".bashrc").as_bytes(), b".bashrc.sync-conflict-20231114-221320-abababab");
         let long = name("ä".repeat(127).as_bytes());
         assert!(long.as_bytes().len() <= 255 && std::str::from_utf8(long.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn one_number_for_two_states_has_one_winner() {
+        let dot = Dot { origin: Origin(1), seq: 1 };
+        let version =
+            Version { dot, author: NodeId([1; 8]), changed: 5, made_with: dot.into(), joined: None };
+        let states = [None, Some(file(1)), Some(file(2)), Some(Content::Directory)];
+        let entry = |content: &Option<Content>| Entry {
+            content: content.clone(),
+            mode: 0,
+            mtime_ns: 0,
+            version: version.clone(),
+        };
+        for a in states.iter().map(entry) {
+            for b in states.iter().map(entry) {
+                assert_eq!(join(&Some(a.clone()), &b), join(&Some(b.clone()), &a));
+            }
+        }
     }
 }

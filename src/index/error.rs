@@ -1,6 +1,6 @@
 //! What can go wrong with the index, and the encoding of its values.
 
-use std::fmt;
+use std::{fmt, io::ErrorKind};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,12 +29,24 @@ impl fmt::Display for IndexError {
                 "the index is damaged (a {what} cannot be read); stop p2pnetwork and delete .p2pnetwork/index: \
                  it is rebuilt from the files"
             ),
+            Self::Storage(_) if self.is_no_space() => {
+                write!(f, "the disk is full, the index cannot be written; make room on it")
+            }
             Self::Storage(error) => write!(f, "the index: {error}"),
         }
     }
 }
 
 impl std::error::Error for IndexError {}
+
+impl IndexError {
+    /// Is it only that there is no room on the disk?
+    pub fn is_no_space(&self) -> bool {
+        let Self::Storage(error) = self else { return false };
+        matches!(&**error, redb::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    }
+}
 
 impl<E: Into<redb::Error>> From<E> for IndexError {
     fn from(error: E) -> Self {

@@ -97,7 +97,7 @@ mod tests {
         let (text, state) = said(&["--mode", "test", "--peer", "10.0.0.9", "--open"]);
         assert_eq!(*state.group(), crate::wire::join_code::GroupKey::open());
         assert!(
-            text.contains("10.0.0.9:2194") && text.contains("anybody") && text.contains("--open"),
+            text.contains("10.0.0.9:2194") && text.contains("anyone") && text.contains("--open"),
             "{text}"
         );
         assert!(!text.contains("eth0"), "{text}");

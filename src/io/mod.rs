@@ -14,6 +14,7 @@ pub mod event_loop;
 pub mod hash;
 pub mod housekeeping;
 pub mod identity;
+pub mod index_mark;
 pub mod jobs;
 pub mod lan_scan;
 pub mod logging;

@@ -1,16 +1,21 @@
 //! A node from its start to its end.
 
-use std::fmt;
+use std::{fmt, fs::File, io};
 
 use log::{info, warn};
+use mio::{Events, Poll};
 
 use crate::{
     config::Config,
     io::{
         banner,
         event_loop::{EventLoop, LoopError, StartError, Stopped},
+        index_mark,
+        signals::Signals,
         state::{State, StateError},
+        sys, token,
     },
+    limits::DISK_FULL_INTERVAL,
 };
 
 /// Why a node does not run (any more), as one line that says what to do.
@@ -42,17 +47,56 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let mut node = EventLoop::start(config.clone(), &state, false).map_err(RunError::Start)?;
     banner::print(&config, &state);
     loop {
-        match node.run().map_err(RunError::Loop)? {
-            Stopped::BySignal => break,
-            Stopped::Twin => {
+        let ended = node.run();
+        drop(node);
+        let fresh_identity = match ended {
+            Ok(Stopped::BySignal) => break,
+            Ok(Stopped::Twin) => {
                 warn!(
                     "another machine has this node's identity (a copied directory or card): drawing a new one"
                 );
-                drop(node);
-                node = EventLoop::start(config.clone(), &state, true).map_err(RunError::Start)?;
+                true
             }
-        }
+            Err(LoopError::Index(error)) if error.is_no_space() => {
+                warn!(
+                    "the disk is full, not even the index has room: nothing is synchronised until there is some"
+                );
+                if !wait_for_room(&state).map_err(RunError::Loop)? {
+                    break;
+                }
+                false
+            }
+            Err(error) => return Err(RunError::Loop(error)),
+        };
+        mark_index(&state);
+        node = EventLoop::start(config.clone(), &state, fresh_identity).map_err(RunError::Start)?;
     }
+    mark_index(&state);
     info!("stopped");
     Ok(())
+}
+
+fn mark_index(state: &State) {
+    if let Err(error) = index_mark::write(state.dir()) {
+        info!("the next start takes this for no clean stop: {}: {error}", state.dir().display());
+    }
+}
+
+/// Waits until there is room on the disk: true; or until a signal asks to stop: false.
+fn wait_for_room(state: &State) -> Result<bool, LoopError> {
+    let mut poll = Poll::new().map_err(LoopError::Poll)?;
+    let mut signals = Signals::new(poll.registry(), token::SIGNALS).map_err(LoopError::Poll)?;
+    let mut events = Events::with_capacity(1);
+    let directory = File::open(state.dir()).map_err(LoopError::Poll)?;
+    while sys::is_nearly_full(&directory).map_err(|error| LoopError::Poll(error.into()))? {
+        match poll.poll(&mut events, Some(DISK_FULL_INTERVAL)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(LoopError::Poll(error)),
+            _ => signals.handle_ready(),
+        }
+        if signals.stop_asked() {
+            return Ok(false);
+        }
+    }
+    info!("there is room again");
+    Ok(true)
 }

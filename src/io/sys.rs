@@ -10,7 +10,7 @@ use rustix::{
 
 use crate::{
     core::entry::{FileKind, Stamp, Stat},
-    limits::HASH_READ_BYTES,
+    limits::{DISK_RESERVE_BYTES, DISK_RESERVE_PART, HASH_READ_BYTES},
 };
 
 /// What the kernel and the file system are asked for. All are tried and have a substitute; a test turns them off.
@@ -243,6 +243,14 @@ pub fn read_at(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// Is there so little room on the file system that received content must not take it?
+pub fn is_nearly_full(fd: impl AsFd) -> Result<bool> {
+    let stat = fs::fstatvfs(fd)?;
+    let reserve = DISK_RESERVE_BYTES.min(stat.f_blocks.saturating_mul(stat.f_frsize) / DISK_RESERVE_PART);
+    // File systems that do not count say that they have no blocks at all.
+    Ok(stat.f_blocks > 0 && stat.f_bavail.saturating_mul(stat.f_frsize) < reserve)
 }
 
 /// Writes all of `bytes` at `offset`.

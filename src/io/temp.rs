@@ -52,8 +52,14 @@ impl Temp {
         }
     }
 
-    /// Writes all of `bytes` at `offset`. A full disk is `StorageFull` or `QuotaExceeded`.
+    /// Writes all of `bytes` at `offset`. A full disk, or one that is so but for the reserve, is `StorageFull` or
+    /// `QuotaExceeded`.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if sys::is_nearly_full(&self.file)? {
+            let reason =
+                "the disk is nearly full, the rest is not for received files; make room and it goes on";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
+        }
         Ok(sys::write_at(&self.file, bytes, offset)?)
     }
 

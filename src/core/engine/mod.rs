@@ -63,6 +63,8 @@ pub struct EngineConfig {
     pub boot_time_ns: i64,
     /// Count on under a new origin, whatever the index says: another machine has the same identity.
     pub fresh_origin: bool,
+    /// The index is the one that the last run left: no backup, and no copy.
+    pub index_is_latest: bool,
 }
 
 /// One node's decisions about one directory.
@@ -93,8 +95,12 @@ impl Engine {
     /// Takes over an index. Draws a new origin when it cannot be proved that all that was announced under
     /// the last one is remembered.
     pub fn new(mut index: Index, config: EngineConfig, time: Time) -> Result<Self> {
-        let last = index.summary().clone();
+        let mut last = index.summary().clone();
         let power_cut = !last.clean_stop && last.boot != config.boot;
+        if !config.index_is_latest && last.clean_stop && last.origin.is_some() {
+            warn!("the index is not as the last run left it (a backup or a copy?): counting anew");
+            last.clean_stop = false;
+        }
         index.update_summary(|summary| {
             summary.clean_stop = false;
             summary.boot = config.boot.clone();

@@ -85,7 +85,8 @@ impl Engine {
         let known = self.index.knowledge();
         let theirs = link.known.as_ref();
         let behind = |theirs: &crate::core::version::Knowledge| {
-            known.iter().map(|dot| dot.seq.saturating_sub(theirs.get(dot.origin))).sum()
+            let lacks = known.iter().map(|dot| dot.seq.saturating_sub(theirs.get(dot.origin)));
+            lacks.fold(0_u64, u64::saturating_add)
         };
         PeerStatus {
             node,

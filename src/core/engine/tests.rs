@@ -22,6 +22,8 @@ use crate::{
     wire::message::{Chunk, Message},
 };
 
+mod hostile;
+
 /// Large enough not to travel inside an update.
 const LARGE: usize = MAX_INLINE_BYTES + 3 * MAX_PIECE_BYTES;
 
@@ -94,10 +96,12 @@ impl Disk {
         if directory && replaces && self.has_children(&path) {
             return Err(ApplyFailure::NotEmpty);
         }
-        if let Some(keep) = keep {
+        if matches!(action, Action::SetMetadata { .. }) {
+            // Nothing goes anywhere.
+        } else if let Some(keep) = keep {
             let old = self.tree[&path].clone();
             self.tree.entry(keep).or_insert(old);
-        } else if replaces {
+        } else if replaces || !directory {
             self.trash.extend(self.tree.get(&path).map(|inode| inode.data.clone()));
         }
         match action {
@@ -431,6 +435,7 @@ impl Node {
             root: (1, 1),
             boot_time_ns: 0,
             fresh_origin: false,
+            index_is_latest: true,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
         Self { engine, disk, storage, said: 0 }

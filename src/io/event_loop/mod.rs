@@ -117,11 +117,18 @@ impl EventLoop {
     /// Runs until a signal asks to stop.
     pub fn run(&mut self) -> Result<Stopped, LoopError> {
         loop {
-            self.turn()?;
-            if let Some(stopped) = self.stopped {
-                self.stop()?;
-                return Ok(stopped);
+            let turn = self.turn();
+            let Some(stopped) = self.stopped else {
+                turn?;
+                continue;
+            };
+            match turn.and_then(|()| self.stop()) {
+                Err(LoopError::Index(error)) if error.is_no_space() => {
+                    warn!("{error}; the next start is as after a power cut");
+                }
+                result => result?,
             }
+            return Ok(stopped);
         }
     }
 

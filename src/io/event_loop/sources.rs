@@ -273,6 +273,10 @@ fn handle_net_event(
             engine.handle_input(Input::LinkDown { node, direction: Direction::Outbound }, time)?;
         }
         NetEvent::InboundUp { node, address } => {
+            // It may have another address since we called it last.
+            if let IpAddr::V4(ip) = address.ip() {
+                discovery.handle_sighting(now, ip);
+            }
             engine.handle_input(Input::LinkUp { node, direction: Direction::Inbound, address }, time)?;
         }
         NetEvent::InboundClosed { node, reason } => {

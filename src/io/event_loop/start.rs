@@ -25,6 +25,7 @@ use crate::{
         disk::{OpenError, Root},
         housekeeping::Housekeeping,
         identity::{Identity, IdentityError},
+        index_mark,
         jobs::Jobs,
         net::{BindError, Net, NetConfig},
         partial::{self, Partials},
@@ -92,9 +93,11 @@ impl EventLoop {
         };
         let instance = random().map_err(system("the system gives no random numbers"))?;
         let net = Net::bind(poll.registry(), net_config(&config, state, &identity, instance))?;
+        let index_is_latest = index_mark::holds(state.dir());
         let index = Index::open(&state.dir().join("index"))?;
-        let engine_config = engine_config(&config, &root, &identity, fresh_identity)
-            .map_err(system("the system gives no random numbers"))?;
+        let engine_config =
+            engine_config(&config, &root, &identity).map_err(system("the system gives no random numbers"))?;
+        let engine_config = EngineConfig { fresh_origin: fresh_identity, index_is_latest, ..engine_config };
         let engine = Engine::new(index, engine_config, time)?;
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let watcher = watcher(&config, &poll);
@@ -145,12 +148,7 @@ fn net_config(config: &Config, state: &State, identity: &Identity, instance: u64
     }
 }
 
-fn engine_config(
-    config: &Config,
-    root: &Root,
-    identity: &Identity,
-    fresh_origin: bool,
-) -> io::Result<EngineConfig> {
+fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Result<EngineConfig> {
     Ok(EngineConfig {
         node: identity.node(),
         name: config.name.clone(),
@@ -158,7 +156,8 @@ fn engine_config(
         boot: boot::id(),
         root: root.id(),
         boot_time_ns: clock::boot_time_ns(),
-        fresh_origin,
+        fresh_origin: false,
+        index_is_latest: true,
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use mio::{Interest, Token, net::TcpStream};
 
-use super::{Context, Events, NetEvent, admits, listener::Listener, slots, write_packet};
+use super::{Admission, Context, Events, NetEvent, admission, listener::Listener, slots, write_packet};
 use crate::{
     limits::{AUTHENTICATE_TIMEOUT, MAX_HALF_OPEN},
     wire::hello::{HELLO_BYTES, Hello},
@@ -82,8 +82,12 @@ impl Calls {
         now: Instant,
     ) -> io::Result<()> {
         let ip = address.ip();
-        let free = self.slots.free().filter(|_| admits(self.slots.iter().map(|call| call.ip), ip));
-        let (at, token) = free.ok_or(io::ErrorKind::QuotaExceeded)?;
+        match admission(self.slots.enumerate().map(|(at, call)| (at, call.ip, call.deadline)), ip) {
+            Admission::Welcome => {}
+            Admission::InPlaceOf(at) => self.end(at, context),
+            Admission::Refused => return Err(io::ErrorKind::QuotaExceeded.into()),
+        }
+        let (at, token) = self.slots.free().ok_or(io::ErrorKind::QuotaExceeded)?;
         context.registry.register(&mut stream, token, Interest::READABLE)?;
         let (hello, deadline) = (slots::Packet::new(), now + AUTHENTICATE_TIMEOUT);
         self.slots.put(at, Call { stream, ip, hello, deadline });

@@ -9,7 +9,9 @@ use std::{
 
 use mio::{Interest, Token, net::TcpStream};
 
-use super::{CloseReason, Context, Events, NetEvent, admits, listener::Listener, slots, write_packet};
+use super::{
+    Admission, CloseReason, Context, Events, NetEvent, admission, listener::Listener, slots, write_packet,
+};
 use crate::{
     core::version::NodeId,
     io::secure::{Accepting, CALL_BYTES, HandshakeError, Opener, PROOF_BYTES},
@@ -201,19 +203,31 @@ impl Inbound {
         context: &Context,
         now: Instant,
     ) -> io::Result<()> {
-        let free = self.slots.free().filter(|_| admits(self.half_open(), address.ip()));
-        let (at, token) = free.ok_or(io::ErrorKind::QuotaExceeded)?;
+        match admission(self.half_open(), address.ip()) {
+            Admission::Welcome => {}
+            Admission::InPlaceOf(at) => self.drop_half_open(at, context),
+            Admission::Refused => return Err(io::ErrorKind::QuotaExceeded.into()),
+        }
+        let (at, token) = self.slots.free().ok_or(io::ErrorKind::QuotaExceeded)?;
         context.registry.register(&mut stream, token, Interest::READABLE)?;
         let stage = Stage::Called { call: slots::Packet::new(), deadline: now + AUTHENTICATE_TIMEOUT };
         self.slots.put(at, Connection { stream, address, stage });
         Ok(())
     }
 
-    fn half_open(&self) -> impl Iterator<Item = IpAddr> {
-        self.slots
-            .iter()
-            .filter(|connection| connection.link().is_none())
-            .map(|connection| connection.address.ip())
+    fn half_open(&self) -> impl Iterator<Item = (usize, IpAddr, Instant)> {
+        self.slots.enumerate().filter_map(|(at, connection)| match &connection.stage {
+            Stage::Called { deadline, .. } | Stage::Answered { deadline, .. } => {
+                Some((at, connection.address.ip(), *deadline))
+            }
+            Stage::Up(_) => None,
+        })
+    }
+
+    fn drop_half_open(&mut self, at: usize, context: &Context) {
+        if let Some(mut connection) = self.slots.take(at) {
+            context.forget(&mut connection.stream);
+        }
     }
 
     fn bring_up(

@@ -301,10 +301,30 @@ fn readiness(event: &Event) -> (bool, bool) {
     )
 }
 
-/// May one more half-open connection come from `ip`, when these are open?
-fn admits(half_open: impl Iterator<Item = IpAddr>, ip: IpAddr) -> bool {
-    let (all, same) = half_open.fold((0, 0), |(all, same), other| (all + 1, same + usize::from(other == ip)));
-    all < MAX_HALF_OPEN && same < MAX_HALF_OPEN_PER_ADDRESS
+/// What becomes of one more half-open connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Admission {
+    Welcome,
+    /// The one at this place has waited for longest and makes room: an honest caller needs milliseconds, so silent
+    /// ones cannot keep the others out.
+    InPlaceOf(usize),
+    /// This address has its share.
+    Refused,
+}
+
+/// May one more half-open connection come from `ip`, when these are open: the place, the address, the deadline?
+fn admission(half_open: impl Iterator<Item = (usize, IpAddr, Instant)>, ip: IpAddr) -> Admission {
+    let (mut all, mut same, mut oldest) = (0, 0, None::<(Instant, usize)>);
+    for (place, other, deadline) in half_open {
+        all += 1;
+        same += usize::from(other == ip);
+        oldest = Some(oldest.map_or((deadline, place), |oldest| oldest.min((deadline, place))));
+    }
+    match oldest {
+        _ if same >= MAX_HALF_OPEN_PER_ADDRESS => Admission::Refused,
+        Some((_, place)) if all >= MAX_HALF_OPEN => Admission::InPlaceOf(place),
+        _ => Admission::Welcome,
+    }
 }
 
 /// Begins a connection; an event tells when [`is_connected`] is worth asking.

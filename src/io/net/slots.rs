@@ -53,6 +53,10 @@ impl<T> Slots<T> {
         self.items.iter().flatten()
     }
 
+    pub(super) fn enumerate(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.items.iter().enumerate().filter_map(|(at, item)| Some((at, item.as_ref()?)))
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.items.iter_mut().flatten()
     }

@@ -409,11 +409,47 @@ fn half_open_connections_are_few_and_short() {
 #[test]
 fn half_open_connections_are_counted_by_address_and_in_all() {
     let ip = |last: usize| IpAddr::from([10, 0, 0, last as u8]);
-    let open: Vec<IpAddr> = (0..MAX_HALF_OPEN).map(ip).collect();
-    assert!(!admits(open.iter().copied(), ip(200)), "full");
-    assert!(admits(open[1..].iter().copied(), ip(200)));
-    assert!(!admits([ip(1), ip(1)].into_iter(), ip(1)));
-    assert!(admits([ip(1), ip(1)].into_iter(), ip(2)));
+    let start = Instant::now();
+    let at = |place: usize, last| {
+        (place, ip(last), start + Duration::from_secs(((place + 3) % MAX_HALF_OPEN) as u64))
+    };
+    let open: Vec<_> = (0..MAX_HALF_OPEN).map(|place| at(place, place)).collect();
+    assert_eq!(
+        admission(open.iter().copied(), ip(200)),
+        Admission::InPlaceOf(MAX_HALF_OPEN - 3),
+        "the oldest"
+    );
+    assert_eq!(admission(open[1..].iter().copied(), ip(200)), Admission::Welcome);
+    assert_eq!(admission([at(1, 1), at(2, 1)].into_iter(), ip(1)), Admission::Refused);
+    assert_eq!(admission([at(1, 1), at(2, 1)].into_iter(), ip(2)), Admission::Welcome);
+}
+
+#[test]
+fn silent_callers_do_not_keep_others_out() {
+    let [mut a, mut b] = [Host::new(1), Host::new(2)];
+    let mut silent = Vec::new();
+    for address in [b.net.discovery_address(), b.net.sync_address()] {
+        for caller in 0..MAX_HALF_OPEN + 2 {
+            silent.push(connect_from([127, 0, 0, 10 + caller as u8 / 2], address));
+            b.turn();
+        }
+    }
+    let now = a.now();
+    a.net.knock(b.net.discovery_address(), now);
+    run([&mut a, &mut b], |[a, _]| {
+        a.heard.iter().any(|heard| matches!(heard, Heard::Event(NetEvent::KnockAnswered { .. })))
+    });
+    link(&mut a, &mut b);
+    assert!(silent.iter_mut().any(is_closed));
+}
+
+/// As [`connect_to`], from another address of the loopback network.
+fn connect_from(ip: [u8; 4], address: SocketAddr) -> StdStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.into()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a LAN of nodes must do, by theme.
 
+mod backups;
 mod conflicts;
 mod discovery;
 mod edits;

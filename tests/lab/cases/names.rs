@@ -76,13 +76,13 @@ fn odd_names_of_directories_travel() {
 }
 
 #[test]
-fn state_directory_of_a_subdirectory_is_an_ordinary_name() {
+fn only_what_is_named_so_is_left_out() {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();
-    a.write("project/.p2pnetwork/file", "not the root's");
+    a.write("project/.p2pnetwork-notes/file", "nobody's state");
     a.write("project/node_modules/.git/config", "nothing is ignored by itself");
     lab.wait_identical();
-    assert_eq!(b.read("project/.p2pnetwork/file"), "not the root's");
+    assert_eq!(b.read("project/.p2pnetwork-notes/file"), "nobody's state");
     assert!(b.has("project/node_modules/.git/config"));
 }
 

@@ -1,0 +1,165 @@
+//! Directories and indexes that come from somewhere else than the last run: copies, backups, full disks.
+
+use std::{fs, process::Command, thread, time::Duration};
+
+use crate::harness::{DEFAULT_BOUND, Host, Lab, noise, wait_identical, wait_until};
+
+#[test]
+fn copied_directory_becomes_a_machine_of_its_own() {
+    let lab = Lab::new(3);
+    let [a, b, c] = lab.hosts();
+    a.write("base", "base");
+    a.write("d/large", noise(1, 200_000));
+    a.start();
+    c.start();
+    wait_identical(&[a, c], DEFAULT_BOUND);
+    let identity = a.status().node.id;
+    a.stop();
+    copy_directory(a, b);
+    a.write("made-on-a", "a");
+    b.write("made-on-b", "b");
+    a.write("base", "edited on a");
+    // Neither waits for the other: whichever is first, both find out.
+    a.start();
+    b.start();
+    lab.wait_identical();
+    assert_eq!((b.read("made-on-a"), a.read("made-on-b")), ("a".into(), "b".into()));
+    assert_eq!(c.read("base"), "edited on a");
+    let ids = [a, b, c].map(|host| host.status().node.id);
+    assert!(ids[0] != ids[1] && ids[1] != identity, "{ids:?}");
+    let origins = [a, b, c].map(|host| host.status().node.origin);
+    assert_ne!(origins[0], origins[1]);
+    b.write("later", "from the copy");
+    lab.wait_identical();
+    assert_eq!(a.read("later"), "from the copy");
+    a.assert_no_conflicts();
+}
+
+#[test]
+fn older_index_from_a_backup_counts_nothing_twice() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    a.write("edited", "base");
+    a.write("gone", "base");
+    lab.wait_identical();
+    a.stop();
+    let backup = a.outside("index-backup");
+    fs::copy(a.path(".p2pnetwork/index"), &backup).unwrap();
+    a.start();
+    for i in 0..20 {
+        a.write(format!("late/{i:02}"), noise(i, 100));
+    }
+    a.write("edited", "by the node that will forget it");
+    a.remove("gone");
+    lab.wait_identical();
+    a.stop();
+    fs::copy(&backup, a.path(".p2pnetwork/index")).unwrap();
+    a.write("late/05", "edited on a while the index was old");
+    a.write("new-on-a", "a");
+    b.write("late/03", "edited on b meanwhile");
+    b.remove("late/04");
+    a.start();
+    lab.wait_identical();
+    assert_eq!(b.read("late/05"), "edited on a while the index was old");
+    assert_eq!(
+        (b.read("new-on-a"), b.read("edited")),
+        ("a".into(), "by the node that will forget it".into())
+    );
+    assert_eq!(a.read("late/03"), "edited on b meanwhile");
+    assert!(!a.has("gone"));
+}
+
+#[test]
+fn restart_goes_on_under_the_same_number() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    b.write("x", "x");
+    lab.wait_identical();
+    let origin = a.status().node.origin;
+    a.stop();
+    a.start();
+    assert_eq!(a.status().node.origin, origin);
+}
+
+#[test]
+fn full_disk_loses_nothing_and_goes_on_when_there_is_room() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    // In the lab's own mount namespace: this process sees the disk of b by b's shell only.
+    let root = b.root().display();
+    lab.world().shell(&format!("mount -t tmpfs -o size=16m small '{root}'"));
+    a.start();
+    b.start();
+    lab.wait_linked();
+    b.shell(&format!("printf precious > '{root}/mine'"));
+    wait_until("b's file", DEFAULT_BOUND, || a.has("mine"));
+    for i in 0..300 {
+        a.write(format!("many/{i}"), noise(i, 60_000));
+    }
+    a.write("large", noise(1000, 20_000_000));
+    wait_until("the disk to be full", DEFAULT_BOUND, || {
+        b.status().errors.iter().any(|error| error.error.contains("full"))
+    });
+    // Nor does the node fall when somebody else takes the rest, or when it is to note more.
+    b.shell(&format!("cat /dev/zero > '{root}/.p2pnetwork/rest'"));
+    for i in 0..300 {
+        a.write(format!("small/{i}"), "x");
+    }
+    a.remove("many/7");
+    wait_until("the index to be full, too", DEFAULT_BOUND, || b.has_logged("not even the index has room"));
+    assert!(b.is_running());
+    b.shell(&format!("rm '{root}/.p2pnetwork/rest'"));
+    lab.world().shell(&format!("mount -o remount,size=200m '{root}'"));
+    wait_until("everything to arrive", DEFAULT_BOUND, || {
+        b.try_status().is_some_and(|status| status.in_sync && status.is_linked(a.name()))
+            && a.status().in_sync
+            && list(a) == list(b)
+    });
+    assert_eq!(b.shell(&format!("cat '{root}/mine'")), "precious");
+    assert!(b.is_running());
+}
+
+#[test]
+fn node_that_waits_for_room_ends_when_asked_to() {
+    let lab = Lab::new(1);
+    let [a] = lab.hosts();
+    let root = a.root().display();
+    lab.world().shell(&format!("mount -t tmpfs -o size=4m small '{root}'"));
+    a.start();
+    a.shell(&format!(
+        "cat /dev/zero > '{root}/.p2pnetwork/rest'; mkdir '{root}/d'; cd '{root}/d'; touch $(seq 3000)"
+    ));
+    wait_until("the index to be full", DEFAULT_BOUND, || a.has_logged("not even the index has room"));
+    thread::sleep(Duration::from_millis(200));
+    a.stop();
+}
+
+#[test]
+fn state_of_a_node_further_down_stays_its_own() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    a.write("inner/file", "x");
+    a.write("inner/.p2pnetwork/group", "another group's key");
+    a.write("other/deep/.P2Pnetwork/identity", "another node's key");
+    lab.wait_linked();
+    a.stop();
+    a.start();
+    wait_until("the file", DEFAULT_BOUND, || b.has("inner/file") && b.has("other/deep"));
+    wait_until("both to agree", DEFAULT_BOUND, || a.status().in_sync && b.status().in_sync);
+    assert!(!b.has("inner/.p2pnetwork") && !b.has("other/deep/.P2Pnetwork"));
+}
+
+/// As `cp -a` does it.
+fn copy_directory(from: &Host, to: &Host) {
+    fs::remove_dir(to.root()).unwrap();
+    let copied = Command::new("cp").arg("-a").args([from.root(), to.root()]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// Names and sums of all files.
+fn list(host: &Host) -> String {
+    host.shell(&format!(
+        "cd '{}' && find . -path ./.p2pnetwork -prune -o -type f -print0 | sort -z | xargs -0 sha256sum",
+        host.root().display()
+    ))
+}
