@@ -43,7 +43,7 @@ pub fn decide(held: &Entry, other: &Entry) -> Decision {
 
 /// Who wins of two concurrent versions. What the versions hold decides only where a number was given out twice, by
 /// a disk that was cloned or put back as a whole: nodes must not differ then, either.
-fn rank(entry: &Entry) -> (u64, Dot, u16, i64, Option<(u64, &[u8])>) {
+fn rank(entry: &Entry) -> impl Ord + '_ {
     let content = entry.content.as_ref().map(|content| match content {
         Content::File { size, digest } => (*size, &digest.0[..]),
         Content::Directory => (u64::MAX, &[][..]),

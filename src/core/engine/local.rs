@@ -82,6 +82,11 @@ impl Engine {
             (_, Some(stat)) if stat.kind == FileKind::Directory => {
                 self.handle_directory(path, row, stat, time)
             }
+            (Some(base), Some(_)) if base.content == Content::Directory && self.holds_something(&path)? => {
+                // Something else is in the directory's place: what was in it is gone.
+                self.scan.handle_vanished(path);
+                Ok(())
+            }
             (_, Some(stat)) => {
                 self.read(path, stat);
                 Ok(())
@@ -116,14 +121,10 @@ impl Engine {
         Ok(())
     }
 
+    /// What is in a directory goes before the directory.
     fn handle_missing(&mut self, path: RelPath, time: Time) -> Result<()> {
         self.scan.handle_settled(&path);
-        let was_directory = self
-            .index
-            .get(&path)?
-            .and_then(|row| row.base)
-            .is_some_and(|base| base.content == Content::Directory);
-        if was_directory && !self.index.children(&path, None, 1)?.is_empty() {
+        if self.holds_something(&path)? {
             self.scan.handle_vanished(path);
             return Ok(());
         }

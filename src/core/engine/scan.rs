@@ -345,26 +345,37 @@ impl Engine {
         let mut budget = STEP_ENTRIES;
         loop {
             let rows = self.held_children(&leaf, budget)?;
-            if let Some(below) = rows.iter().find(|path| self.has_children(path)) {
-                leaf = below.clone();
+            if let Some(below) = self.first_that_holds(&rows)? {
+                leaf = below;
                 continue;
             }
             budget = budget.saturating_sub(rows.len().max(1));
             for path in &rows {
                 self.observe(path, None, time)?;
             }
+            if rows.is_empty() && leaf == directory {
+                // Gone, or something else by now.
+                self.scan.vanished.pop_front();
+                self.outputs.push_back(Output::Inspect { path: directory });
+                return Ok(());
+            }
             if rows.is_empty() {
                 self.observe(&leaf, None, time)?;
-                if leaf == directory {
-                    self.scan.vanished.pop_front();
-                    return Ok(());
-                }
                 leaf = directory.clone();
             }
             if budget == 0 {
                 return Ok(());
             }
         }
+    }
+
+    fn first_that_holds(&self, paths: &[RelPath]) -> Result<Option<RelPath>> {
+        for path in paths {
+            if self.holds_something(path)? {
+                return Ok(Some(path.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// The children that are said to be on this disk.
@@ -381,8 +392,9 @@ impl Engine {
         }
     }
 
-    fn has_children(&self, directory: &RelPath) -> bool {
-        self.held_children(directory, 1).is_ok_and(|held| !held.is_empty())
+    /// Is anything in this directory said to be on this disk?
+    pub(super) fn holds_something(&self, directory: &RelPath) -> Result<bool> {
+        Ok(!self.held_children(directory, 1)?.is_empty())
     }
 
     fn begin_next_listing(&mut self) -> Result<()> {
