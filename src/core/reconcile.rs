@@ -9,7 +9,7 @@ use crate::{
     core::{
         calendar::Date,
         entry::{Base, Content, Entry, Version},
-        version::{Dot, NodeId, VersionVector},
+        version::{NodeId, VersionVector},
     },
     limits::MAX_VECTOR_COMPONENTS,
     path::RelPath,
@@ -43,7 +43,7 @@ pub fn decide(held: &Entry, other: &Entry) -> Decision {
 
 /// Who wins of two concurrent versions. What the versions hold decides only where a number was given out twice, by
 /// a disk that was cloned or put back as a whole: nodes must not differ then, either.
-fn rank(entry: &Entry) -> impl Ord + '_ {
+fn rank(entry: &Entry) -> impl Ord {
     let content = entry.content.as_ref().map(|content| match content {
         Content::File { size, digest } => (*size, &digest.0[..]),
         Content::Directory => (u64::MAX, &[][..]),
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::core::{
         entry::{Digest, Stamp},
-        version::Origin,
+        version::{Dot, Origin},
     };
 
     /// One path on some nodes that edit, delete and tell each other: every version that ever was.

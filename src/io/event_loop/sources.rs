@@ -15,7 +15,7 @@ use crate::{
     io::{
         arp_socket::{ArpSocket, ArpSocketError, interfaces},
         neighbours::neighbours,
-        net::NetEvent,
+        net::{CloseReason, NetEvent},
         token::{self, Source},
         watch::{self, Change},
     },
@@ -273,15 +273,15 @@ fn handle_net_event(
             engine.handle_input(Input::LinkDown { node, direction: Direction::Outbound }, time)?;
         }
         NetEvent::InboundUp { node, address } => {
-            // It may have another address since we called it last.
-            if let IpAddr::V4(ip) = address.ip() {
-                discovery.handle_sighting(now, ip);
-            }
             engine.handle_input(Input::LinkUp { node, direction: Direction::Inbound, address }, time)?;
         }
         NetEvent::InboundClosed { node, reason } => {
             debug!("the connection from {node} ended: {reason}");
             engine.handle_input(Input::LinkDown { node, direction: Direction::Inbound }, time)?;
+            if reason == CloseReason::Silent {
+                // Off, or at another address: what we say does not reach it any more, either.
+                return Ok(Some((node, reason.to_string())));
+            }
         }
         NetEvent::InboundRefused { ip, error } => warn!("{ip} was not let in: {error}"),
         NetEvent::Message { node, bytes } => match Message::decode(bytes) {
