@@ -92,7 +92,8 @@ pub struct EventLoop {
     watch_ready: bool,
     net: Net,
     arp: sources::ArpSockets,
-    control: Control,
+    /// `None` where the file system has no sockets: nobody can ask then.
+    control: Option<Control>,
     signals: Signals,
     jobs: Jobs,
     partials: Partials,
@@ -176,7 +177,7 @@ impl EventLoop {
             self.engine.poll_timeout(),
             self.discovery.poll_timeout(),
             self.net.poll_timeout(),
-            self.control.poll_timeout(),
+            self.control.as_ref().and_then(Control::poll_timeout),
             Some(self.housekeeping.poll_timeout()),
             Some(self.root_check_at),
             Some(self.interfaces_at),

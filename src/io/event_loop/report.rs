@@ -8,7 +8,9 @@ use crate::{
 
 impl EventLoop {
     pub(super) fn answer_control(&mut self, time: Time) -> Result<(), LoopError> {
-        while let Some(client) = self.control.poll_request() {
+        let Some(control) = &mut self.control else { return Ok(()) };
+        control.handle_timeout(time.now);
+        while let Some(client) = control.poll_request() {
             let facts = ShellFacts {
                 directory: self.root.path(),
                 open_group: self.open_group,
@@ -16,7 +18,7 @@ impl EventLoop {
                 uptime: time.now - self.started_at,
             };
             let report = Report::new(self.engine.status()?, facts, self.discovery.nodes());
-            self.control.answer(client, &report.to_json());
+            control.answer(client, &report.to_json());
         }
         Ok(())
     }

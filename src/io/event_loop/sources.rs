@@ -80,7 +80,11 @@ impl EventLoop {
             match token::source(event.token()) {
                 Source::Signals => self.signals.handle_ready(),
                 Source::Watch => self.watch_ready = true,
-                Source::Control => self.control.handle_event(event.token(), event, time.now),
+                Source::Control => {
+                    if let Some(control) = &mut self.control {
+                        control.handle_event(event.token(), event, time.now);
+                    }
+                }
                 Source::Arp(_) => self.arp.sockets.iter_mut().for_each(|(_, _, ready)| *ready = true),
                 Source::Net => self.net.handle_event(event, time.now),
             }
@@ -90,7 +94,6 @@ impl EventLoop {
         }
         self.net.handle_ready(time.now);
         self.net.handle_timeout(time.now);
-        self.control.handle_timeout(time.now);
         self.read_watch(time)?;
         self.read_arp(time.now);
         self.read_net(time)?;

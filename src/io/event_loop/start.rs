@@ -101,8 +101,7 @@ impl EventLoop {
         let engine = Engine::new(index, engine_config, time)?;
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let watcher = watcher(&config, &poll);
-        let control = Control::bind(poll.registry(), token::CONTROL, state.dir())
-            .map_err(system("the control socket cannot be made"))?;
+        let control = control(&poll, state);
         let signals =
             Signals::new(poll.registry(), token::SIGNALS).map_err(system("signals cannot be taken"))?;
         Ok(Self {
@@ -187,6 +186,12 @@ fn discovery(
         }
     }
     Ok(discovery)
+}
+
+/// FAT, for one, has no sockets; a node that cannot be asked works all the same.
+fn control(poll: &Poll, state: &State) -> Option<Control> {
+    let bound = Control::bind(poll.registry(), token::CONTROL, state.dir());
+    bound.inspect_err(|error| warn!("`p2pnetwork status` cannot ask this node: {error}")).ok()
 }
 
 /// The native watch; without it every directory is compared on the timer.
