@@ -20,10 +20,11 @@ use crate::{
 };
 
 impl Engine {
-    pub(super) fn handle_changed(&mut self, path: RelPath, hint: Hint, time: Time) {
+    pub(super) fn handle_changed(&mut self, path: RelPath, hint: Hint, time: Time) -> Result<()> {
         if path.is_reserved() || path.is_root() || self.paused.is_some() {
-            return;
+            return Ok(());
         }
+        self.distrust(&path, time)?;
         match hint {
             Hint::Writing => self.scan.handle_writing(&path, time.now),
             Hint::Created | Hint::Settled => {
@@ -35,6 +36,7 @@ impl Engine {
                 self.outputs.push_back(Output::Inspect { path });
             }
         }
+        Ok(())
     }
 
     pub(super) fn handle_seen(
@@ -82,16 +84,14 @@ impl Engine {
             (_, Some(stat)) if stat.kind == FileKind::Directory => {
                 self.handle_directory(path, row, stat, time)
             }
-            (_, Some(stat)) => {
-                self.read(path, stat);
-                Ok(())
-            }
+            (_, Some(stat)) => self.read(path, stat, time),
         }
     }
 
     /// Content found by reading.
     pub(super) fn handle_read(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
         let again = self.scan.handle_read_done(&path);
+        self.inspect_old_name(&path);
         if self.paused.is_some() {
             return Ok(());
         }
@@ -124,7 +124,11 @@ impl Engine {
             .and_then(|row| row.base)
             .is_some_and(|base| base.content == Content::Directory);
         if was_directory && !self.index.children(&path, None, 1)?.is_empty() {
-            self.scan.handle_vanished(path);
+            let renamed_to = self.renamed_to(&path, time);
+            self.scan.handle_vanished(path, renamed_to);
+            return Ok(());
+        }
+        if self.waits_for_new_name(&path, time) {
             return Ok(());
         }
         self.observe(&path, None, time)
@@ -143,13 +147,19 @@ impl Engine {
         Ok(())
     }
 
-    fn read(&mut self, path: RelPath, stat: Stat) {
+    fn read(&mut self, path: RelPath, stat: Stat, time: Time) -> Result<()> {
         if stat.kind == FileKind::File && stat.links == 1 && self.scan.is_settling(&path) {
-            return;
+            return Ok(());
+        }
+        let known = if self.scan.is_reading(&path) { None } else { self.known_content(&path, &stat, time)? };
+        if known.is_some() {
+            self.scan.handle_settled(&path);
+            return self.observe(&path, known.map(|content| (content, stat)), time);
         }
         if self.scan.begin_read(&path, MAX_READS) {
             self.outputs.push_back(Output::Read { path, stat });
         }
+        Ok(())
     }
 
     fn keep_recipe(&mut self, content: &Content, chunks: &[Chunk]) -> Result<()> {
