@@ -7,7 +7,7 @@ use log::{debug, warn};
 use super::{EventLoop, LoopError};
 use crate::{
     core::{
-        entry::Stamp,
+        entry::{Digest, Stamp},
         ignore::IGNORE_FILE,
         seam::{Apply, Input, Output, Time, Transmit},
         version::NodeId,
@@ -118,7 +118,7 @@ impl EventLoop {
         for node in nodes {
             while self.net.room(node) > 0 {
                 let Some(transmit) = self.engine.poll_transmit(node, time)? else { break };
-                self.send(node, transmit);
+                self.send(node, transmit, time)?;
             }
             if self.net.room(node) == 0 {
                 stopped_short.push(node).expect("there are no more links than MAX_NODES");
@@ -130,13 +130,18 @@ impl EventLoop {
         Ok(())
     }
 
-    fn send(&mut self, node: NodeId, transmit: Transmit) {
+    fn send(&mut self, node: NodeId, transmit: Transmit, time: Time) -> Result<(), LoopError> {
         match transmit {
             Transmit::Message(message) => self.send_message(node, &message),
             Transmit::Update { message, inline } => self.send_update(node, message, inline),
             Transmit::Piece { path, stamp, digest, offset, length } => {
                 let mut bytes = std::mem::take(&mut self.content);
-                let read = self.root.read_range(&path, &stamp, offset, length as usize, &mut bytes);
+                let mut read = self.root.read_range(&path, &stamp, offset, length as usize, &mut bytes);
+                if matches!(read, Ok(None))
+                    && let Some((path, stamp)) = self.renamed_content(&path, &stamp, &digest, time)?
+                {
+                    read = self.root.read_range(&path, &stamp, offset, length as usize, &mut bytes);
+                }
                 if matches!(read, Ok(Some(()))) {
                     self.send_message(node, &Message::Piece { digest, offset, bytes: &bytes });
                 } else {
@@ -147,6 +152,21 @@ impl EventLoop {
                 self.content = bytes;
             }
         }
+        Ok(())
+    }
+
+    /// A file that is not where it was may just have been renamed, which the watch has not been asked about yet.
+    fn renamed_content(
+        &mut self,
+        path: &RelPath,
+        stamp: &Stamp,
+        digest: &Digest,
+        time: Time,
+    ) -> Result<Option<(RelPath, Stamp)>, LoopError> {
+        self.watch_ready = true;
+        self.root.forget_directories();
+        self.read_watch(time)?;
+        Ok(self.engine.holder(path, digest)?.filter(|(_, now)| now != stamp))
     }
 
     fn send_update(&mut self, node: NodeId, message: Message<'static>, inline: Option<Stamp>) {

@@ -99,7 +99,7 @@ impl EventLoop {
 
     // --- The watch -------------------------------------------------------------------------------------
 
-    fn read_watch(&mut self, time: Time) -> Result<(), LoopError> {
+    pub(super) fn read_watch(&mut self, time: Time) -> Result<(), LoopError> {
         if !self.watch_ready {
             return Ok(());
         }
