@@ -322,3 +322,15 @@ pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 pub const DISK_RESERVE_PART: u64 = 16;
 /// A node whose index found no room looks this often whether there is some.
 pub const DISK_FULL_INTERVAL: Duration = Duration::from_secs(2);
+
+// --- Renames -------------------------------------------------------------------------------------------
+
+/// Renames and changes of one turn that are remembered as such; further files are read again.
+pub const MAX_RENAMES: usize = 2 * MAX_CHANGES_PER_TURN;
+/// Renames of one directory in one turn that are followed; after more its files are fetched or copied.
+pub const MAX_RENAME_CHAIN: usize = 8;
+/// Content that is wanted and is here at another path waits this long for that path to be deleted: then it is renamed,
+/// else copied.
+pub const RENAME_WAIT: Duration = Duration::from_millis(100);
+/// Content that waits so; when full, further content is copied at once.
+pub const MAX_RENAME_WAITS: usize = 1024;

@@ -89,6 +89,8 @@ pub enum Listed {
 pub enum Input<'a> {
     /// The watch: something about a path may have changed.
     Changed { path: RelPath, hint: Hint },
+    /// The watch: what was at `from` is now at `to`, as it was; so is everything below a directory.
+    Renamed { from: RelPath, to: RelPath },
     /// The watch lost events: everything must be compared.
     EventsLost,
     /// No events come from this directory any more, though it may still be there.
@@ -177,6 +179,8 @@ pub enum Action {
     RemoveFile,
     /// Nothing: an empty directory goes.
     RemoveDirectory,
+    /// The file at `from`, which is still at `stamp`: it is renamed.
+    RenameFrom { from: RelPath, stamp: Stamp },
 }
 
 /// Where a file's bytes come from.

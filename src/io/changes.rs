@@ -91,6 +91,7 @@ impl Changes {
             }
             seam::Action::RemoveFile => Action::RemoveFile,
             seam::Action::RemoveDirectory => Action::RemoveDirectory,
+            seam::Action::RenameFrom { from, stamp } => Action::RenameFrom { from, stamp },
         })
     }
 

@@ -20,10 +20,11 @@ use crate::{
 };
 
 impl Engine {
-    pub(super) fn handle_changed(&mut self, path: RelPath, hint: Hint, time: Time) {
+    pub(super) fn handle_changed(&mut self, path: RelPath, hint: Hint, time: Time) -> Result<()> {
         if path.is_reserved() || path.is_root() || self.paused.is_some() {
-            return;
+            return Ok(());
         }
+        self.distrust(&path, time)?;
         match hint {
             Hint::Writing => self.scan.handle_writing(&path, time.now),
             Hint::Created | Hint::Settled => {
@@ -35,6 +36,7 @@ impl Engine {
                 self.outputs.push_back(Output::Inspect { path });
             }
         }
+        Ok(())
     }
 
     pub(super) fn handle_seen(
@@ -84,19 +86,18 @@ impl Engine {
             }
             (Some(base), Some(_)) if base.content == Content::Directory && self.holds_something(&path)? => {
                 // Something else is in the directory's place: what was in it is gone.
-                self.scan.handle_vanished(path);
+                let renamed_to = self.renamed_to(&path, time);
+                self.scan.handle_vanished(path, renamed_to);
                 Ok(())
             }
-            (_, Some(stat)) => {
-                self.read(path, stat);
-                Ok(())
-            }
+            (_, Some(stat)) => self.read(path, stat, time),
         }
     }
 
     /// Content found by reading.
     pub(super) fn handle_read(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
         let again = self.scan.handle_read_done(&path);
+        self.inspect_old_name(&path);
         if self.paused.is_some() {
             return Ok(());
         }
@@ -125,7 +126,11 @@ impl Engine {
     fn handle_missing(&mut self, path: RelPath, time: Time) -> Result<()> {
         self.scan.handle_settled(&path);
         if self.holds_something(&path)? {
-            self.scan.handle_vanished(path);
+            let renamed_to = self.renamed_to(&path, time);
+            self.scan.handle_vanished(path, renamed_to);
+            return Ok(());
+        }
+        if self.waits_for_new_name(&path, time) {
             return Ok(());
         }
         self.observe(&path, None, time)
@@ -144,13 +149,19 @@ impl Engine {
         Ok(())
     }
 
-    fn read(&mut self, path: RelPath, stat: Stat) {
+    fn read(&mut self, path: RelPath, stat: Stat, time: Time) -> Result<()> {
         if stat.kind == FileKind::File && stat.links == 1 && self.scan.is_settling(&path) {
-            return;
+            return Ok(());
+        }
+        let known = if self.scan.is_reading(&path) { None } else { self.known_content(&path, &stat, time)? };
+        if known.is_some() {
+            self.scan.handle_settled(&path);
+            return self.observe(&path, known.map(|content| (content, stat)), time);
         }
         if self.scan.begin_read(&path, MAX_READS) {
             self.outputs.push_back(Output::Read { path, stat });
         }
+        Ok(())
     }
 
     fn keep_recipe(&mut self, content: &Content, chunks: &[Chunk]) -> Result<()> {

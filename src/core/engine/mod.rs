@@ -4,10 +4,12 @@
 //! clock: [`seam`](crate::core::seam) has the only words it speaks.
 //!
 //! * `local`: what is found on this disk becomes a version.
+//! * `rename`: what is known of a file that was only renamed here.
 //! * `scan`: which directories are looked at, and when.
 //! * `remote`: what other nodes say.
 //! * `link`: what they are to be told.
 //! * `place`: versions that are not on this disk get there.
+//! * `relocate`: content that is on this disk already, at a path that is to go.
 //! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
 
@@ -16,7 +18,9 @@ mod forget;
 mod link;
 mod local;
 mod place;
+mod relocate;
 mod remote;
+mod rename;
 mod scan;
 mod status;
 mod transfer;
@@ -28,7 +32,10 @@ use std::{
 
 use log::{info, warn};
 
-use self::{activity::Activity, forget::Forgetting, place::Placement, scan::Scan, transfer::Transfers};
+use self::{
+    activity::Activity, forget::Forgetting, place::Placement, rename::Renames, scan::Scan,
+    transfer::Transfers,
+};
 pub use self::{
     link::Link,
     status::{PeerStatus, Status},
@@ -75,6 +82,7 @@ pub struct Engine {
     outputs: VecDeque<Output>,
     links: BTreeMap<NodeId, Link>,
     scan: Scan,
+    renames: Renames,
     placement: Placement,
     transfers: Transfers,
     forgetting: Forgetting,
@@ -112,6 +120,7 @@ impl Engine {
             outputs: VecDeque::from([Output::LoadIgnoreRules]),
             links: BTreeMap::new(),
             scan: Scan::new(time.now),
+            renames: Renames::default(),
             placement: Placement::default(),
             transfers: Transfers::default(),
             forgetting: Forgetting::new(time.now),
@@ -134,7 +143,8 @@ impl Engine {
     /// Takes in what happened.
     pub fn handle_input(&mut self, input: Input, time: Time) -> Result<()> {
         match input {
-            Input::Changed { path, hint } => self.handle_changed(path, hint, time),
+            Input::Changed { path, hint } => self.handle_changed(path, hint, time)?,
+            Input::Renamed { from, to } => self.handle_renamed(from, to, time)?,
             Input::EventsLost => self.scan.request_walk(),
             Input::WatchLost { directory } => self.scan.handle_unwatched(directory),
             Input::IgnoreRules { text } => self.handle_ignore_rules(&text),
@@ -304,6 +314,7 @@ impl Engine {
     /// What must hold between any two calls.
     fn debug_check(&self) {
         debug_assert!(self.links.values().all(|link| link.is_bounded()));
+        debug_assert!(self.renames.is_bounded());
         debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());
         debug_assert!(self.links.values().all(|link| link.inbound || link.outbound));
     }

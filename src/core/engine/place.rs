@@ -11,7 +11,7 @@ use std::{
 
 use log::{debug, warn};
 
-use super::{Engine, Result};
+use super::{Engine, Result, relocate::Waits, remote::is_realised};
 use crate::{
     core::{
         entry::{Base, Content, Digest, Row, Stat, Version},
@@ -30,6 +30,7 @@ pub(super) struct Placement {
     blocked: BTreeMap<RelPath, Blocked>,
     wanted: Pass,
     removals: Pass,
+    pub(super) waits: Waits,
     /// The pass over wanted paths waits for a download to end.
     stalled: bool,
 }
@@ -40,6 +41,8 @@ struct InFlight {
     content: Option<Content>,
     version: Version,
     partial: Option<Digest>,
+    /// The path that it is renamed from.
+    from: Option<RelPath>,
 }
 
 /// A path that could not be brought to its newest version, or not be read.
@@ -114,16 +117,21 @@ impl Placement {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.blocked.values().filter_map(|blocked| blocked.until).min()
+        let blocked = self.blocked.values().filter_map(|blocked| blocked.until).min();
+        blocked.into_iter().chain(self.waits.next_timeout()).min()
     }
 
     /// Can it take another update with content?
     pub(super) fn has_room(&self) -> bool {
-        self.in_flight.len() < MAX_IN_FLIGHT
+        self.has_room_for(1)
+    }
+
+    pub(super) fn has_room_for(&self, paths: usize) -> bool {
+        self.in_flight.len() + paths <= MAX_IN_FLIGHT
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        self.in_flight.len() <= MAX_IN_FLIGHT && self.blocked.len() <= MAX_BLOCKED
+        self.in_flight.len() <= MAX_IN_FLIGHT && self.blocked.len() <= MAX_BLOCKED && self.waits.is_bounded()
     }
 
     fn is_blocked(&self, path: &RelPath, now: Instant) -> bool {
@@ -149,6 +157,9 @@ impl Engine {
 
     /// A path keeps its reason, and its growing delay, until it succeeds; it is tried once a delay.
     pub(super) fn handle_placement_timeout(&mut self, time: Time) {
+        if self.placement.waits.handle_timeout(time.now) {
+            self.placement.kick();
+        }
         for (path, blocked) in &mut self.placement.blocked {
             if blocked.until.is_some_and(|until| until <= time.now) {
                 blocked.until = None;
@@ -239,6 +250,12 @@ impl Engine {
         if is_directory && self.has_live_children(path)? {
             return self.keep_directory(path, row, time);
         }
+        if is_directory && self.has_waiting_children(path)? {
+            return Ok(());
+        }
+        if self.is_wanted_elsewhere(path, &row, time)? {
+            return Ok(());
+        }
         if !is_directory && self.placement.wanted.running && !self.placement.stalled {
             self.placement.kick_removals();
             return Ok(());
@@ -278,6 +295,14 @@ impl Engine {
         }
         if held == Some(Content::Directory) && self.has_live_children(path)? {
             self.keep_directory(path, row, time)?;
+            return Ok(Outcome::Going);
+        }
+        if let Content::File { size: 1.., digest } = newest
+            && let Some(outcome) = self.relocate(path, &row, digest, fate, content.is_some(), time)?
+        {
+            return Ok(outcome);
+        }
+        if self.is_being_copied(&row) && !self.will_fetch(&newest, content.is_some()) {
             return Ok(Outcome::Going);
         }
         let (mode, mtime_ns) = (row.entry.mode, row.entry.mtime_ns);
@@ -331,7 +356,11 @@ impl Engine {
         if self.transfers.take_complete(&digest) {
             return Ok(Ok(Source::Partial(digest)));
         }
-        self.fetch(path, size, digest, time).map(Err)
+        let outcome = self.fetch(path, size, digest, time)?;
+        if outcome == Outcome::Going {
+            self.placement.waits.remove(&digest);
+        }
+        Ok(Err(outcome))
     }
 
     /// The directory above must be on the disk, or about to be made before this path's turn. One that is
@@ -351,10 +380,24 @@ impl Engine {
     }
 
     fn has_live_children(&self, directory: &RelPath) -> Result<bool> {
+        self.any_child(directory, |_, row| !row.entry.is_tombstone())
+    }
+
+    /// Is there something in it that will go, and has not been asked to? The directory's turn comes after it.
+    fn has_waiting_children(&self, directory: &RelPath) -> Result<bool> {
+        self.any_child(directory, |path, row| {
+            let is_directory = row.base.as_ref().is_some_and(|base| base.content == Content::Directory);
+            row.base.is_some()
+                && !self.placement.is_in_flight(path)
+                && !self.ignore.is_ignored(path, is_directory)
+        })
+    }
+
+    fn any_child(&self, directory: &RelPath, is_one: impl Fn(&RelPath, &Row) -> bool) -> Result<bool> {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let rows = self.index.children(directory, after.as_deref(), STEP_ENTRIES)?;
-            if rows.iter().any(|(_, row)| !row.entry.is_tombstone()) {
+            if rows.iter().any(|(path, row)| is_one(path, row)) {
                 return Ok(true);
             }
             match rows.last() {
@@ -364,7 +407,7 @@ impl Engine {
         }
     }
 
-    fn fate_of(&self, row: &Row) -> Option<Fate> {
+    pub(super) fn fate_of(&self, row: &Row) -> Option<Fate> {
         let base = row.base.as_ref()?;
         // A directory that this node states over its own file is stated for what is in it: the file is not replaced
         // by it. (When a user does that, the base is the directory at once.)
@@ -375,7 +418,7 @@ impl Engine {
         Some(fate(base, row.base_version()?, &row.entry))
     }
 
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         path: &RelPath,
         row: Row,
@@ -393,8 +436,15 @@ impl Engine {
             Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
             _ => None,
         };
+        let from = if let Action::RenameFrom { from, .. } = &action { Some(from.clone()) } else { None };
+        if let Some(from) = from.clone() {
+            let version = row.entry.version.clone();
+            self.placement
+                .in_flight
+                .insert(from, InFlight { content: None, version, partial: None, from: None });
+        }
         let expect = row.base.as_ref().map(|base| base.stamp);
-        let in_flight = InFlight { content: row.entry.content, version: row.entry.version, partial };
+        let in_flight = InFlight { content: row.entry.content, version: row.entry.version, partial, from };
         self.placement.in_flight.insert(path.clone(), in_flight);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())
@@ -409,8 +459,13 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let Some(in_flight) = self.placement.in_flight.remove(&path) else { return Ok(()) };
+        in_flight.from.as_ref().map(|from| self.placement.in_flight.remove(from));
         match result {
             Ok(stat) => self.handle_done(&path, in_flight, stat, time),
+            Err(failure) if let Some(from) = in_flight.from => {
+                self.handle_not_relocated(&path, from, in_flight.content.as_ref(), &failure, time);
+                Ok(())
+            }
             Err(failure) => self.handle_failure(&path, in_flight, failure, time),
         }
     }
@@ -426,6 +481,9 @@ impl Engine {
         if let Some(digest) = in_flight.partial {
             self.finish_download(&digest);
         }
+        if let Some(from) = &in_flight.from {
+            self.handle_relocated(from, time)?;
+        }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         self.activity.handle_remote(path, in_flight.content.as_ref());
         self.follow_ignore_file(path);
@@ -438,6 +496,10 @@ impl Engine {
             mode: stat.mode,
             version,
         });
+        // What was renamed has the bits and the time that it had before.
+        if let (Some(base), true) = (&mut row.base, newest && in_flight.from.is_some()) {
+            base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
+        }
         self.index.put(path, &row)?;
         match row.base {
             Some(Base { content: Content::Directory, .. }) => {

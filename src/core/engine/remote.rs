@@ -221,7 +221,7 @@ fn is_same_state(a: &Entry, b: &Entry) -> bool {
 }
 
 /// Does the disk hold all that the entry says?
-fn is_realised(entry: &Entry, base: &Base) -> bool {
+pub(super) fn is_realised(entry: &Entry, base: &Base) -> bool {
     let same_mode = entry.mode == base.mode;
     entry.content.as_ref() == Some(&base.content)
         && match base.content {

@@ -33,8 +33,9 @@ pub(super) struct Scan {
     walked: bool,
     listing: Option<Listing>,
     queue: VecDeque<RelPath>,
-    /// Directories that are gone, whose rows are being gone through.
-    vanished: VecDeque<RelPath>,
+    /// Directories that are gone, whose rows are being gone through, and where they have gone, if that is known: what
+    /// is there is listed first, so that it is stated there before it is deleted here.
+    vanished: VecDeque<(RelPath, Option<RelPath>)>,
     /// Files whose content is being read; true when one changed again meanwhile.
     reading: BTreeMap<RelPath, bool>,
     /// Files that are being written: since when, and until when they are left alone.
@@ -99,12 +100,12 @@ impl Scan {
         }
     }
 
-    pub(super) fn handle_vanished(&mut self, directory: RelPath) {
-        if self.vanished.contains(&directory) {
+    pub(super) fn handle_vanished(&mut self, directory: RelPath, renamed_to: Option<RelPath>) {
+        if self.vanished.iter().any(|(gone, _)| *gone == directory) {
             return;
         }
         if self.vanished.len() < MAX_LIST_QUEUE {
-            self.vanished.push_back(directory);
+            self.vanished.push_back((directory, renamed_to));
         } else {
             self.request_walk();
         }
@@ -123,7 +124,7 @@ impl Scan {
     /// A directory is there after all. Was it, or one above it, taken for gone?
     pub(super) fn handle_reappeared(&mut self, directory: &RelPath) -> bool {
         let before = self.vanished.len();
-        self.vanished.retain(|gone| gone != directory && !directory.is_below(gone));
+        self.vanished.retain(|(gone, _)| gone != directory && !directory.is_below(gone));
         self.vanished.len() < before
     }
 
@@ -191,7 +192,21 @@ impl Scan {
         let room = self.reading.len() < MAX_READS / 2;
         let idle = self.listing.is_none() && room;
         let more = self.walk_wanted || self.walk.is_some() || !self.queue.is_empty();
-        !self.vanished.is_empty() || listed || idle && more
+        self.next_vanished().is_some() || listed || idle && more
+    }
+
+    /// A directory whose rows can be gone through now.
+    fn next_vanished(&self) -> Option<usize> {
+        let is_ready = |to: &Option<RelPath>| to.as_ref().is_none_or(|to| !self.will_list_below(to));
+        self.vanished.iter().position(|(_, to)| is_ready(to))
+    }
+
+    fn will_list_below(&self, top: &RelPath) -> bool {
+        let below = |path: &RelPath| path == top || path.is_below(top);
+        let end = [top.as_bytes(), b"/\xff"].concat();
+        self.listing.as_ref().is_some_and(|listing| below(&listing.directory))
+            || self.queue.iter().any(below)
+            || self.walk.as_ref().is_some_and(|cursor| cursor.as_bytes() < &end[..])
     }
 }
 
@@ -309,8 +324,8 @@ impl Engine {
         if self.paused.is_some() || !self.scan.has_work() {
             return Ok(());
         }
-        if let Some(directory) = self.scan.vanished.front().cloned() {
-            return self.step_vanished(directory, time);
+        if let Some(at) = self.scan.next_vanished() {
+            return self.step_vanished(at, time);
         }
         if self.scan.listing.as_ref().is_some_and(|listing| listing.listed) {
             return self.step_missing();
@@ -340,7 +355,8 @@ impl Engine {
     }
 
     /// A directory is gone: so is everything below it, children first.
-    fn step_vanished(&mut self, directory: RelPath, time: Time) -> Result<()> {
+    fn step_vanished(&mut self, at: usize, time: Time) -> Result<()> {
+        let directory = self.scan.vanished[at].0.clone();
         let mut leaf = directory.clone();
         let mut budget = STEP_ENTRIES;
         loop {
@@ -355,7 +371,7 @@ impl Engine {
             }
             if rows.is_empty() && leaf == directory {
                 // Gone, or something else by now.
-                self.scan.vanished.pop_front();
+                self.scan.vanished.remove(at);
                 self.outputs.push_back(Output::Inspect { path: directory });
                 return Ok(());
             }

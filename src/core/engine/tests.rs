@@ -60,6 +60,8 @@ struct Disk {
     trash: Vec<Data>,
     ticks: i64,
     wall_ms: u64,
+    /// Files that were read, for their digests and to be copied.
+    reads: u64,
 }
 
 impl Disk {
@@ -71,6 +73,21 @@ impl Disk {
         let mtime_ns = mtime_ns.unwrap_or(times);
         let stamp = Stamp { device: 1, inode: self.ticks as u64, size, mtime_ns, ctime_ns: times };
         self.tree.insert(path.clone(), Inode { data, mode, stamp });
+    }
+
+    fn rename(&mut self, from: &RelPath, to: &RelPath) {
+        let mut inode = self.tree.remove(from).unwrap();
+        self.ticks += 1;
+        if inode.data != Data::Directory {
+            inode.stamp.ctime_ns = self.wall_ms as i64 * 1_000_000 + self.ticks;
+        }
+        self.tree.insert(to.clone(), inode);
+        let below: Vec<_> = self.tree.keys().filter(|path| path.is_below(from)).cloned().collect();
+        for path in below {
+            let inode = self.tree.remove(&path).unwrap();
+            let moved = [to.as_bytes(), &path.as_bytes()[from.as_bytes().len()..]].concat();
+            self.tree.insert(RelPath::new(&moved).unwrap(), inode);
+        }
     }
 
     fn stat(&self, path: &RelPath) -> Option<Stat> {
@@ -115,10 +132,18 @@ impl Disk {
             Action::MakeDirectory { mode } => self.put(&path, Data::Directory, mode, None),
             Action::MakeSymlink { target } => self.put(&path, Data::Symlink(target.into_vec()), 0o777, None),
             Action::SetMetadata { mode, mtime_ns } => {
-                let data = self.tree[&path].data.clone();
+                let Inode { data, stamp, .. } = self.tree[&path].clone();
                 self.put(&path, data, mode, mtime_ns);
+                self.tree.entry(path.clone()).and_modify(|inode| inode.stamp.inode = stamp.inode);
             }
             Action::RemoveFile | Action::RemoveDirectory => drop(self.tree.remove(&path)),
+            Action::RenameFrom { from, stamp } => {
+                let source = self.stat(&from);
+                if source.map(|stat| stat.stamp) != Some(stamp) {
+                    return Err(ApplyFailure::Unexpected(source));
+                }
+                self.rename(&from, &path);
+            }
         }
         Ok(self.stat(&path))
     }
@@ -359,6 +384,18 @@ impl World {
         }
     }
 
+    /// As the watch tells it.
+    fn rename(&mut self, node: usize, from: &str, to: &str) {
+        let (from, to) = (path(from), path(to));
+        self.nodes[node].disk.wall_ms = self.time.wall_ms;
+        self.nodes[node].disk.rename(&from, &to);
+        self.nodes[node].engine.handle_input(Input::Renamed { from, to }, self.time).unwrap();
+    }
+
+    fn inode(&self, node: usize, name: &str) -> u64 {
+        self.nodes[node].disk.tree[&path(name)].stamp.inode
+    }
+
     fn tell(&mut self, node: usize, path: RelPath) {
         let input = Input::Changed { path, hint: Hint::Settled };
         self.nodes[node].engine.handle_input(input, self.time).unwrap();
@@ -463,7 +500,10 @@ impl Node {
         let input = match output {
             Output::Inspect { path } => Input::Seen { stat: Ok(self.disk.stat(&path)), path },
             Output::List { directory } => Input::Listed { listed: self.disk.list(&directory), directory },
-            Output::Read { path, .. } => Input::Read { found: self.disk.read(&path), path },
+            Output::Read { path, .. } => {
+                self.disk.reads += 1;
+                Input::Read { found: self.disk.read(&path), path }
+            }
             Output::Apply(apply) => {
                 let (path, keep) = (apply.path.clone(), apply.keep.clone());
                 let result = self.disk.apply(apply);
@@ -472,6 +512,7 @@ impl Node {
                 Input::Changed { path, hint: Hint::Settled }
             }
             Output::Copy { from, stamp, digest, .. } => {
+                self.disk.reads += 1;
                 let bytes = self.disk.bytes(&from, &stamp).map(<[u8]>::to_vec);
                 let result = bytes.map(|bytes| self.disk.partials.insert(digest, bytes));
                 Input::Copied { digest, result: result.map(drop).ok_or(ApplyFailure::Content) }
@@ -836,8 +877,117 @@ fn ignored_paths_stay_where_they_are() {
     assert_eq!(names(&world.nodes[0]).len(), 5);
 }
 
+/// What `act` costs: files read on each of two nodes, bytes sent.
+fn cost(world: &mut World, act: impl FnOnce(&mut World)) -> (u64, u64, u64) {
+    let before = [world.nodes[0].disk.reads, world.nodes[1].disk.reads, world.sent];
+    act(world);
+    world.settle();
+    world.assert_equal();
+    let after = [world.nodes[0].disk.reads, world.nodes[1].disk.reads, world.sent];
+    (after[0] - before[0], after[1] - before[1], after[2] - before[2])
+}
+
+#[test]
+fn a_renamed_file_is_neither_read_nor_sent_and_stays_the_same_inode() {
+    let mut world = linked(2);
+    world.write(0, "a", &large(1));
+    world.settle();
+    let inode = world.inode(1, "a");
+    let (here, there, sent) = cost(&mut world, |world| world.rename(0, "a", "A"));
+    assert_eq!((here, there, world.inode(1, "A")), (0, 0, inode));
+    assert!(sent < 600, "{sent} bytes");
+    assert_eq!(world.nodes[1].disk.trash, []);
+}
+
+#[test]
+fn a_renamed_directory_is_neither_read_nor_sent() {
+    let mut world = linked(2);
+    world.put(0, "old", Data::Directory);
+    world.put(0, "old/e", Data::Directory);
+    (0..100).for_each(|at| world.write(0, &format!("old/e/{at}"), &large(at)));
+    world.settle();
+    let inode = world.inode(1, "old/e/7");
+    let (here, there, sent) = cost(&mut world, |world| world.rename(0, "old", "new"));
+    assert_eq!((here, there, world.inode(1, "new/e/7")), (0, 0, inode));
+    assert!(sent < 40_000, "{sent} bytes");
+    assert_eq!(names(&world.nodes[1]).len(), 102);
+}
+
+#[test]
+fn files_that_change_places_are_not_read_and_not_sent() {
+    let mut world = linked(2);
+    world.write(0, "a", &large(1));
+    world.write(0, "b", &large(2));
+    world.settle();
+    let (here, _, sent) = cost(&mut world, |world| {
+        world.rename(0, "a", "c");
+        world.rename(0, "b", "a");
+        world.rename(0, "c", "b");
+    });
+    assert_eq!(here, 0);
+    assert!(sent < 1000, "{sent} bytes");
+    assert_eq!(names(&world.nodes[1]), ["a", "b"]);
+}
+
+#[test]
+fn a_renamed_file_with_other_bits_gets_them_too() {
+    let mut world = linked(2);
+    world.write(0, "a", &large(1));
+    world.settle();
+    let inode = world.inode(1, "a");
+    let (_, _, sent) = cost(&mut world, |world| {
+        world.rename(0, "a", "b");
+        let disk = &mut world.nodes[0].disk;
+        disk.tree.get_mut(&path("b")).unwrap().mode = 0o600;
+        world.tell(0, path("b"));
+    });
+    assert!(sent < 600, "{sent} bytes");
+    assert_eq!(world.nodes[1].disk.tree[&path("b")].mode, 0o600);
+    assert_eq!(world.inode(1, "b"), inode);
+}
+
+#[test]
+fn a_write_that_hides_behind_a_rename_is_noticed() {
+    for told_before in [true, false] {
+        let mut world = linked(2);
+        world.write(0, "a", &large(1));
+        world.settle();
+        let forge = |world: &mut World, name: &str| {
+            let inode = world.nodes[0].disk.tree.get_mut(&path(name)).unwrap();
+            inode.data = Data::File(large(2));
+            inode.stamp.ctime_ns += 1;
+        };
+        if told_before {
+            forge(&mut world, "a");
+            world.tell(0, path("a"));
+            world.rename(0, "a", "b");
+        } else {
+            world.rename(0, "a", "b");
+            forge(&mut world, "b");
+            while world.turn() {}
+            world.time.now += Duration::from_millis(1);
+            world.tell(0, path("b"));
+        }
+        world.settle();
+        world.assert_equal();
+        assert_eq!(world.nodes[1].disk.tree[&path("b")].data, Data::File(large(2)));
+    }
+}
+
+#[test]
+fn a_copy_is_copied_there_and_both_stay() {
+    let mut world = linked(2);
+    world.write(0, "a", &large(1));
+    world.settle();
+    let (_, there, sent) = cost(&mut world, |world| world.write(0, "b", &large(1)));
+    assert_eq!(there, 1, "it is copied");
+    assert!(sent < 600, "{sent} bytes");
+    assert_eq!(names(&world.nodes[1]), ["a", "b"]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
+    Rename { node: usize, from: usize, to: usize },
     Write { node: usize, name: usize, content: u8 },
     WriteLarge { node: usize, name: usize, content: u8 },
     MakeDirectory { node: usize, name: usize },
@@ -856,6 +1006,7 @@ fn steps(nodes: usize) -> impl Strategy<Value = Vec<Step>> {
         4 => (node.clone(), name.clone(), 0..4u8).prop_map(|(node, name, content)| Step::Write { node, name, content }),
         1 => (node.clone(), name.clone(), 0..4u8).prop_map(|(node, name, content)| Step::WriteLarge { node, name, content }),
         2 => (node.clone(), name.clone()).prop_map(|(node, name)| Step::MakeDirectory { node, name }),
+        2 => (node.clone(), name.clone(), name.clone()).prop_map(|(node, from, to)| Step::Rename { node, from, to }),
         3 => (node.clone(), name).prop_map(|(node, name)| Step::Delete { node, name }),
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Cut { a, b }),
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Link { a, b }),
@@ -883,6 +1034,18 @@ fn run(world: &mut World, step: &Step) {
         Step::MakeDirectory { node, name } if may_hold(world, node, NAMES[name]) => {
             world.delete(node, NAMES[name]);
             world.put(node, NAMES[name], Data::Directory);
+        }
+        Step::Rename { node, from, to } if may_hold(world, node, NAMES[to]) => {
+            let (source, target) = (path(NAMES[from]), path(NAMES[to]));
+            let tree = &world.nodes[node].disk.tree;
+            if tree.contains_key(&source)
+                && from != to
+                && !target.is_below(&source)
+                && !source.is_below(&target)
+            {
+                world.delete(node, NAMES[to]);
+                world.rename(node, NAMES[from], NAMES[to]);
+            }
         }
         Step::Delete { node, name } => world.delete(node, NAMES[name]),
         Step::Cut { a, b } if a != b => world.cut(a, b),

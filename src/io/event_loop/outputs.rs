@@ -118,7 +118,7 @@ impl EventLoop {
         for node in nodes {
             while self.net.room(node) > 0 {
                 let Some(transmit) = self.engine.poll_transmit(node, time)? else { break };
-                self.send(node, transmit);
+                self.send(node, transmit, time)?;
             }
             if self.net.room(node) == 0 {
                 stopped_short.push(node).expect("there are no more links than MAX_NODES");
@@ -130,13 +130,21 @@ impl EventLoop {
         Ok(())
     }
 
-    fn send(&mut self, node: NodeId, transmit: Transmit) {
+    fn send(&mut self, node: NodeId, transmit: Transmit, time: Time) -> Result<(), LoopError> {
         match transmit {
             Transmit::Message(message) => self.send_message(node, &message),
             Transmit::Update { message, inline } => self.send_update(node, message, inline),
             Transmit::Piece { source, digest, offset, length } => {
                 let mut bytes = std::mem::take(&mut self.content);
-                if self.read_piece(&source, &digest, offset, length, &mut bytes) {
+                let mut is_read = self.read_piece(&source, &digest, offset, length, &mut bytes);
+                if !is_read
+                    && let PieceSource::File { path, stamp } = &source
+                    && let Some((path, stamp)) = self.renamed_content(path, stamp, &digest, time)?
+                {
+                    let source = PieceSource::File { path, stamp };
+                    is_read = self.read_piece(&source, &digest, offset, length, &mut bytes);
+                }
+                if is_read {
                     self.send_message(node, &Message::Piece { digest, offset, bytes: &bytes });
                 } else {
                     self.engine.handle_unreadable_piece(node, digest);
@@ -145,6 +153,21 @@ impl EventLoop {
                 self.content = bytes;
             }
         }
+        Ok(())
+    }
+
+    /// A file that is not where it was may just have been renamed, which the watch has not been asked about yet.
+    fn renamed_content(
+        &mut self,
+        path: &RelPath,
+        stamp: &Stamp,
+        digest: &Digest,
+        time: Time,
+    ) -> Result<Option<(RelPath, Stamp)>, LoopError> {
+        self.watch_ready = true;
+        self.root.forget_directories();
+        self.read_watch(time)?;
+        Ok(self.engine.holder(path, digest)?.filter(|(_, now)| now != stamp))
     }
 
     /// False, and said in the log, when the piece is not there (any more).

@@ -102,7 +102,7 @@ impl EventLoop {
 
     // --- The watch -------------------------------------------------------------------------------------
 
-    fn read_watch(&mut self, time: Time) -> Result<(), LoopError> {
+    pub(super) fn read_watch(&mut self, time: Time) -> Result<(), LoopError> {
         if !self.watch_ready {
             return Ok(());
         }
@@ -125,7 +125,6 @@ impl EventLoop {
     }
 
     fn handle_change(&mut self, change: Change, time: Time) -> Result<(), LoopError> {
-        let settled = |path| Input::Changed { path, hint: Hint::Settled };
         match change {
             Change::Path { path, hint } => {
                 let hint = match hint {
@@ -136,9 +135,7 @@ impl EventLoop {
                 self.engine.handle_input(Input::Changed { path, hint }, time)?;
             }
             Change::Renamed { from, to, .. } => {
-                // The new name first: its content is known from the old one, which is still in the index.
-                self.engine.handle_input(settled(to), time)?;
-                self.engine.handle_input(settled(from), time)?;
+                self.engine.handle_input(Input::Renamed { from, to }, time)?;
             }
             Change::Overflow => {
                 info!("more changed than the watch could tell: everything is compared");

@@ -9,5 +9,6 @@ mod large;
 mod names;
 mod offline;
 mod process;
+mod renames;
 mod start;
 mod watching;

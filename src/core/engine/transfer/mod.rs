@@ -46,6 +46,16 @@ impl Transfers {
         download.map(|download| download.stage = Stage::Installing).is_some()
     }
 
+    /// Is this content being copied from a file on this disk?
+    pub(super) fn is_copying(&self, digest: &Digest) -> bool {
+        self.downloads.get(digest).is_some_and(|download| download.stage == Stage::Copying)
+    }
+
+    /// Is this content on its way to a partial file, or in one?
+    pub(super) fn is_fetching(&self, digest: &Digest) -> bool {
+        self.downloads.contains_key(digest)
+    }
+
     /// It could not be installed now.
     pub(super) fn give_back(&mut self, digest: &Digest) {
         if let Some(download) = self.downloads.get_mut(digest) {
@@ -71,8 +81,8 @@ impl Transfers {
 impl Engine {
     /// Begins to bring a file's content to its partial file: from this disk, or from other nodes.
     pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<Outcome> {
-        if self.transfers.downloads.contains_key(&digest) {
-            return Ok(Outcome::Going);
+        if self.transfers.is_fetching(&digest) {
+            return self.retarget(path, &digest).map(|()| Outcome::Going);
         }
         if !self.transfers.has_slot(size) {
             return Ok(Outcome::NoSlot);
@@ -85,6 +95,17 @@ impl Engine {
             None => self.begin_fetch(digest, path, size, time)?,
         }
         Ok(Outcome::Going)
+    }
+
+    /// Of two paths that want the same content, the download is for the one that was stated later: when the file was
+    /// renamed meanwhile, the other one is about to go.
+    fn retarget(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
+        let changed = |path| self.index.get(path).map(|row| row.map(|row| row.entry.version.changed));
+        if changed(&download.path)? < changed(path)? {
+            download.path.clone_from(path);
+        }
+        Ok(())
     }
 
     fn begin_fetch(&mut self, digest: Digest, path: &RelPath, size: u64, time: Time) -> Result<()> {
@@ -311,6 +332,7 @@ impl Engine {
         if self.transfers.downloads.remove(digest).is_some() {
             self.outputs.push_back(Output::DropPartial { digest: *digest });
             self.placement.handle_slot();
+            self.placement.kick_removals();
         }
     }
 

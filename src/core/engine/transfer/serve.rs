@@ -113,11 +113,7 @@ impl Engine {
     }
 
     /// Where this content is on the disk: at `path`, or anywhere.
-    pub(in super::super) fn holder(
-        &self,
-        path: &RelPath,
-        digest: &Digest,
-    ) -> Result<Option<(RelPath, Stamp)>> {
+    pub fn holder(&self, path: &RelPath, digest: &Digest) -> Result<Option<(RelPath, Stamp)>> {
         for candidate in [Some(path.clone()), self.index.path_with(digest)?].into_iter().flatten() {
             let base = self.index.get(&candidate)?.and_then(|row| row.base);
             let holds =

@@ -1,0 +1,189 @@
+//! Content that is wanted at one path and is on this disk at another, which is to go: it is renamed.
+//!
+//! The new path comes first, its old one's tombstone just after. So what is found at another path is not copied at
+//! once: it waits a moment for that tombstone. A tombstone, in turn, does not take effect while its content is wanted
+//! elsewhere.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use log::debug;
+
+use super::{Engine, Result, place::Outcome};
+use crate::{
+    core::{
+        entry::{Content, Digest, Row, Stamp},
+        reconcile::Fate,
+        seam::{Action, ApplyFailure, Output, Time},
+    },
+    limits::{MAX_RENAME_WAITS, RENAME_WAIT},
+    path::RelPath,
+};
+
+/// Wanted content that is here at another path.
+#[derive(Debug, Default)]
+pub(super) struct Waits(BTreeMap<Digest, Wait>);
+
+#[derive(Debug)]
+struct Wait {
+    /// Where it is wanted.
+    path: RelPath,
+    /// A path that holds it and is to go.
+    from: Option<RelPath>,
+    /// `None` when it has waited for long enough.
+    until: Option<Instant>,
+    /// Renaming did not work: it is copied.
+    failed: bool,
+}
+
+impl Waits {
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.0.values().filter_map(|wait| wait.until).min()
+    }
+
+    /// Has one waited for long enough?
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        for wait in self.0.values_mut().filter(|wait| wait.until.is_some_and(|until| until <= now)) {
+            wait.until = None;
+            any = true;
+        }
+        any
+    }
+
+    /// Its content is on its way.
+    pub(super) fn remove(&mut self, digest: &Digest) {
+        self.0.remove(digest);
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        self.0.len() <= MAX_RENAME_WAITS
+    }
+
+    /// False when the table is full.
+    fn insert(&mut self, digest: Digest, wait: Wait) -> bool {
+        if self.0.len() >= MAX_RENAME_WAITS {
+            self.0.retain(|_, wait| wait.until.is_some());
+        }
+        let has_room = self.0.len() < MAX_RENAME_WAITS;
+        if has_room {
+            self.0.insert(digest, wait);
+        }
+        has_room
+    }
+}
+
+impl Engine {
+    /// The content that `path` wants is renamed from a path that is to go, or waits for one to go. `None` when it is to
+    /// be had in another way; `is_here` says that its bytes came along.
+    pub(super) fn relocate(
+        &mut self,
+        path: &RelPath,
+        row: &Row,
+        digest: Digest,
+        fate: Option<Fate>,
+        is_here: bool,
+        time: Time,
+    ) -> Result<Option<Outcome>> {
+        if self.transfers.is_fetching(&digest) {
+            return Ok(None);
+        }
+        let wait = self.placement.waits.0.get(&digest);
+        let (failed, waits) = wait.map_or((false, true), |wait| (wait.failed, wait.until.is_some()));
+        let announced = wait.and_then(|wait| wait.from.clone());
+        let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(None) };
+        for from in announced.into_iter().chain([holder]).filter(|_| !failed) {
+            if let Some(stamp) = self.is_leaving(&from, &digest)? {
+                self.placement.waits.remove(&digest);
+                let action = Action::RenameFrom { from, stamp };
+                self.apply(path, row.clone(), action, fate, time)?;
+                return Ok(Some(Outcome::Going));
+            }
+        }
+        if is_here || !waits {
+            return Ok(None);
+        }
+        let wait = Wait { path: path.clone(), from: None, until: Some(time.now + RENAME_WAIT), failed };
+        let waits = self.placement.waits.0.contains_key(&digest) || self.placement.waits.insert(digest, wait);
+        Ok(waits.then_some(Outcome::Going))
+    }
+
+    /// The file's stamp, if it is to be deleted, holds this content, and nothing is being done about it.
+    fn is_leaving(&self, path: &RelPath, digest: &Digest) -> Result<Option<Stamp>> {
+        if !self.placement.has_room_for(2) || self.placement.is_in_flight(path) || self.scan.is_reading(path)
+        {
+            return Ok(None);
+        }
+        let row = self.index.get(path)?.filter(|row| row.entry.is_tombstone());
+        let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
+        let base = row.filter(leaves).and_then(|row| row.base);
+        Ok(base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp))
+    }
+
+    /// The path is to go. Is its content wanted elsewhere, so that it stays until it was renamed or copied?
+    pub(super) fn is_wanted_elsewhere(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<bool> {
+        let Some(digest) = row.base.as_ref().and_then(|base| file_digest(&base.content)) else {
+            return Ok(false);
+        };
+        if self.transfers.is_copying(&digest) {
+            return Ok(true);
+        }
+        let Some(wait) = self.placement.waits.0.get_mut(&digest) else { return Ok(false) };
+        let target = wait.path.clone();
+        let wants = |row: &Row| row.entry.content.as_ref().and_then(file_digest) == Some(digest);
+        if self.ignore.is_ignored(&target, false)
+            || !self.index.get(&target)?.is_some_and(|row| row.is_wanted() && wants(&row))
+        {
+            self.placement.waits.remove(&digest);
+            return Ok(false);
+        }
+        wait.from = Some(path.clone());
+        self.place(&target, None, time)?;
+        Ok(true)
+    }
+
+    /// Is what this path holds being copied? Then it stays until that is done.
+    pub(super) fn is_being_copied(&self, row: &Row) -> bool {
+        let held = row.base.as_ref().and_then(|base| file_digest(&base.content));
+        held.is_some_and(|digest| self.transfers.is_copying(&digest))
+    }
+
+    /// Is this content neither here nor on its way? Then the path is not changed yet.
+    pub(super) fn will_fetch(&self, newest: &Content, is_here: bool) -> bool {
+        !is_here && file_digest(newest).is_some_and(|digest| !self.transfers.is_fetching(&digest))
+    }
+
+    /// The file at `from` has another name now.
+    pub(super) fn handle_relocated(&mut self, from: &RelPath, time: Time) -> Result<()> {
+        if let Some(mut row) = self.index.get(from)? {
+            row.base = None;
+            self.index.put(from, &row)?;
+        }
+        self.activity.handle_remote(from, None);
+        self.placement.kick();
+        self.place(from, None, time)
+    }
+
+    /// It could not be renamed: both paths are looked at, and the content is copied.
+    pub(super) fn handle_not_relocated(
+        &mut self,
+        path: &RelPath,
+        from: RelPath,
+        content: Option<&Content>,
+        failure: &ApplyFailure,
+        time: Time,
+    ) {
+        debug!("{from} cannot be renamed to {path}: {failure:?}");
+        let wait = Wait { path: path.clone(), from: None, until: None, failed: true };
+        let noted =
+            content.and_then(file_digest).is_some_and(|digest| self.placement.waits.insert(digest, wait));
+        if !noted {
+            self.placement.block(path, "its content on this disk cannot be renamed", time.now);
+        }
+        self.placement.kick();
+        self.outputs.extend([path.clone(), from].map(|path| Output::Inspect { path }));
+    }
+}
+
+fn file_digest(content: &Content) -> Option<Digest> {
+    if let Content::File { digest, .. } = content { Some(*digest) } else { None }
+}

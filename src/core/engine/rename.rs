@@ -1,0 +1,173 @@
+//! Local renames: content that only changed its place is not read again, and is stated at its new place before it
+//! is said to be gone from the old one.
+//!
+//! Two proofs are good enough. All of the stamp is that of a row: nothing about the inode has changed, only a
+//! directory above it was renamed. Or the kernel says that the file was renamed, which changes the inode's ctime and
+//! nothing else. The latter is believed within the turn that tells of it, for a path of which it tells nothing else:
+//! inode, length and mtime alone prove nothing, since a tool may write and set the mtime back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Instant,
+};
+
+use super::{Engine, Result, local::is_same};
+use crate::{
+    core::{
+        entry::{Base, Content, Stamp, Stat},
+        seam::{Output, Time},
+    },
+    limits::{MAX_RENAME_CHAIN, MAX_RENAMES},
+    path::RelPath,
+};
+
+/// What the watch has told in this turn, and what was believed because of it.
+#[derive(Debug, Default)]
+pub(super) struct Renames {
+    /// The turn's time: what is older does not count.
+    at: Option<Instant>,
+    targets: BTreeMap<RelPath, RelPath>,
+    /// What was at the old path, by inode: of two paths that change places, each needs what the other had.
+    moved: BTreeMap<(u64, u64), Base>,
+    /// Paths of which more was told than a rename.
+    touched: BTreeSet<RelPath>,
+    /// The last paths that were not read because of a rename. An event that is still to come may speak of a write
+    /// from before they were looked at: the next one makes them be read.
+    believed: VecDeque<RelPath>,
+    /// Old paths by the new ones, which are being read: the new one is stated first.
+    unread: BTreeMap<RelPath, RelPath>,
+}
+
+impl Renames {
+    fn begin_turn(&mut self, now: Instant) {
+        if self.at != Some(now) {
+            self.at = Some(now);
+            self.targets.clear();
+            self.moved.clear();
+            self.touched.clear();
+        }
+    }
+
+    /// Something is told of the path. True when it was not read though it should have been, perhaps.
+    fn handle_changed(&mut self, path: &RelPath, now: Instant) -> bool {
+        self.begin_turn(now);
+        if self.touched.len() < MAX_RENAMES {
+            self.touched.insert(path.clone());
+        }
+        let before = self.believed.len();
+        self.believed.retain(|believed| believed != path);
+        self.believed.len() < before
+    }
+
+    fn handle_renamed(&mut self, from: &RelPath, to: &RelPath, base: Option<Base>) {
+        if self.touched.contains(from) && self.touched.len() < MAX_RENAMES {
+            self.touched.insert(to.clone());
+        } else if let Some(base) = base.filter(|_| self.moved.len() < MAX_RENAMES) {
+            self.moved.insert((base.stamp.device, base.stamp.inode), base);
+        }
+        if self.targets.len() < MAX_RENAMES {
+            self.targets.insert(from.clone(), to.clone());
+        }
+    }
+
+    /// Where a path has gone, as far as is known.
+    fn target(&self, from: &RelPath, now: Instant) -> Option<&RelPath> {
+        let mut target = self.targets.get(from).filter(|_| self.at == Some(now))?;
+        for _ in 0..MAX_RENAME_CHAIN {
+            let Some(next) = self.targets.get(target) else { break };
+            target = next;
+        }
+        Some(target)
+    }
+
+    /// What the file at this path holds, if all that has happened to it is a rename.
+    fn content(&mut self, path: &RelPath, stat: &Stat, now: Instant) -> Option<Content> {
+        let full = self.touched.len() >= MAX_RENAMES;
+        if self.at != Some(now) || full || self.touched.contains(path) {
+            return None;
+        }
+        let base = self.moved.get(&(stat.stamp.device, stat.stamp.inode))?;
+        let renamed = Base { stamp: Stamp { ctime_ns: stat.stamp.ctime_ns, ..base.stamp }, ..base.clone() };
+        if !is_same(&renamed, stat) {
+            return None;
+        }
+        if self.believed.len() >= MAX_RENAMES {
+            self.believed.pop_front();
+        }
+        self.believed.push_back(path.clone());
+        Some(renamed.content)
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        [self.unread.len(), self.targets.len(), self.moved.len(), self.touched.len(), self.believed.len()]
+            .into_iter()
+            .all(|length| length <= MAX_RENAMES)
+    }
+}
+
+impl Engine {
+    /// The watch: what was at `from` is now at `to`.
+    pub(super) fn handle_renamed(&mut self, from: RelPath, to: RelPath, time: Time) -> Result<()> {
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        self.renames.begin_turn(time.now);
+        let in_doubt = self.scan.is_settling(&from) || self.scan.is_reading(&from);
+        let base = self.index.get(&from)?.and_then(|row| row.base).filter(|_| !in_doubt);
+        self.renames.handle_renamed(&from, &to, base);
+        // The new name first: its content is known from the old one, which is still in the index.
+        for path in [to, from] {
+            if !path.is_reserved() && !path.is_root() {
+                self.scan.handle_settled(&path);
+                self.outputs.push_back(Output::Inspect { path });
+            }
+        }
+        Ok(())
+    }
+
+    /// The watch tells more of a path than a rename.
+    pub(super) fn distrust(&mut self, path: &RelPath, time: Time) -> Result<()> {
+        if !self.renames.handle_changed(path, time.now) {
+            return Ok(());
+        }
+        let Some(mut row) = self.index.get(path)? else { return Ok(()) };
+        let Some(base) = &mut row.base else { return Ok(()) };
+        // No file has this stamp.
+        base.stamp.ctime_ns = 0;
+        self.index.put(path, &row)
+    }
+
+    /// What the path holds, if that is known without reading it.
+    pub(super) fn known_content(
+        &mut self,
+        path: &RelPath,
+        stat: &Stat,
+        time: Time,
+    ) -> Result<Option<Content>> {
+        if let Some(content) = self.renames.content(path, stat, time.now) {
+            return Ok(Some(content));
+        }
+        let Some(held) = self.index.path_at(&stat.stamp)? else { return Ok(None) };
+        let base = self.index.get(&held)?.and_then(|row| row.base);
+        Ok(base.filter(|base| is_same(base, stat)).map(|base| base.content))
+    }
+
+    /// Does a path that is missing wait for its new one to be read?
+    pub(super) fn waits_for_new_name(&mut self, from: &RelPath, time: Time) -> bool {
+        let to = self.renamed_to(from, time).filter(|to| self.scan.is_reading(to));
+        let Some(to) = to.filter(|_| self.renames.unread.len() < MAX_RENAMES) else { return false };
+        self.renames.unread.insert(to, from.clone());
+        true
+    }
+
+    /// The path was read: the one that it was renamed from has its turn.
+    pub(super) fn inspect_old_name(&mut self, to: &RelPath) {
+        let from = self.renames.unread.remove(to);
+        self.outputs.extend(from.map(|path| Output::Inspect { path }));
+    }
+
+    /// Where a directory that is missing has gone to, as far as is known.
+    pub(super) fn renamed_to(&self, from: &RelPath, time: Time) -> Option<RelPath> {
+        self.renames.target(from, time.now).cloned()
+    }
+}
