@@ -18,7 +18,7 @@ fn inode(host: &Host, path: &str) -> u64 {
     host.path(path).symlink_metadata().expect("it is there").ino()
 }
 
-/// Bytes read from files and sockets by the node, for life.
+/// Bytes that the node has read from files since its start.
 fn bytes_read(host: &Host) -> u64 {
     host.proc_field("io", "rchar")
 }
