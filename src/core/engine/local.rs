@@ -205,8 +205,14 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let prior = row.as_ref().and_then(prior_version);
-        let since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
-        let is_ambiguous = found.as_ref().is_some_and(|(_, stat)| self.is_ambiguous(stat, since_ms));
+        let mut since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
+        let ambiguous = found.as_ref().filter(|(_, stat)| self.is_ambiguous(stat, since_ms));
+        let is_ambiguous = ambiguous.is_some();
+        if let Some((_, stat)) = ambiguous {
+            // What was received has its maker's mtime, and a later ctime: it must not win against what its maker
+            // has written since.
+            since_ms = since_ms.min(u64::try_from(stat.stamp.mtime_ns / 1_000_000).unwrap_or(0));
+        }
         let (known, replaced) = (prior.map(Version::vector), prior.map(|prior| prior.changed));
         let mut version = self.next_version(known, replaced, since_ms);
         if is_ambiguous {

@@ -1,13 +1,16 @@
 //! A peer of the group that sends every legal message with any values: the node keeps running, keeps what its user
 //! has, and answers no more than it was asked.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::*;
 use crate::{
     core::{
-        entry::{Entry, Version},
+        entry::{Content, Digest, Entry, Version},
         version::{Knowledge, Seq},
     },
-    limits::{MAX_CHANGED_MS, MAX_SERVING},
+    limits::{MAX_CHANGED_MS, MAX_PIECE_BYTES, MAX_SERVING},
+    wire::message::{Chunk, Message},
 };
 
 /// What a test chooses from; origin 0 stands for the node's own.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     core::{entry::Digest, version::NodeId},
-    limits::{DOWNLOAD_STALL, SOURCE_SILENT, SOURCE_WINDOW_BYTES},
+    limits::{DOWNLOAD_STALL, ORPHAN_WAIT, SOURCE_SILENT, SOURCE_WINDOW_BYTES},
     path::RelPath,
     wire::message::{Chunk, Message},
 };
@@ -53,6 +53,7 @@ pub struct Download {
     /// Where the search for a chunk begins: somewhere else in every node.
     start: usize,
     heard_at: Instant,
+    unwanted_since: Option<Instant>,
 }
 
 /// A chunk that was asked for.
@@ -111,7 +112,17 @@ impl Download {
             recipe_from: None,
             start: 0,
             heard_at: now,
+            unwanted_since: None,
         }
+    }
+
+    /// Has nobody wanted it for a while?
+    pub fn is_orphaned(&mut self, is_wanted: bool, now: Instant) -> bool {
+        if is_wanted {
+            self.unwanted_since = None;
+            return false;
+        }
+        now >= *self.unwanted_since.get_or_insert(now) + ORPHAN_WAIT
     }
 
     // --- Sources ---------------------------------------------------------------------------------------

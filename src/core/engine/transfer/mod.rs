@@ -100,9 +100,10 @@ impl Engine {
     /// Of two paths that want the same content, the download is for the one that was stated later: when the file was
     /// renamed meanwhile, the other one is about to go.
     fn retarget(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
+        let is_gone = !self.is_still_wanted(digest)?;
         let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
         let changed = |path| self.index.get(path).map(|row| row.map(|row| row.entry.version.changed));
-        if changed(&download.path)? < changed(path)? {
+        if is_gone || changed(&download.path)? < changed(path)? {
             download.path.clone_from(path);
         }
         Ok(())
@@ -281,11 +282,20 @@ impl Engine {
         }
         if received == Received::Chunk {
             self.offer_soon(time);
-            if !self.is_still_wanted(&digest)? {
-                self.drop_download(&digest);
-            }
+            self.drop_if_orphaned(&digest, time)?;
         }
         self.ask(digest, time);
+        Ok(())
+    }
+
+    /// Gives up a download that nobody wants any more. Not at once: its file may just have been renamed, and be
+    /// wanted under its new name in a moment.
+    fn drop_if_orphaned(&mut self, digest: &Digest, time: Time) -> Result<()> {
+        let is_wanted = self.is_still_wanted(digest)?;
+        let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
+        if download.is_orphaned(is_wanted, time.now) {
+            self.drop_download(digest);
+        }
         Ok(())
     }
 
@@ -331,8 +341,7 @@ impl Engine {
     pub(super) fn drop_download(&mut self, digest: &Digest) {
         if self.transfers.downloads.remove(digest).is_some() {
             self.outputs.push_back(Output::DropPartial { digest: *digest });
-            self.placement.handle_slot();
-            self.placement.kick_removals();
+            self.placement.kick();
         }
     }
 
