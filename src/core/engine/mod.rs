@@ -33,7 +33,7 @@ use std::{
 use log::{info, warn};
 
 use self::{
-    activity::Activity, forget::Forgetting, place::Placement, rename::Renames, scan::Scan,
+    activity::Activity, forget::Forgetting, place::Placement, remote::Gaps, rename::Renames, scan::Scan,
     transfer::Transfers,
 };
 pub use self::{
@@ -86,6 +86,7 @@ pub struct Engine {
     placement: Placement,
     transfers: Transfers,
     forgetting: Forgetting,
+    gaps: Gaps,
     activity: Activity,
     ignore: IgnoreRules,
     /// The root is not what it was: nothing on the disk is believed or changed.
@@ -124,6 +125,7 @@ impl Engine {
             placement: Placement::default(),
             transfers: Transfers::default(),
             forgetting: Forgetting::new(time.now),
+            gaps: Gaps::default(),
             activity: Activity::default(),
             ignore: IgnoreRules::default(),
             paused: None,
@@ -171,6 +173,7 @@ impl Engine {
         self.handle_placement_timeout(time);
         self.handle_transfer_timeout(time);
         self.handle_link_timeout(time);
+        self.handle_gap_timeout(time)?;
         self.handle_forget_timeout(time)?;
         if self.commit_at.is_some_and(|at| at <= time.now) && !self.commit_asked {
             self.commit_asked = true;

@@ -1,5 +1,7 @@
 //! What other nodes say: versions are decided on and stored, knowledge is joined.
 
+use std::time::Instant;
+
 use log::{error, info, warn};
 
 use super::{Engine, Result, transfer::Serve};
@@ -10,12 +12,41 @@ use crate::{
         seam::{Advance, Output, Time},
         version::{Knowledge, NodeId, Origin},
     },
-    limits::MAX_ORIGINS,
+    limits::{ANNOUNCE_DELAY, HEAL_DELAY, MAX_ORIGINS},
     path::RelPath,
     wire::message::Message,
 };
 
+/// Since when entries are held that this node's knowledge does not cover, and when that is looked at next.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    since: Option<Instant>,
+    check_at: Option<Instant>,
+}
+
 impl Engine {
+    /// A node that was killed may have taken some of its changes with it, and others hold what it made after them.
+    /// When nobody has anything more to tell, the gap will not be filled: what is held counts as known. Should
+    /// that be wrong, equal knowledge with unequal sums tells.
+    pub(super) fn handle_gap_timeout(&mut self, time: Time) -> Result<()> {
+        if self.gaps.check_at.is_some_and(|at| time.now < at) {
+            return Ok(());
+        }
+        self.gaps.check_at = Some(time.now + ANNOUNCE_DELAY);
+        let is_stuck = !self.links.is_empty() && self.is_caught_up() && self.settled_digest()?.is_none();
+        if !is_stuck {
+            self.gaps.since = None;
+            return Ok(());
+        }
+        if time.now >= *self.gaps.since.get_or_insert(time.now) + HEAL_DELAY {
+            self.gaps.since = None;
+            let mut known = self.index.knowledge().clone();
+            self.index.last_components()?.into_iter().for_each(|dot| known.insert(dot));
+            self.join_knowledge(&known, time);
+        }
+        Ok(())
+    }
+
     pub(super) fn handle_message(&mut self, node: NodeId, message: Message, time: Time) -> Result<()> {
         if !self.links.get(&node).is_some_and(|link| link.inbound) {
             return Ok(());
