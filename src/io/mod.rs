@@ -11,6 +11,7 @@ pub mod clock;
 pub mod control;
 pub mod disk;
 pub mod event_loop;
+pub mod files;
 pub mod hash;
 pub mod housekeeping;
 pub mod identity;
