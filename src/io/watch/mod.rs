@@ -30,7 +30,7 @@ use std::{
     path::Path,
 };
 
-use crate::path::RelPath;
+use crate::{io::files::Handle, path::RelPath};
 
 #[cfg(target_os = "linux")]
 use self::inotify::InotifyWatcher as NativeWatcher;
@@ -175,22 +175,21 @@ impl Watcher {
         }
     }
 
-    /// Watches `directory`, which the caller has opened as `fd` without following links; `fd` may be closed
-    /// afterwards.
-    pub fn add(&mut self, directory: &RelPath, fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
+    /// Watches `directory`, which the caller has opened as `handle` without following links, and may close afterwards.
+    pub fn add(&mut self, directory: &RelPath, handle: &Handle) -> Result<Watched, AddError> {
         match self {
             _ if directory.is_reserved() => Err(AddError::Unsupported),
-            Self::Native(native) => native.add(directory, fd),
+            Self::Native(native) => native.add(directory, descriptor(handle)?),
             Self::Polling => Err(AddError::Unsupported),
         }
     }
 
     /// Watches the content of `file`, where watching its directory does not (kqueue). Where it does, this has
     /// nothing to do and says `AlreadyWatched`. A file that cannot be watched is compared on the timer.
-    pub fn add_file(&mut self, file: &RelPath, fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
+    pub fn add_file(&mut self, file: &RelPath, handle: &Handle) -> Result<Watched, AddError> {
         match self {
             _ if file.is_reserved() => Err(AddError::Unsupported),
-            Self::Native(native) => native.add_file(file, fd),
+            Self::Native(native) => native.add_file(file, descriptor(handle)?),
             Self::Polling => Err(AddError::Unsupported),
         }
     }
@@ -225,4 +224,8 @@ impl Watcher {
             Self::Polling => 0,
         }
     }
+}
+
+fn descriptor(handle: &Handle) -> Result<BorrowedFd<'_>, AddError> {
+    handle.fd().map_err(|_| AddError::Unsupported)
 }
