@@ -244,6 +244,11 @@ impl FileSystem for Kernel {
         self.sync_all(file)
     }
 
+    #[cfg(target_os = "linux")]
+    fn sync_names(&self, directory: &Handle) -> Result<()> {
+        fs::fsync(directory.fd()?)
+    }
+
     fn sync_all(&self, handle: &Handle) -> Result<()> {
         let fd = handle.fd()?;
         #[cfg(target_os = "linux")]

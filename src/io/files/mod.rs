@@ -211,6 +211,11 @@ pub trait FileSystem: fmt::Debug {
     /// Makes a file's content durable. Not its name.
     fn sync_content(&self, file: &Handle) -> Result<()>;
 
+    /// Makes the names in a directory opened with [`How::List`] durable.
+    fn sync_names(&self, directory: &Handle) -> Result<()> {
+        self.sync_all(directory)
+    }
+
     /// Makes everything on the file system of `handle` durable, names included.
     fn sync_all(&self, handle: &Handle) -> Result<()>;
 }

@@ -151,10 +151,21 @@ impl From<io::Error> for AddError {
     }
 }
 
+/// Events of a file system that is not the kernel's. What its methods are to do stands at those of [`Watcher`].
+#[allow(missing_docs, reason = "see Watcher")]
+pub trait Watch {
+    fn add(&mut self, directory: &RelPath, handle: &Handle) -> Result<Watched, AddError>;
+    fn remove_below(&mut self, directory: &RelPath);
+    fn poll_change(&mut self) -> io::Result<Option<Change>>;
+    fn watch_count(&self) -> usize;
+}
+
 /// The watches of one root, whatever the source of events.
 pub enum Watcher {
     /// inotify or kqueue.
     Native(Box<NativeWatcher>),
+    /// Something else, such as a simulation. What it watches of a directory covers the files in it.
+    Foreign(Box<dyn Watch>),
     /// No events.
     Polling,
 }
@@ -180,6 +191,7 @@ impl Watcher {
         match self {
             _ if directory.is_reserved() => Err(AddError::Unsupported),
             Self::Native(native) => native.add(directory, descriptor(handle)?),
+            Self::Foreign(foreign) => foreign.add(directory, handle),
             Self::Polling => Err(AddError::Unsupported),
         }
     }
@@ -190,14 +202,17 @@ impl Watcher {
         match self {
             _ if file.is_reserved() => Err(AddError::Unsupported),
             Self::Native(native) => native.add_file(file, descriptor(handle)?),
+            Self::Foreign(_) => Ok(Watched::AlreadyWatched),
             Self::Polling => Err(AddError::Unsupported),
         }
     }
 
     /// Watches nothing below `directory` any more, nor itself.
     pub fn remove_below(&mut self, directory: &RelPath) {
-        if let Self::Native(native) = self {
-            native.remove_below(directory);
+        match self {
+            Self::Native(native) => native.remove_below(directory),
+            Self::Foreign(foreign) => foreign.remove_below(directory),
+            Self::Polling => {}
         }
     }
 
@@ -205,6 +220,7 @@ impl Watcher {
     pub fn poll_change(&mut self) -> io::Result<Option<Change>> {
         match self {
             Self::Native(native) => native.poll_change(),
+            Self::Foreign(foreign) => foreign.poll_change(),
             Self::Polling => Ok(None),
         }
     }
@@ -213,7 +229,7 @@ impl Watcher {
     pub fn raw_fd(&self) -> Option<RawFd> {
         match self {
             Self::Native(native) => Some(native.raw_fd()),
-            Self::Polling => None,
+            Self::Foreign(_) | Self::Polling => None,
         }
     }
 
@@ -221,6 +237,7 @@ impl Watcher {
     pub fn watch_count(&self) -> usize {
         match self {
             Self::Native(native) => native.watch_count(),
+            Self::Foreign(foreign) => foreign.watch_count(),
             Self::Polling => 0,
         }
     }
