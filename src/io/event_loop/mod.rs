@@ -11,6 +11,7 @@ mod outputs;
 mod report;
 mod sources;
 mod start;
+mod stopwatch;
 
 use std::{
     collections::VecDeque,
@@ -22,6 +23,7 @@ use log::{debug, warn};
 use mio::{Events, Poll};
 
 pub use self::start::StartError;
+use self::stopwatch::{Part, Stopwatch};
 use crate::{
     config::Config,
     core::{
@@ -110,7 +112,8 @@ pub struct EventLoop {
     interfaces_at: Instant,
     started_at: Instant,
     open_group: bool,
-    longest_turn: Duration,
+    stopwatch: Stopwatch,
+    longest_turn: (Duration, Part),
     stopped: Option<Stopped>,
 }
 
@@ -140,25 +143,37 @@ impl EventLoop {
             result => result.map_err(LoopError::Poll)?,
         }
         let time = clock::read();
+        self.stopwatch = Stopwatch::start(time.now);
 
         self.handle_events(time)?;
+        self.stopwatch.lap(Part::Events);
         self.handle_timeouts(time)?;
         self.engine.handle_work(time)?;
         self.settle(time)?;
+        self.stopwatch.lap(Part::Decisions);
 
         self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs);
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
         self.settle(time)?;
+        self.stopwatch.lap(Part::Jobs);
 
         self.run_barrier(time)?;
+        self.stopwatch.lap(Part::Barrier);
         self.transmit(time)?;
         self.root.end_of_turn();
-        let turn = clock::read().now - time.now;
-        self.longest_turn = self.longest_turn.max(turn);
-        if turn > LONG_TURN {
-            debug!("a turn of {} ms", turn.as_millis());
-        }
+        self.stopwatch.lap(Part::Transmit);
+        self.note_turn();
         Ok(())
+    }
+
+    fn note_turn(&mut self) {
+        let took = self.stopwatch.total();
+        if took > self.longest_turn.0 {
+            self.longest_turn = (took, self.stopwatch.longest());
+        }
+        if took > LONG_TURN {
+            debug!("a turn of {}", self.stopwatch);
+        }
     }
 
     /// How long to wait for an event: not at all while anything is left to do.

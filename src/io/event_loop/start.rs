@@ -9,7 +9,11 @@ use std::{
 use log::{info, warn};
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
-use super::{EventLoop, sources::ArpSockets};
+use super::{
+    EventLoop,
+    sources::ArpSockets,
+    stopwatch::{Part, Stopwatch},
+};
 use crate::{
     config::Config,
     core::{
@@ -129,7 +133,8 @@ impl EventLoop {
             interfaces_at: time.now,
             started_at: time.now,
             open_group: state.group().is_open(),
-            longest_turn: Duration::ZERO,
+            stopwatch: Stopwatch::start(time.now),
+            longest_turn: (Duration::ZERO, Part::Events),
             stopped: None,
         })
     }
