@@ -17,24 +17,50 @@ use crate::{
         partial::Partials,
         watch::Watcher,
     },
-    limits::{FILE_COST_BYTES, HASH_READ_BYTES, MAX_RECIPE_CHUNKS, SLICE_BYTES, STEP_ENTRIES},
+    limits::{
+        FILE_COST_BYTES, HASH_READ_BYTES, MAX_INLINE_BYTES, MAX_RECIPE_CHUNKS, SLICE_BYTES, STEP_ENTRIES,
+    },
     path::RelPath,
     wire::message::Chunk,
 };
 
 /// What waits for its slice. The core bounds how much it asks for: `MAX_READS`, one listing, `MAX_DOWNLOADS`.
 pub struct Jobs {
-    reads: VecDeque<(RelPath, Stat)>,
+    /// Whatever is read in one step: a small file never waits for a large one.
+    small_reads: VecDeque<(RelPath, Stat)>,
+    large_reads: VecDeque<(RelPath, Stat)>,
     hashing: Option<Hashing>,
     listing: Option<(RelPath, Option<Listing>, bool)>,
     copies: VecDeque<CopyJob>,
     assemblies: VecDeque<AssembleJob>,
+    /// Which kind of long job had the last slice.
+    last: Kind,
     buffer: Box<[u8]>,
+}
+
+/// The kinds of jobs that take many slices. They take turns: none has to wait until another is through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Hash,
+    Copy,
+    Assemble,
+    List,
+}
+
+impl Kind {
+    fn next(self) -> Self {
+        match self {
+            Self::Hash => Self::Copy,
+            Self::Copy => Self::Assemble,
+            Self::Assemble => Self::List,
+            Self::List => Self::Hash,
+        }
+    }
 }
 
 struct Hashing {
     path: RelPath,
-    job: HashJob,
+    job: Box<HashJob>,
     chunks: Vec<Chunk>,
 }
 
@@ -50,11 +76,13 @@ struct CopyJob {
 impl Default for Jobs {
     fn default() -> Self {
         Self {
-            reads: VecDeque::new(),
+            small_reads: VecDeque::new(),
+            large_reads: VecDeque::new(),
             hashing: None,
             listing: None,
             copies: VecDeque::new(),
             assemblies: VecDeque::new(),
+            last: Kind::List,
             buffer: vec![0; HASH_READ_BYTES].into(),
         }
     }
@@ -63,7 +91,9 @@ impl Default for Jobs {
 impl Jobs {
     /// Reads and hashes what is at `path`.
     pub fn read(&mut self, path: RelPath, stat: Stat) {
-        self.reads.push_back((path, stat));
+        let is_small = stat.kind != FileKind::File || stat.stamp.size <= MAX_INLINE_BYTES as u64;
+        let queue = if is_small { &mut self.small_reads } else { &mut self.large_reads };
+        queue.push_back((path, stat));
     }
 
     /// Watches and lists a directory.
@@ -84,11 +114,10 @@ impl Jobs {
 
     /// Is there anything to do?
     pub fn is_idle(&self) -> bool {
-        let reading = !self.reads.is_empty() || self.hashing.is_some() || self.listing.is_some();
-        !reading && self.copies.is_empty() && self.assemblies.is_empty()
+        self.small_reads.is_empty() && !self.has_long()
     }
 
-    /// Does one slice. What a file is gets read before more files are looked for.
+    /// Does one slice: small files first, then one of the jobs that take long.
     pub fn step(
         &mut self,
         root: &Root,
@@ -96,56 +125,68 @@ impl Jobs {
         partials: &mut Partials,
         inputs: &mut VecDeque<Input<'static>>,
     ) {
-        let mut budget = SLICE_BYTES;
-        while budget > 0 && (self.hashing.is_some() || !self.reads.is_empty()) {
-            budget = budget.saturating_sub(FILE_COST_BYTES + self.step_read(root, budget, inputs));
+        let budget = SLICE_BYTES - self.read_small(root, inputs);
+        if budget == 0 || !self.has_long() {
+            return;
         }
-        if budget > 0 && !self.copies.is_empty() {
-            self.step_copy(root, partials, inputs);
-        } else if budget > 0 && !self.assemblies.is_empty() {
-            self.step_assembly(root, partials, inputs);
-        } else if budget > 0 && self.listing.is_some() {
-            self.step_listing(root, watcher, inputs);
+        loop {
+            self.last = self.last.next();
+            match self.last {
+                Kind::Hash if self.is_hashing() => return self.step_hash(root, budget, inputs),
+                Kind::Copy if !self.copies.is_empty() => return self.step_copy(root, partials, inputs),
+                Kind::Assemble if !self.assemblies.is_empty() => {
+                    return self.step_assembly(root, partials, inputs);
+                }
+                Kind::List if self.listing.is_some() => return self.step_listing(root, watcher, inputs),
+                _ => {}
+            }
         }
+    }
+
+    fn has_long(&self) -> bool {
+        self.is_hashing() || !self.copies.is_empty() || !self.assemblies.is_empty() || self.listing.is_some()
+    }
+
+    fn is_hashing(&self) -> bool {
+        self.hashing.is_some() || !self.large_reads.is_empty()
     }
 
     // --- Reading ---------------------------------------------------------------------------------------
 
-    /// Returns the number of bytes read.
-    fn step_read(&mut self, root: &Root, budget: usize, inputs: &mut VecDeque<Input<'static>>) -> usize {
+    /// Reads small files whole. Returns what it cost, of the slice's bytes, some of which are left for others.
+    fn read_small(&mut self, root: &Root, inputs: &mut VecDeque<Input<'static>>) -> usize {
+        let budget = if self.has_long() { SLICE_BYTES / 2 } else { SLICE_BYTES };
+        let mut cost = 0;
+        while cost < budget
+            && let Some((path, stat)) = self.small_reads.pop_front()
+        {
+            cost += FILE_COST_BYTES + stat.stamp.size as usize;
+            let mut chunks = Vec::new();
+            let found = begin_read(root, &path, stat).unwrap_or_else(|mut job| {
+                // It is read to its end, or has grown beyond what it was: one step tells.
+                let step = job.step(MAX_INLINE_BYTES + 1, &mut self.buffer, &mut |chunk| chunks.push(chunk));
+                found_by(step, &mut chunks).unwrap_or(Found::Changed)
+            });
+            inputs.push_back(Input::Read { path, found });
+        }
+        cost.min(SLICE_BYTES)
+    }
+
+    fn step_hash(&mut self, root: &Root, budget: usize, inputs: &mut VecDeque<Input<'static>>) {
         if self.hashing.is_none() {
-            let Some((path, stat)) = self.reads.pop_front() else { return 0 };
-            if let Some(found) = self.begin_read(root, &path, stat) {
-                inputs.push_back(Input::Read { path, found });
-                return 0;
+            let Some((path, stat)) = self.large_reads.pop_front() else { return };
+            match begin_read(root, &path, stat) {
+                Ok(found) => return inputs.push_back(Input::Read { path, found }),
+                Err(job) => self.hashing = Some(Hashing { path, job, chunks: Vec::new() }),
             }
         }
-        let Some(hashing) = &mut self.hashing else { return 0 };
-        let (before, chunks) = (hashing.job.offset(), &mut hashing.chunks);
+        let Some(hashing) = &mut self.hashing else { return };
+        let chunks = &mut hashing.chunks;
         let step = hashing.job.step(budget, &mut self.buffer, &mut |chunk| chunks.push(chunk));
-        let count = (hashing.job.offset() - before) as usize;
-        if let Some(found) = found_by(step, &mut hashing.chunks)
+        if let Some(found) = found_by(step, chunks)
             && let Some(Hashing { path, .. }) = self.hashing.take()
         {
             inputs.push_back(Input::Read { path, found });
-        }
-        count
-    }
-
-    /// What is known at once; a file's content is not.
-    fn begin_read(&mut self, root: &Root, path: &RelPath, stat: Stat) -> Option<Found> {
-        let begun = match stat.kind {
-            FileKind::Symlink => return Some(read_link(root, path, stat)),
-            FileKind::File => HashJob::start(root, path, &stat),
-            FileKind::Directory | FileKind::Other => Ok(None),
-        };
-        match begun {
-            Ok(Some(job)) => {
-                self.hashing = Some(Hashing { path: path.clone(), job, chunks: Vec::new() });
-                None
-            }
-            Ok(None) => Some(Found::Gone),
-            Err(error) => Some(Found::Unreadable(error.to_string())),
         }
     }
 
@@ -203,6 +244,20 @@ impl Jobs {
         }
         inputs.push_back(Input::Copied { digest: job.digest, result });
         self.copies.pop_front();
+    }
+}
+
+/// What is known at once; or, for a file's content, the job that finds it out.
+fn begin_read(root: &Root, path: &RelPath, stat: Stat) -> Result<Found, Box<HashJob>> {
+    let begun = match stat.kind {
+        FileKind::Symlink => return Ok(read_link(root, path, stat)),
+        FileKind::File => HashJob::start(root, path, &stat),
+        FileKind::Directory | FileKind::Other => Ok(None),
+    };
+    match begun {
+        Ok(Some(job)) => Err(Box::new(job)),
+        Ok(None) => Ok(Found::Gone),
+        Err(error) => Ok(Found::Unreadable(error.to_string())),
     }
 }
 
