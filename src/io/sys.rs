@@ -188,6 +188,14 @@ pub fn sync_content(fd: impl AsFd) -> Result<()> {
     sync_all(fd)
 }
 
+/// Makes an open directory's names durable.
+pub fn sync_names(directory: impl AsFd) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    return fs::fsync(directory);
+    #[cfg(not(target_os = "linux"))]
+    sync_all(directory)
+}
+
 /// Makes everything on the file system of `fd` durable, names included.
 pub fn sync_all(fd: impl AsFd) -> Result<()> {
     #[cfg(target_os = "linux")]
@@ -243,6 +251,45 @@ pub fn read_at(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// Has the file fewer blocks than its length needs?
+#[allow(clippy::unnecessary_cast)]
+pub fn is_sparse(fd: impl AsFd) -> bool {
+    fs::fstat(fd).is_ok_and(|stat| (stat.st_blocks as u64).saturating_mul(512) < stat.st_size as u64)
+}
+
+/// The first byte at or after `offset` that may be other than zero; `None` when there are but holes up to the end. A
+/// file system that does not tell has data everywhere. Moves the file's position, which nothing here uses.
+pub fn next_data(fd: impl AsFd, offset: u64) -> Option<u64> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    match fs::seek(fd, fs::SeekFrom::Data(offset)) {
+        Ok(at) => return Some(at),
+        Err(Errno::NXIO) => return None,
+        Err(_) => {}
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    let _ = fd;
+    Some(offset)
+}
+
+/// Makes a range read as zeros, without blocks on the disk where the file system can; the file is long enough for it
+/// afterwards.
+pub fn write_zeros(fd: impl AsFd, offset: u64, bytes: &[u8]) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = fs::FallocateFlags::PUNCH_HOLE | fs::FallocateFlags::KEEP_SIZE;
+        match fs::fallocate(&fd, flags, offset, bytes.len() as u64) {
+            Ok(()) => {
+                let end = offset + bytes.len() as u64;
+                let is_short = (fs::fstat(&fd)?.st_size as u64) < end;
+                return if is_short { fs::ftruncate(&fd, end) } else { Ok(()) };
+            }
+            Err(error) if is_unsupported(error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    write_at(fd, bytes, offset)
 }
 
 /// Is there so little room on the file system that received content must not take it?
