@@ -2,7 +2,7 @@
 
 use log::{debug, warn};
 
-use super::{EventLoop, LoopError};
+use super::{EventLoop, LoopError, Part};
 use crate::{
     core::{
         entry::{Digest, Stamp},
@@ -74,14 +74,16 @@ impl EventLoop {
 
     /// Names are durable before the index says so.
     fn commit(&mut self, time: Time) -> Result<(), LoopError> {
+        self.stopwatch.lap(Part::Decisions);
         match self.changes.sync_names(&self.root) {
-            Ok(()) => Ok(self.engine.commit()?),
+            Ok(()) => self.engine.commit()?,
             Err(error) => {
                 warn!("the disk does not promise to keep what was written, and is asked again: {error}");
                 self.engine.postpone_commit(time);
-                Ok(())
             }
         }
+        self.stopwatch.lap(Part::Commit);
+        Ok(())
     }
 
     // --- The disk --------------------------------------------------------------------------------------
@@ -116,18 +118,29 @@ impl EventLoop {
             self.engine.links().filter(|(_, link)| link.outbound).map(|(node, _)| node).collect();
         let mut stopped_short = heapless::Vec::<NodeId, MAX_NODES>::new();
         for node in nodes {
-            while self.net.room(node) > 0 {
-                let Some(transmit) = self.engine.poll_transmit(node, time)? else { break };
-                self.send(node, transmit, time)?;
-            }
-            if self.net.room(node) == 0 {
+            if !self.tell(node, time)? {
                 stopped_short.push(node).expect("there are no more links than MAX_NODES");
             }
         }
         self.net.flush(time.now);
         // A socket that took it all will not tell that it could take more.
-        self.transmit_waits = stopped_short.iter().any(|node| self.net.room(*node) > 0);
+        self.transmit_waits = stopped_short.iter().any(|node| self.net.has_room_for_content(*node));
         Ok(())
+    }
+
+    /// Of files' content little waits in the buffer, so that what is decided meanwhile is soon on its way. False when
+    /// there may be more to tell.
+    fn tell(&mut self, node: NodeId, time: Time) -> Result<bool, LoopError> {
+        while self.net.room(node) > 0 {
+            let with_content = self.net.has_room_for_content(node);
+            let transmit = match with_content {
+                true => self.engine.poll_transmit(node, time)?,
+                false => self.engine.poll_urgent(node, time)?,
+            };
+            let Some(transmit) = transmit else { return Ok(with_content) };
+            self.send(node, transmit, time)?;
+        }
+        Ok(false)
     }
 
     fn send(&mut self, node: NodeId, transmit: Transmit, time: Time) -> Result<(), LoopError> {
