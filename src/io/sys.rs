@@ -253,6 +253,31 @@ pub fn read_at(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize> {
     Ok(filled)
 }
 
+/// Does the file system give each change a time of its own? Since 6.13 Linux does, where the file system takes part
+/// (Documentation/filesystems/multigrain-ts.rst); before, writes within one tick share it.
+pub fn has_fine_times(fd: impl AsFd) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const BTRFS: u64 = 0x9123_683e;
+        const EXT4: u64 = 0xef53;
+        const TMPFS: u64 = 0x0102_1994;
+        const XFS: u64 = 0x5846_5342;
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        let is_new = (numbers.next(), numbers.next()) >= (Some(6), Some(13));
+        #[allow(clippy::unnecessary_cast)]
+        let takes_part =
+            |stat: fs::StatFs| [BTRFS, EXT4, TMPFS, XFS].contains(&(stat.f_type as u64 & 0xffff_ffff));
+        is_new && fs::fstatfs(fd).is_ok_and(takes_part)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        // APFS counts nanoseconds.
+        let _ = fd;
+        cfg!(target_os = "macos")
+    }
+}
+
 /// Has the file fewer blocks than its length needs?
 #[allow(clippy::unnecessary_cast)]
 pub fn is_sparse(fd: impl AsFd) -> bool {
