@@ -152,7 +152,7 @@ impl EventLoop {
         self.settle(time)?;
         self.stopwatch.lap(Part::Decisions);
 
-        self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs);
+        self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs, time);
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
         self.settle(time)?;
         self.stopwatch.lap(Part::Jobs);
@@ -194,6 +194,7 @@ impl EventLoop {
             self.net.poll_timeout(),
             self.control.as_ref().and_then(Control::poll_timeout),
             Some(self.housekeeping.poll_timeout()),
+            self.jobs.poll_timeout(),
             Some(self.root_check_at),
             Some(self.interfaces_at),
         ];

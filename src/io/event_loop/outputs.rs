@@ -194,7 +194,10 @@ impl EventLoop {
     ) -> bool {
         let read = match source {
             PieceSource::File { path, stamp } => {
-                self.root.read_range(path, stamp, offset, length as usize, bytes)
+                match self.root.read_range(path, stamp, offset, length as usize, bytes) {
+                    Ok(None) => self.root.read_grown(path, stamp, offset, length as usize, bytes),
+                    read => read,
+                }
             }
             PieceSource::Partial => self.partials.read(digest, offset, length as usize, bytes),
         };
