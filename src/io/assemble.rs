@@ -10,7 +10,7 @@ use crate::{
         entry::{Digest, Stamp},
         seam::ApplyFailure,
     },
-    io::{disk::Root, partial::Partials, sys},
+    io::{disk::Root, partial::Partials},
     limits::HOLE_COST_BYTES,
     path::RelPath,
     wire::message::Chunk,
@@ -101,7 +101,7 @@ impl AssembleJob {
         let Some((path, stamp, _)) = &self.old else { return Ok(false) };
         let Some(old) = root.open_file(path, stamp)? else { return Ok(false) };
         let partial = partials.create(root, &self.digest)?;
-        sys::copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
+        root.files().copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
         Ok(true)
     }
 

@@ -10,6 +10,7 @@ use crate::{
     io::{
         apply::{self, Action, Apply, ApplyError},
         disk::Root,
+        files::How,
         sys,
         temp::Temp,
         trash,
@@ -70,12 +71,12 @@ impl Barrier {
         for apply in &applies {
             prepared.push(prepare(root, apply).map(|temp| {
                 if let Some(temp) = temp.filter(|_| !all_at_once) {
-                    synced = synced.and(sys::sync_content(temp.file()));
+                    synced = synced.and(root.files().sync_content(temp.file()));
                 }
             }));
         }
         if all_at_once {
-            synced = sys::sync_all(root.directory());
+            synced = root.files().sync_all(root.directory());
         }
         self.carry_out(root, now_ms, applies.into_iter().zip(prepared), synced)
     }
@@ -133,15 +134,15 @@ impl NewNames {
     /// A few directories are synced one by one, so that nobody waits for all that others are writing to this disk.
     fn sync(&self, root: &Root) -> io::Result<()> {
         if self.everywhere {
-            return Ok(sys::sync_all(root.directory())?);
+            return Ok(root.files().sync_all(root.directory())?);
         }
         for directory in &self.directories {
-            match root.open_directory(directory, sys::LIST) {
-                Ok(directory) => sys::sync_names(directory)?,
+            match root.open_directory(directory, How::List) {
+                Ok(directory) => root.files().sync_names(&directory)?,
                 // It was removed, which is a name in the directory above.
                 Err(error) if sys::is_absent(error) => {}
                 // It may be reached, but not read.
-                Err(Errno::ACCESS) => return Ok(sys::sync_all(root.directory())?),
+                Err(Errno::ACCESS) => return Ok(root.files().sync_all(root.directory())?),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -15,7 +15,6 @@ use crate::{
         disk::{Listing, Root},
         hash::{HashJob, Step, is_certain},
         partial::Partials,
-        sys,
         watch::Watcher,
     },
     limits::{
@@ -100,7 +99,7 @@ impl CopyJob {
         let end = self.offset + length;
         let file = root.open_file(&self.from, &self.stamp).map_err(|error| system(error.into()))?;
         let Some(file) = file else { return Err(ApplyFailure::Content) };
-        let data = sys::next_data(&file, self.offset).unwrap_or(self.size);
+        let data = root.files().next_data(&file, self.offset).unwrap_or(self.size);
         if data >= end && end < self.size {
             self.offset = data.min(self.size - 1);
             return Ok(());
@@ -375,7 +374,7 @@ fn read_link(root: &Root, path: &RelPath, stat: Stat) -> Found {
 /// Opens a directory, and watches it before its first entry is read. False when it cannot be watched.
 fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io::Result<(Listing, bool)> {
     let listing = root.list(directory)?;
-    let watched = match watcher.add(directory, listing.fd()?) {
+    let watched = match watcher.add(directory, listing.directory()) {
         Ok(_) => true,
         Err(error) => {
             log::debug!("{directory} is not watched: {error}");

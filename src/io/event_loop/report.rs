@@ -12,13 +12,13 @@ impl EventLoop {
         control.handle_timeout(time.now);
         while let Some(client) = control.poll_request() {
             let facts = ShellFacts {
-                directory: self.root.path(),
+                directory: self.replica.tree().root().path(),
                 open_group: self.open_group,
                 longest_turn: self.longest_turn.0,
                 longest_turn_part: self.longest_turn.1.name(),
                 uptime: time.now - self.started_at,
             };
-            let report = Report::new(self.engine.status()?, facts, self.discovery.nodes());
+            let report = Report::new(self.replica.engine().status()?, facts, self.discovery.nodes());
             control.answer(client, &report.to_json());
         }
         Ok(())
