@@ -40,6 +40,11 @@ pub const MAX_INLINE_BYTES: usize = 64 * 1024;
 pub const MAX_PIECE_BYTES: usize = 60 * 1024;
 /// Sealed bytes waiting for a link's socket; nothing more is produced for the link until they drain.
 pub const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Of them, content of large files is only added while there are fewer than this. Together with
+/// [`MAX_UNSENT_BYTES`] this is what a small change has to wait for.
+pub const CONTENT_AHEAD_BYTES: usize = 32 * 1024;
+/// Bytes that a link's socket takes beyond those that are on their way (Linux); then it counts as full.
+pub const MAX_UNSENT_BYTES: u32 = 128 * 1024;
 /// Longest name of a node in bytes; a longer one is cut by its owner and refused by others.
 pub const MAX_NODE_NAME_BYTES: usize = 64;
 
@@ -87,6 +92,13 @@ pub const MAX_IGNORE_RULES: usize = 1024;
 pub const SETTLE_QUIET: Duration = Duration::from_secs(1);
 /// ... and at the latest after this long.
 pub const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Both are longer for a large file, so that one that is written all the time is not read faster than this on the
+/// whole: a tenth of what a Raspberry Pi 4 hashes.
+pub const SETTLE_BYTES_PER_S: u64 = 10_000_000;
+/// A large file that is closed after every write is read again no sooner than this rate allows ...
+pub const REREAD_BYTES_PER_S: u64 = 50_000_000;
+/// ... unless that is less than this.
+pub const REREAD_REST_MIN: Duration = Duration::from_millis(50);
 
 // --- Index ---------------------------------------------------------------------------------------------
 
@@ -223,6 +235,8 @@ const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSE
 pub const SLICE_BYTES: usize = 1024 * 1024;
 /// What opening a file costs, in bytes that could be hashed meanwhile.
 pub const FILE_COST_BYTES: usize = 8 * 1024;
+/// What a chunk in a hole of a sparse file costs, in bytes that could be hashed meanwhile.
+pub const HOLE_COST_BYTES: usize = 4 * 1024;
 /// A turn of the loop that takes longer is told in the debug log.
 pub const LONG_TURN: Duration = Duration::from_millis(50);
 /// Readiness events that are taken in one turn; further ones come in the next.
@@ -263,6 +277,9 @@ pub const STAMP_GRANULARITY: Duration = Duration::from_millis(20);
 pub const MAX_BARRIER_APPLIES: usize = MAX_IN_FLIGHT;
 /// Up to so many files are synced one by one; more of them by one `syncfs`.
 pub const MAX_SINGLE_SYNCS: usize = 8;
+/// Directories in which names have changed since the last commit: so many are synced one by one, which waits for
+/// nobody else's writes; more of them by one `syncfs`.
+pub const MAX_SYNCED_DIRECTORIES: usize = 16;
 /// Names of temporary files, in bytes; a longer one is refused.
 pub const MAX_TEMP_NAME_BYTES: usize = 128;
 /// What a peer's change replaced or deleted is kept so long, in days.

@@ -28,6 +28,16 @@ pub fn combine(chunks: impl Iterator<Item = Chunk>) -> Digest {
     content.finish()
 }
 
+/// The chunk that a long row of zeros is cut into, as it is in the holes of a sparse file. It is never read, sent or
+/// written: everybody can make it.
+pub const ZEROS: Chunk = Chunk {
+    length: CHUNK_MAX_BYTES,
+    digest: Digest([
+        0x30, 0xe1, 0x49, 0x55, 0xeb, 0xf1, 0x35, 0x22, 0x66, 0xdc, 0x2f, 0xf8, 0x06, 0x7e, 0x68, 0x10, 0x46,
+        0x07, 0xe7, 0x50, 0xab, 0xb9, 0xd3, 0xb3, 0x65, 0x82, 0xb8, 0xaf, 0x90, 0x9f, 0xcb, 0x58,
+    ]),
+};
+
 /// [`combine`] for chunks that come one after the other.
 #[derive(Debug, Clone, Default)]
 pub struct ContentDigest {
@@ -177,6 +187,16 @@ pub(crate) mod tests {
         }
         lengths.extend((start < bytes.len()).then_some(bytes.len() - start));
         lengths
+    }
+
+    #[test]
+    fn zeros_are_cut_into_the_chunk_that_everybody_can_make() {
+        let zeros = vec![0; 3 * CHUNK_MAX_BYTES as usize + 5];
+        assert_eq!(
+            lengths(&zeros, 60_000),
+            [CHUNK_MAX_BYTES as usize; 3].into_iter().chain([5]).collect::<Vec<_>>()
+        );
+        assert_eq!(Chunk::of(&zeros[..CHUNK_MAX_BYTES as usize]), ZEROS);
     }
 
     /// The crate looks at bytes in pairs and so never cuts before an odd last one.

@@ -204,6 +204,29 @@ impl Root {
         Ok(None)
     }
 
+    /// As [`Self::read_range`], of a file that has grown since it was at `was`. What it held then is still there
+    /// unless somebody has written into it, too: whoever gets these bytes has to compare their digest.
+    pub fn read_grown(
+        &self,
+        path: &RelPath,
+        was: &Stamp,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Option<()>> {
+        match self.stat(path)? {
+            Some(now) if now.kind == FileKind::File && now.stamp.has_grown_since(was) => {
+                self.read_range(path, &now.stamp, offset, length, out)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Does every write to a file here show in its times, however soon it follows another one?
+    pub fn has_fine_times(&self) -> bool {
+        self.files().has_fine_times(&self.directory)
+    }
+
     /// Opens a file for reading; `None` when it is not the one expected.
     pub(crate) fn open_file(&self, path: &RelPath, expect: &Stamp) -> Result<Option<Handle>> {
         let open = |parent: Rc<Handle>| self.files.open_at((&parent, path.name()), How::Read);

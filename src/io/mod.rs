@@ -28,6 +28,7 @@ pub mod report;
 pub mod secure;
 pub mod signals;
 pub mod state;
+pub mod stopwatch;
 pub mod sys;
 pub mod temp;
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub struct Partials {
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
     pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.create(root, digest)?.write_at(offset, bytes)?;
+        self.create(root, digest)?.write_sparse_at(offset, bytes)?;
         self.send_on(digest, offset..offset + bytes.len() as u64)
     }
 

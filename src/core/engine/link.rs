@@ -254,6 +254,18 @@ impl Engine {
         Ok(transmit)
     }
 
+    /// As [`Self::poll_transmit`], without the content of large files: for a connection in which enough of that waits.
+    pub fn poll_urgent(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
+        if !self.links.get(&node).is_some_and(|link| link.outbound) {
+            return Ok(None);
+        }
+        let transmit = self.next_small(node, time)?;
+        if let (Some(_), Some(link)) = (&transmit, self.links.get_mut(&node)) {
+            link.handle_sent(time.now);
+        }
+        Ok(transmit)
+    }
+
     pub(super) fn handle_link_timeout(&mut self, time: Time) {
         self.links.values_mut().for_each(|link| link.handle_timeout(time.now));
     }

@@ -26,7 +26,11 @@ impl Engine {
         }
         self.distrust(&path, time)?;
         match hint {
-            Hint::Writing => self.scan.handle_writing(&path, time.now),
+            Hint::Writing if self.scan.is_settling(&path) => self.scan.handle_writing(&path, time.now),
+            Hint::Writing => {
+                let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
+                self.scan.handle_writing_large(&path, size, time.now);
+            }
             Hint::Created | Hint::Settled => {
                 if hint == Hint::Settled {
                     self.scan.handle_settled(&path);
@@ -105,6 +109,7 @@ impl Engine {
             Found::Content { .. } if self.placement.is_in_flight(&path) => {}
             Found::Content { stat, content, chunks } => {
                 self.scan.handle_settled(&path);
+                self.scan.handle_was_read(&path, stat.stamp.size, time.now);
                 self.placement.unblock(&path);
                 self.keep_recipe(&content, &chunks)?;
                 self.observe(&path, Some((content, stat)), time)?;
@@ -157,6 +162,9 @@ impl Engine {
         if known.is_some() {
             self.scan.handle_settled(&path);
             return self.observe(&path, known.map(|content| (content, stat)), time);
+        }
+        if stat.links == 1 && !self.scan.is_reading(&path) && self.scan.must_rest(&path, time.now) {
+            return Ok(());
         }
         if self.scan.begin_read(&path, MAX_READS) {
             self.outputs.push_back(Output::Read { path, stat });

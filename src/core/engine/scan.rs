@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{DefaultHasher, Hasher},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use log::{debug, info, warn};
@@ -16,8 +16,8 @@ use super::{Engine, Result};
 use crate::{
     core::seam::{Listed, Output, Time},
     limits::{
-        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, SETTLE_MAX,
-        SETTLE_QUIET, STEP_ENTRIES,
+        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL,
+        REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STEP_ENTRIES,
     },
     path::RelPath,
 };
@@ -38,11 +38,24 @@ pub(super) struct Scan {
     vanished: VecDeque<(RelPath, Option<RelPath>)>,
     /// Files whose content is being read; true when one changed again meanwhile.
     reading: BTreeMap<RelPath, bool>,
-    /// Files that are being written: since when, and until when they are left alone.
-    settling: BTreeMap<RelPath, (Instant, Instant)>,
+    /// Files that are being written.
+    settling: BTreeMap<RelPath, Settling>,
+    /// Large files that were read lately: when they may be read again.
+    rests: BTreeMap<RelPath, Instant>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
+}
+
+/// A file that is being written, and left alone for a while.
+#[derive(Debug)]
+struct Settling {
+    /// It has to be quiet for this long.
+    quiet: Duration,
+    /// Until then it is left alone ...
+    until: Instant,
+    /// ... which is never later than this.
+    latest: Instant,
 }
 
 /// One directory under way.
@@ -68,6 +81,7 @@ impl Scan {
             vanished: VecDeque::new(),
             reading: BTreeMap::new(),
             settling: BTreeMap::new(),
+            rests: BTreeMap::new(),
             degraded: BTreeSet::new(),
             all_degraded: false,
             poll_at: None,
@@ -131,13 +145,49 @@ impl Scan {
     // --- Files being written ---------------------------------------------------------------------------
 
     pub(super) fn handle_writing(&mut self, path: &RelPath, now: Instant) {
+        self.handle_writing_large(path, 0, now);
+    }
+
+    /// As [`Self::handle_writing`], of a file of which `size` bytes are known: reading all of it takes a while, which
+    /// must not be most of the time.
+    pub(super) fn handle_writing_large(&mut self, path: &RelPath, size: u64, now: Instant) {
         let full = self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path);
         if full {
             self.request_walk();
             return;
         }
-        let (since, until) = self.settling.entry(path.clone()).or_insert((now, now));
-        *until = (now + SETTLE_QUIET).min(*since + SETTLE_MAX);
+        let settling = self.settling.entry(path.clone()).or_insert_with(|| {
+            let longest = Duration::from_secs(size / SETTLE_BYTES_PER_S);
+            let longest = longest.clamp(SETTLE_MAX, FULL_SCAN_INTERVAL);
+            let quiet = longest * SETTLE_QUIET.as_millis() as u32 / SETTLE_MAX.as_millis() as u32;
+            Settling { quiet, until: now, latest: now + longest }
+        });
+        settling.until = (now + settling.quiet).min(settling.latest);
+    }
+
+    /// A file of this size was read: if it is large, it is left alone for a while, however often it is saved.
+    pub(super) fn handle_was_read(&mut self, path: &RelPath, size: u64, now: Instant) {
+        let rest = Duration::from_micros(size.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
+        if rest < REREAD_REST_MIN {
+            return;
+        }
+        if self.rests.len() >= MAX_SETTLING {
+            self.rests.retain(|_, until| *until > now);
+        }
+        if self.rests.len() < MAX_SETTLING {
+            self.rests.insert(path.clone(), now + rest.min(FULL_SCAN_INTERVAL));
+        }
+    }
+
+    /// It was closed by its writer, and was read so lately that it has to wait.
+    pub(super) fn must_rest(&mut self, path: &RelPath, now: Instant) -> bool {
+        let Some(until) = self.rests.get(path).copied() else { return false };
+        if until <= now || self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path) {
+            self.rests.remove(path);
+            return false;
+        }
+        self.settling.insert(path.clone(), Settling { quiet: SETTLE_QUIET, until, latest: until });
+        true
     }
 
     /// It was closed by its writer, read, or is no file any more.
@@ -175,7 +225,7 @@ impl Scan {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let settled = self.settling.values().map(|(_, until)| *until).min();
+        let settled = self.settling.values().map(|settling| settling.until).min();
         [settled, self.poll_at, Some(self.walk_at)].into_iter().flatten().min()
     }
 
@@ -184,6 +234,7 @@ impl Scan {
             && self.vanished.len() <= MAX_LIST_QUEUE
             && self.reading.len() <= MAX_READS
             && self.settling.len() <= MAX_SETTLING
+            && self.rests.len() <= MAX_SETTLING
             && self.degraded.len() <= MAX_DEGRADED
     }
 
@@ -243,7 +294,7 @@ impl Engine {
 
     fn inspect_settled(&mut self, time: Time) {
         let due =
-            |(path, (_, until)): (&RelPath, &(Instant, Instant))| (*until <= time.now).then(|| path.clone());
+            |(path, settling): (&RelPath, &Settling)| (settling.until <= time.now).then(|| path.clone());
         let settled: Vec<_> = self.scan.settling.iter().filter_map(due).collect();
         for path in settled {
             self.scan.settling.remove(&path);

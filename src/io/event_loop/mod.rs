@@ -30,6 +30,7 @@ use crate::{
         net::Net,
         replica::{Links, Replica},
         signals::Signals,
+        stopwatch::Part,
     },
     limits::{INTERFACE_INTERVAL, LONG_TURN},
 };
@@ -84,7 +85,7 @@ pub struct EventLoop {
     interfaces_at: Instant,
     started_at: Instant,
     open_group: bool,
-    longest_turn: Duration,
+    longest_turn: (Duration, Part),
     stopped: Option<Stopped>,
 }
 
@@ -114,16 +115,24 @@ impl EventLoop {
             result => result.map_err(LoopError::Poll)?,
         }
         let time = clock::read();
+        self.replica.begin_turn(time.now);
 
         self.handle_events(time)?;
         self.handle_timeouts(time)?;
         self.replica.turn(&mut self.net, time)?;
-        let turn = clock::read().now - time.now;
-        self.longest_turn = self.longest_turn.max(turn);
-        if turn > LONG_TURN {
-            debug!("a turn of {} ms", turn.as_millis());
-        }
+        self.note_turn();
         Ok(())
+    }
+
+    fn note_turn(&mut self) {
+        let turn = self.replica.stopwatch();
+        let took = turn.total();
+        if took > self.longest_turn.0 {
+            self.longest_turn = (took, turn.longest());
+        }
+        if took > LONG_TURN {
+            debug!("a turn of {turn}");
+        }
     }
 
     /// How long to wait for an event: not at all while anything is left to do.
@@ -164,6 +173,10 @@ impl EventLoop {
 impl Links for Net {
     fn room(&self, node: NodeId) -> usize {
         self.room(node)
+    }
+
+    fn has_room_for_content(&self, node: NodeId) -> bool {
+        self.has_room_for_content(node)
     }
 
     fn send(&mut self, node: NodeId, message: &[u8]) -> bool {

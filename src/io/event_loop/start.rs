@@ -26,6 +26,7 @@ use crate::{
         replica::Replica,
         signals::Signals,
         state::State,
+        stopwatch::Part,
         token,
         tree::Tree,
         watch::Watcher,
@@ -99,11 +100,13 @@ impl EventLoop {
         let control = control(&poll, state);
         let signals =
             Signals::new(poll.registry(), token::SIGNALS).map_err(system("signals cannot be taken"))?;
+        let mut replica = Replica::new(engine, tree);
+        replica.measure_turns(|| clock::read().now);
         Ok(Self {
             poll,
             events: Events::with_capacity(MAX_EVENTS),
             config,
-            replica: Replica::new(engine, tree),
+            replica,
             discovery,
             net,
             arp: ArpSockets::default(),
@@ -112,7 +115,7 @@ impl EventLoop {
             interfaces_at: time.now,
             started_at: time.now,
             open_group: state.group().is_open(),
-            longest_turn: Duration::ZERO,
+            longest_turn: (Duration::ZERO, Part::Events),
             stopped: None,
         })
     }

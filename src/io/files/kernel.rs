@@ -92,6 +92,29 @@ impl FileSystem for Kernel {
         Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
     }
 
+    /// Since 6.13 Linux gives each change a time of its own, where the file system takes part
+    /// (Documentation/filesystems/multigrain-ts.rst); before, writes within one tick share it.
+    #[cfg(target_os = "linux")]
+    fn has_fine_times(&self, handle: &Handle) -> bool {
+        const BTRFS: u64 = 0x9123_683e;
+        const EXT4: u64 = 0xef53;
+        const TMPFS: u64 = 0x0102_1994;
+        const XFS: u64 = 0x5846_5342;
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        let is_new = (numbers.next(), numbers.next()) >= (Some(6), Some(13));
+        #[allow(clippy::unnecessary_cast)]
+        let takes_part =
+            |stat: fs::StatFs| [BTRFS, EXT4, TMPFS, XFS].contains(&(stat.f_type as u64 & 0xffff_ffff));
+        is_new && handle.fd().and_then(fs::fstatfs).is_ok_and(takes_part)
+    }
+
+    /// APFS counts nanoseconds.
+    #[cfg(target_os = "macos")]
+    fn has_fine_times(&self, _handle: &Handle) -> bool {
+        true
+    }
+
     fn rename(&self, from: At<'_>, to: At<'_>) -> Result<()> {
         fs::renameat(from.0.fd()?, from.1, to.0.fd()?, to.1)
     }
@@ -234,6 +257,36 @@ impl FileSystem for Kernel {
         match std::num::NonZeroU64::new(length) {
             Some(length) => fs::fadvise(file.fd()?, offset, Some(length), fs::Advice::DontNeed),
             None => Ok(()),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_zeros(&self, file: &Handle, zeros: &[u8], offset: u64) -> Result<()> {
+        let flags = fs::FallocateFlags::PUNCH_HOLE | fs::FallocateFlags::KEEP_SIZE;
+        match fs::fallocate(file.fd()?, flags, offset, zeros.len() as u64) {
+            Ok(()) => {
+                let end = offset + zeros.len() as u64;
+                let is_short = (fs::fstat(file.fd()?)?.st_size as u64) < end;
+                if is_short { fs::ftruncate(file.fd()?, end) } else { Ok(()) }
+            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.write_at(file, zeros, offset),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[allow(clippy::unnecessary_cast)]
+    fn is_sparse(&self, file: &Handle) -> bool {
+        let stat = file.fd().and_then(fs::fstat);
+        stat.is_ok_and(|stat| (stat.st_blocks as u64).saturating_mul(512) < stat.st_size as u64)
+    }
+
+    /// Moves the file's position, which nothing here uses.
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    fn next_data(&self, file: &Handle, offset: u64) -> Option<u64> {
+        match file.fd().and_then(|fd| fs::seek(fd, fs::SeekFrom::Data(offset))) {
+            Ok(at) => Some(at),
+            Err(Errno::NXIO) => None,
+            Err(_) => Some(offset),
         }
     }
 

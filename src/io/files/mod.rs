@@ -133,6 +133,11 @@ pub trait FileSystem: fmt::Debug {
     /// Size of the file system, and what this user can still write to it. A size of 0: it does not count.
     fn space(&self, handle: &Handle) -> Result<(u64, u64)>;
 
+    /// Does every write show in a file's times, however soon it follows another one?
+    fn has_fine_times(&self, _handle: &Handle) -> bool {
+        false
+    }
+
     // --- Names -----------------------------------------------------------------------------------------
 
     /// Renames; what has the new name is replaced.
@@ -204,6 +209,22 @@ pub trait FileSystem: fmt::Debug {
     /// Has a range that was written be sent to the disk, and waits for nothing.
     fn advise_written(&self, _file: &Handle, _offset: u64, _length: u64) -> Result<()> {
         Ok(())
+    }
+
+    /// Makes a range that `zeros` would fill read as zeros, if possible without room on the disk; the file is long enough
+    /// for it afterwards.
+    fn write_zeros(&self, file: &Handle, zeros: &[u8], offset: u64) -> Result<()> {
+        self.write_at(file, zeros, offset)
+    }
+
+    /// Has the file fewer blocks than its length needs?
+    fn is_sparse(&self, _file: &Handle) -> bool {
+        false
+    }
+
+    /// The first byte at or after `offset` that may be other than zero; `None` when there are but holes up to the end.
+    fn next_data(&self, _file: &Handle, offset: u64) -> Option<u64> {
+        Some(offset)
     }
 
     // --- Durability ------------------------------------------------------------------------------------

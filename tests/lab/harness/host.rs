@@ -315,6 +315,13 @@ impl Host {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Lets no more than `rate` (`100mbit`, as tc-tbf(8) has it) leave the host from now on.
+    pub fn limit_rate(&self, rate: &str) {
+        let script =
+            format!("tc qdisc add dev eth0 root tbf rate {rate} burst 64k latency 50ms && echo done");
+        assert_eq!(self.shell(&script).trim(), "done", "tc, of iproute2, cannot limit the rate");
+    }
+
     /// Bytes and packets that arrived on the host's interface, and the same that left it.
     pub fn traffic(&self) -> [u64; 4] {
         let text = self.shell("cat /proc/net/dev");
