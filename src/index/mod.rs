@@ -330,4 +330,6 @@ fn begin(database: &Database) -> Result<WriteTransaction> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

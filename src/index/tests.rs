@@ -6,7 +6,7 @@ use crate::core::{
     version::VersionVector,
 };
 
-fn path(text: &str) -> RelPath {
+pub(super) fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).unwrap()
 }
 
