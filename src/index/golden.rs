@@ -1,27 +1,11 @@
 //! The exact bytes of everything that the index keeps. When one of these fails, the next start cannot read what the last
 //! release has written: the value is to be left as it was, or [`FORMAT`] to be raised and the old one converted.
 
-use super::{error::encode, tests::*, *};
-use crate::core::{
-    entry::{Base, Content, Entry, Version},
-    version::VersionVector,
+use super::{error::encode, tests::path, *};
+use crate::{
+    core::entry::{Base, Content, Entry},
+    wire::golden::{hex, vector, version},
 };
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn vector(dots: &[(u64, u64)]) -> VersionVector {
-    let mut vector = VersionVector::default();
-    dots.iter().for_each(|&(origin, seq)| vector.insert(Dot { origin: Origin(origin), seq }));
-    vector
-}
-
-fn version(joined: Option<VersionVector>) -> Version {
-    let dot = Dot { origin: Origin(0x0102_0304_0506_0708), seq: 300 };
-    let made_with = vector(&[(7, 1), (dot.origin.0, dot.seq)]);
-    Version { dot, author: NodeId([0xaa; 8]), changed: 1_795_348_800_123, made_with, joined }
-}
 
 const STAMP: Stamp =
     Stamp { device: 66_306, inode: 1 << 33, size: 3, mtime_ns: -5, ctime_ns: 1_795_348_800_123_456_789 };
@@ -34,10 +18,22 @@ fn rows() -> Vec<(Row, &'static str)> {
     let joined = vector(&[(7, 1), (9, 2), (0x0102_0304_0506_0708, 300)]);
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
     vec![
-        (Row { entry: entry(Some(file.clone())), base: Some(base(file.clone(), None)) }, "010003d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1a40309888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac0200010003d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d182860480808080200309aab4c2f4968eaeea31ed0300"),
-        (Row { entry: entry(Some(link.clone())), base: Some(base(link, None)) }, "0102042e2e2f78a40309888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac02000102042e2e2f7882860480808080200309aab4c2f4968eaeea31ed0300"),
-        (Row { entry: entry(None), base: None }, "00a40309888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac020000"),
-        (Row { entry: merged, base: Some(base(file, Some(Box::new(version(None))))) }, "0101a40309888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010003d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d182860480808080200309aab4c2f4968eaeea31ed0301888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac0200"),
+        (
+            Row { entry: entry(Some(file.clone())), base: Some(base(file.clone(), None)) },
+            "010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0300",
+        ),
+        (
+            Row { entry: entry(Some(link.clone())), base: Some(base(link, None)) },
+            "0102042e2e2f78a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000102042e2e2f7882860480808080200309aab4c2f4968eaeea31ed0300",
+        ),
+        (
+            Row { entry: entry(None), base: None },
+            "00a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000",
+        ),
+        (
+            Row { entry: merged, base: Some(base(file, Some(Box::new(version(None))))) },
+            "0101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0301888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200",
+        ),
     ]
 }
 
@@ -65,7 +61,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_1() {
         wanted_bytes: 300,
         live_digest: u128::MAX - 1,
     };
-    assert_eq!(hex(&encode(&summary)), "01070104626f6f74828604020201020390030101010501ac02feffffffffffffffffffffffffffffffffff03");
+    assert_eq!(hex(&encode(&summary)), "01070104626f6f74828604020201020390030101010501ac02fe(ff*17)03");
     let record = NodeRecord {
         name: "pi".to_owned(),
         address: Some("10.0.0.2:2194".to_owned()),
@@ -74,7 +70,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_1() {
     };
     assert_eq!(hex(&encode(&record)), "027069010d31302e302e302e323a32313934fbc48299a034010102");
     let chunks = vec![Chunk { length: 65_536, digest: Digest([0xc4; 32]) }];
-    assert_eq!(hex(&encode(&chunks[..])), "01808004c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4");
+    assert_eq!(hex(&encode(&chunks[..])), "01808004(c4*32)");
     assert_eq!(hex(&encode(&FORMAT)), "01");
 }
 

@@ -15,21 +15,26 @@ use crate::{
     path::RelPath,
 };
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Hexadecimal digits; eight and more equal bytes as `(d1*32)`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let write = |run: &[u8]| match run.len() {
+        ..8 => run.iter().map(|byte| format!("{byte:02x}")).collect(),
+        count => format!("({:02x}*{count})", run[0]),
+    };
+    bytes.chunk_by(|a, b| a == b).map(write).collect()
 }
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).unwrap()
 }
 
-fn vector(dots: &[(u64, u64)]) -> VersionVector {
+pub(crate) fn vector(dots: &[(u64, u64)]) -> VersionVector {
     let mut vector = VersionVector::default();
     dots.iter().for_each(|&(origin, seq)| vector.insert(Dot { origin: Origin(origin), seq }));
     vector
 }
 
-fn version(joined: Option<VersionVector>) -> Version {
+pub(crate) fn version(joined: Option<VersionVector>) -> Version {
     let dot = Dot { origin: Origin(0x0102_0304_0506_0708), seq: 300 };
     let made_with = vector(&[(7, 1), (dot.origin.0, dot.seq)]);
     Version { dot, author: NodeId([0xaa; 8]), changed: 1_795_348_800_123, made_with, joined }
@@ -56,21 +61,33 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
     vec![
         (Message::KeepAlive, "00"),
-        (Message::Welcome { name: "pi".to_owned(), origin: Origin(u64::MAX) }, "01027069ffffffffffffffffff01"),
+        (Message::Welcome { name: "pi".to_owned(), origin: Origin(u64::MAX) }, "01027069(ff*9)01"),
         (
             Message::Knowledge {
                 known: vector(&[(1, 2), (3, 400)]),
                 digest: Some(u128::MAX - 1),
                 backed: true,
             },
-            "0202010203900301feffffffffffffffffffffffffffffffffff0301",
+            "0202010203900301fe(ff*17)0301",
         ),
         (Message::Knowledge { known: VersionVector::default(), digest: None, backed: false }, "02000000"),
-        (update(entry(Some(file)), Some(b"abc")), "0303642f61010003d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1a40309888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac02000701c8010103616263"),
-        (update(entry(Some(link)), None), "0303642f610102042e2e2f78a40309888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac02000701c80100"),
-        (update(entry(None), None), "0303642f6100a40309888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac02000701c80100"),
-        (update(merged, None), "0303642f610101a40309888e98a8c0e0808101ac02aaaaaaaaaaaaaaaafbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac020701c80100"),
-        (Message::RecipeRequest { path: path("d/a"), digest: DIGEST, first: 1024 }, "0403642f61d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d18008"),
+        (
+            update(entry(Some(file)), Some(b"abc")),
+            "0303642f61010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000701c8010103616263",
+        ),
+        (
+            update(entry(Some(link)), None),
+            "0303642f610102042e2e2f78a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000701c80100",
+        ),
+        (
+            update(entry(None), None),
+            "0303642f6100a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000701c80100",
+        ),
+        (
+            update(merged, None),
+            "0303642f610101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac020701c80100",
+        ),
+        (Message::RecipeRequest { path: path("d/a"), digest: DIGEST, first: 1024 }, "0403642f61(d1*32)8008"),
         (
             Message::Recipe {
                 digest: DIGEST,
@@ -78,14 +95,17 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
                 total: 1025,
                 chunks: vec![Chunk { length: 65_536, digest: Digest([0xc4; 32]) }],
             },
-            "05d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d18008810801808004c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4",
+            "05(d1*32)8008810801808004(c4*32)",
         ),
-        (Message::ChunkRequest { path: path("d/a"), digest: DIGEST, offset: 1 << 40, length: 65_536 }, "0603642f61d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1808080808020808004"),
-        (Message::Piece { digest: DIGEST, offset: 1 << 40, bytes: b"abc" }, "07d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d180808080802003616263"),
-        (Message::Unavailable { digest: DIGEST }, "08d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1"),
+        (
+            Message::ChunkRequest { path: path("d/a"), digest: DIGEST, offset: 1 << 40, length: 65_536 },
+            "0603642f61(d1*32)808080808020808004",
+        ),
+        (Message::Piece { digest: DIGEST, offset: 1 << 40, bytes: b"abc" }, "07(d1*32)80808080802003616263"),
+        (Message::Unavailable { digest: DIGEST }, "08(d1*32)"),
         (Message::WholeIndexRequest, "09"),
-        (Message::OfferRequest { digest: DIGEST }, "0ad1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1"),
-        (Message::Offer { digest: DIGEST, chunks: vec![0, 130] }, "0bd1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d102008201"),
+        (Message::OfferRequest { digest: DIGEST }, "0a(d1*32)"),
+        (Message::Offer { digest: DIGEST, chunks: vec![0, 130] }, "0b(d1*32)02008201"),
     ]
 }
 
@@ -104,8 +124,14 @@ fn messages_have_the_bytes_of_protocol_1() {
 fn hellos_have_the_bytes_of_every_protocol() {
     let key = HelloKey::from(&GroupKey::new([1; 16]));
     let hello = Hello::new(NodeId([7; 8]), 0x0102_0304_0506_0708, 2195, Nonce([9; 16]));
-    assert_eq!(hex(&hello.encode(&key, None)), "7032706e657400010001000109090909090909090909090909090909010203040506070807070707070707070893b9b47898cc56015fc20ba93927339ff05950284f");
-    assert_eq!(hex(&hello.encode(&key, Some(&Nonce([5; 16])))), "7032706e6574000100010001090909090909090909090909090909090102030405060708070707070707070708935004f031acc4beabc3ab62095b58a329e24a4982");
+    assert_eq!(
+        hex(&hello.encode(&key, None)),
+        "7032706e6574000100010001(09*16)0102030405060708(07*8)0893b9b47898cc56015fc20ba93927339ff05950284f"
+    );
+    assert_eq!(
+        hex(&hello.encode(&key, Some(&Nonce([5; 16])))),
+        "7032706e6574000100010001(09*16)0102030405060708(07*8)08935004f031acc4beabc3ab62095b58a329e24a4982"
+    );
 }
 
 #[test]
@@ -123,5 +149,5 @@ fn records_and_messages_have_their_lengths_before_them() {
     }
     writer.finish(&mut Plain);
     let messages = "00000003616263000000000000000164";
-    assert_eq!(hex(writer.unsent()), format!("0020{messages}{}", "ee".repeat(TAG_BYTES)));
+    assert_eq!(hex(writer.unsent()), format!("0020{messages}(ee*{TAG_BYTES})"));
 }

@@ -3,7 +3,7 @@
 pub mod arp;
 pub mod frame;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 pub mod hello;
 mod hmac;
 pub mod join_code;
