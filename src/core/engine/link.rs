@@ -251,6 +251,7 @@ impl Engine {
         if transmit.is_some() {
             link.handle_sent(time.now);
         }
+        self.check_invariants();
         Ok(transmit)
     }
 

@@ -1,6 +1,7 @@
 //! What a LAN of nodes must do, by theme.
 
 mod backups;
+mod chaos;
 mod conflicts;
 mod discovery;
 mod edits;

@@ -157,6 +157,24 @@ impl Host {
 
     /// As [`spawn`](Self::spawn), with `directory` for another name of the root.
     pub fn spawn_on(&self, directory: &str, args: &[&str]) {
+        self.launch(directory, args);
+        self.wait_started();
+    }
+
+    /// Starts the node again, and does not wait for it.
+    pub fn relaunch(&self) {
+        self.launch(&self.root.to_string_lossy(), &[]);
+    }
+
+    /// Waits until the node answers.
+    pub fn wait_started(&self) {
+        wait_until(&format!("{} to start", self.name), START_BOUND, || {
+            assert!(self.is_running(), "{} ended at once:\n{}", self.name, self.log());
+            self.try_status().is_some()
+        });
+    }
+
+    fn launch(&self, directory: &str, args: &[&str]) {
         assert!(self.node.borrow().is_none(), "{} runs already", self.name);
         let mut command = self.command(&["run"]);
         command.arg(directory).args(["--name", &self.name]).args(args);
@@ -167,10 +185,6 @@ impl Host {
         command.stdout(log("stdout")).stderr(log("stderr"));
         let child = command.spawn().expect("nsenter was there a moment ago");
         *self.node.borrow_mut() = Some(child);
-        wait_until(&format!("{} to start", self.name), START_BOUND, || {
-            assert!(self.is_running(), "{} ended at once:\n{}", self.name, self.log());
-            self.try_status().is_some()
-        });
     }
 
     /// Ends the node by SIGTERM and asserts that it ends well and soon.
