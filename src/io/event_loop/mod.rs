@@ -7,6 +7,7 @@
 //! Data goes one way round, and echo is suppressed by that order alone: a file that was received has its
 //! stamp in the index before the watch's event about it is read.
 
+mod arp;
 mod outputs;
 mod report;
 mod sources;
@@ -21,7 +22,7 @@ use std::{
 use log::{debug, warn};
 use mio::{Events, Poll};
 
-pub use self::start::StartError;
+pub use self::{arp::ArpSockets, start::StartError};
 use crate::{
     config::Config,
     core::{
@@ -39,6 +40,7 @@ use crate::{
         jobs::Jobs,
         net::Net,
         partial::Partials,
+        service::{self, Service},
         signals::Signals,
         watch::Watcher,
     },
@@ -91,10 +93,11 @@ pub struct EventLoop {
     watcher: Watcher,
     watch_ready: bool,
     net: Net,
-    arp: sources::ArpSockets,
+    arp: ArpSockets,
     /// `None` where the file system has no sockets: nobody can ask then.
     control: Option<Control>,
     signals: Signals,
+    service: Service,
     jobs: Jobs,
     partials: Partials,
     changes: Changes,
@@ -181,6 +184,7 @@ impl EventLoop {
             Some(self.housekeeping.poll_timeout()),
             Some(self.root_check_at),
             Some(self.interfaces_at),
+            self.service.poll_timeout(),
         ];
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
@@ -194,6 +198,10 @@ impl EventLoop {
         if self.interfaces_at <= now {
             self.interfaces_at = now + INTERFACE_INTERVAL;
             self.read_interfaces(now);
+        }
+        self.service.handle_timeout(now);
+        if self.service.poll_status(now) {
+            self.service.tell_status(service::words(&self.engine.status()?));
         }
         self.engine.handle_timeout(time)?;
         self.discovery.handle_timeout(now);
@@ -227,8 +235,16 @@ impl EventLoop {
         }
     }
 
+    /// The ARP sockets, for another loop after this one: opening new ones takes a right that is gone by then.
+    pub fn into_arp_sockets(self) -> ArpSockets {
+        self.arp.into_spare()
+    }
+
     /// Ends in an orderly way: what was decided is on the disk and durable.
     fn stop(&mut self) -> Result<(), LoopError> {
+        if self.stopped == Some(Stopped::BySignal) {
+            self.service.tell_stopping();
+        }
         let time = clock::read();
         self.settle(time)?;
         self.run_barrier(time)?;

@@ -9,7 +9,7 @@ use std::{
 use log::{info, warn};
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
-use super::{EventLoop, sources::ArpSockets};
+use super::{ArpSockets, EventLoop};
 use crate::{
     config::Config,
     core::{
@@ -29,6 +29,7 @@ use crate::{
         jobs::Jobs,
         net::{BindError, Net, NetConfig},
         partial::{self, Partials},
+        service::Service,
         signals::Signals,
         state::State,
         temp, token,
@@ -78,8 +79,14 @@ macro_rules! from {
 from!(OpenError => Root, IdentityError => Identity, IndexError => Index, BindError => Bind);
 
 impl EventLoop {
-    /// Opens all that the node needs. `fresh_identity` draws a new one: another machine has the old.
-    pub fn start(config: Config, state: &State, fresh_identity: bool) -> Result<Self, StartError> {
+    /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one: another machine
+    /// has the old.
+    pub fn start(
+        config: Config,
+        state: &State,
+        arp: ArpSockets,
+        fresh_identity: bool,
+    ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System(what, error);
         let time = clock::read();
         let poll = Poll::new().map_err(system("the system's event queue cannot be made"))?;
@@ -114,9 +121,10 @@ impl EventLoop {
             watcher,
             watch_ready: true,
             net,
-            arp: ArpSockets::default(),
+            arp,
             control,
             signals,
+            service: Service::new(time.now),
             jobs: Jobs::default(),
             partials: Partials::default(),
             changes: Changes::default(),

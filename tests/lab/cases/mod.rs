@@ -10,5 +10,6 @@ mod names;
 mod offline;
 mod process;
 mod renames;
+mod service;
 mod start;
 mod watching;
