@@ -5,20 +5,18 @@
 //! is never without content in between. Where the file system cannot exchange names, this is approached as
 //! far as it goes: the old content gets a second name, or is copied, before the new one takes its place.
 
-use std::{
-    fmt, io,
-    os::fd::{AsFd, OwnedFd},
-    rc::Rc,
-};
+use std::{fmt, io, rc::Rc};
 
-use rustix::{
-    fs::{self, AtFlags, Mode},
-    io::Errno,
-};
+use rustix::io::Errno;
 
 use crate::{
     core::entry::{FileKind, Stamp, Stat},
-    io::{disk::Root, sys, trash, trash::Slot},
+    io::{
+        disk::Root,
+        files::{At, FileSystem, Handle, How},
+        sys, trash,
+        trash::Slot,
+    },
     limits::HASH_READ_BYTES,
     path::RelPath,
 };
@@ -157,7 +155,7 @@ fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
 struct Site<'a> {
     root: &'a Root,
     path: &'a RelPath,
-    parent: Rc<OwnedFd>,
+    parent: Rc<Handle>,
     now_ms: u64,
 }
 
@@ -173,12 +171,16 @@ impl<'a> Site<'a> {
         }
     }
 
-    fn at(&self) -> (std::os::fd::BorrowedFd<'_>, &[u8]) {
-        (self.parent.as_fd(), self.path.name())
+    fn at(&self) -> At<'_> {
+        (&self.parent, self.path.name())
+    }
+
+    fn files(&self) -> &dyn FileSystem {
+        self.root.files()
     }
 
     fn stat(&self) -> Result<Option<Stat>> {
-        self.root.stat_in(&self.parent, self.path.name()).map_err(|error| self.failed("look at", error))
+        self.root.stat_in(self.at()).map_err(|error| self.failed("look at", error))
     }
 
     /// What is there, if it is what is expected.
@@ -194,7 +196,7 @@ impl<'a> Site<'a> {
     /// Gives what is there a second name; where the file system knows no links, a copy has it.
     fn keep(&self, name: &RelPath, old: &Stat) -> Result<()> {
         let beside = Site::new(self.root, name, self.now_ms)?;
-        match sys::link(self.at(), beside.at(), self.root.able()) {
+        match sys::link(self.files(), self.at(), beside.at(), self.root.able()) {
             Err(Errno::EXIST) => Ok(()),
             Err(error) if sys::is_link_unsupported(error) => self.copy_beside(&beside, old),
             result => result.map_err(|error| self.failed("keep", error)),
@@ -205,12 +207,10 @@ impl<'a> Site<'a> {
         const NAME: &[u8] = b"kept";
         let copy = || {
             let temporary = self.root.temporary()?;
-            match fs::unlinkat(&*temporary, NAME, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(error),
-            }
-            self.copy(old, temporary.as_fd(), NAME)?;
-            match sys::rename_new((temporary.as_fd(), NAME), beside.at(), self.root.able()) {
+            let copied = (&*temporary, NAME);
+            sys::remove(self.files(), copied)?;
+            self.copy(old, copied)?;
+            match sys::rename_new(self.files(), copied, beside.at(), self.root.able()) {
                 Err(Errno::EXIST) => Ok(()),
                 result => result,
             }
@@ -225,7 +225,7 @@ impl<'a> Site<'a> {
         let staged = Staged { directory, name: temp };
         let before = self
             .root
-            .stat_in(&staged.directory, temp)
+            .stat_in(staged.at())
             .and_then(|stat| stat.ok_or(Errno::NOENT))
             .map_err(|error| self.failed("find the temporary file of", error))?;
         match current {
@@ -248,8 +248,8 @@ impl<'a> Site<'a> {
     }
 
     /// Renames to the path, where nothing must be.
-    fn move_in(&self, from: (std::os::fd::BorrowedFd<'_>, &[u8])) -> Result<()> {
-        match sys::rename_new(from, self.at(), self.root.able()) {
+    fn move_in(&self, from: At<'_>) -> Result<()> {
+        match sys::rename_new(self.files(), from, self.at(), self.root.able()) {
             Err(Errno::EXIST) => Err(ApplyError::Unexpected(self.stat()?)),
             // What is renamed was there a moment ago, so it is the parent that was removed.
             Err(Errno::NOENT) => Err(ApplyError::Parent),
@@ -264,13 +264,15 @@ impl<'a> Site<'a> {
         if !able.rename_flags {
             return self.replace_by_link(staged, old);
         }
-        let slot = self.place("move to the trash what is to replace", |directory, name| {
-            sys::rename_new(staged.at(), (directory, name), able)
+        let files = self.files();
+        let slot = self.place("move to the trash what is to replace", |at| {
+            sys::rename_new(files, staged.at(), at, able)
         })?;
-        match sys::exchange(slot.at(), self.at(), able) {
+        match sys::exchange(files, slot.at(), self.at(), able) {
             Ok(()) if self.is_in(&slot, old)? => Ok(()),
             Ok(()) => {
-                sys::exchange(slot.at(), self.at(), able).map_err(|error| self.failed("put back", error))?;
+                sys::exchange(files, slot.at(), self.at(), able)
+                    .map_err(|error| self.failed("put back", error))?;
                 self.unstage(&slot, staged, new)?;
                 Err(ApplyError::Unexpected(self.stat()?))
             }
@@ -291,7 +293,7 @@ impl<'a> Site<'a> {
         if !self.is_in(slot, new)? {
             return Ok(());
         }
-        sys::rename_new(slot.at(), staged.at(), self.root.able())
+        sys::rename_new(self.files(), slot.at(), staged.at(), self.root.able())
             .map_err(|error| self.failed("take back the new content of", error))
     }
 
@@ -299,15 +301,16 @@ impl<'a> Site<'a> {
     /// that renames over the path in the instant between the comparison and the rename would lose; one that
     /// writes in place would not.
     fn replace_by_link(&self, staged: &Staged<'_>, old: &Stat) -> Result<()> {
-        let able = self.root.able();
+        let (files, able) = (self.files(), self.root.able());
         // Asked first: once it is linked, the file has another stamp than the one expected.
-        sys::check_writable(&*self.parent)
+        files
+            .check_writable(&self.parent)
             .map_err(|error| self.failed("write to the directory of", error))?;
         let mut linked = Ok(());
-        let slot = self.place("link to the trash", |directory, name| {
-            linked = sys::link(self.at(), (directory, name), able);
+        let slot = self.place("link to the trash", |at| {
+            linked = sys::link(files, self.at(), at, able);
             match linked {
-                Err(error) if sys::is_link_unsupported(error) => self.copy(old, directory, name),
+                Err(error) if sys::is_link_unsupported(error) => self.copy(old, at),
                 result => result,
             }
         })?;
@@ -316,37 +319,30 @@ impl<'a> Site<'a> {
         } else {
             self.stat()?.is_some_and(|stat| stat.stamp == old.stamp)
         };
-        let (directory, name) = staged.at();
         let replaced = match is_expected {
-            true => fs::renameat(directory, name, &*self.parent, self.path.name())
-                .map_err(|error| self.failed("replace", error)),
+            true => files.rename(staged.at(), self.at()).map_err(|error| self.failed("replace", error)),
             false => Err(ApplyError::Unexpected(self.stat()?)),
         };
         if replaced.is_err() {
             // A second name, or a copy of what is still at the path.
-            fs::unlinkat(slot.directory(), slot.at().1, AtFlags::empty())
-                .map_err(|error| self.failed("remove the copy of", error))?;
+            files.unlink(slot.at()).map_err(|error| self.failed("remove the copy of", error))?;
         }
         replaced
     }
 
     /// Copies the old content to a free name. Only on file systems without links, such as FAT.
-    fn copy(
-        &self,
-        old: &Stat,
-        directory: std::os::fd::BorrowedFd<'_>,
-        name: &[u8],
-    ) -> rustix::io::Result<()> {
-        let (from, from_name) = self.at();
+    fn copy(&self, old: &Stat, to: At<'_>) -> rustix::io::Result<()> {
+        let files = self.files();
         if old.kind == FileKind::Symlink {
-            let target = fs::readlinkat(from, from_name, Vec::with_capacity(256))?;
-            return fs::symlinkat(target, directory, name);
+            return files.symlink(&files.read_link_at(self.at())?, to);
         }
-        let source = sys::open_at(from, from_name, sys::READ)?;
-        let copy = sys::create_at(directory, name)?;
-        let copied = copy_content(&source, &copy).and_then(|()| sys::set_mtime_of(&copy, old.stamp.mtime_ns));
-        if let Err(error) = copied.and_then(|()| sys::sync_content(&copy)) {
-            fs::unlinkat(directory, name, AtFlags::empty())?;
+        let source = files.open_at(self.at(), How::Read)?;
+        let copy = files.create_at(to)?;
+        let copied = copy_content(files, &source, &copy)
+            .and_then(|()| files.set_mtime_of(&copy, old.stamp.mtime_ns))
+            .and_then(|()| files.sync_content(&copy));
+        if let Err(error) = copied {
+            files.unlink(to)?;
             return Err(error);
         }
         Ok(())
@@ -357,7 +353,7 @@ impl<'a> Site<'a> {
             return self.set_metadata(mode, 0, current);
         }
         self.make_way(current)?;
-        match fs::mkdirat(&*self.parent, self.path.name(), Mode::RWXU) {
+        match self.files().make_directory(self.at()) {
             Err(Errno::EXIST) => return Err(ApplyError::Unexpected(self.stat()?)),
             Err(Errno::NOENT) => return Err(ApplyError::Parent),
             result => result.map_err(|error| self.failed("make the directory", error))?,
@@ -370,12 +366,12 @@ impl<'a> Site<'a> {
     fn make_symlink(&self, target: &[u8], current: Option<Stat>) -> Result<Option<Stat>> {
         const NAME: &[u8] = b"symlink";
         let make = || {
-            let temporary = self.root.temporary()?;
-            match fs::symlinkat(target, &*temporary, NAME) {
+            let (files, temporary) = (self.files(), self.root.temporary()?);
+            match files.symlink(target, (&temporary, NAME)) {
                 // Left from a crash.
                 Err(Errno::EXIST) => {
-                    fs::unlinkat(&*temporary, NAME, AtFlags::empty())?;
-                    fs::symlinkat(target, &*temporary, NAME)
+                    files.unlink((&temporary, NAME))?;
+                    files.symlink(target, (&temporary, NAME))
                 }
                 result => result,
             }
@@ -389,23 +385,24 @@ impl<'a> Site<'a> {
         if old.kind == FileKind::Symlink {
             return Ok(current);
         }
-        let fd = sys::open_for_mode(&*self.parent, self.path.name())
-            .map_err(|error| self.failed("open", error))?;
-        let opened = sys::stat_of(&fd, self.root.device()).map_err(|error| self.failed("look at", error))?;
-        if opened.stamp != old.stamp {
+        let files = self.files();
+        let look = |opened: &Handle| {
+            files.stat_of(opened, self.root.device()).map_err(|error| self.failed("look at", error))
+        };
+        let opened = files.open_at(self.at(), How::ForMode).map_err(|error| self.failed("open", error))?;
+        if look(&opened)?.stamp != old.stamp {
             return Err(ApplyError::Unexpected(self.stat()?));
         }
-        match sys::set_mode(fd.as_fd(), mode) {
+        match files.set_mode(&opened, mode) {
             // FAT refuses bits that it cannot keep; what it made of them is read back.
             Ok(()) | Err(Errno::PERM) => {}
             Err(error) if sys::is_unsupported(error) => {}
             Err(error) => return Err(self.failed("set the permissions of", error)),
         }
         if old.kind == FileKind::File {
-            sys::set_mtime(&*self.parent, self.path.name(), mtime_ns)
-                .map_err(|error| self.failed("set the time of", error))?;
+            files.set_mtime(self.at(), mtime_ns).map_err(|error| self.failed("set the time of", error))?;
         }
-        sys::stat_of(&fd, self.root.device()).map(Some).map_err(|error| self.failed("look at", error))
+        look(&opened).map(Some)
     }
 
     fn remove_file(&self, current: Option<Stat>) -> Result<Option<Stat>> {
@@ -419,7 +416,7 @@ impl<'a> Site<'a> {
     fn remove_directory(&self, current: Option<Stat>) -> Result<Option<Stat>> {
         let Some(_) = current else { return Ok(None) };
         self.root.forget_directories();
-        match fs::unlinkat(&*self.parent, self.path.name(), AtFlags::REMOVEDIR) {
+        match self.files().remove_directory(self.at()) {
             Ok(()) => Ok(None),
             Err(Errno::NOTEMPTY | Errno::EXIST) => Err(ApplyError::NotEmpty),
             Err(Errno::NOENT | Errno::NOTDIR) => Err(ApplyError::Unexpected(self.stat()?)),
@@ -444,9 +441,8 @@ impl<'a> Site<'a> {
 
     fn to_trash(&self, old: &Stat) -> Result<()> {
         let able = self.root.able();
-        let slot = self.place("move to the trash", |directory, name| {
-            sys::rename_new(self.at(), (directory, name), able)
-        })?;
+        let slot =
+            self.place("move to the trash", |at| sys::rename_new(self.files(), self.at(), at, able))?;
         if self.is_in(&slot, old)? {
             return Ok(());
         }
@@ -455,11 +451,7 @@ impl<'a> Site<'a> {
         Err(ApplyError::Unexpected(self.stat()?))
     }
 
-    fn place(
-        &self,
-        op: &'static str,
-        take: impl FnMut(std::os::fd::BorrowedFd<'_>, &[u8]) -> rustix::io::Result<()>,
-    ) -> Result<Slot> {
+    fn place(&self, op: &'static str, take: impl FnMut(At<'_>) -> rustix::io::Result<()>) -> Result<Slot> {
         match trash::place(self.root, self.path, self.now_ms, take) {
             Err(Errno::NOENT) => Err(ApplyError::Unexpected(self.stat()?)),
             result => result.map_err(|error| self.failed(op, error)),
@@ -467,7 +459,7 @@ impl<'a> Site<'a> {
     }
 
     fn is_in(&self, slot: &Slot, expected: &Stat) -> Result<bool> {
-        let there = self.root.stat_in(slot.directory(), slot.at().1);
+        let there = self.root.stat_in(slot.at());
         let there = there.map_err(|error| self.failed("look into the trash for", error))?;
         Ok(there.is_some_and(|there| is_same(expected, &there)))
     }
@@ -486,34 +478,38 @@ impl<'a> Site<'a> {
 
 /// New content that has no name in the tree yet.
 struct Staged<'a> {
-    directory: Rc<OwnedFd>,
+    directory: Rc<Handle>,
     name: &'a [u8],
 }
 
 impl Staged<'_> {
-    fn at(&self) -> (std::os::fd::BorrowedFd<'_>, &[u8]) {
-        (self.directory.as_fd(), self.name)
+    fn at(&self) -> At<'_> {
+        (&self.directory, self.name)
     }
 }
 
 /// Directories that were given the right to write, until this is dropped.
-struct Unlocked(Vec<(OwnedFd, u16)>);
+struct Unlocked<'a> {
+    root: &'a Root,
+    directories: Vec<(Handle, u16)>,
+}
 
-impl Unlocked {
+impl<'a> Unlocked<'a> {
     /// The parents of all that is renamed, and a renamed directory itself, whose `..` changes.
-    fn new(root: &Root, apply: &Apply) -> Self {
+    fn new(root: &'a Root, apply: &Apply) -> Self {
         let mut directories = vec![apply.path.parent()];
         if let Action::RenameFrom { from, .. } = &apply.action {
             directories.extend([from.parent(), Some(from.clone())]);
         }
-        Self(directories.into_iter().flatten().filter_map(|path| unlock(root, &path)).collect())
+        let directories = directories.into_iter().flatten().filter_map(|path| unlock(root, &path)).collect();
+        Self { root, directories }
     }
 }
 
-impl Drop for Unlocked {
+impl Drop for Unlocked<'_> {
     fn drop(&mut self) {
-        for (directory, mode) in &self.0 {
-            if let Err(error) = sys::set_mode(directory.as_fd(), *mode) {
+        for (directory, mode) in &self.directories {
+            if let Err(error) = self.root.files().set_mode(directory, *mode) {
                 log::warn!("cannot set a directory's mode back to {mode:o}: {error}");
             }
         }
@@ -521,13 +517,13 @@ impl Drop for Unlocked {
 }
 
 /// `None` when it would not help: the change then fails as it did before.
-fn unlock(root: &Root, path: &RelPath) -> Option<(OwnedFd, u16)> {
-    let directory = root.open_directory(path, sys::SEARCH).ok()?;
-    let stat = sys::stat_of(&directory, root.device()).ok()?;
+fn unlock(root: &Root, path: &RelPath) -> Option<(Handle, u16)> {
+    let directory = root.open_directory(path, How::Search).ok()?;
+    let stat = root.files().stat_of(&directory, root.device()).ok()?;
     if stat.mode & 0o700 == 0o700 {
         return None;
     }
-    sys::set_mode(directory.as_fd(), stat.mode | 0o700).ok()?;
+    root.files().set_mode(&directory, stat.mode | 0o700).ok()?;
     Some((directory, stat.mode))
 }
 
@@ -537,15 +533,15 @@ fn is_same(a: &Stat, b: &Stat) -> bool {
     a.kind == b.kind && Stamp { ctime_ns, ..a.stamp } == Stamp { ctime_ns, ..b.stamp }
 }
 
-fn copy_content(source: &OwnedFd, copy: &OwnedFd) -> rustix::io::Result<()> {
+fn copy_content(files: &dyn FileSystem, source: &Handle, copy: &Handle) -> rustix::io::Result<()> {
     let mut buffer = vec![0; HASH_READ_BYTES];
     let mut offset = 0;
     loop {
-        let count = sys::read_at(source, &mut buffer, offset)?;
+        let count = files.read_at(source, &mut buffer, offset)?;
         if count == 0 {
             return Ok(());
         }
-        sys::write_at(copy, &buffer[..count], offset)?;
+        files.write_at(copy, &buffer[..count], offset)?;
         offset += count as u64;
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         entry::{Digest, Stamp},
         seam::ApplyFailure,
     },
-    io::{disk::Root, partial::Partials, sys},
+    io::{disk::Root, partial::Partials},
     path::RelPath,
     wire::message::Chunk,
 };
@@ -85,7 +85,7 @@ impl AssembleJob {
         let Some((path, stamp, _)) = &self.old else { return Ok(false) };
         let Some(old) = root.open_file(path, stamp)? else { return Ok(false) };
         let partial = partials.create(root, &self.digest)?;
-        sys::copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
+        root.files().copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
         Ok(true)
     }
 

@@ -10,7 +10,6 @@ use crate::{
     io::{
         apply::{self, Action, Apply, ApplyError},
         disk::Root,
-        sys,
         temp::Temp,
     },
     limits::{MAX_BARRIER_APPLIES, MAX_SINGLE_SYNCS},
@@ -59,12 +58,12 @@ impl Barrier {
         for apply in &applies {
             prepared.push(prepare(root, apply).map(|temp| {
                 if let Some(temp) = temp.filter(|_| !all_at_once) {
-                    synced = synced.and(sys::sync_content(temp.file()));
+                    synced = synced.and(root.files().sync_content(temp.file()));
                 }
             }));
         }
         if all_at_once {
-            synced = sys::sync_all(root.directory());
+            synced = root.files().sync_all(root.directory());
         }
         self.carry_out(root, now_ms, applies.into_iter().zip(prepared), synced)
     }
@@ -73,7 +72,7 @@ impl Barrier {
     /// something is on disk before.
     pub fn sync_names(&mut self, root: &Root) -> io::Result<()> {
         if self.has_new_names {
-            sys::sync_all(root.directory())?;
+            root.files().sync_all(root.directory())?;
             self.has_new_names = false;
         }
         Ok(())

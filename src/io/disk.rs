@@ -7,19 +7,18 @@
 use std::{
     cell::RefCell,
     fmt, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     rc::Rc,
 };
 
-use rustix::{
-    fs::{self, AtFlags, CWD, Mode, OFlags},
-    io::{Errno, Result},
-};
+use rustix::io::{Errno, Result};
 
 use crate::{
     core::entry::{FileKind, Stamp, Stat},
-    io::sys::{self, Abilities},
+    io::{
+        files::{At, FileSystem, Handle, How, Kernel, Names},
+        sys::{self, Abilities},
+    },
     limits::{MAX_INLINE_BYTES, MAX_SYMLINK_BYTES},
     path::{RelPath, STATE_DIR},
 };
@@ -27,15 +26,16 @@ use crate::{
 /// The root directory, held open.
 #[derive(Debug)]
 pub struct Root {
+    files: Rc<dyn FileSystem>,
     path: PathBuf,
-    directory: OwnedFd,
+    directory: Handle,
     device: u64,
     inode: u64,
     able: Abilities,
     /// The directory that was opened last: many changes in a row are in the same one.
-    last: RefCell<Option<(RelPath, Rc<OwnedFd>)>>,
+    last: RefCell<Option<(RelPath, Rc<Handle>)>>,
     /// The directory of temporary files.
-    temporary: RefCell<Option<Rc<OwnedFd>>>,
+    temporary: RefCell<Option<Rc<Handle>>>,
 }
 
 /// Why a directory cannot be the root.
@@ -80,12 +80,16 @@ impl std::error::Error for OpenError {}
 impl Root {
     /// Opens an existing directory as the root.
     pub fn open(path: &Path) -> std::result::Result<Self, OpenError> {
-        Self::open_with(path, Abilities::ALL)
+        Self::open_on(Rc::new(Kernel), path, Abilities::ALL)
     }
 
-    /// As [`Self::open`], for a kernel and file system that can do no more than `able`.
-    pub fn open_with(path: &Path, able: Abilities) -> std::result::Result<Self, OpenError> {
-        Self::try_open(path, able).map_err(|error| match error {
+    /// As [`Self::open`], on this file system, of which no more than `able` is asked.
+    pub fn open_on(
+        files: Rc<dyn FileSystem>,
+        path: &Path,
+        able: Abilities,
+    ) -> std::result::Result<Self, OpenError> {
+        Self::try_open(files, path, able).map_err(|error| match error {
             Errno::NOENT => OpenError::Missing(path.into()),
             Errno::NOTDIR => OpenError::NotADirectory(path.into()),
             Errno::ACCESS | Errno::PERM => OpenError::Denied(path.into()),
@@ -95,9 +99,9 @@ impl Root {
 
     /// Makes the node's own directory in the root, readable for this user alone, when it is not there yet.
     pub fn make_state_directory(&self) -> io::Result<()> {
-        make_directory(self.directory.as_fd(), STATE_DIR.as_bytes())?;
-        let state = self.open_directory(&self.state_path(&[])?, sys::SEARCH)?;
-        Ok(make_directory(state.as_fd(), TEMPORARY)?)
+        sys::make_directory(self.files(), (&self.directory, STATE_DIR.as_bytes()))?;
+        let state = self.open_directory(&self.state_path(&[])?, How::Search)?;
+        Ok(sys::make_directory(self.files(), (&state, TEMPORARY))?)
     }
 
     /// Where the root is, as an absolute path.
@@ -117,17 +121,16 @@ impl Root {
 
     /// Size of the root's file system and what this user can still write to it, in bytes.
     pub fn space(&self) -> io::Result<(u64, u64)> {
-        let stat = fs::fstatvfs(&self.directory)?;
-        Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+        Ok(self.files.space(&self.directory)?)
     }
 
     /// Looks whether the root is still there. If not, what seems deleted is not deleted.
     pub fn check(&self) -> RootState {
-        let Ok(now) = fs::statat(CWD, &self.path, AtFlags::empty()) else { return RootState::Gone };
-        if sys::identity(&now) != (self.device, self.inode) {
+        let Ok(now) = self.files.identity_of_path(&self.path) else { return RootState::Gone };
+        if now != self.id() {
             return RootState::Replaced;
         }
-        match sys::stat_at(&self.directory, STATE_DIR.as_bytes(), self.device) {
+        match self.files.stat_at((&self.directory, STATE_DIR.as_bytes()), self.device) {
             Ok(stat) if stat.kind == FileKind::Directory => RootState::Present,
             _ => RootState::Gone,
         }
@@ -142,30 +145,28 @@ impl Root {
     /// What a path is. `None` when nothing is there, be it that a parent is missing or is no directory.
     pub fn stat(&self, path: &RelPath) -> io::Result<Option<Stat>> {
         if path.is_root() {
-            return Ok(Some(sys::stat_of(&self.directory, self.device)?));
+            return Ok(Some(self.files.stat_of(&self.directory, self.device)?));
         }
         let parent = match self.parent(path) {
             Ok(parent) => parent,
             Err(error) if sys::is_absent(error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(self.stat_in(&parent, path.name())?)
+        Ok(self.stat_in((&parent, path.name()))?)
     }
 
     /// Begins to list a directory.
     pub fn list(&self, path: &RelPath) -> io::Result<Listing> {
-        let fd = self.open_directory(path, sys::LIST)?;
-        Ok(Listing::over(fd, self.device, path.is_root())?)
+        let directory = self.open_directory(path, How::List)?;
+        Ok(Listing::over(self, directory, path.is_root())?)
     }
 
     /// Where a symbolic link points. `None` when the path is no symbolic link (any more).
     pub fn read_link(&self, path: &RelPath) -> io::Result<Option<Box<[u8]>>> {
-        let target = self
-            .parent(path)
-            .and_then(|parent| fs::readlinkat(&*parent, path.name(), Vec::with_capacity(256)));
+        let target = self.parent(path).and_then(|parent| self.files.read_link_at((&parent, path.name())));
         match target {
-            Ok(target) if target.as_bytes().len() > MAX_SYMLINK_BYTES => Err(Errno::NAMETOOLONG.into()),
-            Ok(target) => Ok(Some(target.into_bytes().into())),
+            Ok(target) if target.len() > MAX_SYMLINK_BYTES => Err(Errno::NAMETOOLONG.into()),
+            Ok(target) => Ok(Some(target)),
             Err(error) if sys::is_absent(error) || error == Errno::INVAL => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -195,8 +196,8 @@ impl Root {
         let in_range = offset.checked_add(length as u64).is_some_and(|end| end <= expect.size);
         let Some(file) = self.open_file(path, expect)?.filter(|_| in_range) else { return Ok(None) };
         out.resize(length, 0);
-        let count = sys::read_at(&file, out, offset)?;
-        if count == length && sys::stat_of(&file, self.device)?.stamp == *expect {
+        let count = self.files.read_at(&file, out, offset)?;
+        if count == length && self.files.stat_of(&file, self.device)?.stamp == *expect {
             return Ok(Some(()));
         }
         out.clear();
@@ -204,30 +205,41 @@ impl Root {
     }
 
     /// Opens a file for reading; `None` when it is not the one expected.
-    pub(crate) fn open_file(&self, path: &RelPath, expect: &Stamp) -> Result<Option<OwnedFd>> {
-        let file = match self.parent(path).and_then(|parent| sys::open_at(&*parent, path.name(), sys::READ)) {
+    pub(crate) fn open_file(&self, path: &RelPath, expect: &Stamp) -> Result<Option<Handle>> {
+        let open = |parent: Rc<Handle>| self.files.open_at((&parent, path.name()), How::Read);
+        let file = match self.parent(path).and_then(open) {
             Ok(file) => file,
             // A socket cannot be opened, and neither is it what was expected.
             Err(error) if sys::is_absent(error) || error == Errno::NXIO => return Ok(None),
             Err(error) => return Err(error),
         };
-        let stat = sys::stat_of(&file, self.device)?;
+        let stat = self.files.stat_of(&file, self.device)?;
         Ok((stat.kind == FileKind::File && stat.stamp == *expect).then_some(file))
     }
 
-    /// What the kernel and the file system are asked for.
+    /// The file system that the root is on.
+    pub(crate) fn files(&self) -> &dyn FileSystem {
+        &*self.files
+    }
+
+    /// The same, for what outlives a call.
+    pub(crate) fn share_files(&self) -> Rc<dyn FileSystem> {
+        Rc::clone(&self.files)
+    }
+
+    /// What the file system is asked for.
     pub(crate) fn able(&self) -> Abilities {
         self.able
     }
 
     /// The root itself.
-    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+    pub(crate) fn directory(&self) -> &Handle {
+        &self.directory
     }
 
     /// What a name in an open directory is; `None` for nothing.
-    pub(crate) fn stat_in(&self, directory: &OwnedFd, name: &[u8]) -> Result<Option<Stat>> {
-        match sys::stat_at(directory, name, self.device) {
+    pub(crate) fn stat_in(&self, at: At<'_>) -> Result<Option<Stat>> {
+        match self.files.stat_at(at, self.device) {
             Ok(stat) => Ok(Some(stat)),
             Err(error) if sys::is_absent(error) => Ok(None),
             Err(error) => Err(error),
@@ -235,20 +247,20 @@ impl Root {
     }
 
     /// The directory that holds a path, open for reaching what is in it.
-    pub(crate) fn parent(&self, path: &RelPath) -> Result<Rc<OwnedFd>> {
+    pub(crate) fn parent(&self, path: &RelPath) -> Result<Rc<Handle>> {
         self.search(&path.parent().ok_or(Errno::ISDIR)?)
     }
 
     /// A directory, open for reaching what is in it.
-    pub(crate) fn search(&self, path: &RelPath) -> Result<Rc<OwnedFd>> {
-        if let Some((last, fd)) = &*self.last.borrow()
+    pub(crate) fn search(&self, path: &RelPath) -> Result<Rc<Handle>> {
+        if let Some((last, directory)) = &*self.last.borrow()
             && last == path
         {
-            return Ok(Rc::clone(fd));
+            return Ok(Rc::clone(directory));
         }
-        let fd = Rc::new(self.open_directory(path, sys::SEARCH)?);
-        self.last.replace(Some((path.clone(), Rc::clone(&fd))));
-        Ok(fd)
+        let directory = Rc::new(self.open_directory(path, How::Search)?);
+        self.last.replace(Some((path.clone(), Rc::clone(&directory))));
+        Ok(directory)
     }
 
     /// To be called when a directory was made, moved or removed.
@@ -257,15 +269,15 @@ impl Root {
     }
 
     /// The directory of temporary files; made anew when somebody removed it.
-    pub(crate) fn temporary(&self) -> Result<Rc<OwnedFd>> {
-        if let Some(fd) = &*self.temporary.borrow() {
-            return Ok(Rc::clone(fd));
+    pub(crate) fn temporary(&self) -> Result<Rc<Handle>> {
+        if let Some(directory) = &*self.temporary.borrow() {
+            return Ok(Rc::clone(directory));
         }
-        let state = self.open_directory(&self.state_path(&[])?, sys::SEARCH)?;
-        make_directory(state.as_fd(), TEMPORARY)?;
-        let fd = Rc::new(self.open_directory(&self.state_path(&[TEMPORARY])?, sys::SEARCH)?);
-        self.temporary.replace(Some(Rc::clone(&fd)));
-        Ok(fd)
+        let state = self.open_directory(&self.state_path(&[])?, How::Search)?;
+        sys::make_directory(self.files(), (&state, TEMPORARY))?;
+        let directory = Rc::new(self.open_directory(&self.state_path(&[TEMPORARY])?, How::Search)?);
+        self.temporary.replace(Some(Rc::clone(&directory)));
+        Ok(directory)
     }
 
     /// The path of something in the node's own directory.
@@ -275,15 +287,14 @@ impl Root {
         path.and_then(|path| path).map_err(|_| Errno::NAMETOOLONG)
     }
 
-    fn try_open(path: &Path, able: Abilities) -> Result<Self> {
+    fn try_open(files: Rc<dyn FileSystem>, path: &Path, able: Abilities) -> Result<Self> {
         let path = std::path::absolute(path).map_err(|_| Errno::NOENT)?;
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        // Not `O_PATH`: such a handle cannot be synced.
-        let directory = fs::openat(CWD, &path, flags, Mode::empty())?;
-        let (device, inode) = sys::identity(&fs::fstat(&directory)?);
+        let directory = files.open_root(&path)?;
+        let (device, inode) = files.identity(&directory)?;
         let resolve_beneath =
-            able.resolve_beneath && sys::open_beneath(&directory, b".", sys::SEARCH).is_ok();
+            able.resolve_beneath && files.open_beneath(&directory, b".", How::Search).is_ok();
         Ok(Self {
+            files,
             path,
             directory,
             device,
@@ -294,55 +305,57 @@ impl Root {
         })
     }
 
-    /// A directory, opened anew with [`sys::SEARCH`] or [`sys::LIST`].
-    pub(crate) fn open_directory(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd> {
-        let fd = if path.is_root() {
-            sys::open_at(&self.directory, b".", flags)?
+    /// A directory, opened anew with [`How::Search`] or [`How::List`].
+    pub(crate) fn open_directory(&self, path: &RelPath, how: How) -> Result<Handle> {
+        let directory = if path.is_root() {
+            self.files.open_at((&self.directory, b"."), how)?
         } else if self.able.resolve_beneath {
-            match sys::open_beneath(&self.directory, path.as_bytes(), flags) {
+            match self.files.open_beneath(&self.directory, path.as_bytes(), how) {
                 // The kernel gives up when something is renamed meanwhile.
-                Err(Errno::AGAIN) => self.open_by_name(path, flags)?,
+                Err(Errno::AGAIN) => self.open_by_name(path, how)?,
                 result => result?,
             }
         } else {
-            self.open_by_name(path, flags)?
+            self.open_by_name(path, how)?
         };
-        self.refuse_other_device(&fd)?;
-        Ok(fd)
+        self.refuse_other_device(&directory)?;
+        Ok(directory)
     }
 
-    fn open_by_name(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd> {
-        let mut directory = sys::open_at(&self.directory, b".", sys::SEARCH)?;
+    fn open_by_name(&self, path: &RelPath, how: How) -> Result<Handle> {
+        let mut directory = self.files.open_at((&self.directory, b"."), How::Search)?;
         let mut names = path.components().peekable();
         while let Some(name) = names.next() {
-            let flags = if names.peek().is_some() { sys::SEARCH } else { flags };
-            directory = sys::open_at(&directory, name, flags)?;
+            let how = if names.peek().is_some() { How::Search } else { how };
+            directory = self.files.open_at((&directory, name), how)?;
             self.refuse_other_device(&directory)?;
         }
         Ok(directory)
     }
 
-    fn refuse_other_device(&self, directory: &OwnedFd) -> Result<()> {
-        if sys::identity(&fs::fstat(directory)?).0 == self.device { Ok(()) } else { Err(Errno::XDEV) }
+    fn refuse_other_device(&self, directory: &Handle) -> Result<()> {
+        if self.files.identity(directory)?.0 == self.device { Ok(()) } else { Err(Errno::XDEV) }
     }
 }
 
 /// A directory that is being listed.
 pub struct Listing {
-    entries: fs::Dir,
+    files: Rc<dyn FileSystem>,
+    names: Box<dyn Names>,
     device: u64,
     is_root: bool,
 }
 
 impl Listing {
-    /// Lists an open directory of the file system `device`.
-    pub(crate) fn over(directory: OwnedFd, device: u64, is_root: bool) -> Result<Self> {
-        Ok(Self { entries: fs::Dir::new(directory)?, device, is_root })
+    /// Lists an open directory of the root's file system.
+    pub(crate) fn over(root: &Root, directory: Handle, is_root: bool) -> Result<Self> {
+        let names = root.files.list(directory)?;
+        Ok(Self { files: root.share_files(), names, device: root.device, is_root })
     }
 
     /// The directory, for a watch that is to be there before the listing begins.
-    pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
-        Ok(self.entries.fd()?)
+    pub fn directory(&self) -> &Handle {
+        self.names.directory()
     }
 
     /// Appends up to `max` names and what they are to `out`; true when there are no more. The node's own directory
@@ -350,17 +363,13 @@ impl Listing {
     pub fn next_batch(&mut self, max: usize, out: &mut Vec<(Box<[u8]>, Stat)>) -> io::Result<bool> {
         let full = out.len() + max;
         while out.len() < full {
-            let Some(entry) = self.entries.read() else { return Ok(true) };
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b"."
-                || name == b".."
-                || self.is_root && name.eq_ignore_ascii_case(STATE_DIR.as_bytes())
-            {
+            let Some(name) = self.names.next_name() else { return Ok(true) };
+            let name = name?;
+            if self.is_root && name.eq_ignore_ascii_case(STATE_DIR.as_bytes()) {
                 continue;
             }
-            match sys::stat_at(self.entries.fd()?, name, self.device) {
-                Ok(stat) => out.push((name.into(), stat)),
+            match self.files.stat_at((self.names.directory(), &name), self.device) {
+                Ok(stat) => out.push((name, stat)),
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -371,14 +380,6 @@ impl Listing {
 
 /// Name of the directory of temporary files in the node's own.
 pub(crate) const TEMPORARY: &[u8] = b"tmp";
-
-/// Makes a directory for this user alone; one that exists is fine.
-pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    match fs::mkdirat(parent, name, Mode::RWXU) {
-        Err(Errno::EXIST) => Ok(()),
-        result => result,
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Owns the open file and the state of the two hashes. Knows nothing of the index or of who wants the digest.
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, rc::Rc};
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,7 +11,11 @@ use crate::{
         content::{ContentDigest, Cutter},
         entry::{Digest, Stamp, Stat},
     },
-    io::{disk::Root, sys, temp::Temp},
+    io::{
+        disk::Root,
+        files::{FileSystem, Handle},
+        temp::Temp,
+    },
     limits::STAMP_GRANULARITY,
     path::RelPath,
     wire::message::Chunk,
@@ -20,7 +24,8 @@ use crate::{
 /// A file that is being hashed.
 #[derive(Debug)]
 pub struct HashJob {
-    file: OwnedFd,
+    files: Rc<dyn FileSystem>,
+    file: Handle,
     /// What the file was when it was opened, and must be at the end.
     stamp: Option<Stamp>,
     device: u64,
@@ -71,12 +76,12 @@ impl HashJob {
     /// Begins to hash a file of the tree. `None` when the path no longer is the file that `stat` says.
     pub fn start(root: &Root, path: &RelPath, stat: &Stat) -> io::Result<Option<Self>> {
         let file = root.open_file(path, &stat.stamp)?;
-        Ok(file.map(|file| Self::over(file, Some(stat.stamp), root.device())))
+        Ok(file.map(|file| Self::over(root, file, Some(stat.stamp))))
     }
 
     /// Begins to hash what a temporary file holds, which nobody else writes.
     pub fn start_temp(root: &Root, temp: &Temp) -> io::Result<Self> {
-        Ok(Self::over(temp.file().try_clone()?, None, root.device()))
+        Ok(Self::over(root, root.files().try_clone(temp.file())?, None))
     }
 
     /// Reads and hashes up to `budget_bytes`, at least 1. `buffer` is scratch space of at least one byte, best
@@ -85,7 +90,7 @@ impl HashJob {
         let mut left = budget_bytes.max(1);
         while left > 0 {
             let wanted = left.min(buffer.len());
-            match sys::read_at(&self.file, &mut buffer[..wanted], self.offset) {
+            match self.files.read_at(&self.file, &mut buffer[..wanted], self.offset) {
                 Ok(count) => {
                     self.take(&buffer[..count], on_chunk);
                     if count < wanted {
@@ -105,15 +110,16 @@ impl HashJob {
         self.offset
     }
 
-    fn over(file: OwnedFd, stamp: Option<Stamp>, device: u64) -> Self {
-        #[cfg(target_os = "linux")]
-        if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential) {
-            log::debug!("the kernel takes no advice on reading ahead: {error}");
+    fn over(root: &Root, file: Handle, stamp: Option<Stamp>) -> Self {
+        let files = root.share_files();
+        if let Err(error) = files.advise_sequential(&file) {
+            log::debug!("the system takes no advice on reading ahead: {error}");
         }
         Self {
+            files,
             file,
             stamp,
-            device,
+            device: root.device(),
             offset: 0,
             cutter: Cutter::default(),
             chunk: Sha256::new(),
@@ -146,7 +152,7 @@ impl HashJob {
     }
 
     fn finish(&mut self, on_chunk: &mut dyn FnMut(Chunk)) -> Step {
-        let stat_after = match sys::stat_of(&self.file, self.device) {
+        let stat_after = match self.files.stat_of(&self.file, self.device) {
             Ok(stat) => stat,
             Err(error) => return Step::Failed(error.into()),
         };

@@ -233,7 +233,7 @@ fn read_link(root: &Root, path: &RelPath, stat: Stat) -> Found {
 /// Opens a directory, and watches it before its first entry is read. False when it cannot be watched.
 fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io::Result<(Listing, bool)> {
     let listing = root.list(directory)?;
-    let watched = match watcher.add(directory, listing.fd()?) {
+    let watched = match watcher.add(directory, listing.directory()) {
         Ok(_) => true,
         Err(error) => {
             log::debug!("{directory} is not watched: {error}");

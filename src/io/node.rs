@@ -1,6 +1,6 @@
 //! A node from its start to its end.
 
-use std::{fmt, fs::File, io};
+use std::{fmt, io};
 
 use log::{info, warn};
 use mio::{Events, Poll};
@@ -10,6 +10,7 @@ use crate::{
     io::{
         banner, clock,
         event_loop::{ArpSockets, EventLoop, LoopError, StartError, Stopped},
+        files::{FileSystem, Kernel},
         index_mark, logging, rights,
         service::Service,
         signals::Signals,
@@ -93,10 +94,11 @@ fn wait_for_room(state: &State) -> Result<bool, LoopError> {
     let mut poll = Poll::new().map_err(LoopError::Poll)?;
     let mut signals = Signals::new(poll.registry(), token::SIGNALS).map_err(LoopError::Poll)?;
     let mut events = Events::with_capacity(1);
-    let directory = File::open(state.dir()).map_err(LoopError::Poll)?;
+    let system = |error: rustix::io::Errno| LoopError::Poll(error.into());
+    let directory = Kernel.open_root(state.dir()).map_err(system)?;
     let mut service = Service::new(clock::read().now);
     service.tell_status("paused: the disk is full".to_owned());
-    while sys::is_nearly_full(&directory).map_err(|error| LoopError::Poll(error.into()))? {
+    while sys::is_nearly_full(&Kernel, &directory).map_err(system)? {
         match poll.poll(&mut events, Some(DISK_FULL_INTERVAL)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(LoopError::Poll(error)),
             _ => signals.handle_ready(),

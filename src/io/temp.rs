@@ -2,19 +2,14 @@
 //!
 //! A temporary file gets a name in the tree only by [`crate::io::apply`], after it was synced.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::{io, rc::Rc};
 
-use rustix::{
-    fs::{self, AtFlags, OFlags},
-    io::Errno,
-};
+use rustix::io::Errno;
 
 use crate::{
     io::{
         disk::{Listing, Root, TEMPORARY},
+        files::{FileSystem, Handle, How},
         sys,
     },
     limits::MAX_TEMP_NAME_BYTES,
@@ -23,30 +18,32 @@ use crate::{
 /// An open temporary file.
 #[derive(Debug)]
 pub struct Temp {
-    file: OwnedFd,
+    files: Rc<dyn FileSystem>,
+    file: Handle,
 }
 
 impl Temp {
     /// Makes a new, empty one; fails when the name exists.
     pub fn create(root: &Root, name: &str) -> io::Result<Self> {
         check_name(name)?;
-        Ok(Self { file: sys::create_at(&*root.temporary()?, name.as_bytes())? })
+        let file = root.files().create_at((&*root.temporary()?, name.as_bytes()))?;
+        Ok(Self { files: root.share_files(), file })
     }
 
     /// Opens one that is left from before; `None` when there is none.
     pub fn open_existing(root: &Root, name: &str) -> io::Result<Option<Self>> {
         check_name(name)?;
-        let flags = OFlags::RDWR | sys::READ;
-        let directory = root.temporary()?;
-        let open = || sys::open_at(&*directory, name.as_bytes(), flags);
-        let unlock = || sys::set_mode(sys::open_for_mode(&*directory, name.as_bytes())?.as_fd(), 0o600);
+        let (files, directory) = (root.files(), root.temporary()?);
+        let at = (&*directory, name.as_bytes());
+        let open = || files.open_at(at, How::ReadWrite);
+        let unlock = || files.set_mode(&files.open_at(at, How::ForMode)?, 0o600);
         let opened = match open() {
             // It has its final bits already, which need not let its owner write.
             Err(Errno::ACCESS) => unlock().and_then(|()| open()),
             result => result,
         };
         match opened {
-            Ok(file) => Ok(Some(Self { file })),
+            Ok(file) => Ok(Some(Self { files: root.share_files(), file })),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -55,22 +52,22 @@ impl Temp {
     /// Writes all of `bytes` at `offset`. A full disk, or one that is so but for the reserve, is `StorageFull` or
     /// `QuotaExceeded`.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if sys::is_nearly_full(&self.file)? {
+        if sys::is_nearly_full(&*self.files, &self.file)? {
             let reason =
                 "the disk is nearly full, the rest is not for received files; make room and it goes on";
             return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
         }
-        Ok(sys::write_at(&self.file, bytes, offset)?)
+        Ok(self.files.write_at(&self.file, bytes, offset)?)
     }
 
     /// Reads at `offset` until `buffer` is full or the file ends; how many bytes.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(sys::read_at(&self.file, buffer, offset)?)
+        Ok(self.files.read_at(&self.file, buffer, offset)?)
     }
 
     /// Length in bytes.
     pub fn len(&self) -> io::Result<u64> {
-        Ok(fs::fstat(&self.file)?.st_size as u64)
+        Ok(self.files.stat_of(&self.file, 0)?.stamp.size)
     }
 
     /// Has it no bytes?
@@ -80,51 +77,40 @@ impl Temp {
 
     /// Cuts off, or fills up with zeros, to `length` bytes.
     pub fn set_len(&self, length: u64) -> io::Result<()> {
-        Ok(fs::ftruncate(&self.file, length)?)
+        Ok(self.files.set_len(&self.file, length)?)
     }
 
     /// Asks for room for `length` bytes, so that a full disk shows before the transfer. Where the file system
     /// cannot say, nothing happens.
     pub fn reserve(&self, length: u64) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        match fs::fallocate(&self.file, fs::FallocateFlags::KEEP_SIZE, 0, length.max(1)) {
-            Err(error) if !sys::is_unsupported(error) => return Err(error.into()),
-            _ => {}
+        match self.files.reserve(&self.file, length.max(1)) {
+            Err(error) if !sys::is_unsupported(error) => Err(error.into()),
+            _ => Ok(()),
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = length;
-        Ok(())
     }
 
     /// Sets permission bits and the modification time in ns since 1970.
     pub fn set_metadata(&self, mode: u16, mtime_ns: i64) -> io::Result<()> {
-        match sys::set_mode(self.file.as_fd(), mode) {
+        match self.files.set_mode(&self.file, mode) {
             // FAT refuses bits that it cannot keep; what it made of them is read back.
             Ok(()) | Err(Errno::PERM) => {}
             Err(error) if sys::is_unsupported(error) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(sys::set_mtime_of(&self.file, mtime_ns)?)
+        Ok(self.files.set_mtime_of(&self.file, mtime_ns)?)
     }
 
-    /// Has the kernel begin to write a range to the disk, and waits for nothing. On Linux that is what it does when
-    /// it is told that the range will not be needed soon; elsewhere nothing is done.
+    /// Has the system begin to write a range to the disk, where it can, and waits for nothing.
     pub fn begin_writing(&self, range: std::ops::Range<u64>) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        if let Some(length) = std::num::NonZeroU64::new(range.end - range.start) {
-            fs::fadvise(&self.file, range.start, Some(length), fs::Advice::DontNeed)?;
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = range;
-        Ok(())
+        Ok(self.files.advise_written(&self.file, range.start, range.end - range.start)?)
     }
 
     /// Makes the content durable.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(sys::sync_content(&self.file)?)
+        Ok(self.files.sync_content(&self.file)?)
     }
 
-    pub(crate) fn file(&self) -> &OwnedFd {
+    pub(crate) fn file(&self) -> &Handle {
         &self.file
     }
 }
@@ -137,10 +123,7 @@ pub fn list(root: &Root) -> io::Result<Listing> {
 
 /// Removes a temporary file; one that is not there is fine.
 pub fn remove(root: &Root, name: &[u8]) -> io::Result<()> {
-    match fs::unlinkat(&*root.temporary()?, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(sys::remove(root.files(), (&*root.temporary()?, name))?)
 }
 
 /// Is the disk, or this user's part of it, full?

@@ -1,10 +1,10 @@
 //! Trees on the real file system for tests, under every set of abilities that a system may have.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, rc::Rc};
 
 use crate::{
     core::entry::Stat,
-    io::{disk::Root, sys::Abilities, temp, temp::Temp},
+    io::{disk::Root, files::Kernel, sys::Abilities, temp, temp::Temp},
     path::RelPath,
 };
 
@@ -42,7 +42,7 @@ impl Tree {
         let (at, outside) = (outer.path().join("root"), outer.path().join("outside"));
         fs::create_dir(&at).unwrap();
         fs::create_dir(&outside).unwrap();
-        let root = Root::open_with(&at, able).unwrap();
+        let root = Root::open_on(Rc::new(Kernel), &at, able).unwrap();
         root.make_state_directory().unwrap();
         Self { _outer: outer, outside, at, root }
     }

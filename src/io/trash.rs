@@ -3,20 +3,15 @@
 //! Owns that directory. Things come into it by rename only, under names that were free, and leave it by whole
 //! days, oldest first.
 
-use std::{
-    io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use std::io;
 
-use rustix::{
-    fs::{self, AtFlags},
-    io::{Errno, Result},
-};
+use rustix::io::{Errno, Result};
 
 use crate::{
     core::{calendar::Date, content::sha256, entry::FileKind},
     io::{
-        disk::{Listing, Root, make_directory},
+        disk::{Listing, Root},
+        files::{At, Handle, How},
         sys,
     },
     limits::{MAX_NAME_BYTES, MAX_PATH_BYTES, TRASH_MAX_DAYS, TRASH_MAX_DEPTH, TRASH_MAX_NUMBERED},
@@ -31,18 +26,14 @@ const EARLIEST_DAY: &str = "2024-01-01";
 /// A place in the trash that was taken.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    directory: OwnedFd,
+    directory: Handle,
     name: Vec<u8>,
 }
 
 impl Slot {
     /// Directory and name.
-    pub(crate) fn at(&self) -> (BorrowedFd<'_>, &[u8]) {
-        (self.directory.as_fd(), &self.name)
-    }
-
-    pub(crate) fn directory(&self) -> &OwnedFd {
-        &self.directory
+    pub(crate) fn at(&self) -> At<'_> {
+        (&self.directory, &self.name)
     }
 }
 
@@ -51,7 +42,7 @@ pub(crate) fn place(
     root: &Root,
     path: &RelPath,
     now_ms: u64,
-    mut take: impl FnMut(BorrowedFd<'_>, &[u8]) -> Result<()>,
+    mut take: impl FnMut(At<'_>) -> Result<()>,
 ) -> Result<Slot> {
     let day = Date::from_ms(now_ms).day_name();
     let mut refused = Errno::EXIST;
@@ -65,7 +56,7 @@ pub(crate) fn place(
             result => result?,
         };
         for name in free_names(&name, now_ms) {
-            match take(directory.as_fd(), &name) {
+            match take((&directory, &name)) {
                 Ok(()) => return Ok(Slot { directory, name }),
                 Err(Errno::EXIST) => {}
                 Err(Errno::NAMETOOLONG) => break,
@@ -109,7 +100,7 @@ impl Prune {
         if self.today.as_str() < EARLIEST_DAY {
             return Ok(true);
         }
-        let trash = match root.open_directory(&root.state_path(&[TRASH])?, sys::LIST) {
+        let trash = match root.open_directory(&root.state_path(&[TRASH])?, How::List) {
             Err(error) if sys::is_absent(error) => return Ok(true),
             result => result?,
         };
@@ -123,20 +114,20 @@ impl Prune {
                 walk => walk,
             };
             let Some(mut walk) = next else { return Ok(true) };
-            let is_done = walk.step(&trash, root.device(), &mut left)?;
+            let is_done = walk.step(root, &trash, &mut left)?;
             self.walk = if is_done { self.end_day(root, &trash, walk)? } else { Some(walk) };
         }
         Ok(false)
     }
 
-    fn next_day(&mut self, root: &Root, trash: &OwnedFd) -> Result<Option<Walk>> {
+    fn next_day(&mut self, root: &Root, trash: &Handle) -> Result<Option<Walk>> {
         let Some(day) = self.days.as_mut().and_then(Vec::pop) else { return Ok(None) };
         let is_old = day[..self.first_kept.len()] < *self.first_kept.as_bytes();
-        Walk::new(trash, &day, root.device(), is_old || self.left_bytes == 0 && !self.is_newest).map(Some)
+        Walk::new(root, trash, &day, is_old || self.left_bytes == 0 && !self.is_newest).map(Some)
     }
 
     /// A day that was measured and is too much is walked again, to be removed.
-    fn end_day(&mut self, root: &Root, trash: &OwnedFd, walk: Walk) -> Result<Option<Walk>> {
+    fn end_day(&mut self, root: &Root, trash: &Handle, walk: Walk) -> Result<Option<Walk>> {
         let is_newest = std::mem::replace(&mut self.is_newest, false);
         if walk.is_removing {
             return Ok(None);
@@ -147,12 +138,12 @@ impl Prune {
             return Ok(None);
         }
         self.left_bytes = 0;
-        Walk::new(trash, &walk.day, root.device(), true).map(Some)
+        Walk::new(root, trash, &walk.day, true).map(Some)
     }
 
-    fn find_days(&self, root: &Root, trash: &OwnedFd) -> io::Result<Vec<Box<[u8]>>> {
+    fn find_days(&self, root: &Root, trash: &Handle) -> io::Result<Vec<Box<[u8]>>> {
         let mut entries = vec![];
-        let mut listing = Listing::over(sys::open_at(trash, b".", sys::LIST)?, root.device(), false)?;
+        let mut listing = Listing::over(root, root.files().open_at((trash, b"."), How::List)?, false)?;
         listing.next_batch(TRASH_MAX_DAYS, &mut entries)?;
         let mut days = vec![];
         for (name, stat) in entries {
@@ -170,9 +161,9 @@ impl Prune {
     }
 
     /// What was thrown away before the clock was set has the age of today, not of 1970.
-    fn redate(&self, root: &Root, trash: &OwnedFd, day: &[u8]) -> io::Result<Box<[u8]>> {
+    fn redate(&self, root: &Root, trash: &Handle, day: &[u8]) -> io::Result<Box<[u8]>> {
         for name in free_names(self.today.as_bytes(), 0) {
-            match sys::rename_new((trash.as_fd(), day), (trash.as_fd(), &name), root.able()) {
+            match sys::rename_new(root.files(), (trash, day), (trash, &name), root.able()) {
                 Ok(()) => return Ok(name.into()),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
@@ -198,59 +189,54 @@ impl std::fmt::Debug for Walk {
 }
 
 impl Walk {
-    fn new(trash: &OwnedFd, day: &[u8], device: u64, is_removing: bool) -> Result<Self> {
-        let listing = Listing::over(sys::open_at(trash, day, sys::LIST)?, device, false)?;
+    fn new(root: &Root, trash: &Handle, day: &[u8], is_removing: bool) -> Result<Self> {
+        let listing = Listing::over(root, root.files().open_at((trash, day), How::List)?, false)?;
         Ok(Self { day: day.into(), is_removing, bytes: 0, levels: vec![(day.into(), listing)] })
     }
 
     /// Walks on; true when the day is done.
-    fn step(&mut self, trash: &OwnedFd, device: u64, left: &mut usize) -> io::Result<bool> {
+    fn step(&mut self, root: &Root, trash: &Handle, left: &mut usize) -> io::Result<bool> {
         let mut entry = Vec::with_capacity(1);
         while *left > 0 {
             *left -= 1;
             let Some((_, listing)) = self.levels.last_mut() else { return Ok(true) };
             listing.next_batch(1, &mut entry)?;
             match entry.pop() {
-                None => self.leave(trash)?,
-                Some((name, stat)) if stat.kind == FileKind::Directory => self.enter(name, device)?,
-                Some((name, stat)) => self.visit(&name, stat.stamp.size)?,
+                None => self.leave(root, trash)?,
+                Some((name, stat)) if stat.kind == FileKind::Directory => self.enter(root, name)?,
+                Some((name, stat)) => self.visit(root, &name, stat.stamp.size)?,
             }
         }
         Ok(self.levels.is_empty())
     }
 
-    fn directory<'a>(&'a self, trash: &'a OwnedFd) -> io::Result<BorrowedFd<'a>> {
-        self.levels.last().map_or_else(|| Ok(trash.as_fd()), |(_, listing)| listing.fd())
-    }
-
-    fn enter(&mut self, name: Box<[u8]>, device: u64) -> io::Result<()> {
+    fn enter(&mut self, root: &Root, name: Box<[u8]>) -> io::Result<()> {
         if self.levels.len() > TRASH_MAX_DEPTH {
             log::warn!("the trash of {} is too deep; remove it by hand", self.day.escape_ascii());
             return Ok(());
         }
         if let Some((_, listing)) = self.levels.last() {
-            let fd = sys::open_at(listing.fd()?, &name, sys::LIST)?;
-            self.levels.push((name, Listing::over(fd, device, false)?));
+            let directory = root.files().open_at((listing.directory(), &name), How::List)?;
+            self.levels.push((name, Listing::over(root, directory, false)?));
         }
         Ok(())
     }
 
-    fn visit(&mut self, name: &[u8], size: u64) -> io::Result<()> {
+    fn visit(&mut self, root: &Root, name: &[u8], size: u64) -> io::Result<()> {
         self.bytes = self.bytes.saturating_add(size);
         match self.levels.last() {
-            Some((_, listing)) if self.is_removing => {
-                Ok(fs::unlinkat(listing.fd()?, name, AtFlags::empty())?)
-            }
+            Some((_, listing)) if self.is_removing => Ok(root.files().unlink((listing.directory(), name))?),
             _ => Ok(()),
         }
     }
 
-    fn leave(&mut self, trash: &OwnedFd) -> io::Result<()> {
+    fn leave(&mut self, root: &Root, trash: &Handle) -> io::Result<()> {
         let Some((name, _)) = self.levels.pop() else { return Ok(()) };
         if !self.is_removing {
             return Ok(());
         }
-        match fs::unlinkat(self.directory(trash)?, &*name, AtFlags::REMOVEDIR) {
+        let above = self.levels.last().map_or(trash, |(_, listing)| listing.directory());
+        match root.files().remove_directory((above, &name)) {
             // Something was put there meanwhile: the next round has it.
             Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
             Err(error) => Err(error.into()),
@@ -292,15 +278,16 @@ fn free_names(name: &[u8], now_ms: u64) -> impl Iterator<Item = Vec<u8>> {
 }
 
 /// A directory of the trash, made with its parents.
-fn open_or_make(root: &Root, path: &RelPath) -> Result<OwnedFd> {
-    match root.open_directory(path, sys::SEARCH) {
+fn open_or_make(root: &Root, path: &RelPath) -> Result<Handle> {
+    match root.open_directory(path, How::Search) {
         Err(Errno::NOENT) => {}
         result => return result,
     }
-    let mut directory = sys::open_at(root.directory(), b".", sys::SEARCH)?;
+    let files = root.files();
+    let mut directory = files.open_at((root.directory(), b"."), How::Search)?;
     for name in path.components() {
-        make_directory(directory.as_fd(), name)?;
-        directory = sys::open_at(&directory, name, sys::SEARCH)?;
+        sys::make_directory(files, (&directory, name))?;
+        directory = files.open_at((&directory, name), How::Search)?;
     }
     Ok(directory)
 }
@@ -326,9 +313,9 @@ mod tests {
     fn throw_away(tree: &Tree, name: &str, content: &str, now_ms: u64) {
         tree.write(name, content);
         let parent = tree.root.parent(&path(name)).unwrap();
-        let from = (parent.as_fd(), path(name).name().to_vec());
-        place(&tree.root, &path(name), now_ms, |directory, to| {
-            sys::rename_new((from.0, &from.1), (directory, to), tree.root.able())
+        let at = path(name);
+        place(&tree.root, &at, now_ms, |to| {
+            sys::rename_new(tree.root.files(), (&parent, at.name()), to, tree.root.able())
         })
         .unwrap();
     }

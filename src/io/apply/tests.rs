@@ -11,6 +11,7 @@ use std::{
 use super::*;
 use crate::io::{
     barrier::{Barrier, Outcome},
+    files::Kernel,
     sys::Abilities,
     temp,
     temp::Temp,
@@ -412,7 +413,7 @@ fn a_full_disk_loses_nothing() {
     for able in [Abilities::ALL, Abilities::NONE] {
         let at = disk.0.path().join(format!("{}", able.rename_flags));
         std::fs::create_dir(&at).unwrap();
-        let root = Root::open_with(&at, able).unwrap();
+        let root = Root::open_on(Rc::new(Kernel), &at, able).unwrap();
         root.make_state_directory().unwrap();
         std::fs::write(at.join("a"), "old").unwrap();
         let old = root.stat(&path("a")).unwrap();

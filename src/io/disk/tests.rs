@@ -115,7 +115,7 @@ fn a_listing_outlives_what_it_lists() {
         tree.write("d/a", "");
         tree.write("d/b", "");
         let mut listing = tree.root.list(&path("d")).unwrap();
-        assert!(listing.fd().is_ok());
+        assert!(listing.directory().fd().is_ok());
         fs::remove_dir_all(tree.at.join("d")).unwrap();
         let mut found = vec![];
         assert!(listing.next_batch(10, &mut found).unwrap());

@@ -8,13 +8,11 @@
 //! stamp in the index before the watch's event about it is read.
 
 mod arp;
-mod outputs;
 mod report;
 mod sources;
 mod start;
 
 use std::{
-    collections::VecDeque,
     fmt, io,
     time::{Duration, Instant},
 };
@@ -25,26 +23,17 @@ use mio::{Events, Poll};
 pub use self::{arp::ArpSockets, start::StartError};
 use crate::{
     config::Config,
-    core::{
-        discovery::Discovery,
-        engine::Engine,
-        seam::{Input, Time},
-    },
+    core::{discovery::Discovery, seam::Time, version::NodeId},
     index::IndexError,
     io::{
-        changes::Changes,
         clock,
         control::Control,
-        disk::{Root, RootState},
-        housekeeping::Housekeeping,
-        jobs::Jobs,
         net::Net,
-        partial::Partials,
+        replica::{Links, Replica},
         service::{self, Service},
         signals::Signals,
-        watch::Watcher,
     },
-    limits::{INTERFACE_INTERVAL, LONG_TURN, ROOT_CHECK_INTERVAL},
+    limits::{INTERFACE_INTERVAL, LONG_TURN},
 };
 
 /// Why a running node had to stop.
@@ -87,29 +76,14 @@ pub struct EventLoop {
     poll: Poll,
     events: Events,
     config: Config,
-    engine: Engine,
+    replica: Replica,
     discovery: Discovery,
-    root: Root,
-    watcher: Watcher,
-    watch_ready: bool,
     net: Net,
     arp: ArpSockets,
     /// `None` where the file system has no sockets: nobody can ask then.
     control: Option<Control>,
     signals: Signals,
     service: Service,
-    jobs: Jobs,
-    partials: Partials,
-    changes: Changes,
-    /// What was done for the core, not told it yet.
-    inputs: VecDeque<Input<'static>>,
-    /// Bytes of a file, and of a message, on their way to a socket.
-    content: Vec<u8>,
-    message: Vec<u8>,
-    /// Some node was not told all that there is to tell, and its socket took what it was told.
-    transmit_waits: bool,
-    housekeeping: Housekeeping,
-    root_check_at: Instant,
     interfaces_at: Instant,
     started_at: Instant,
     open_group: bool,
@@ -146,16 +120,7 @@ impl EventLoop {
 
         self.handle_events(time)?;
         self.handle_timeouts(time)?;
-        self.engine.handle_work(time)?;
-        self.settle(time)?;
-
-        self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs);
-        self.housekeeping.step(&self.root, time.now, time.wall_ms);
-        self.settle(time)?;
-
-        self.run_barrier(time)?;
-        self.transmit(time)?;
-        self.root.end_of_turn();
+        self.replica.turn(&mut self.net, time)?;
         let turn = clock::read().now - time.now;
         self.longest_turn = self.longest_turn.max(turn);
         if turn > LONG_TURN {
@@ -166,23 +131,14 @@ impl EventLoop {
 
     /// How long to wait for an event: not at all while anything is left to do.
     fn wait(&self, now: Instant) -> Option<Duration> {
-        let busy = self.watch_ready
-            || self.arp.has_ready_work()
-            || self.engine.has_work()
-            || self.net.has_ready_work()
-            || self.transmit_waits
-            || self.housekeeping.is_busy()
-            || !self.jobs.is_idle();
-        if busy {
+        if self.arp.has_ready_work() || self.net.has_ready_work() || self.replica.has_work() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
-            self.engine.poll_timeout(),
+            self.replica.poll_timeout(),
             self.discovery.poll_timeout(),
             self.net.poll_timeout(),
             self.control.as_ref().and_then(Control::poll_timeout),
-            Some(self.housekeeping.poll_timeout()),
-            Some(self.root_check_at),
             Some(self.interfaces_at),
             self.service.poll_timeout(),
         ];
@@ -191,48 +147,17 @@ impl EventLoop {
 
     fn handle_timeouts(&mut self, time: Time) -> Result<(), LoopError> {
         let now = time.now;
-        if self.root_check_at <= now {
-            self.root_check_at = now + ROOT_CHECK_INTERVAL;
-            self.check_root(time)?;
-        }
         if self.interfaces_at <= now {
             self.interfaces_at = now + INTERFACE_INTERVAL;
             self.read_interfaces(now);
         }
         self.service.handle_timeout(now);
         if self.service.poll_status(now) {
-            self.service.tell_status(service::words(&self.engine.status()?));
+            self.service.tell_status(service::words(&self.replica.engine().status()?));
         }
-        self.engine.handle_timeout(time)?;
         self.discovery.handle_timeout(now);
         self.carry_out_discovery(time)?;
         Ok(())
-    }
-
-    /// Tells the core whether the root is still the directory that it was.
-    fn check_root(&mut self, time: Time) -> Result<(), LoopError> {
-        let reason = match self.root.check() {
-            RootState::Present => None,
-            RootState::Gone => Some("it is not there any more; put it back, or stop p2pnetwork".to_owned()),
-            RootState::Replaced => Some("another directory is in its place; stop p2pnetwork".to_owned()),
-        };
-        let reason = reason.map(|reason| format!("{}: {reason}", self.config.directory.display()));
-        Ok(self.engine.handle_input(Input::Paused { reason }, time)?)
-    }
-
-    /// Carries out what the core decided, and tells it what came of it, until nothing is left.
-    fn settle(&mut self, time: Time) -> Result<(), LoopError> {
-        loop {
-            while let Some(output) = self.engine.poll_output() {
-                self.perform(output, time)?;
-            }
-            if self.inputs.is_empty() {
-                return Ok(());
-            }
-            for input in std::mem::take(&mut self.inputs) {
-                self.engine.handle_input(input, time)?;
-            }
-        }
     }
 
     /// The ARP sockets, for another loop after this one: opening new ones takes a right that is gone by then.
@@ -245,13 +170,28 @@ impl EventLoop {
         if self.stopped == Some(Stopped::BySignal) {
             self.service.tell_stopping();
         }
-        let time = clock::read();
-        self.settle(time)?;
-        self.run_barrier(time)?;
-        if let Err(error) = self.changes.sync_names(&self.root) {
-            warn!("the disk does not promise to keep what was written: {error}");
-            return Ok(());
+        if !self.replica.stop(&mut self.net, clock::read())? {
+            warn!("the next start is as after a power cut");
         }
-        Ok(self.engine.stop()?)
+        Ok(())
+    }
+}
+
+impl Links for Net {
+    fn room(&self, node: NodeId) -> usize {
+        self.room(node)
+    }
+
+    fn send(&mut self, node: NodeId, message: &[u8]) -> bool {
+        self.send(node, message)
+    }
+
+    fn flush(&mut self, now: Instant) {
+        self.flush(now);
+    }
+
+    fn close(&mut self, node: NodeId) {
+        self.close_inbound(node);
+        self.close_outbound(node);
     }
 }

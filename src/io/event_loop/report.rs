@@ -12,12 +12,12 @@ impl EventLoop {
         control.handle_timeout(time.now);
         while let Some(client) = control.poll_request() {
             let facts = ShellFacts {
-                directory: self.root.path(),
+                directory: self.replica.tree().root().path(),
                 open_group: self.open_group,
                 longest_turn: self.longest_turn,
                 uptime: time.now - self.started_at,
             };
-            let report = Report::new(self.engine.status()?, facts, self.discovery.nodes());
+            let report = Report::new(self.replica.engine().status()?, facts, self.discovery.nodes());
             control.answer(client, &report.to_json());
         }
         Ok(())

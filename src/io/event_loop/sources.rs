@@ -2,32 +2,32 @@
 
 use std::{net::IpAddr, net::SocketAddr, time::Instant};
 
+use log::{debug, info, warn};
+
 use super::{EventLoop, LoopError, Stopped};
 use crate::{
     core::{
         discovery::{Action, Discovery, Greeting, Probe},
-        engine::Engine,
-        seam::{Direction, Hint, Input, Time},
+        seam::{Direction, Input, Time},
     },
     io::{
         arp_socket::interfaces,
         logging,
         neighbours::neighbours,
         net::{CloseReason, NetEvent},
+        replica::{Links, Replica},
         token::{self, Source},
-        watch::{self, Change},
     },
-    limits::{MAX_CHANGES_PER_TURN, MESSAGE_BATCH},
+    limits::MESSAGE_BATCH,
     wire::{hello::Hello, message::Message},
 };
-use log::{debug, info, warn};
 
 impl EventLoop {
     pub(super) fn handle_events(&mut self, time: Time) -> Result<(), LoopError> {
         for event in &self.events {
             match token::source(event.token()) {
                 Source::Signals => self.signals.handle_ready(),
-                Source::Watch => self.watch_ready = true,
+                Source::Watch => self.replica.handle_watch_ready(),
                 Source::Control => {
                     if let Some(control) = &mut self.control {
                         control.handle_event(event.token(), event, time.now);
@@ -45,57 +45,10 @@ impl EventLoop {
         }
         self.net.handle_ready(time.now);
         self.net.handle_timeout(time.now);
-        self.read_watch(time)?;
+        self.replica.read_watch(&mut self.net, time)?;
         self.arp.read(&mut self.discovery, time.now);
         self.read_net(time)?;
         self.answer_control(time)
-    }
-
-    // --- The watch -------------------------------------------------------------------------------------
-
-    pub(super) fn read_watch(&mut self, time: Time) -> Result<(), LoopError> {
-        if !self.watch_ready {
-            return Ok(());
-        }
-        for _ in 0..MAX_CHANGES_PER_TURN {
-            match self.watcher.poll_change() {
-                Ok(Some(change)) => self.handle_change(change, time)?,
-                Ok(None) => {
-                    self.watch_ready = false;
-                    break;
-                }
-                Err(error) => {
-                    warn!("the file watch fails, everything is compared: {error}");
-                    self.watch_ready = false;
-                    self.engine.handle_input(Input::EventsLost, time)?;
-                    break;
-                }
-            }
-        }
-        self.settle(time)
-    }
-
-    fn handle_change(&mut self, change: Change, time: Time) -> Result<(), LoopError> {
-        match change {
-            Change::Path { path, hint } => {
-                let hint = match hint {
-                    watch::Hint::Settled => Hint::Settled,
-                    watch::Hint::Writing => Hint::Writing,
-                    watch::Hint::Created => Hint::Created,
-                };
-                self.engine.handle_input(Input::Changed { path, hint }, time)?;
-            }
-            Change::Renamed { from, to, .. } => {
-                self.engine.handle_input(Input::Renamed { from, to }, time)?;
-            }
-            Change::Overflow => {
-                info!("more changed than the watch could tell: everything is compared");
-                self.engine.handle_input(Input::EventsLost, time)?;
-            }
-            Change::Lost { directory } => self.engine.handle_input(Input::WatchLost { directory }, time)?,
-            Change::RootGone => self.check_root(time)?,
-        }
-        Ok(())
     }
 
     // --- Finding peers ---------------------------------------------------------------------------------
@@ -132,7 +85,7 @@ impl EventLoop {
                     }
                 }
                 Action::TwinSeen => self.stopped = Some(Stopped::Twin),
-                Action::Remember { node, address } => self.engine.remember(node, address, time)?,
+                Action::Remember { node, address } => self.replica.remember(node, address, time)?,
                 Action::Refused { node } => warn!("{node} is refused: there are too many nodes already"),
             }
         }
@@ -144,22 +97,21 @@ impl EventLoop {
     fn read_net(&mut self, time: Time) -> Result<(), LoopError> {
         let mut batch = 0;
         loop {
-            if !self.engine.has_room() {
-                return self.settle(time);
+            if !self.replica.engine().has_room() {
+                return Ok(self.replica.settle(&mut self.net, time)?);
             }
             let Some(event) = self.net.poll_event(time.now) else { break };
-            let closing = handle_net_event(event, &mut self.engine, &mut self.discovery, time)?;
+            let closing = handle_net_event(event, &mut self.replica, &mut self.discovery, time)?;
             if let Some((node, reason)) = closing {
                 warn!("closing the link with {node}: {reason}");
-                self.net.close_inbound(node);
-                self.net.close_outbound(node);
+                self.net.close(node);
             }
             batch += 1;
             if batch % MESSAGE_BATCH == 0 {
-                self.settle(time)?;
+                self.replica.settle(&mut self.net, time)?;
             }
         }
-        self.settle(time)?;
+        self.replica.settle(&mut self.net, time)?;
         self.carry_out_discovery(time)
     }
 }
@@ -167,7 +119,7 @@ impl EventLoop {
 /// Passes on what happened on the network. Returns a node that broke the protocol, and how.
 fn handle_net_event(
     event: NetEvent,
-    engine: &mut Engine,
+    replica: &mut Replica,
     discovery: &mut Discovery,
     time: Time,
 ) -> Result<Option<(crate::core::version::NodeId, String)>, LoopError> {
@@ -190,19 +142,19 @@ fn handle_net_event(
         NetEvent::StrangerCalled { ip, error } => say_stranger(ip, &error),
         NetEvent::OutboundUp { node, address } => {
             discovery.handle_outbound_up(now, node);
-            engine.handle_input(Input::LinkUp { node, direction: Direction::Outbound, address }, time)?;
+            replica.handle_input(Input::LinkUp { node, direction: Direction::Outbound, address }, time)?;
         }
         NetEvent::OutboundClosed { node, reason } => {
             debug!("the connection to {node} ended: {reason}");
             discovery.handle_outbound_closed(now, node);
-            engine.handle_input(Input::LinkDown { node, direction: Direction::Outbound }, time)?;
+            replica.handle_input(Input::LinkDown { node, direction: Direction::Outbound }, time)?;
         }
         NetEvent::InboundUp { node, address } => {
-            engine.handle_input(Input::LinkUp { node, direction: Direction::Inbound, address }, time)?;
+            replica.handle_input(Input::LinkUp { node, direction: Direction::Inbound, address }, time)?;
         }
         NetEvent::InboundClosed { node, reason } => {
             debug!("the connection from {node} ended: {reason}");
-            engine.handle_input(Input::LinkDown { node, direction: Direction::Inbound }, time)?;
+            replica.handle_input(Input::LinkDown { node, direction: Direction::Inbound }, time)?;
             if reason == CloseReason::Silent {
                 // Off, or at another address: what we say does not reach it any more, either.
                 return Ok(Some((node, reason.to_string())));
@@ -210,7 +162,7 @@ fn handle_net_event(
         }
         NetEvent::InboundRefused { ip, error } => warn!("{ip} was not let in: {error}"),
         NetEvent::Message { node, bytes } => match Message::decode(bytes) {
-            Ok(message) => engine.handle_input(Input::Message { node, message }, time)?,
+            Ok(message) => replica.handle_input(Input::Message { node, message }, time)?,
             Err(error) => return Ok(Some((node, error.to_string()))),
         },
     }

@@ -1,12 +1,11 @@
 //! A node is put together: what must be there is opened, and what cannot be is named.
 
 use std::{
-    collections::VecDeque,
     fmt, io,
     time::{Duration, Instant},
 };
 
-use log::{info, warn};
+use log::warn;
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
 use super::{ArpSockets, EventLoop};
@@ -18,24 +17,21 @@ use crate::{
     },
     index::{Index, IndexError},
     io::{
-        boot,
-        changes::Changes,
-        clock,
+        boot, clock,
         control::Control,
         disk::{OpenError, Root},
-        housekeeping::Housekeeping,
         identity::{Identity, IdentityError},
         index_mark,
-        jobs::Jobs,
         net::{BindError, Net, NetConfig},
-        partial::{self, Partials},
+        replica::Replica,
         service::Service,
         signals::Signals,
         state::State,
-        temp, token,
+        token,
+        tree::Tree,
         watch::Watcher,
     },
-    limits::{MAX_EVENTS, PARTIAL_KEEP, STEP_ENTRIES},
+    limits::MAX_EVENTS,
 };
 
 /// Why a node does not start. Each says what to do.
@@ -91,8 +87,8 @@ impl EventLoop {
         let time = clock::read();
         let poll = Poll::new().map_err(system("the system's event queue cannot be made"))?;
         let root = Root::open(&config.directory)?;
-        root.make_state_directory().map_err(system("the node's own directory cannot be made"))?;
-        remove_leftovers(&root, time.wall_ms);
+        let tree = Tree::open(root, watcher(&config, &poll), time)
+            .map_err(system("the node's own directory cannot be made"))?;
         let identity = if fresh_identity {
             Identity::replace(state.dir())?
         } else {
@@ -102,12 +98,11 @@ impl EventLoop {
         let net = Net::bind(poll.registry(), net_config(&config, state, &identity, instance))?;
         let index_is_latest = index_mark::holds(state.dir());
         let index = Index::open(&state.dir().join("index"))?;
-        let engine_config =
-            engine_config(&config, &root, &identity).map_err(system("the system gives no random numbers"))?;
+        let engine_config = engine_config(&config, tree.root(), &identity)
+            .map_err(system("the system gives no random numbers"))?;
         let engine_config = EngineConfig { fresh_origin: fresh_identity, index_is_latest, ..engine_config };
         let engine = Engine::new(index, engine_config, time)?;
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
-        let watcher = watcher(&config, &poll);
         let control = control(&poll, state);
         let signals =
             Signals::new(poll.registry(), token::SIGNALS).map_err(system("signals cannot be taken"))?;
@@ -115,25 +110,13 @@ impl EventLoop {
             poll,
             events: Events::with_capacity(MAX_EVENTS),
             config,
-            engine,
+            replica: Replica::new(engine, tree),
             discovery,
-            root,
-            watcher,
-            watch_ready: true,
             net,
             arp,
             control,
             signals,
             service: Service::new(time.now),
-            jobs: Jobs::default(),
-            partials: Partials::default(),
-            changes: Changes::default(),
-            inputs: VecDeque::new(),
-            content: Vec::new(),
-            message: Vec::new(),
-            transmit_waits: false,
-            housekeeping: Housekeeping::new(time.now),
-            root_check_at: time.now,
             interfaces_at: time.now,
             started_at: time.now,
             open_group: state.group().is_open(),
@@ -214,25 +197,6 @@ fn watcher(config: &Config, poll: &Poll) -> Watcher {
         warn!("no file watch, directories are compared every second instead: {error}");
         Watcher::Polling
     })
-}
-
-/// What a run that was killed left of temporary files. Partial files are gone on with, if not too old.
-fn remove_leftovers(root: &Root, now_ms: u64) {
-    let clean = || -> io::Result<()> {
-        let mut listing = temp::list(root)?;
-        let mut entries = Vec::new();
-        while !listing.next_batch(STEP_ENTRIES, &mut entries)? {}
-        for (name, stat) in entries {
-            let age_ms = (now_ms as i64).saturating_sub(stat.stamp.mtime_ns / 1_000_000);
-            if !partial::is_partial(&name) || age_ms > PARTIAL_KEEP.as_millis() as i64 {
-                temp::remove(root, &name)?;
-            }
-        }
-        Ok(())
-    };
-    if let Err(error) = clean() {
-        info!("temporary files of an earlier run stay: {error}");
-    }
 }
 
 fn random() -> io::Result<u64> {

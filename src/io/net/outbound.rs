@@ -236,6 +236,7 @@ impl Link {
         let Stage::Up(sealer) = &mut self.stage else { return Ok(()) };
         if self.writer.is_empty() {
             self.progress_at = now;
+            self.writer.release();
             return Ok(());
         }
         // What waits is something to say: it needs no keep-alive on top.

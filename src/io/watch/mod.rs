@@ -30,7 +30,7 @@ use std::{
     path::Path,
 };
 
-use crate::path::RelPath;
+use crate::{io::files::Handle, path::RelPath};
 
 #[cfg(target_os = "linux")]
 use self::inotify::InotifyWatcher as NativeWatcher;
@@ -151,10 +151,21 @@ impl From<io::Error> for AddError {
     }
 }
 
+/// Events of a file system that is not the kernel's. What its methods are to do stands at those of [`Watcher`].
+#[allow(missing_docs, reason = "see Watcher")]
+pub trait Watch {
+    fn add(&mut self, directory: &RelPath, handle: &Handle) -> Result<Watched, AddError>;
+    fn remove_below(&mut self, directory: &RelPath);
+    fn poll_change(&mut self) -> io::Result<Option<Change>>;
+    fn watch_count(&self) -> usize;
+}
+
 /// The watches of one root, whatever the source of events.
 pub enum Watcher {
     /// inotify or kqueue.
     Native(Box<NativeWatcher>),
+    /// Something else, such as a simulation. What it watches of a directory covers the files in it.
+    Foreign(Box<dyn Watch>),
     /// No events.
     Polling,
 }
@@ -175,30 +186,33 @@ impl Watcher {
         }
     }
 
-    /// Watches `directory`, which the caller has opened as `fd` without following links; `fd` may be closed
-    /// afterwards.
-    pub fn add(&mut self, directory: &RelPath, fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
+    /// Watches `directory`, which the caller has opened as `handle` without following links, and may close afterwards.
+    pub fn add(&mut self, directory: &RelPath, handle: &Handle) -> Result<Watched, AddError> {
         match self {
             _ if directory.is_reserved() => Err(AddError::Unsupported),
-            Self::Native(native) => native.add(directory, fd),
+            Self::Native(native) => native.add(directory, descriptor(handle)?),
+            Self::Foreign(foreign) => foreign.add(directory, handle),
             Self::Polling => Err(AddError::Unsupported),
         }
     }
 
     /// Watches the content of `file`, where watching its directory does not (kqueue). Where it does, this has
     /// nothing to do and says `AlreadyWatched`. A file that cannot be watched is compared on the timer.
-    pub fn add_file(&mut self, file: &RelPath, fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
+    pub fn add_file(&mut self, file: &RelPath, handle: &Handle) -> Result<Watched, AddError> {
         match self {
             _ if file.is_reserved() => Err(AddError::Unsupported),
-            Self::Native(native) => native.add_file(file, fd),
+            Self::Native(native) => native.add_file(file, descriptor(handle)?),
+            Self::Foreign(_) => Ok(Watched::AlreadyWatched),
             Self::Polling => Err(AddError::Unsupported),
         }
     }
 
     /// Watches nothing below `directory` any more, nor itself.
     pub fn remove_below(&mut self, directory: &RelPath) {
-        if let Self::Native(native) = self {
-            native.remove_below(directory);
+        match self {
+            Self::Native(native) => native.remove_below(directory),
+            Self::Foreign(foreign) => foreign.remove_below(directory),
+            Self::Polling => {}
         }
     }
 
@@ -206,6 +220,7 @@ impl Watcher {
     pub fn poll_change(&mut self) -> io::Result<Option<Change>> {
         match self {
             Self::Native(native) => native.poll_change(),
+            Self::Foreign(foreign) => foreign.poll_change(),
             Self::Polling => Ok(None),
         }
     }
@@ -214,7 +229,7 @@ impl Watcher {
     pub fn raw_fd(&self) -> Option<RawFd> {
         match self {
             Self::Native(native) => Some(native.raw_fd()),
-            Self::Polling => None,
+            Self::Foreign(_) | Self::Polling => None,
         }
     }
 
@@ -222,7 +237,12 @@ impl Watcher {
     pub fn watch_count(&self) -> usize {
         match self {
             Self::Native(native) => native.watch_count(),
+            Self::Foreign(foreign) => foreign.watch_count(),
             Self::Polling => 0,
         }
     }
+}
+
+fn descriptor(handle: &Handle) -> Result<BorrowedFd<'_>, AddError> {
+    handle.fd().map_err(|_| AddError::Unsupported)
 }

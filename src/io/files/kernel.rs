@@ -1,0 +1,357 @@
+//! The real file system: one system call a method, and where systems differ in them.
+
+use std::{os::fd::BorrowedFd, path::Path};
+
+use rustix::{
+    fs::{self, Access, AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps},
+    io::{Errno, Result},
+};
+
+use super::{At, FileSystem, Handle, How, Names, copy_bytes};
+use crate::core::entry::{FileKind, Stamp, Stat};
+
+/// The files of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kernel;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Never blocks, not even on a pipe that took the file's place.
+const READ: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+impl FileSystem for Kernel {
+    fn open_root(&self, path: &Path) -> Result<Handle> {
+        // Not `O_PATH`: such a handle cannot be synced.
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fs::openat(CWD, path, flags, Mode::empty()).map(Handle::from)
+    }
+
+    fn identity_of_path(&self, path: &Path) -> Result<(u64, u64)> {
+        Ok(identity(&fs::statat(CWD, path, AtFlags::empty())?))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_beneath(&self, root: &Handle, path: &[u8], how: How) -> Result<Handle> {
+        use rustix::fs::ResolveFlags;
+        let resolve = ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV;
+        fs::openat2(root.fd()?, path, flags(how), Mode::empty(), resolve).map(Handle::from)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_beneath(&self, _root: &Handle, _path: &[u8], _how: How) -> Result<Handle> {
+        Err(Errno::NOSYS)
+    }
+
+    fn open_at(&self, (directory, name): At<'_>, how: How) -> Result<Handle> {
+        fs::openat(directory.fd()?, name, flags(how), Mode::empty()).map(Handle::from)
+    }
+
+    fn create_at(&self, (directory, name): At<'_>) -> Result<Handle> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(directory.fd()?, name, flags, Mode::RUSR | Mode::WUSR).map(Handle::from)
+    }
+
+    fn try_clone(&self, handle: &Handle) -> Result<Handle> {
+        rustix::io::fcntl_dupfd_cloexec(handle.fd()?, 0).map(Handle::from)
+    }
+
+    fn stat_at(&self, (directory, name): At<'_>, device: u64) -> Result<Stat> {
+        let directory = directory.fd()?;
+        let stat = to_stat(&fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?, device);
+        if stat.kind == FileKind::Directory && is_mount_point(directory, name) {
+            return Ok(Stat { kind: FileKind::Other, ..stat });
+        }
+        Ok(stat)
+    }
+
+    fn stat_of(&self, handle: &Handle, device: u64) -> Result<Stat> {
+        Ok(to_stat(&fs::fstat(handle.fd()?)?, device))
+    }
+
+    fn identity(&self, handle: &Handle) -> Result<(u64, u64)> {
+        Ok(identity(&fs::fstat(handle.fd()?)?))
+    }
+
+    fn read_link_at(&self, (directory, name): At<'_>) -> Result<Box<[u8]>> {
+        Ok(fs::readlinkat(directory.fd()?, name, Vec::with_capacity(256))?.into_bytes().into())
+    }
+
+    fn list(&self, directory: Handle) -> Result<Box<dyn Names>> {
+        let entries = fs::Dir::new(rustix::io::fcntl_dupfd_cloexec(directory.fd()?, 0)?)?;
+        Ok(Box::new(Entries { directory, entries }))
+    }
+
+    fn check_writable(&self, directory: &Handle) -> Result<()> {
+        fs::accessat(directory.fd()?, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+    }
+
+    fn space(&self, handle: &Handle) -> Result<(u64, u64)> {
+        let stat = fs::fstatvfs(handle.fd()?)?;
+        Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+
+    fn rename(&self, from: At<'_>, to: At<'_>) -> Result<()> {
+        fs::renameat(from.0.fd()?, from.1, to.0.fd()?, to.1)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    fn rename_no_replace(&self, from: At<'_>, to: At<'_>) -> Result<()> {
+        fs::renameat_with(from.0.fd()?, from.1, to.0.fd()?, to.1, fs::RenameFlags::NOREPLACE)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    fn exchange(&self, a: At<'_>, b: At<'_>) -> Result<()> {
+        fs::renameat_with(a.0.fd()?, a.1, b.0.fd()?, b.1, fs::RenameFlags::EXCHANGE)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    fn rename_no_replace(&self, _from: At<'_>, _to: At<'_>) -> Result<()> {
+        Err(Errno::NOSYS)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    fn exchange(&self, _a: At<'_>, _b: At<'_>) -> Result<()> {
+        Err(Errno::NOSYS)
+    }
+
+    fn link(&self, from: At<'_>, to: At<'_>) -> Result<()> {
+        fs::linkat(from.0.fd()?, from.1, to.0.fd()?, to.1, AtFlags::empty())
+    }
+
+    fn unlink(&self, (directory, name): At<'_>) -> Result<()> {
+        fs::unlinkat(directory.fd()?, name, AtFlags::empty())
+    }
+
+    fn remove_directory(&self, (directory, name): At<'_>) -> Result<()> {
+        fs::unlinkat(directory.fd()?, name, AtFlags::REMOVEDIR)
+    }
+
+    fn make_directory(&self, (directory, name): At<'_>) -> Result<()> {
+        fs::mkdirat(directory.fd()?, name, Mode::RWXU)
+    }
+
+    fn symlink(&self, target: &[u8], (directory, name): At<'_>) -> Result<()> {
+        fs::symlinkat(target, directory.fd()?, name)
+    }
+
+    fn set_mode(&self, handle: &Handle, mode: u16) -> Result<()> {
+        let (fd, mode) = (handle.fd()?, Mode::from_raw_mode(mode.into()));
+        match fs::fchmod(fd, mode) {
+            #[cfg(target_os = "linux")]
+            Err(Errno::BADF) => {
+                use std::os::fd::AsRawFd;
+                fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), mode)
+            }
+            result => result,
+        }
+    }
+
+    fn set_mtime(&self, (directory, name): At<'_>, mtime_ns: i64) -> Result<()> {
+        fs::utimensat(directory.fd()?, name, &mtime(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn set_mtime_of(&self, handle: &Handle, mtime_ns: i64) -> Result<()> {
+        fs::futimens(handle.fd()?, &mtime(mtime_ns))
+    }
+
+    fn read_at(&self, file: &Handle, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let (fd, mut filled) = (file.fd()?, 0);
+        while filled < buffer.len() {
+            match rustix::io::pread(fd, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, file: &Handle, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+        let fd = file.fd()?;
+        while !bytes.is_empty() {
+            match rustix::io::pwrite(fd, bytes, offset) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    offset += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, file: &Handle, length: u64) -> Result<()> {
+        fs::ftruncate(file.fd()?, length)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, file: &Handle, length: u64) -> Result<()> {
+        fs::fallocate(file.fd()?, fs::FallocateFlags::KEEP_SIZE, 0, length)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn reserve(&self, _file: &Handle, _length: u64) -> Result<()> {
+        Err(Errno::NOSYS)
+    }
+
+    fn copy_range(
+        &self,
+        from: &Handle,
+        from_offset: u64,
+        to: &Handle,
+        to_offset: u64,
+        length: u64,
+    ) -> Result<()> {
+        let (mut from_offset, mut to_offset, mut length) = (from_offset, to_offset, length);
+        #[cfg(target_os = "linux")]
+        while length > 0 {
+            let (source, target) = (from.fd()?, to.fd()?);
+            let count = length.min(1 << 30) as usize;
+            match fs::copy_file_range(source, Some(&mut from_offset), target, Some(&mut to_offset), count) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(count) => length -= count as u64,
+                Err(Errno::INTR) => {}
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::XDEV) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        copy_bytes(self, (from, from_offset), (to, to_offset), length)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn advise_sequential(&self, file: &Handle) -> Result<()> {
+        fs::fadvise(file.fd()?, 0, None, fs::Advice::Sequential)
+    }
+
+    /// Linux does so when it is told that the range will not be needed soon.
+    #[cfg(target_os = "linux")]
+    fn advise_written(&self, file: &Handle, offset: u64, length: u64) -> Result<()> {
+        match std::num::NonZeroU64::new(length) {
+            Some(length) => fs::fadvise(file.fd()?, offset, Some(length), fs::Advice::DontNeed),
+            None => Ok(()),
+        }
+    }
+
+    fn sync_content(&self, file: &Handle) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        return fs::fdatasync(file.fd()?);
+        #[cfg(not(target_os = "linux"))]
+        self.sync_all(file)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn sync_names(&self, directory: &Handle) -> Result<()> {
+        fs::fsync(directory.fd()?)
+    }
+
+    fn sync_all(&self, handle: &Handle) -> Result<()> {
+        let fd = handle.fd()?;
+        #[cfg(target_os = "linux")]
+        return fs::syncfs(fd);
+        // It flushes the whole device; a file system that does not know it has the plain call.
+        #[cfg(target_os = "macos")]
+        return fs::fcntl_fullfsync(fd).or_else(|_| fs::fsync(fd));
+        #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+        fs::fsync(fd)
+    }
+}
+
+/// A directory that is being listed, by a descriptor of its own.
+struct Entries {
+    directory: Handle,
+    entries: fs::Dir,
+}
+
+impl Names for Entries {
+    fn directory(&self) -> &Handle {
+        &self.directory
+    }
+
+    fn next_name(&mut self) -> Option<Result<Box<[u8]>>> {
+        loop {
+            let entry = match self.entries.read()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error)),
+            };
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                return Some(Ok(name.into()));
+            }
+        }
+    }
+}
+
+fn flags(how: How) -> OFlags {
+    match how {
+        // Linux needs no right to read a directory to reach what is in it.
+        #[cfg(target_os = "linux")]
+        How::Search => OFlags::PATH | DIRECTORY,
+        #[cfg(target_os = "linux")]
+        How::ForMode => OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        #[cfg(not(target_os = "linux"))]
+        How::Search => DIRECTORY,
+        #[cfg(not(target_os = "linux"))]
+        How::ForMode => READ,
+        How::List => DIRECTORY,
+        How::Read => READ,
+        How::ReadWrite => OFlags::RDWR | READ,
+    }
+}
+
+/// A bind mount is on the same device and still another file system as far as renames go.
+#[cfg(target_os = "linux")]
+fn is_mount_point(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    fs::statx(directory, name, flags, StatxFlags::TYPE)
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mount_point(_directory: BorrowedFd<'_>, _name: &[u8]) -> bool {
+    false
+}
+
+#[allow(clippy::unnecessary_cast)]
+fn identity(raw: &fs::Stat) -> (u64, u64) {
+    (raw.st_dev as u64, raw.st_ino as u64)
+}
+
+// The fields' types differ between systems and word sizes.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+fn to_stat(raw: &fs::Stat, device: u64) -> Stat {
+    let (on, inode) = identity(raw);
+    let kind = match FileType::from_raw_mode(raw.st_mode.into()) {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory if on == device => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        _ => FileKind::Other,
+    };
+    let mut stamp = Stamp { device: on, inode, size: 0, mtime_ns: 0, ctime_ns: 0 };
+    if kind != FileKind::Directory {
+        stamp.size = raw.st_size as u64;
+        stamp.mtime_ns = nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64);
+        stamp.ctime_ns = nanoseconds(raw.st_ctime as i64, raw.st_ctime_nsec as i64);
+    }
+    let mode = if kind == FileKind::Symlink { 0 } else { (raw.st_mode as u32 & 0o7777) as u16 };
+    Stat { kind, stamp, mode, links: raw.st_nlink as u64 }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+fn mtime(mtime_ns: i64) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT },
+        last_modification: Timespec {
+            tv_sec: mtime_ns.div_euclid(1_000_000_000),
+            tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _,
+        },
+    }
+}

@@ -1,0 +1,306 @@
+//! The directory on this disk, and everything that is done to it for the core: the disk half of a node.
+//!
+//! Owns the root, the watch, the jobs, the files that are being received and the changes of the turn. Knows no
+//! socket and reads no clock, so that a simulation runs it on a [file system](crate::io::files) of its own. What came
+//! of anything is told by [`Tree::take_inputs`].
+
+use std::{collections::VecDeque, io, ops::Range, time::Instant};
+
+use log::{debug, info, warn};
+
+use crate::{
+    core::{
+        entry::{Digest, Stamp},
+        ignore::IGNORE_FILE,
+        seam::{Hint, Input, Output, PieceSource, Time},
+        version::NodeId,
+    },
+    io::{
+        changes::{Changes, Done},
+        disk::{Root, RootState},
+        housekeeping::Housekeeping,
+        jobs::Jobs,
+        partial::{self, Partials},
+        temp,
+        watch::{self, Change, Watcher},
+    },
+    limits::{MAX_IGNORE_BYTES, PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
+    path::RelPath,
+};
+
+/// One directory on this disk.
+pub struct Tree {
+    root: Root,
+    watcher: Watcher,
+    watch_ready: bool,
+    jobs: Jobs,
+    partials: Partials,
+    changes: Changes,
+    housekeeping: Housekeeping,
+    root_check_at: Instant,
+    /// What was done for the core, not told it yet.
+    inputs: VecDeque<Input<'static>>,
+}
+
+/// What is left of an [`Output`] when the disk has had its part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beyond {
+    /// All names are durable: the index may be.
+    Commit,
+    /// The names could not be made durable.
+    PostponeCommit,
+    /// Close both connections with a node, for this reason.
+    Close {
+        /// Which node.
+        node: NodeId,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Tree {
+    /// Takes over a directory: makes the node's own in it, and removes what a run that was killed left there.
+    pub fn open(root: Root, watcher: Watcher, time: Time) -> io::Result<Self> {
+        root.make_state_directory()?;
+        remove_leftovers(&root, time.wall_ms);
+        Ok(Self {
+            root,
+            watcher,
+            watch_ready: true,
+            jobs: Jobs::default(),
+            partials: Partials::default(),
+            changes: Changes::default(),
+            housekeeping: Housekeeping::new(time.now),
+            root_check_at: time.now,
+            inputs: VecDeque::new(),
+        })
+    }
+
+    /// The directory itself, for looking.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Is there work that the next turn must not wait for?
+    pub fn has_work(&self) -> bool {
+        self.watch_ready || self.housekeeping.is_busy() || !self.jobs.is_idle()
+    }
+
+    /// When [`Tree::handle_timeout`] or [`Tree::step`] is next due.
+    pub fn poll_timeout(&self) -> Instant {
+        self.root_check_at.min(self.housekeeping.poll_timeout())
+    }
+
+    /// What was done, to be told to the core in this order.
+    pub fn take_inputs(&mut self) -> VecDeque<Input<'static>> {
+        std::mem::take(&mut self.inputs)
+    }
+
+    /// Looks whether the root is still the directory that it was, when that is due: then this is to be told.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Input<'static>> {
+        if self.root_check_at > now {
+            return None;
+        }
+        self.root_check_at = now + ROOT_CHECK_INTERVAL;
+        Some(self.look_at_root())
+    }
+
+    /// Does what the core decided, or queues it. What is no business of the disk is handed back.
+    pub fn perform(&mut self, output: Output) -> Option<Beyond> {
+        match output {
+            Output::Inspect { path } => self.inspect(path),
+            Output::List { directory } => self.jobs.list(directory),
+            Output::Read { path, stat } => self.jobs.read(path, stat),
+            Output::Apply(change) => {
+                let path = change.path.clone();
+                if let Err(failure) = self.changes.push(&self.root, change) {
+                    self.inputs.push_back(Input::Applied { path, result: Err(failure) });
+                }
+            }
+            Output::Copy { from, stamp, digest, size } => self.jobs.copy(from, stamp, digest, size),
+            Output::WritePiece { digest, offset, bytes } => {
+                if let Err(error) = self.partials.write(&self.root, &digest, offset, &bytes) {
+                    self.inputs.push_back(Input::PieceFailed { digest, reason: error.to_string() });
+                }
+            }
+            Output::Assemble { digest, chunks, old } => self.jobs.assemble(digest, chunks, old),
+            Output::ClosePartial { digest } => self.partials.forget(&digest),
+            Output::DropPartial { digest } => {
+                if let Err(error) = self.partials.remove(&self.root, &digest) {
+                    debug!("a partial file stays until the next start: {error}");
+                }
+            }
+            Output::LoadIgnoreRules => self.load_ignore_rules(),
+            Output::Commit => return Some(self.sync_names()),
+            Output::Close { node, reason } => return Some(Beyond::Close { node, reason }),
+        }
+        None
+    }
+
+    /// One slice of what takes long.
+    pub fn step(&mut self, time: Time) {
+        self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs);
+        self.housekeeping.step(&self.root, time.now, time.wall_ms);
+    }
+
+    /// The turn's changes become durable and get their names. True when there were any.
+    pub fn run_barrier(&mut self, wall_ms: u64) -> bool {
+        if self.changes.is_empty() {
+            return false;
+        }
+        for Done { path, partial, result } in self.changes.run(&self.root, wall_ms) {
+            if let Some(digest) = partial.filter(|_| result.is_ok()) {
+                self.partials.forget(&digest);
+            }
+            self.inputs.push_back(Input::Applied { path, result });
+        }
+        true
+    }
+
+    /// Makes the names durable that were given since the last time: before the index says so.
+    pub fn sync_names(&mut self) -> Beyond {
+        match self.changes.sync_names(&self.root) {
+            Ok(()) => Beyond::Commit,
+            Err(error) => {
+                warn!("the disk does not promise to keep what was written, and is asked again: {error}");
+                Beyond::PostponeCommit
+            }
+        }
+    }
+
+    /// Forgets directories that were kept open: between turns the tree may change under them.
+    pub fn end_of_turn(&self) {
+        self.root.end_of_turn();
+    }
+
+    // --- The watch -------------------------------------------------------------------------------------
+
+    /// The watch has events, or may have: it is asked until it has none.
+    pub fn handle_watch_ready(&mut self) {
+        self.watch_ready = true;
+    }
+
+    /// The next thing that the watch says.
+    pub fn poll_change(&mut self) -> Option<Input<'static>> {
+        while self.watch_ready {
+            match self.watcher.poll_change() {
+                Ok(Some(change)) => return Some(self.told(change)),
+                Ok(None) => self.watch_ready = false,
+                Err(error) => {
+                    warn!("the file watch fails, everything is compared: {error}");
+                    self.watch_ready = false;
+                    return Some(Input::EventsLost);
+                }
+            }
+        }
+        None
+    }
+
+    fn told(&self, change: Change) -> Input<'static> {
+        match change {
+            Change::Path { path, hint } => Input::Changed { path, hint: hint.into() },
+            Change::Renamed { from, to, .. } => Input::Renamed { from, to },
+            Change::Overflow => {
+                info!("more changed than the watch could tell: everything is compared");
+                Input::EventsLost
+            }
+            Change::Lost { directory } => Input::WatchLost { directory },
+            Change::RootGone => self.look_at_root(),
+        }
+    }
+
+    /// Whether the root is still the directory that it was.
+    fn look_at_root(&self) -> Input<'static> {
+        let reason = match self.root.check() {
+            RootState::Present => None,
+            RootState::Gone => Some("it is not there any more; put it back, or stop p2pnetwork"),
+            RootState::Replaced => Some("another directory is in its place; stop p2pnetwork"),
+        };
+        Input::Paused { reason: reason.map(|reason| format!("{}: {reason}", self.root.path().display())) }
+    }
+
+    // --- Reading ---------------------------------------------------------------------------------------
+
+    /// Looks at a path. Nothing is taken for deleted while the root is not the directory that it was.
+    pub fn inspect(&mut self, path: RelPath) {
+        let stat = self.root.stat(&path).map_err(|error| error.to_string());
+        if stat == Ok(None) && self.root.check() != RootState::Present {
+            return;
+        }
+        self.inputs.push_back(Input::Seen { path, stat });
+    }
+
+    /// Puts a small file's bytes into `out`; false, and `out` empty, when it is not what it was.
+    pub fn read_small(&self, path: &RelPath, stamp: &Stamp, out: &mut Vec<u8>) -> bool {
+        matches!(self.root.read_small(path, stamp, out), Ok(Some(())))
+    }
+
+    /// Puts a piece of content into `out`. False, and said in the log, when it is not there (any more).
+    pub fn read_piece(
+        &mut self,
+        source: &PieceSource,
+        digest: &Digest,
+        range: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (offset, length) = (range.start, (range.end - range.start) as usize);
+        let read = match source {
+            PieceSource::File { path, stamp } => self.root.read_range(path, stamp, offset, length, out),
+            PieceSource::Partial => self.partials.read(digest, offset, length, out),
+        };
+        match (&read, source) {
+            (Ok(Some(())), _) => return true,
+            (Err(error), _) => warn!("content cannot be read for another node: {error}"),
+            (Ok(None), _) => debug!("content is not what it was: not sent"),
+        }
+        if let PieceSource::File { path, .. } = source {
+            self.inspect(path.clone());
+        }
+        false
+    }
+
+    /// Without the file there are no rules; one that cannot be read changes nothing.
+    fn load_ignore_rules(&mut self) {
+        let Ok(path) = RelPath::new(IGNORE_FILE.as_bytes()) else { return };
+        let mut text = Vec::new();
+        let read = match self.root.stat(&path) {
+            Ok(Some(stat)) => self.root.read_small(&path, &stat.stamp, &mut text),
+            Ok(None) => Ok(Some(())),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(Some(())) => self.inputs.push_back(Input::IgnoreRules { text }),
+            Ok(None) => debug!("{path} is being changed: it is read again"),
+            Err(error) => warn!("{path} does not count: {error}; it may have {MAX_IGNORE_BYTES} bytes"),
+        }
+    }
+}
+
+impl From<watch::Hint> for Hint {
+    fn from(hint: watch::Hint) -> Self {
+        match hint {
+            watch::Hint::Settled => Self::Settled,
+            watch::Hint::Writing => Self::Writing,
+            watch::Hint::Created => Self::Created,
+        }
+    }
+}
+
+/// What a run that was killed left of temporary files. Partial files are gone on with, if not too old.
+fn remove_leftovers(root: &Root, now_ms: u64) {
+    let clean = || -> io::Result<()> {
+        let mut listing = temp::list(root)?;
+        let mut entries = Vec::new();
+        while !listing.next_batch(STEP_ENTRIES, &mut entries)? {}
+        for (name, stat) in entries {
+            let age_ms = (now_ms as i64).saturating_sub(stat.stamp.mtime_ns / 1_000_000);
+            if !partial::is_partial(&name) || age_ms > PARTIAL_KEEP.as_millis() as i64 {
+                temp::remove(root, &name)?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = clean() {
+        info!("temporary files of an earlier run stay: {error}");
+    }
+}
