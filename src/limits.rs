@@ -353,3 +353,8 @@ pub const MAX_RENAME_CHAIN: usize = 8;
 pub const RENAME_WAIT: Duration = Duration::from_millis(100);
 /// Content that waits so; when full, further content is copied at once.
 pub const MAX_RENAME_WAITS: usize = 1024;
+
+// --- The service ---------------------------------------------------------------------------------------
+
+/// systemd is told how it goes at most this often, and only when that has changed.
+pub const SERVICE_STATUS_INTERVAL: Duration = Duration::from_secs(5);

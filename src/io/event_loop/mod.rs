@@ -7,6 +7,7 @@
 //! Data goes one way round, and echo is suppressed by that order alone: a file that was received has its
 //! stamp in the index before the watch's event about it is read.
 
+mod arp;
 mod report;
 mod sources;
 mod start;
@@ -19,7 +20,7 @@ use std::{
 use log::{debug, warn};
 use mio::{Events, Poll};
 
-pub use self::start::StartError;
+pub use self::{arp::ArpSockets, start::StartError};
 use crate::{
     config::Config,
     core::{discovery::Discovery, seam::Time, version::NodeId},
@@ -29,6 +30,7 @@ use crate::{
         control::Control,
         net::Net,
         replica::{Links, Replica},
+        service::{self, Service},
         signals::Signals,
         stopwatch::Part,
     },
@@ -78,10 +80,11 @@ pub struct EventLoop {
     replica: Replica,
     discovery: Discovery,
     net: Net,
-    arp: sources::ArpSockets,
+    arp: ArpSockets,
     /// `None` where the file system has no sockets: nobody can ask then.
     control: Option<Control>,
     signals: Signals,
+    service: Service,
     interfaces_at: Instant,
     started_at: Instant,
     open_group: bool,
@@ -146,6 +149,7 @@ impl EventLoop {
             self.net.poll_timeout(),
             self.control.as_ref().and_then(Control::poll_timeout),
             Some(self.interfaces_at),
+            self.service.poll_timeout(),
         ];
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
@@ -156,13 +160,25 @@ impl EventLoop {
             self.interfaces_at = now + INTERFACE_INTERVAL;
             self.read_interfaces(now);
         }
+        self.service.handle_timeout(now);
+        if self.service.poll_status(now) {
+            self.service.tell_status(service::words(&self.replica.engine().status()?));
+        }
         self.discovery.handle_timeout(now);
         self.carry_out_discovery(time)?;
         Ok(())
     }
 
+    /// The ARP sockets, for another loop after this one: opening new ones takes a right that is gone by then.
+    pub fn into_arp_sockets(self) -> ArpSockets {
+        self.arp.into_spare()
+    }
+
     /// Ends in an orderly way: what was decided is on the disk and durable.
     fn stop(&mut self) -> Result<(), LoopError> {
+        if self.stopped == Some(Stopped::BySignal) {
+            self.service.tell_stopping();
+        }
         if !self.replica.stop(&mut self.net, clock::read())? {
             warn!("the next start is as after a power cut");
         }

@@ -13,6 +13,7 @@ mod names;
 mod offline;
 mod process;
 mod renames;
+mod service;
 mod sparse;
 mod start;
 mod watching;
