@@ -126,6 +126,11 @@ impl Tree {
             }
             Output::Assemble { digest, chunks, old } => self.jobs.assemble(digest, chunks, old),
             Output::ClosePartial { digest } => self.partials.forget(&digest),
+            Output::AdoptPartial { from, to } => {
+                if let Err(error) = self.partials.adopt(&self.root, &from, &to) {
+                    debug!("what has come of an older state is of no use to the newer: {error}");
+                }
+            }
             Output::DropPartial { digest } => {
                 if let Err(error) = self.partials.remove(&self.root, &digest) {
                     debug!("a partial file stays until the next start: {error}");

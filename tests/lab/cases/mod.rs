@@ -4,6 +4,7 @@ mod backups;
 mod conflicts;
 mod discovery;
 mod edits;
+mod errors;
 mod flow;
 mod growing;
 mod harness;

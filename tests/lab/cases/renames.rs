@@ -86,6 +86,44 @@ fn renamed_directory_is_renamed_there() {
 }
 
 #[test]
+fn renamed_small_files_are_not_sent() {
+    const FILES: u64 = 1000;
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    for i in 0..FILES {
+        a.write(format!("old/{i}"), noise(i, 4000));
+    }
+    lab.wait_identical();
+    let there = inode(b, "old/7");
+    let (sent, read) = cost(&lab, || a.rename("old", "new"));
+    eprintln!("{FILES} small files: {sent} bytes sent, {read} bytes read");
+    assert_eq!(inode(b, "new/7"), there);
+    assert!(sent < 300 * FILES, "{sent} bytes sent");
+    // One by one.
+    let (sent, _) =
+        cost(&lab, || (0..FILES).for_each(|i| a.rename(format!("new/{i}"), format!("new/renamed-{i}"))));
+    assert_eq!(inode(b, "new/renamed-7"), there);
+    assert!(sent < 400 * FILES, "{sent} bytes sent");
+    a.assert_no_conflicts();
+}
+
+#[test]
+fn names_that_differ_in_case_only() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    a.write("File", "small");
+    a.write("Dir/Large", noise(1, MIB));
+    lab.wait_identical();
+    let (small, large) = (inode(b, "File"), inode(b, "Dir/Large"));
+    a.rename("File", "file");
+    a.rename("Dir", "dir");
+    lab.wait_identical();
+    assert_eq!((inode(b, "file"), inode(b, "dir/Large")), (small, large));
+    assert!(!b.has("File") && !b.has("Dir"));
+    a.assert_no_conflicts();
+}
+
+#[test]
 fn exchanged_files_are_not_sent() {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();

@@ -57,6 +57,10 @@ pub(super) struct Disk {
     pub(super) trash: Vec<Data>,
     pub(super) ticks: i64,
     pub(super) wall_ms: u64,
+    /// Paths that cannot be written, and why.
+    pub(super) refused: BTreeMap<RelPath, &'static str>,
+    /// Tries to write them.
+    pub(super) refusals: u64,
     /// Files that were read, for their digests and to be copied.
     pub(super) reads: u64,
 }
@@ -97,6 +101,10 @@ impl Disk {
 
     pub(super) fn apply(&mut self, apply: Apply) -> std::result::Result<Option<Stat>, ApplyFailure> {
         let Apply { path, expect, keep, action } = apply;
+        if let Some(reason) = self.refused.get(&path) {
+            self.refusals += 1;
+            return Err(ApplyFailure::System((*reason).to_owned()));
+        }
         let parent = path.parent().unwrap();
         if !parent.is_root() && self.tree.get(&parent).is_none_or(|inode| inode.data != Data::Directory) {
             return Err(ApplyFailure::Parent);
@@ -530,6 +538,11 @@ impl Node {
                 Input::Assembled { digest, result: self.disk.assemble(digest, &chunks, old) }
             }
             Output::ClosePartial { .. } => return,
+            Output::AdoptPartial { from, to } => {
+                let partial = self.disk.partials.remove(&from);
+                self.disk.partials.extend(partial.map(|bytes| (to, bytes)));
+                return;
+            }
             Output::DropPartial { digest } => return drop(self.disk.partials.remove(&digest)),
             Output::LoadIgnoreRules => {
                 let text = match self.disk.tree.get(&path(".p2pignore")).map(|inode| &inode.data) {

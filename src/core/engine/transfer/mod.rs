@@ -84,6 +84,7 @@ impl Engine {
         if self.transfers.is_fetching(&digest) {
             return self.retarget(path, &digest).map(|()| Outcome::Going);
         }
+        self.adopt_older(path, &digest)?;
         if !self.transfers.has_slot(size) {
             return Ok(Outcome::NoSlot);
         }
@@ -95,6 +96,19 @@ impl Engine {
             None => self.begin_fetch(digest, path, size, time)?,
         }
         Ok(Outcome::Going)
+    }
+
+    /// What has come of an older state of the path, which nobody wants any more, may be a part of the new one: a file
+    /// that grows faster than it travels would never arrive.
+    fn adopt_older(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
+        let is_older = |download: &Download| download.path == *path && download.stage == Stage::Chunks;
+        let older = self.transfers.downloads.iter().find(|(_, download)| is_older(download));
+        let Some(older) = older.map(|(older, _)| *older) else { return Ok(()) };
+        if !self.is_still_wanted(&older)? {
+            self.transfers.downloads.remove(&older);
+            self.outputs.push_back(Output::AdoptPartial { from: older, to: *digest });
+        }
+        Ok(())
     }
 
     /// Of two paths that want the same content, the download is for the one that was stated later: when the file was
