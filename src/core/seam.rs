@@ -183,6 +183,9 @@ pub enum Action {
     RemoveDirectory,
     /// The file at `from`, which is still at `stamp`: it is renamed.
     RenameFrom { from: RelPath, stamp: Stamp },
+    /// What is here and the file at `with`, which is still at `stamp`, exchange their names. When it is done,
+    /// [`Input::Applied`] tells of both.
+    Exchange { with: RelPath, stamp: Stamp },
 }
 
 /// Where a file's bytes come from.

@@ -129,10 +129,18 @@ fn exchanged_files_are_not_sent() {
     let [a, b] = lab.hosts();
     a.write("x", noise(1, 2 * MIB));
     a.write("y", noise(2, 2 * MIB));
+    a.write("s", "small");
+    a.write("t", "other");
     lab.wait_identical();
+    let there = ["x", "y", "s", "t"].map(|path| inode(b, path));
     let (sent, read) = cost(&lab, || {
         renameat_with(CWD, a.path("x"), CWD, a.path("y"), RenameFlags::EXCHANGE).unwrap();
+        a.rename("s", "u");
+        a.rename("t", "s");
+        a.rename("u", "t");
     });
+    assert_eq!(["y", "x"].map(|path| inode(b, path)), there[..2]);
+    assert_eq!((b.read("s"), b.read("t")), ("other".to_owned(), "small".to_owned()));
     assert!(sent < 2 * ONE_FILE_BYTES, "{sent} bytes sent");
     assert!(read < MIB as u64, "{read} bytes read");
     assert_eq!(fs::read(b.path("x")).unwrap(), noise(2, 2 * MIB));

@@ -113,6 +113,17 @@ impl Disk {
         if current.map(|stat| stat.stamp) != expect {
             return Err(ApplyFailure::Unexpected(current));
         }
+        if let Action::Exchange { with, stamp } = &action {
+            let other = self.stat(with);
+            if other.map(|stat| stat.stamp) != Some(*stamp) {
+                return Err(ApplyFailure::Unexpected(current));
+            }
+            let aside = RelPath::new(b"aside").unwrap();
+            for (from, to) in [(&path, &aside), (with, &path), (&aside, with)] {
+                self.rename(from, to);
+            }
+            return Ok(self.stat(&path));
+        }
         let directory = current.is_some_and(|stat| stat.kind == FileKind::Directory);
         let replaces = !matches!(action, Action::SetMetadata { .. } | Action::MakeDirectory { .. });
         if directory && replaces && self.has_children(&path) {
@@ -149,6 +160,7 @@ impl Disk {
                 }
                 self.rename(&from, &path);
             }
+            Action::Exchange { .. } => unreachable!("done above"),
         }
         Ok(self.stat(&path))
     }
@@ -516,8 +528,15 @@ impl Node {
             }
             Output::Apply(apply) => {
                 let (path, keep) = (apply.path.clone(), apply.keep.clone());
+                let with =
+                    if let Action::Exchange { with, .. } = &apply.action { Some(with.clone()) } else { None };
                 let result = self.disk.apply(apply);
+                let other = with.filter(|_| result.is_ok());
                 self.engine.handle_input(Input::Applied { path, result }, time).unwrap();
+                if let Some(path) = other {
+                    let result = Ok(self.disk.stat(&path));
+                    self.engine.handle_input(Input::Applied { path, result }, time).unwrap();
+                }
                 let Some(path) = keep else { return };
                 Input::Changed { path, hint: Hint::Settled }
             }
