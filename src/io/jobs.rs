@@ -387,3 +387,111 @@ fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io:
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::content::tests::noise,
+        io::{sys::Abilities, testing::*},
+    };
+
+    /// Jobs on a file system whose times are coarse.
+    fn coarse() -> Jobs {
+        Jobs { has_fine_times: Some(false), ..Jobs::default() }
+    }
+
+    fn step(jobs: &mut Jobs, tree: &Tree, time: Time) -> Vec<Input<'static>> {
+        let mut inputs = VecDeque::new();
+        jobs.step(&tree.root, &mut Watcher::Polling, &mut Partials::default(), &mut inputs, time);
+        inputs.into()
+    }
+
+    /// So long after the file was touched.
+    fn after(stat: &Stat, ms: u64) -> Time {
+        Time { now: Instant::now(), wall_ms: (stat.stamp.ctime_ns / 1_000_000) as u64 + ms }
+    }
+
+    fn read_paths(inputs: &[Input<'_>]) -> Vec<String> {
+        let path = |input: &Input<'_>| match input {
+            Input::Read { path, found: Found::Content { .. } } => Some(path.to_string()),
+            _ => None,
+        };
+        inputs.iter().filter_map(path).collect()
+    }
+
+    #[test]
+    fn small_files_and_listings_do_not_wait_for_a_large_one() {
+        let tree = Tree::new(Abilities::ALL);
+        let large = tree.write("large", noise(1, 20 << 20));
+        let small = tree.write("small", "small");
+        let time = after(&small, 1000);
+        let mut jobs = Jobs::default();
+        jobs.read(path("large"), large);
+        assert!(step(&mut jobs, &tree, time).is_empty());
+        jobs.read(path("small"), small);
+        jobs.list(RelPath::root());
+        let mut told = step(&mut jobs, &tree, time);
+        assert!(matches!(&told[..], [Input::Read { .. }, Input::Listed { .. }]), "{told:?}");
+        assert_eq!(read_paths(&told), ["small"]);
+        while !jobs.is_idle() {
+            told.extend(step(&mut jobs, &tree, time));
+        }
+        assert_eq!(read_paths(&told), ["small", "large"]);
+    }
+
+    #[test]
+    fn what_was_touched_just_before_it_was_read_is_read_again() {
+        let tree = Tree::new(Abilities::ALL);
+        let stat = tree.write("a", "first");
+        let (time, mut jobs) = (after(&stat, 3), coarse());
+        jobs.read(path("a"), stat);
+        assert_eq!(read_paths(&step(&mut jobs, &tree, time)), ["a"]);
+        assert!(jobs.is_idle() && jobs.poll_timeout() == Some(time.now + STAMP_GRANULARITY));
+        let later = Time { now: time.now + STAMP_GRANULARITY, ..after(&stat, 23) };
+        let mut as_if_written = Jobs { fresh: std::mem::take(&mut jobs.fresh), ..coarse() };
+        assert!(step(&mut as_if_written, &tree, time).is_empty(), "not yet");
+        as_if_written.fresh[0].found = Some(Digest([0; 32]));
+        assert_eq!(read_paths(&step(&mut as_if_written, &tree, later)), ["a"]);
+        assert_eq!(as_if_written.poll_timeout(), None);
+
+        jobs.read(path("a"), stat);
+        assert_eq!(read_paths(&step(&mut jobs, &tree, time)), ["a"]);
+        assert!(step(&mut jobs, &tree, later).is_empty(), "nothing has changed");
+        jobs.read(path("a"), stat);
+        assert_eq!(read_paths(&step(&mut jobs, &tree, later)), ["a"]);
+        assert_eq!(jobs.poll_timeout(), None, "no longer in doubt");
+    }
+
+    #[test]
+    fn a_large_file_is_not_read_just_after_it_was_touched() {
+        let tree = Tree::new(Abilities::ALL);
+        let stat = tree.write("a", noise(1, 100_000));
+        let (time, mut jobs) = (after(&stat, 3), coarse());
+        jobs.read(path("a"), stat);
+        assert!(step(&mut jobs, &tree, time).is_empty() && jobs.is_idle());
+        let later = Time { now: time.now + STAMP_GRANULARITY, ..after(&stat, 23) };
+        assert_eq!(read_paths(&step(&mut jobs, &tree, later)), ["a"]);
+    }
+
+    #[test]
+    fn a_copy_has_the_holes_of_its_original() {
+        use std::os::unix::fs::MetadataExt;
+        let tree = Tree::new(Abilities::ALL);
+        let file = std::fs::File::create(tree.at.join("a")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"end", 30 << 20).unwrap();
+        file.set_len(50 << 20).unwrap();
+        let stat = tree.stat("a").unwrap();
+        let (mut jobs, mut partials, mut inputs) = (Jobs::default(), Partials::default(), VecDeque::new());
+        let digest = Digest([7; 32]);
+        partials.write(&tree.root, &digest, 5 << 20, b"left by an earlier try").unwrap();
+        jobs.copy(path("a"), stat.stamp, digest, stat.stamp.size);
+        while !jobs.is_idle() {
+            jobs.step(&tree.root, &mut Watcher::Polling, &mut partials, &mut inputs, after(&stat, 0));
+        }
+        assert!(matches!(inputs.pop_front(), Some(Input::Copied { result: Ok(()), .. })));
+        let copy = tree.at.join(".p2pnetwork/tmp").join(digest.to_string());
+        assert_eq!(std::fs::read(&copy).unwrap(), tree.read("a"));
+        assert!(copy.metadata().unwrap().blocks() * 512 < 4 << 20);
+    }
+}
