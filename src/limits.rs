@@ -234,6 +234,8 @@ const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSE
 
 /// Bytes read and hashed in one turn: about 5 ms of work on a Raspberry Pi 4, less elsewhere.
 pub const SLICE_BYTES: usize = 1024 * 1024;
+/// The same while content goes to or comes from other nodes: the shorter a turn, the less their sockets run dry in it.
+pub const SHARED_SLICE_BYTES: usize = SLICE_BYTES / 4;
 /// What opening a file costs, in bytes that could be hashed meanwhile.
 pub const FILE_COST_BYTES: usize = 8 * 1024;
 /// What a chunk in a hole of a sparse file costs, in bytes that could be hashed meanwhile.

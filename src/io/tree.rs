@@ -143,9 +143,15 @@ impl Tree {
         None
     }
 
-    /// One slice of what takes long.
-    pub fn step(&mut self, time: Time) {
-        self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs, time);
+    /// One slice of what takes long: about so many bytes are read.
+    pub fn step(&mut self, time: Time, slice_bytes: usize) {
+        self.jobs.step(
+            &self.root,
+            &mut self.watcher,
+            &mut self.partials,
+            &mut self.inputs,
+            (time, slice_bytes),
+        );
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
     }
 

@@ -79,6 +79,12 @@ impl Transfers {
 }
 
 impl Engine {
+    /// Does content go to other nodes, or come from them?
+    pub fn is_exchanging(&self) -> bool {
+        let fetches = self.transfers.downloads.values().any(|download| download.stage == Stage::Chunks);
+        fetches || self.links.values().any(|link| !link.serving.is_empty())
+    }
+
     /// Begins to bring a file's content to its partial file: from this disk, or from other nodes.
     pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<Outcome> {
         if self.transfers.is_fetching(&digest) {
