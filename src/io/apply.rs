@@ -75,6 +75,13 @@ pub enum Action {
         /// What must be there.
         stamp: Stamp,
     },
+    /// A file here and one at another path exchange their names, where the file system can.
+    Exchange {
+        /// The other path.
+        with: RelPath,
+        /// What must be there.
+        stamp: Stamp,
+    },
 }
 
 /// Why nothing was done.
@@ -148,6 +155,7 @@ fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
         Action::RemoveFile => site.remove_file(current),
         Action::RemoveDirectory => site.remove_directory(current),
         Action::RenameFrom { from, stamp } => site.rename_from(from, *stamp, current),
+        Action::Exchange { with, stamp } => site.exchange(with, *stamp, current),
     }
 }
 
@@ -439,6 +447,25 @@ impl<'a> Site<'a> {
         }
     }
 
+    fn exchange(&self, with: &RelPath, stamp: Stamp, current: Option<Stat>) -> Result<Option<Stat>> {
+        let other = Site::new(self.root, with, self.now_ms)?;
+        let (Some(here), Some(there)) = (current, other.check(Some(stamp))?) else {
+            return Err(ApplyError::Unexpected(current));
+        };
+        let exchange = || {
+            sys::exchange(self.root.files(), self.at(), other.at(), self.root.able())
+                .map_err(|error| self.failed("exchange with another file", error))
+        };
+        exchange()?;
+        match (self.stat()?, other.stat()?) {
+            (Some(now), Some(then)) if is_same(&there, &now) && is_same(&here, &then) => Ok(Some(now)),
+            _ => {
+                exchange()?;
+                Err(ApplyError::Unexpected(self.stat()?))
+            }
+        }
+    }
+
     fn to_trash(&self, old: &Stat) -> Result<()> {
         let able = self.root.able();
         let slot =
@@ -498,8 +525,10 @@ impl<'a> Unlocked<'a> {
     /// The parents of all that is renamed, and a renamed directory itself, whose `..` changes.
     fn new(root: &'a Root, apply: &Apply) -> Self {
         let mut directories = vec![apply.path.parent()];
-        if let Action::RenameFrom { from, .. } = &apply.action {
-            directories.extend([from.parent(), Some(from.clone())]);
+        match &apply.action {
+            Action::RenameFrom { from, .. } => directories.extend([from.parent(), Some(from.clone())]),
+            Action::Exchange { with, .. } => directories.push(with.parent()),
+            _ => {}
         }
         let directories = directories.into_iter().flatten().filter_map(|path| unlock(root, &path)).collect();
         Self { root, directories }

@@ -122,6 +122,7 @@ impl NewNames {
         }
         match &change.action {
             Action::RenameFrom { from, .. } => self.directories.extend(from.parent()),
+            Action::Exchange { with, .. } => self.directories.extend(with.parent()),
             Action::MakeDirectory { .. } => self.directories.extend([change.path.clone()]),
             _ => {}
         }

@@ -18,8 +18,8 @@ use crate::{
         watch::Watcher,
     },
     limits::{
-        FILE_COST_BYTES, HASH_READ_BYTES, MAX_INLINE_BYTES, MAX_READS, MAX_RECIPE_CHUNKS, SLICE_BYTES,
-        STAMP_GRANULARITY, STEP_ENTRIES,
+        FILE_COST_BYTES, HASH_READ_BYTES, MAX_INLINE_BYTES, MAX_READS, MAX_RECIPE_CHUNKS, STAMP_GRANULARITY,
+        STEP_ENTRIES,
     },
     path::RelPath,
     wire::message::Chunk,
@@ -89,13 +89,13 @@ struct CopyJob {
 
 impl CopyJob {
     /// Copies a slice, or passes a hole; of one at the end the last bytes are copied, which make the copy as long.
-    fn step(&mut self, root: &Root, partials: &mut Partials) -> Result<(), ApplyFailure> {
+    fn step(&mut self, root: &Root, partials: &mut Partials, budget: usize) -> Result<(), ApplyFailure> {
         let system = |error: io::Error| ApplyFailure::System(error.to_string());
         if self.offset == 0 {
             // What an earlier try has left there would show through the holes.
             partials.create(root, &self.digest).and_then(|partial| partial.set_len(0)).map_err(system)?;
         }
-        let length = (self.size - self.offset).min(SLICE_BYTES as u64);
+        let length = (self.size - self.offset).min(budget as u64);
         let end = self.offset + length;
         let file = root.open_file(&self.from, &self.stamp).map_err(|error| system(error.into()))?;
         let Some(file) = file else { return Err(ApplyFailure::Content) };
@@ -164,17 +164,17 @@ impl Jobs {
         self.small_reads.is_empty() && !self.has_long()
     }
 
-    /// Does one slice: small files first, then one of the jobs that take long.
+    /// Does one slice, of about so many bytes: small files first, then one of the jobs that take long.
     pub fn step(
         &mut self,
         root: &Root,
         watcher: &mut Watcher,
         partials: &mut Partials,
         inputs: &mut VecDeque<Input<'static>>,
-        time: Time,
+        (time, slice_bytes): (Time, usize),
     ) {
         self.read_fresh(root, inputs, time.now);
-        let budget = SLICE_BYTES - self.read_small(root, inputs, time);
+        let budget = slice_bytes - self.read_small(root, inputs, time, slice_bytes);
         if budget == 0 || !self.has_long() {
             return;
         }
@@ -182,9 +182,11 @@ impl Jobs {
             self.last = self.last.next();
             match self.last {
                 Kind::Hash if self.is_hashing() => return self.step_hash(root, budget, inputs, time),
-                Kind::Copy if !self.copies.is_empty() => return self.step_copy(root, partials, inputs),
+                Kind::Copy if !self.copies.is_empty() => {
+                    return self.step_copy(root, partials, budget, inputs);
+                }
                 Kind::Assemble if !self.assemblies.is_empty() => {
-                    return self.step_assembly(root, partials, inputs);
+                    return self.step_assembly(root, partials, budget, inputs);
                 }
                 Kind::List if self.listing.is_some() => return self.step_listing(root, watcher, inputs),
                 _ => {}
@@ -203,8 +205,14 @@ impl Jobs {
     // --- Reading ---------------------------------------------------------------------------------------
 
     /// Reads small files whole. Returns what it cost, of the slice's bytes, some of which are left for others.
-    fn read_small(&mut self, root: &Root, inputs: &mut VecDeque<Input<'static>>, time: Time) -> usize {
-        let budget = if self.has_long() { SLICE_BYTES / 2 } else { SLICE_BYTES };
+    fn read_small(
+        &mut self,
+        root: &Root,
+        inputs: &mut VecDeque<Input<'static>>,
+        time: Time,
+        slice_bytes: usize,
+    ) -> usize {
+        let budget = if self.has_long() { slice_bytes / 2 } else { slice_bytes };
         let mut cost = 0;
         while cost < budget
             && self.fresh.len() < MAX_READS
@@ -217,7 +225,7 @@ impl Jobs {
             }
             inputs.push_back(Input::Read { path, found });
         }
-        cost.min(SLICE_BYTES)
+        cost.min(slice_bytes)
     }
 
     fn read_whole(&mut self, root: &Root, path: &RelPath, stat: Stat) -> Found {
@@ -309,9 +317,15 @@ impl Jobs {
 
     // --- What is here already --------------------------------------------------------------------------
 
-    fn step_assembly(&mut self, root: &Root, partials: &mut Partials, inputs: &mut VecDeque<Input<'static>>) {
+    fn step_assembly(
+        &mut self,
+        root: &Root,
+        partials: &mut Partials,
+        budget: usize,
+        inputs: &mut VecDeque<Input<'static>>,
+    ) {
         let Some(job) = self.assemblies.front_mut() else { return };
-        if let Some(result) = job.step(root, partials, SLICE_BYTES, &mut self.buffer) {
+        if let Some(result) = job.step(root, partials, budget, &mut self.buffer) {
             inputs.push_back(Input::Assembled { digest: job.digest, result });
             self.assemblies.pop_front();
         }
@@ -319,9 +333,15 @@ impl Jobs {
 
     // --- Copying ---------------------------------------------------------------------------------------
 
-    fn step_copy(&mut self, root: &Root, partials: &mut Partials, inputs: &mut VecDeque<Input<'static>>) {
+    fn step_copy(
+        &mut self,
+        root: &Root,
+        partials: &mut Partials,
+        budget: usize,
+        inputs: &mut VecDeque<Input<'static>>,
+    ) {
         let Some(job) = self.copies.front_mut() else { return };
-        let result = job.step(root, partials);
+        let result = job.step(root, partials, budget);
         if result.is_ok() && job.offset < job.size {
             return;
         }
@@ -386,4 +406,125 @@ fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io:
 
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::content::tests::noise,
+        io::{sys::Abilities, testing::*},
+        limits::SLICE_BYTES,
+    };
+
+    /// Jobs on a file system whose times are coarse.
+    fn coarse() -> Jobs {
+        Jobs { has_fine_times: Some(false), ..Jobs::default() }
+    }
+
+    fn step(jobs: &mut Jobs, tree: &Tree, time: Time) -> Vec<Input<'static>> {
+        let mut inputs = VecDeque::new();
+        jobs.step(
+            &tree.root,
+            &mut Watcher::Polling,
+            &mut Partials::default(),
+            &mut inputs,
+            (time, SLICE_BYTES),
+        );
+        inputs.into()
+    }
+
+    /// So long after the file was touched.
+    fn after(stat: &Stat, ms: u64) -> Time {
+        Time { now: Instant::now(), wall_ms: (stat.stamp.ctime_ns / 1_000_000) as u64 + ms }
+    }
+
+    fn read_paths(inputs: &[Input<'_>]) -> Vec<String> {
+        let path = |input: &Input<'_>| match input {
+            Input::Read { path, found: Found::Content { .. } } => Some(path.to_string()),
+            _ => None,
+        };
+        inputs.iter().filter_map(path).collect()
+    }
+
+    #[test]
+    fn small_files_and_listings_do_not_wait_for_a_large_one() {
+        let tree = Tree::new(Abilities::ALL);
+        let large = tree.write("large", noise(1, 20 << 20));
+        let small = tree.write("small", "small");
+        let time = after(&small, 1000);
+        let mut jobs = Jobs::default();
+        jobs.read(path("large"), large);
+        assert!(step(&mut jobs, &tree, time).is_empty());
+        jobs.read(path("small"), small);
+        jobs.list(RelPath::root());
+        let mut told = step(&mut jobs, &tree, time);
+        assert!(matches!(&told[..], [Input::Read { .. }, Input::Listed { .. }]), "{told:?}");
+        assert_eq!(read_paths(&told), ["small"]);
+        while !jobs.is_idle() {
+            told.extend(step(&mut jobs, &tree, time));
+        }
+        assert_eq!(read_paths(&told), ["small", "large"]);
+    }
+
+    #[test]
+    fn what_was_touched_just_before_it_was_read_is_read_again() {
+        let tree = Tree::new(Abilities::ALL);
+        let stat = tree.write("a", "first");
+        let (time, mut jobs) = (after(&stat, 3), coarse());
+        jobs.read(path("a"), stat);
+        assert_eq!(read_paths(&step(&mut jobs, &tree, time)), ["a"]);
+        assert!(jobs.is_idle() && jobs.poll_timeout() == Some(time.now + STAMP_GRANULARITY));
+        let later = Time { now: time.now + STAMP_GRANULARITY, ..after(&stat, 23) };
+        let mut as_if_written = Jobs { fresh: std::mem::take(&mut jobs.fresh), ..coarse() };
+        assert!(step(&mut as_if_written, &tree, time).is_empty(), "not yet");
+        as_if_written.fresh[0].found = Some(Digest([0; 32]));
+        assert_eq!(read_paths(&step(&mut as_if_written, &tree, later)), ["a"]);
+        assert_eq!(as_if_written.poll_timeout(), None);
+
+        jobs.read(path("a"), stat);
+        assert_eq!(read_paths(&step(&mut jobs, &tree, time)), ["a"]);
+        assert!(step(&mut jobs, &tree, later).is_empty(), "nothing has changed");
+        jobs.read(path("a"), stat);
+        assert_eq!(read_paths(&step(&mut jobs, &tree, later)), ["a"]);
+        assert_eq!(jobs.poll_timeout(), None, "no longer in doubt");
+    }
+
+    #[test]
+    fn a_large_file_is_not_read_just_after_it_was_touched() {
+        let tree = Tree::new(Abilities::ALL);
+        let stat = tree.write("a", noise(1, 100_000));
+        let (time, mut jobs) = (after(&stat, 3), coarse());
+        jobs.read(path("a"), stat);
+        assert!(step(&mut jobs, &tree, time).is_empty() && jobs.is_idle());
+        let later = Time { now: time.now + STAMP_GRANULARITY, ..after(&stat, 23) };
+        assert_eq!(read_paths(&step(&mut jobs, &tree, later)), ["a"]);
+    }
+
+    #[test]
+    fn a_copy_has_the_holes_of_its_original() {
+        use std::os::unix::fs::MetadataExt;
+        let tree = Tree::new(Abilities::ALL);
+        let file = std::fs::File::create(tree.at.join("a")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"end", 30 << 20).unwrap();
+        file.set_len(50 << 20).unwrap();
+        let stat = tree.stat("a").unwrap();
+        let (mut jobs, mut partials, mut inputs) = (Jobs::default(), Partials::default(), VecDeque::new());
+        let digest = Digest([7; 32]);
+        partials.write(&tree.root, &digest, 5 << 20, b"left by an earlier try").unwrap();
+        jobs.copy(path("a"), stat.stamp, digest, stat.stamp.size);
+        while !jobs.is_idle() {
+            jobs.step(
+                &tree.root,
+                &mut Watcher::Polling,
+                &mut partials,
+                &mut inputs,
+                (after(&stat, 0), SLICE_BYTES),
+            );
+        }
+        assert!(matches!(inputs.pop_front(), Some(Input::Copied { result: Ok(()), .. })));
+        let copy = tree.at.join(".p2pnetwork/tmp").join(digest.to_string());
+        assert_eq!(std::fs::read(&copy).unwrap(), tree.read("a"));
+        assert!(copy.metadata().unwrap().blocks() * 512 < 4 << 20);
+    }
 }

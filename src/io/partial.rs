@@ -89,6 +89,16 @@ impl Partials {
         self.open.remove(digest);
     }
 
+    /// What has come for `from` is the partial file of `to` from now on, unless that has one. Each chunk of it is
+    /// verified before it counts.
+    pub fn adopt(&mut self, root: &Root, from: &Digest, to: &Digest) -> io::Result<()> {
+        self.open.remove(from);
+        if self.open(root, to)? {
+            return temp::remove(root, name(from).as_bytes());
+        }
+        temp::rename(root, &name(from), &name(to))
+    }
+
     /// Deletes it.
     pub fn remove(&mut self, root: &Root, digest: &Digest) -> io::Result<()> {
         self.open.remove(digest);

@@ -22,7 +22,7 @@ use crate::{
         stopwatch::{Part, Stopwatch},
         tree::{Beyond, Tree},
     },
-    limits::{MAX_CHANGES_PER_TURN, MAX_NODES},
+    limits::{MAX_CHANGES_PER_TURN, MAX_NODES, SHARED_SLICE_BYTES, SLICE_BYTES},
     path::RelPath,
     wire::message::Message,
 };
@@ -178,7 +178,8 @@ impl Replica {
         self.settle(links, time)?;
         self.stopwatch.lap(Part::Decisions);
 
-        self.tree.step(time);
+        let slice_bytes = if self.engine.is_exchanging() { SHARED_SLICE_BYTES } else { SLICE_BYTES };
+        self.tree.step(time, slice_bytes);
         self.settle(links, time)?;
         self.stopwatch.lap(Part::Jobs);
 

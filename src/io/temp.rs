@@ -135,6 +135,14 @@ pub fn list(root: &Root) -> io::Result<Listing> {
     root.list(&root.state_path(&[TEMPORARY])?)
 }
 
+/// Gives a temporary file another name, which none must have.
+pub fn rename(root: &Root, from: &str, to: &str) -> io::Result<()> {
+    check_name(to)?;
+    let directory = root.temporary()?;
+    let (from, to) = ((&*directory, from.as_bytes()), (&*directory, to.as_bytes()));
+    Ok(sys::rename_new(root.files(), from, to, root.able())?)
+}
+
 /// Removes a temporary file; one that is not there is fine.
 pub fn remove(root: &Root, name: &[u8]) -> io::Result<()> {
     Ok(sys::remove(root.files(), (&*root.temporary()?, name))?)

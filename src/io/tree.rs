@@ -126,6 +126,11 @@ impl Tree {
             }
             Output::Assemble { digest, chunks, old } => self.jobs.assemble(digest, chunks, old),
             Output::ClosePartial { digest } => self.partials.forget(&digest),
+            Output::AdoptPartial { from, to } => {
+                if let Err(error) = self.partials.adopt(&self.root, &from, &to) {
+                    debug!("what has come of an older state is of no use to the newer: {error}");
+                }
+            }
             Output::DropPartial { digest } => {
                 if let Err(error) = self.partials.remove(&self.root, &digest) {
                     debug!("a partial file stays until the next start: {error}");
@@ -138,9 +143,15 @@ impl Tree {
         None
     }
 
-    /// One slice of what takes long.
-    pub fn step(&mut self, time: Time) {
-        self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs, time);
+    /// One slice of what takes long: about so many bytes are read.
+    pub fn step(&mut self, time: Time, slice_bytes: usize) {
+        self.jobs.step(
+            &self.root,
+            &mut self.watcher,
+            &mut self.partials,
+            &mut self.inputs,
+            (time, slice_bytes),
+        );
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
     }
 

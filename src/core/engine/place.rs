@@ -43,6 +43,10 @@ struct InFlight {
     partial: Option<Digest>,
     /// The path that it is renamed from.
     from: Option<RelPath>,
+    /// The path that it changes places with.
+    with: Option<RelPath>,
+    /// It has the bits and the time that it had before, at another path.
+    is_renamed: bool,
 }
 
 /// A path that could not be brought to its newest version, or not be read.
@@ -90,6 +94,14 @@ impl Placement {
 
     pub(super) fn kick_removals(&mut self) {
         self.removals.requested = true;
+    }
+
+    /// What is at this path changes places with another one's file, so that it holds what its row wants.
+    pub(super) fn begin_exchange(&mut self, path: &RelPath, row: &Row) {
+        let (content, version) = (row.entry.content.clone(), row.entry.version.clone());
+        let in_flight =
+            InFlight { content, version, partial: None, from: None, with: None, is_renamed: true };
+        self.in_flight.insert(path.clone(), in_flight);
     }
 
     /// A download has ended: the pass over wanted paths goes on where it stood.
@@ -437,14 +449,17 @@ impl Engine {
             _ => None,
         };
         let from = if let Action::RenameFrom { from, .. } = &action { Some(from.clone()) } else { None };
+        let with = if let Action::Exchange { with, .. } = &action { Some(with.clone()) } else { None };
+        let is_renamed = from.is_some() || with.is_some();
         if let Some(from) = from.clone() {
             let version = row.entry.version.clone();
-            self.placement
-                .in_flight
-                .insert(from, InFlight { content: None, version, partial: None, from: None });
+            let leaving =
+                InFlight { content: None, version, partial: None, from: None, with: None, is_renamed: false };
+            self.placement.in_flight.insert(from, leaving);
         }
         let expect = row.base.as_ref().map(|base| base.stamp);
-        let in_flight = InFlight { content: row.entry.content, version: row.entry.version, partial, from };
+        let (content, version) = (row.entry.content, row.entry.version);
+        let in_flight = InFlight { content, version, partial, from, with, is_renamed };
         self.placement.in_flight.insert(path.clone(), in_flight);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())
@@ -462,7 +477,8 @@ impl Engine {
         in_flight.from.as_ref().map(|from| self.placement.in_flight.remove(from));
         match result {
             Ok(stat) => self.handle_done(&path, in_flight, stat, time),
-            Err(failure) if let Some(from) = in_flight.from => {
+            Err(failure) if let Some(from) = in_flight.from.as_ref().or(in_flight.with.as_ref()).cloned() => {
+                self.placement.in_flight.remove(&from);
                 self.handle_not_relocated(&path, from, in_flight.content.as_ref(), &failure, time);
                 Ok(())
             }
@@ -497,7 +513,7 @@ impl Engine {
             version,
         });
         // What was renamed has the bits and the time that it had before.
-        if let (Some(base), true) = (&mut row.base, newest && in_flight.from.is_some()) {
+        if let (Some(base), true) = (&mut row.base, newest && in_flight.is_renamed) {
             base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
         }
         self.index.put(path, &row)?;

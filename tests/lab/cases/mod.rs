@@ -5,6 +5,7 @@ mod chaos;
 mod conflicts;
 mod discovery;
 mod edits;
+mod errors;
 mod flow;
 mod growing;
 mod harness;

@@ -420,3 +420,30 @@ impl Source {
         matches!(&self.holds, Holds::Some(held) if held.contains(&(chunk as u32)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CHUNK_MAX_BYTES;
+
+    #[test]
+    fn a_node_is_asked_for_no_more_than_a_window() {
+        let (node, now) = (NodeId([1; 8]), Instant::now());
+        let path = RelPath::new(b"large").expect("it is a name");
+        let chunks: Vec<Chunk> = (0..100)
+            .map(|at| Chunk { length: CHUNK_MAX_BYTES - at, digest: Digest([at as u8; 32]) })
+            .collect();
+        let mut download = Download::new(path, 100 << 20, Stage::Chunks, now);
+        download.add_source(node, now);
+        download.begin(chunks, 0, 1);
+        let mut asked = 0;
+        while let Some(Message::ChunkRequest { length, .. }) =
+            download.next_request(Digest([0; 32]), node, now)
+        {
+            asked += u64::from(length);
+        }
+        assert!(asked >= SOURCE_WINDOW_BYTES && asked < SOURCE_WINDOW_BYTES + u64::from(CHUNK_MAX_BYTES));
+        assert_eq!(download.receive(node, 0, &[0; 60_000], now), Received::Part);
+        assert_eq!(download.next_request(Digest([0; 32]), node, now), None, "the window is still full");
+    }
+}

@@ -79,11 +79,18 @@ impl Transfers {
 }
 
 impl Engine {
+    /// Does content go to other nodes, or come from them?
+    pub fn is_exchanging(&self) -> bool {
+        let fetches = self.transfers.downloads.values().any(|download| download.stage == Stage::Chunks);
+        fetches || self.links.values().any(|link| !link.serving.is_empty())
+    }
+
     /// Begins to bring a file's content to its partial file: from this disk, or from other nodes.
     pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<Outcome> {
         if self.transfers.is_fetching(&digest) {
             return self.retarget(path, &digest).map(|()| Outcome::Going);
         }
+        self.adopt_older(path, &digest)?;
         if !self.transfers.has_slot(size) {
             return Ok(Outcome::NoSlot);
         }
@@ -95,6 +102,19 @@ impl Engine {
             None => self.begin_fetch(digest, path, size, time)?,
         }
         Ok(Outcome::Going)
+    }
+
+    /// What has come of an older state of the path, which nobody wants any more, may be a part of the new one: a file
+    /// that grows faster than it travels would never arrive.
+    fn adopt_older(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
+        let is_older = |download: &Download| download.path == *path && download.stage == Stage::Chunks;
+        let older = self.transfers.downloads.iter().find(|(_, download)| is_older(download));
+        let Some(older) = older.map(|(older, _)| *older) else { return Ok(()) };
+        if !self.is_still_wanted(&older)? {
+            self.transfers.downloads.remove(&older);
+            self.outputs.push_back(Output::AdoptPartial { from: older, to: *digest });
+        }
+        Ok(())
     }
 
     /// Of two paths that want the same content, the download is for the one that was stated later: when the file was
