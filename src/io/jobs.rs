@@ -15,7 +15,7 @@ use crate::{
         disk::{Listing, Root},
         hash::{HashJob, Step},
         partial::Partials,
-        watch::Watcher,
+        watch::{AddError, Watcher},
     },
     limits::{FILE_COST_BYTES, HASH_READ_BYTES, MAX_RECIPE_CHUNKS, SLICE_BYTES, STEP_ENTRIES},
     path::RelPath,
@@ -161,7 +161,11 @@ impl Jobs {
             }),
         };
         let mut entries = Vec::new();
-        let step = begun.and_then(|listing| listing.next_batch(STEP_ENTRIES, &mut entries));
+        let step = begun.and_then(|listing| {
+            let last = listing.next_batch(STEP_ENTRIES, &mut entries)?;
+            *watched = *watched && watch_files(watcher, directory, listing, &entries);
+            Ok(last)
+        });
         let (directory, watched) = (directory.clone(), *watched);
         let listed = match step {
             Ok(last) => Listed::Batch { entries, watched, last },
@@ -243,6 +247,104 @@ fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io:
     Ok((listing, watched))
 }
 
+/// Watches the files of a directory, where that is to be done one by one. False as soon as one cannot be.
+fn watch_files(
+    watcher: &mut Watcher,
+    directory: &RelPath,
+    listing: &Listing,
+    entries: &[(Box<[u8]>, Stat)],
+) -> bool {
+    if !watcher.watches_files() {
+        return true;
+    }
+    let mut files = entries.iter().filter(|(_, stat)| stat.kind == FileKind::File);
+    files.all(|(name, _)| {
+        // A name that is no path is not synchronised either.
+        let Ok(path) = directory.join(name) else { return true };
+        match watcher.add_file(&path, listing.directory()) {
+            Ok(_) | Err(AddError::Gone) => true,
+            Err(error) => {
+                log::debug!("{directory} is compared on the timer, {path} is not watched: {error}");
+                false
+            }
+        }
+    })
+}
+
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use super::*;
+    use crate::io::{
+        files::Handle,
+        sys::Abilities,
+        testing::{Tree, path},
+        watch::{Change, Watch, Watched},
+    };
+
+    /// A watch that has to be told of each file, and has room for `room` of them.
+    struct FileByFile {
+        room: usize,
+        watched: Rc<RefCell<Vec<String>>>,
+    }
+
+    impl Watch for FileByFile {
+        fn add(&mut self, _directory: &RelPath, _handle: &Handle) -> Result<Watched, AddError> {
+            Ok(Watched::Watched)
+        }
+
+        fn watches_files(&self) -> bool {
+            true
+        }
+
+        fn add_file(&mut self, file: &RelPath, _directory: &Handle) -> Result<Watched, AddError> {
+            let mut watched = self.watched.borrow_mut();
+            if watched.len() == self.room {
+                return Err(AddError::TableFull);
+            }
+            watched.push(file.to_string());
+            Ok(Watched::Watched)
+        }
+
+        fn remove_below(&mut self, _directory: &RelPath) {}
+
+        fn poll_change(&mut self) -> io::Result<Option<Change>> {
+            Ok(None)
+        }
+
+        fn watch_count(&self) -> usize {
+            self.watched.borrow().len()
+        }
+    }
+
+    #[test]
+    fn files_are_watched_one_by_one_where_needed_and_the_rest_is_left_to_the_timer() {
+        for (room, is_watched) in [(2, true), (1, false)] {
+            let tree = Tree::new(Abilities::ALL);
+            tree.make_directory("d/below");
+            tree.write("d/a", "");
+            tree.write("d/b", "");
+            tree.symlink("d/link", "a");
+            let watched = Rc::new(RefCell::default());
+            let mut watcher = Watcher::Foreign(Box::new(FileByFile { room, watched: Rc::clone(&watched) }));
+            let (mut jobs, mut inputs) = (Jobs::default(), VecDeque::new());
+            jobs.list(path("d"));
+            jobs.step(&tree.root, &mut watcher, &mut Partials::default(), &mut inputs);
+            let Some(Input::Listed { listed: Listed::Batch { watched: said, entries, last: true }, .. }) =
+                inputs.pop_front()
+            else {
+                panic!("no listing")
+            };
+            assert_eq!((said, entries.len()), (is_watched, 4));
+            let mut names = watched.borrow().clone();
+            names.sort();
+            assert!(names.iter().all(|name| ["d/a", "d/b"].contains(&name.as_str())), "{names:?}");
+            assert_eq!(names.len(), room);
+        }
+    }
 }
