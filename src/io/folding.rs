@@ -13,6 +13,7 @@ use crate::{
         barrier::{Barrier, Outcome},
         files::{At, FileSystem, Handle, How, Kernel, Names},
         sys::Abilities,
+        temp,
         testing::{NOW_MS, Tree, path},
     },
 };
@@ -166,6 +167,8 @@ fn run(tree: &Tree, at: &str, expect: Option<Stat>, keep: Option<&str>, action: 
 }
 
 fn content(tree: &Tree) -> Action {
+    // Left of a change that was refused.
+    temp::remove(&tree.root, b"temp").unwrap();
     Action::WriteFile { temp: tree.temp("temp", b"new"), mode: 0o644, mtime_ns: 0 }
 }
 
