@@ -180,6 +180,8 @@ pub const INOTIFY_BUFFER_BYTES: usize = 16 * 1024;
 pub const MAX_KQUEUE_WATCHES: usize = 4096;
 /// A kqueue may take one descriptor in this many of those that the process may open.
 pub const KQUEUE_DESCRIPTOR_SHARE: u64 = 2;
+/// Of the watches of a kqueue one in this many is kept for directories; files that find no place are left to the timer.
+pub const KQUEUE_DIRECTORY_SHARE: usize = 4;
 
 /// The longest event is a header of 16 bytes and a name padded to a multiple of 16; a read into less fails.
 const _: () = assert!(INOTIFY_BUFFER_BYTES >= 16 + MAX_NAME_BYTES + 17 && INOTIFY_BUFFER_BYTES <= 65_536);

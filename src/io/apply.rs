@@ -172,6 +172,12 @@ impl<'a> Site<'a> {
         if path.is_root() || path.is_reserved() {
             return Err(ApplyError::Reserved);
         }
+        if !root.can_hold(path.name()) {
+            let reason =
+                "this file system stores accents in one way, and the name has them in another; rename it";
+            let error = io::Error::new(io::ErrorKind::InvalidFilename, reason);
+            return Err(ApplyError::Io { op: "write", path: path.clone(), error });
+        }
         match root.parent(path) {
             Ok(parent) => Ok(Self { root, path, parent, now_ms }),
             Err(error) if sys::is_absent(error) => Err(ApplyError::Parent),
@@ -188,7 +194,23 @@ impl<'a> Site<'a> {
     }
 
     fn stat(&self) -> Result<Option<Stat>> {
-        self.root.stat_in(self.at()).map_err(|error| self.failed("look at", error))
+        self.root.look(self.at()).map_err(|error| self.failed("look at", error))
+    }
+
+    /// Why the name is taken although nothing was there a moment ago.
+    fn taken(&self) -> ApplyError {
+        match self.root.other_name(self.at()) {
+            Ok(Some(other)) => {
+                let other = String::from_utf8_lossy(&other).into_owned();
+                let reason = format!(
+                    "{other:?} is here, and this file system takes both names for one; rename one of them"
+                );
+                let error = io::Error::new(io::ErrorKind::AlreadyExists, reason);
+                ApplyError::Io { op: "write", path: self.path.clone(), error }
+            }
+            Ok(None) => self.stat().map_or_else(|error| error, ApplyError::Unexpected),
+            Err(error) => self.failed("look at", error),
+        }
     }
 
     /// What is there, if it is what is expected.
@@ -205,7 +227,7 @@ impl<'a> Site<'a> {
     fn keep(&self, name: &RelPath, old: &Stat) -> Result<()> {
         let beside = Site::new(self.root, name, self.now_ms)?;
         match sys::link(self.files(), self.at(), beside.at(), self.root.able()) {
-            Err(Errno::EXIST) => Ok(()),
+            Err(Errno::EXIST) => beside.is_kept(),
             Err(error) if sys::is_link_unsupported(error) => self.copy_beside(&beside, old),
             result => result.map_err(|error| self.failed("keep", error)),
         }
@@ -223,7 +245,13 @@ impl<'a> Site<'a> {
                 result => result,
             }
         };
-        copy().map_err(|error| self.failed("keep a copy of", error))
+        copy().map_err(|error| self.failed("keep a copy of", error))?;
+        beside.is_kept()
+    }
+
+    /// The content that was to be kept at this path was kept there before; unless it is another name's.
+    fn is_kept(&self) -> Result<()> {
+        if self.stat()?.is_some() { Ok(()) } else { Err(self.taken()) }
     }
 
     /// Gives a temporary file or symbolic link the path's name.
@@ -258,7 +286,7 @@ impl<'a> Site<'a> {
     /// Renames to the path, where nothing must be.
     fn move_in(&self, from: At<'_>) -> Result<()> {
         match sys::rename_new(self.files(), from, self.at(), self.root.able()) {
-            Err(Errno::EXIST) => Err(ApplyError::Unexpected(self.stat()?)),
+            Err(Errno::EXIST) => Err(self.taken()),
             // What is renamed was there a moment ago, so it is the parent that was removed.
             Err(Errno::NOENT) => Err(ApplyError::Parent),
             result => result.map_err(|error| self.failed("rename to", error)),
@@ -362,7 +390,7 @@ impl<'a> Site<'a> {
         }
         self.make_way(current)?;
         match self.files().make_directory(self.at()) {
-            Err(Errno::EXIST) => return Err(ApplyError::Unexpected(self.stat()?)),
+            Err(Errno::EXIST) => return Err(self.taken()),
             Err(Errno::NOENT) => return Err(ApplyError::Parent),
             result => result.map_err(|error| self.failed("make the directory", error))?,
         }
@@ -437,7 +465,11 @@ impl<'a> Site<'a> {
         let Some(before) = source.check(Some(stamp))? else { return Err(ApplyError::Unexpected(None)) };
         self.make_way(current)?;
         self.root.forget_directories();
-        self.move_in(source.at())?;
+        if self.is_other_case_of(&source)? {
+            self.files().rename(source.at(), self.at()).map_err(|error| self.failed("rename to", error))?;
+        } else {
+            self.move_in(source.at())?;
+        }
         match self.stat()? {
             Some(after) if is_same(&before, &after) => Ok(Some(after)),
             _ => {
@@ -464,6 +496,12 @@ impl<'a> Site<'a> {
                 Err(ApplyError::Unexpected(self.stat()?))
             }
         }
+    }
+
+    /// Is it the same name to this file system? Then it is free for nobody but what has it.
+    fn is_other_case_of(&self, source: &Site<'_>) -> Result<bool> {
+        let other = self.root.other_name(self.at()).map_err(|error| self.failed("look at", error))?;
+        Ok(self.path.parent() == source.path.parent() && other.as_deref() == Some(source.path.name()))
     }
 
     fn to_trash(&self, old: &Stat) -> Result<()> {

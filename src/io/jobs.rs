@@ -15,7 +15,7 @@ use crate::{
         disk::{Listing, Root},
         hash::{HashJob, Step, is_certain},
         partial::Partials,
-        watch::Watcher,
+        watch::{AddError, Watcher},
     },
     limits::{
         FILE_COST_BYTES, HASH_READ_BYTES, MAX_INLINE_BYTES, MAX_READS, MAX_RECIPE_CHUNKS, STAMP_GRANULARITY,
@@ -302,7 +302,11 @@ impl Jobs {
             }),
         };
         let mut entries = Vec::new();
-        let step = begun.and_then(|listing| listing.next_batch(STEP_ENTRIES, &mut entries));
+        let step = begun.and_then(|listing| {
+            let last = listing.next_batch(STEP_ENTRIES, &mut entries)?;
+            *watched = *watched && watch_files(watcher, directory, listing, &entries);
+            Ok(last)
+        });
         let (directory, watched) = (directory.clone(), *watched);
         let listed = match step {
             Ok(last) => Listed::Batch { entries, watched, last },
@@ -404,16 +408,47 @@ fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io:
     Ok((listing, watched))
 }
 
+/// Watches the files of a directory, where that is to be done one by one. False as soon as one cannot be.
+fn watch_files(
+    watcher: &mut Watcher,
+    directory: &RelPath,
+    listing: &Listing,
+    entries: &[(Box<[u8]>, Stat)],
+) -> bool {
+    if !watcher.watches_files() {
+        return true;
+    }
+    let mut files = entries.iter().filter(|(_, stat)| stat.kind == FileKind::File);
+    files.all(|(name, _)| {
+        // A name that is no path is not synchronised either.
+        let Ok(path) = directory.join(name) else { return true };
+        match watcher.add_file(&path, listing.directory()) {
+            Ok(_) | Err(AddError::Gone) => true,
+            Err(error) => {
+                log::debug!("{directory} is compared on the timer, {path} is not watched: {error}");
+                false
+            }
+        }
+    })
+}
+
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
     use super::*;
     use crate::{
         core::content::tests::noise,
-        io::{sys::Abilities, testing::*},
+        io::{
+            files::Handle,
+            sys::Abilities,
+            testing::*,
+            watch::{Change, Watch, Watched},
+        },
         limits::SLICE_BYTES,
     };
 
@@ -526,5 +561,67 @@ mod tests {
         let copy = tree.at.join(".p2pnetwork/tmp").join(digest.to_string());
         assert_eq!(std::fs::read(&copy).unwrap(), tree.read("a"));
         assert!(copy.metadata().unwrap().blocks() * 512 < 4 << 20);
+    }
+
+    /// A watch that has to be told of each file, and has room for `room` of them.
+    struct FileByFile {
+        room: usize,
+        watched: Rc<RefCell<Vec<String>>>,
+    }
+
+    impl Watch for FileByFile {
+        fn add(&mut self, _directory: &RelPath, _handle: &Handle) -> Result<Watched, AddError> {
+            Ok(Watched::Watched)
+        }
+
+        fn watches_files(&self) -> bool {
+            true
+        }
+
+        fn add_file(&mut self, file: &RelPath, _directory: &Handle) -> Result<Watched, AddError> {
+            let mut watched = self.watched.borrow_mut();
+            if watched.len() == self.room {
+                return Err(AddError::TableFull);
+            }
+            watched.push(file.to_string());
+            Ok(Watched::Watched)
+        }
+
+        fn remove_below(&mut self, _directory: &RelPath) {}
+
+        fn poll_change(&mut self) -> io::Result<Option<Change>> {
+            Ok(None)
+        }
+
+        fn watch_count(&self) -> usize {
+            self.watched.borrow().len()
+        }
+    }
+
+    #[test]
+    fn files_are_watched_one_by_one_where_needed_and_the_rest_is_left_to_the_timer() {
+        for (room, is_watched) in [(2, true), (1, false)] {
+            let tree = Tree::new(Abilities::ALL);
+            tree.make_directory("d/below");
+            tree.write("d/a", "");
+            tree.write("d/b", "");
+            tree.symlink("d/link", "a");
+            let watched = Rc::new(RefCell::default());
+            let mut watcher = Watcher::Foreign(Box::new(FileByFile { room, watched: Rc::clone(&watched) }));
+            let (mut jobs, mut inputs) = (Jobs::default(), VecDeque::new());
+            jobs.list(path("d"));
+            let time = Time { now: Instant::now(), wall_ms: NOW_MS };
+            jobs.step(&tree.root, &mut watcher, &mut Partials::default(), &mut inputs, (time, SLICE_BYTES));
+            let Some(Input::Listed { listed: Listed::Batch { watched: said, entries, last: true }, .. }) =
+                inputs.pop_front()
+            else {
+                panic!("no listing")
+            };
+            assert_eq!((said, entries.len()), (is_watched, 4));
+            let mut names = watched.borrow().clone();
+            names.sort();
+            assert!(names.iter().all(|name| ["d/a", "d/b"].contains(&name.as_str())), "{names:?}");
+            assert_eq!(names.len(), room);
+        }
     }
 }

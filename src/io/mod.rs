@@ -12,6 +12,8 @@ pub mod control;
 pub mod disk;
 pub mod event_loop;
 pub mod files;
+#[cfg(test)]
+mod folding;
 pub mod hash;
 pub mod housekeeping;
 pub mod identity;

@@ -66,6 +66,16 @@ impl FileSystem for Kernel {
         Ok(stat)
     }
 
+    #[cfg(target_vendor = "apple")]
+    fn true_name(&self, (directory, name): At<'_>) -> Result<Box<[u8]>> {
+        /// `O_EVTONLY` and `O_SYMLINK` of Apple's `fcntl.h`, which rustix does not name.
+        const LOOK_ONLY: OFlags = OFlags::from_bits_retain(0x8000 | 0x20_0000);
+        let found = fs::openat(directory.fd()?, name, LOOK_ONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let path = fs::getpath(&found)?.into_bytes();
+        let start = path.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+        Ok(path[start..].into())
+    }
+
     fn stat_of(&self, handle: &Handle, device: u64) -> Result<Stat> {
         Ok(to_stat(&fs::fstat(handle.fd()?)?, device))
     }
