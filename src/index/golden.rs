@@ -69,7 +69,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_1() {
         knowledge: vector(&[(1, 2)]),
     };
     assert_eq!(hex(&encode(&record)), "027069010d31302e302e302e323a32313934fbc48299a034010102");
-    let chunks = vec![Chunk { length: 65_536, digest: Digest([0xc4; 32]) }];
+    let chunks = [Chunk { length: 65_536, digest: Digest([0xc4; 32]) }];
     assert_eq!(hex(&encode(&chunks[..])), "01808004(c4*32)");
     assert_eq!(hex(&encode(&FORMAT)), "01");
 }
