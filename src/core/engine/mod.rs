@@ -10,6 +10,7 @@
 //! * `link`: what they are to be told.
 //! * `place`: versions that are not on this disk get there.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
+//! * `lost`: versions whose content is nowhere any more.
 //! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
 
@@ -17,6 +18,7 @@ mod activity;
 mod forget;
 mod link;
 mod local;
+mod lost;
 mod place;
 mod relocate;
 mod remote;

@@ -23,6 +23,9 @@ use crate::{
     wire::message::Chunk,
 };
 
+/// Why a path is blocked whose content no linked node has.
+pub(super) const NO_SOURCE: &str = "no node that has it can be reached";
+
 /// What is under way to this disk, and what could not be done.
 #[derive(Debug, Default)]
 pub(super) struct Placement {
@@ -148,6 +151,25 @@ impl Placement {
 
     fn is_blocked(&self, path: &RelPath, now: Instant) -> bool {
         self.blocked.get(path).and_then(|blocked| blocked.until).is_some_and(|until| until > now)
+    }
+
+    /// Has nobody had the path's content, in so many tries that the pause between them is as long as this?
+    pub(super) fn is_without_source(&self, path: &RelPath, delay: Duration) -> bool {
+        self.blocked.get(path).is_some_and(|blocked| blocked.reason == NO_SOURCE && blocked.delay >= delay)
+    }
+
+    /// Another version of the path has come: nothing is wanted any more, or its content may be had where the last
+    /// one's could not.
+    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool) {
+        if !is_wanted || self.is_without_source(path, Duration::ZERO) {
+            self.blocked.remove(path);
+        }
+    }
+
+    /// Another node is linked, which may have what nobody had: as if nobody had been asked.
+    pub(super) fn handle_new_source(&mut self) {
+        self.blocked.retain(|_, blocked| blocked.reason != NO_SOURCE);
+        self.kick();
     }
 
     /// The path is as it should be.
@@ -367,6 +389,9 @@ impl Engine {
         }
         if self.transfers.take_complete(&digest) {
             return Ok(Ok(Source::Partial(digest)));
+        }
+        if self.give_up_lost(path, &digest, time)? {
+            return Ok(Err(Outcome::Going));
         }
         let outcome = self.fetch(path, size, digest, time)?;
         if outcome == Outcome::Going {

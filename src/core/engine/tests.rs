@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use self::world::*;
 use super::*;
-use crate::limits::RETRY_DELAY_MAX;
+use crate::{core::entry::Row, limits::RETRY_DELAY_MAX};
 
 #[test]
 fn what_is_written_on_one_is_on_all() {
@@ -485,6 +485,80 @@ fn a_copy_is_copied_there_and_both_stay() {
     assert_eq!(there, 1, "it is copied");
     assert!(sent < 600, "{sent} bytes");
     assert_eq!(names(&world.nodes[1]), ["a", "b"]);
+}
+
+/// Node 1 is told of a large file, which is gone before it has asked for it; node 0 is killed and does not know any more.
+fn with_lost_content(holds_older: bool) -> World {
+    let mut world = linked(2);
+    if holds_older {
+        world.write(0, "a", b"older");
+        world.settle();
+    }
+    world.write(0, "a", &large(1));
+    world.messages_per_turn = 1;
+    let told = |world: &World| {
+        let row = world.nodes[1].engine.index().get(&path("a")).unwrap();
+        row.is_some_and(|row| row.entry.content.is_some_and(|content| content.size() == LARGE as u64))
+    };
+    while !told(&world) {
+        assert!(world.turn());
+    }
+    world.messages_per_turn = usize::MAX;
+    world.nodes[0].disk.tree.remove(&path("a"));
+    world.crash(0);
+    world.settle();
+    world
+}
+
+#[test]
+fn a_newer_version_does_not_wait_for_the_next_try_of_the_last() {
+    let mut world = with_lost_content(true);
+    world.write(0, "a", b"newer");
+    world.link(0, 1);
+    let before = world.time.now;
+    while world.turn() {}
+    assert_eq!(
+        (world.nodes[1].disk.tree[&path("a")].data.clone(), world.time.now),
+        (Data::File(b"newer".into()), before)
+    );
+}
+
+#[test]
+fn what_was_gone_before_anybody_had_it_is_given_up() {
+    for holds_older in [false, true] {
+        let mut world = with_lost_content(holds_older);
+        assert_eq!(world.nodes[1].engine.status().unwrap().wanted, 1, "there is hope while nobody was asked");
+        world.link(0, 1);
+        world.settle();
+        world.assert_equal();
+        assert!(names(&world.nodes[0]).is_empty());
+    }
+}
+
+/// Node 2 has the file, and is away: it may come back.
+#[test]
+fn what_an_absent_node_has_is_not_given_up() {
+    let mut world = linked(3);
+    world.write(0, "a", &large(1));
+    world.settle();
+    world.cut(0, 2);
+    world.cut(1, 2);
+    world.settle();
+    for node in [0, 1] {
+        world.nodes[node].disk.tree.remove(&path("a"));
+        // As after a power cut that took the file and left the index.
+        let row = world.nodes[node].engine.index().get(&path("a")).unwrap().unwrap();
+        world.nodes[node].engine.index.put(&path("a"), &Row { base: None, ..row }).unwrap();
+        world.tell(node, path("a"));
+    }
+    world.nodes.iter_mut().for_each(|node| node.engine.placement.kick());
+    world.settle();
+    world.pass(2);
+    assert_eq!(world.nodes[0].engine.status().unwrap().wanted, 1);
+    world.link_all();
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[0]), ["a"]);
 }
 
 #[derive(Debug, Clone)]

@@ -9,6 +9,8 @@ use rustix::{
 
 use super::{At, FileSystem, Handle, How, Names, copy_bytes};
 use crate::core::entry::{FileKind, Stamp, Stat};
+#[cfg(target_os = "linux")]
+use crate::io::sys::is_unsupported;
 
 /// The files of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -240,20 +242,8 @@ impl FileSystem for Kernel {
         to_offset: u64,
         length: u64,
     ) -> Result<()> {
-        let (mut from_offset, mut to_offset, mut length) = (from_offset, to_offset, length);
-        #[cfg(target_os = "linux")]
-        while length > 0 {
-            let (source, target) = (from.fd()?, to.fd()?);
-            let count = length.min(1 << 30) as usize;
-            match fs::copy_file_range(source, Some(&mut from_offset), target, Some(&mut to_offset), count) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(count) => length -= count as u64,
-                Err(Errno::INTR) => {}
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::XDEV) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        copy_bytes(self, (from, from_offset), (to, to_offset), length)
+        let done = copy_in_kernel((from, from_offset), (to, to_offset), length)?;
+        copy_bytes(self, (from, from_offset + done), (to, to_offset + done), length - done)
     }
 
     #[cfg(target_os = "linux")]
@@ -347,6 +337,33 @@ impl Names for Entries {
             }
         }
     }
+}
+
+/// Copies as much as the kernel does by itself; how many bytes.
+#[cfg(target_os = "linux")]
+fn copy_in_kernel(
+    (from, mut from_offset): (&Handle, u64),
+    (to, mut to_offset): (&Handle, u64),
+    length: u64,
+) -> Result<u64> {
+    const AT_ONCE_BYTES: u64 = 1 << 30;
+    let (from, to, mut left) = (from.fd()?, to.fd()?, length);
+    while left > 0 {
+        let wanted = left.min(AT_ONCE_BYTES) as usize;
+        match fs::copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), wanted) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => left -= count as u64,
+            Err(Errno::INTR) => {}
+            Err(error) if is_unsupported(error) || error == Errno::XDEV => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length - left)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copy_in_kernel(_from: (&Handle, u64), _to: (&Handle, u64), _length: u64) -> Result<u64> {
+    Ok(0)
 }
 
 fn flags(how: How) -> OFlags {

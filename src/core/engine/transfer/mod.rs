@@ -14,7 +14,10 @@ use log::{debug, warn};
 
 use self::download::{Download, Received, Stage};
 pub use self::serve::Serve;
-use super::{Engine, Link, Result, place::Outcome};
+use super::{
+    Engine, Link, Result,
+    place::{NO_SOURCE, Outcome},
+};
 use crate::{
     core::{
         content::combine,
@@ -238,11 +241,11 @@ impl Engine {
         let waits = matches!(download.stage, Stage::Recipe | Stage::Chunks) && !download.has_source();
         if waits {
             let path = download.path.clone();
-            debug!("{path}: no node that has it can be reached");
+            debug!("{path}: {NO_SOURCE}");
             self.transfers.downloads.remove(&digest);
             self.outputs.push_back(Output::ClosePartial { digest });
             self.placement.handle_slot();
-            self.placement.block(&path, "no node that has it can be reached", time.now);
+            self.placement.block(&path, NO_SOURCE, time.now);
         }
     }
 
