@@ -7,7 +7,9 @@ use rustix::{
     io::{Errno, Result},
 };
 
-use super::{At, FileSystem, Handle, How, Names, copy_bytes};
+#[cfg(target_os = "linux")]
+use super::copy_bytes;
+use super::{At, FileSystem, Handle, How, Names};
 use crate::core::entry::{FileKind, Stamp, Stat};
 
 /// The files of this machine.
@@ -209,6 +211,7 @@ impl FileSystem for Kernel {
         Err(Errno::NOSYS)
     }
 
+    #[cfg(target_os = "linux")]
     fn copy_range(
         &self,
         from: &Handle,
@@ -218,7 +221,6 @@ impl FileSystem for Kernel {
         length: u64,
     ) -> Result<()> {
         let (mut from_offset, mut to_offset, mut length) = (from_offset, to_offset, length);
-        #[cfg(target_os = "linux")]
         while length > 0 {
             let (source, target) = (from.fd()?, to.fd()?);
             let count = length.min(1 << 30) as usize;
