@@ -234,6 +234,7 @@ impl FileSystem for Kernel {
         Err(Errno::NOSYS)
     }
 
+    #[cfg(target_os = "linux")]
     fn copy_range(
         &self,
         from: &Handle,
