@@ -1,11 +1,9 @@
 //! The loop: one thread, one `Poll`, one turn after another.
 //!
 //! A turn: wait until the nearest deadline, not at all when work is waiting; read the clock once; take in what
-//! is ready, each source up to its budget; do what is due; carry out what the core decided; one slice of disk
-//! work; the barrier, after which this turn's files have their names; tell the other nodes; flush.
-//!
-//! Data goes one way round, and echo is suppressed by that order alone: a file that was received has its
-//! stamp in the index before the watch's event about it is read.
+//! is ready, each source up to its budget; do what is due. What follows from that is [`Replica::turn`]: carry out what
+//! the core decided; one slice of disk work; the barrier, after which this turn's files have their names; tell the
+//! other nodes; flush.
 
 mod arp;
 mod report;
