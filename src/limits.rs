@@ -163,6 +163,9 @@ pub const DOWNLOAD_STALL: Duration = Duration::from_secs(10);
 pub const PARTIAL_KEEP: Duration = Duration::from_secs(7 * 86_400);
 /// Bytes of a file that is being received, in a row, after which the kernel is asked to write them to the disk.
 pub const WRITE_BEHIND_BYTES: u64 = 1024 * 1024;
+/// Bytes of files that are being received after which the loop waits until the disk has them. Fewer, and a large file
+/// takes longer for all the waiting; more, and the last wait is a long one on a slow disk.
+pub const SYNC_BEHIND_BYTES: u64 = 16 * 1024 * 1024;
 /// A download that nobody wants any more goes on for this long, in case its file was renamed.
 pub const ORPHAN_WAIT: Duration = Duration::from_secs(1);
 /// Chunks that have come are offered to others this long after the first of them.

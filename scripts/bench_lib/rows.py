@@ -83,10 +83,10 @@ class Bench:
                 raise SystemExit(f"{self.program.name}: the directories differ:\n{told.stdout}{told.stderr}")
 
     def make(self, name, count, size):
-        """Files beside the directories, on the same file system."""
+        """Files beside the directories, on the same file system, 100 a directory."""
         source = self.directory / name
         for number in range(count):
-            path = source / str(number % 100) / str(number)
+            path = source / str(number // 100) / str(number)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(os.urandom(size))
         return source

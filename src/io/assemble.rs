@@ -102,6 +102,7 @@ impl AssembleJob {
         let Some(old) = root.open_file(path, stamp)? else { return Ok(false) };
         let partial = partials.create(root, &self.digest)?;
         root.files().copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
+        partials.handle_written(&self.digest, self.offset..self.offset + u64::from(length))?;
         Ok(true)
     }
 

@@ -8,7 +8,7 @@ use crate::{
         disk::Root,
         temp::{self, Temp},
     },
-    limits::WRITE_BEHIND_BYTES,
+    limits::{SYNC_BEHIND_BYTES, WRITE_BEHIND_BYTES},
 };
 
 /// The open partial files. The core has at most `MAX_DOWNLOADS` of them.
@@ -17,18 +17,26 @@ pub struct Partials {
     open: BTreeMap<Digest, Temp>,
     /// The range of one of them that was written last, and not sent on to the disk.
     unsent: Option<(Digest, Range<u64>)>,
+    /// Bytes written to each since it was last synced.
+    unsynced_bytes: BTreeMap<Digest, u64>,
 }
 
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
     pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.create(root, digest)?.write_sparse_at(offset, bytes)?;
-        self.send_on(digest, offset..offset + bytes.len() as u64)
+        self.handle_written(digest, offset..offset + bytes.len() as u64)
     }
 
-    /// Has the kernel begin to write what has come to the disk, so that the sync at the end does not hold the loop
-    /// for as long as all of a large file takes.
-    fn send_on(&mut self, digest: &Digest, written: Range<u64>) -> io::Result<()> {
+    /// Has the kernel begin to write what has come to the disk, and now and then waits until it has: the sync at the
+    /// end, which one turn has to wait for, must not find all of a large file still to be written.
+    pub fn handle_written(&mut self, digest: &Digest, written: Range<u64>) -> io::Result<()> {
+        let unsynced_bytes = self.unsynced_bytes.entry(*digest).or_default();
+        *unsynced_bytes += written.end - written.start;
+        if *unsynced_bytes >= SYNC_BEHIND_BYTES {
+            self.unsynced_bytes.remove(digest);
+            return self.open[digest].sync();
+        }
         let range = match self.unsent.take() {
             Some((last, range)) if last == *digest && range.end == written.start => range.start..written.end,
             Some((last, range)) => {
@@ -86,6 +94,7 @@ impl Partials {
 
     /// It has its name, or is kept for another try.
     pub fn forget(&mut self, digest: &Digest) {
+        self.unsynced_bytes.remove(digest);
         self.open.remove(digest);
     }
 
@@ -101,7 +110,7 @@ impl Partials {
 
     /// Deletes it.
     pub fn remove(&mut self, root: &Root, digest: &Digest) -> io::Result<()> {
-        self.open.remove(digest);
+        self.forget(digest);
         temp::remove(root, name(digest).as_bytes())
     }
 }
