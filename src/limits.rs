@@ -336,3 +336,15 @@ pub const MAX_RENAME_CHAIN: usize = 8;
 pub const RENAME_WAIT: Duration = Duration::from_millis(100);
 /// Content that waits so; when full, further content is copied at once.
 pub const MAX_RENAME_WAITS: usize = 1024;
+
+/// After a power cut, files that were changed so long before the machine was started again are read once more: what
+/// was written last may have its stamp on the disk and not its content. What was changed earlier and not synced till
+/// the power failed is long on the disk.
+pub const TORN_SUSPECT: Duration = Duration::from_secs(86_400);
+
+// --- Stamps that say nothing ---------------------------------------------------------------------------
+
+/// How long it is kept in mind that a file was read in the tick in which it was written: until the watch's events about
+/// a write in that tick have surely come. Bounded by `MAX_READS` files; of those beyond, a write in the same tick that
+/// keeps the size may go unnoticed.
+pub const RACY_KEEP: Duration = Duration::from_secs(30);

@@ -138,6 +138,16 @@ impl Placement {
         self.blocked.get(path).and_then(|blocked| blocked.until).is_some_and(|until| until > now)
     }
 
+    /// Could it not be written or read?
+    pub(super) fn is_problem(&self, path: &RelPath) -> bool {
+        self.blocked.contains_key(path)
+    }
+
+    /// Has it been tried for as long as the delay grows?
+    pub(super) fn has_waited_long(&self, path: &RelPath) -> bool {
+        self.blocked.get(path).is_some_and(|blocked| blocked.delay >= RETRY_DELAY_MAX)
+    }
+
     /// The path is as it should be.
     pub(super) fn unblock(&mut self, path: &RelPath) {
         self.blocked.remove(path);

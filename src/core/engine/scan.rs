@@ -14,10 +14,13 @@ use log::{debug, info, warn};
 
 use super::{Engine, Result};
 use crate::{
-    core::seam::{Listed, Output, Time},
+    core::{
+        entry::Stamp,
+        seam::{Listed, Output, Time},
+    },
     limits::{
-        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, SETTLE_MAX,
-        SETTLE_QUIET, STEP_ENTRIES,
+        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, RACY_KEEP,
+        SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY, STEP_ENTRIES,
     },
     path::RelPath,
 };
@@ -36,13 +39,25 @@ pub(super) struct Scan {
     /// Directories that are gone, whose rows are being gone through, and where they have gone, if that is known: what
     /// is there is listed first, so that it is stated there before it is deleted here.
     vanished: VecDeque<(RelPath, Option<RelPath>)>,
-    /// Files whose content is being read; true when one changed again meanwhile.
-    reading: BTreeMap<RelPath, bool>,
+    /// Files whose content is being read.
+    reading: BTreeMap<RelPath, Reading>,
+    /// Files that were read in the same tick of the file system's clock in which they were written, until when that is
+    /// kept in mind: another write in that tick leaves the stamp as it is. (Git calls this "racy".)
+    racy: BTreeMap<RelPath, (Stamp, Instant)>,
     /// Files that are being written: since when, and until when they are left alone.
     settling: BTreeMap<RelPath, (Instant, Instant)>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+struct Reading {
+    /// It changed again meanwhile.
+    again: bool,
+    /// Since when, in ms since 1970.
+    began_ms: u64,
 }
 
 /// One directory under way.
@@ -67,6 +82,7 @@ impl Scan {
             queue: VecDeque::new(),
             vanished: VecDeque::new(),
             reading: BTreeMap::new(),
+            racy: BTreeMap::new(),
             settling: BTreeMap::new(),
             degraded: BTreeSet::new(),
             all_degraded: false,
@@ -152,22 +168,37 @@ impl Scan {
     // --- Files being read ------------------------------------------------------------------------------
 
     /// May the file be read now? If it is being read already, it is looked at again afterwards.
-    pub(super) fn begin_read(&mut self, path: &RelPath, limit: usize) -> bool {
-        if let Some(again) = self.reading.get_mut(path) {
-            *again = true;
+    pub(super) fn begin_read(&mut self, path: &RelPath, limit: usize, now_ms: u64) -> bool {
+        if let Some(reading) = self.reading.get_mut(path) {
+            reading.again = true;
             return false;
         }
         if self.reading.len() >= limit {
             self.request_walk();
             return false;
         }
-        self.reading.insert(path.clone(), false);
+        self.reading.insert(path.clone(), Reading { again: false, began_ms: now_ms });
         true
     }
 
-    /// The file has been read. Has it changed since it began?
-    pub(super) fn handle_read_done(&mut self, path: &RelPath) -> bool {
-        self.reading.remove(path).unwrap_or(false)
+    /// The file has been read, and found to have this stamp. Has it changed since it began?
+    pub(super) fn handle_read_done(&mut self, path: &RelPath, stamp: Option<&Stamp>, now: Instant) -> bool {
+        let before = self.racy.remove(path);
+        let Some(Reading { again, began_ms }) = self.reading.remove(path) else { return false };
+        if let Some(stamp) = stamp.filter(|stamp| is_fresh(stamp, began_ms)) {
+            self.racy.retain(|_, (_, until)| *until > now);
+            // The clock that the stamp is compared with may stand still.
+            let kept = before.filter(|(known, _)| known == stamp);
+            if self.racy.len() < MAX_READS {
+                self.racy.insert(path.clone(), kept.unwrap_or((*stamp, now + RACY_KEEP)));
+            }
+        }
+        again
+    }
+
+    /// Does the stamp of this file say nothing?
+    pub(super) fn is_racy(&self, path: &RelPath, now: Instant) -> bool {
+        self.racy.get(path).is_some_and(|(_, until)| *until > now)
     }
 
     pub(super) fn is_reading(&self, path: &RelPath) -> bool {
@@ -183,6 +214,7 @@ impl Scan {
         self.queue.len() <= MAX_LIST_QUEUE
             && self.vanished.len() <= MAX_LIST_QUEUE
             && self.reading.len() <= MAX_READS
+            && self.racy.len() <= MAX_READS
             && self.settling.len() <= MAX_SETTLING
             && self.degraded.len() <= MAX_DEGRADED
     }
@@ -274,7 +306,11 @@ impl Engine {
                 } else {
                     self.scan.handle_unwatched(directory.clone());
                 }
-                self.compare_batch(&directory, entries, last, time)
+                self.compare_batch(&directory, entries, last, time)?;
+                if last && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted()) {
+                    self.placement.unblock(&directory);
+                }
+                Ok(())
             }
             Listed::Gone => {
                 self.scan.listing = None;
@@ -456,6 +492,19 @@ impl Engine {
             info!("{} paths are here", self.index.summary().live);
         }
     }
+}
+
+/// Could a file be written to, a moment after this, without another stamp? File systems that keep whole seconds may keep
+/// them in pairs.
+fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
+    const WHOLE_SECONDS_MS: i64 = 2000;
+    const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
+    let granularity_ms = match stamp.ctime_ns % 1_000_000_000 {
+        0 => WHOLE_SECONDS_MS,
+        _ => STAMP_GRANULARITY.as_millis() as i64,
+    };
+    let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
+    (-CLOCK_WAS_SET_BACK_MS..granularity_ms).contains(&age_ms)
 }
 
 fn hash(name: &[u8]) -> u64 {
