@@ -80,10 +80,11 @@ impl Engine {
         }
         let row = self.index.get(&path)?;
         let base = row.as_ref().and_then(|row| row.base.as_ref());
+        let doubtful = base.zip(stat).is_some_and(|(base, stat)| self.is_doubtful(&path, base, &stat, time));
         match (base, stat) {
             (None, None) => Ok(()),
             (Some(_), None) => self.handle_missing(path, time),
-            (Some(base), Some(stat)) if is_same(base, &stat) && !self.is_doubtful(&path, base, &stat, time) => Ok(()),
+            (Some(base), Some(stat)) if is_same(base, &stat) && !doubtful => Ok(()),
             (Some(base), Some(Stat { kind: FileKind::Other, .. })) => {
                 // Something may have been mounted over a directory: missing is never deleted.
                 let covered = base.content == Content::Directory;
@@ -99,7 +100,7 @@ impl Engine {
                 self.scan.handle_vanished(path, renamed_to);
                 Ok(())
             }
-            (_, Some(stat)) => self.read(path, stat, time),
+            (_, Some(stat)) => self.read(path, stat, doubtful, time),
         }
     }
 
@@ -159,11 +160,11 @@ impl Engine {
         Ok(())
     }
 
-    fn read(&mut self, path: RelPath, stat: Stat, time: Time) -> Result<()> {
+    fn read(&mut self, path: RelPath, stat: Stat, must_read: bool, time: Time) -> Result<()> {
         if stat.kind == FileKind::File && stat.links == 1 && self.scan.is_settling(&path) {
             return Ok(());
         }
-        let must_read = self.scan.is_reading(&path) || self.scan.is_racy(&path, time.now);
+        let must_read = must_read || self.scan.is_reading(&path) || self.scan.is_racy(&path, time.now);
         let known = if must_read { None } else { self.known_content(&path, &stat, time)? };
         if known.is_some() {
             self.scan.handle_settled(&path);

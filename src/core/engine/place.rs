@@ -138,6 +138,11 @@ impl Placement {
         self.blocked.get(path).and_then(|blocked| blocked.until).is_some_and(|until| until > now)
     }
 
+    /// What could not be done is tried again now: whoever was asked meanwhile was not listened to.
+    pub(super) fn retry_all(&mut self, now: Instant) {
+        self.blocked.values_mut().for_each(|blocked| blocked.until = Some(now));
+    }
+
     /// Could it not be written or read?
     pub(super) fn is_problem(&self, path: &RelPath) -> bool {
         self.blocked.contains_key(path)
