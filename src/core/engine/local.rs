@@ -45,7 +45,11 @@ impl Engine {
         stat: std::result::Result<Option<Stat>, String>,
         time: Time,
     ) -> Result<()> {
-        if self.paused.is_some() || self.placement.is_in_flight(&path) {
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        if self.placement.is_in_flight(&path) {
+            self.placement.postpone(&path, time.now);
             return Ok(());
         }
         match stat {

@@ -143,6 +143,13 @@ impl Placement {
         self.blocked.values_mut().for_each(|blocked| blocked.until = Some(now));
     }
 
+    /// A path that could not be brought to its newest version is being changed just now: it is looked at later.
+    pub(super) fn postpone(&mut self, path: &RelPath, now: Instant) {
+        if let Some(blocked) = self.blocked.get_mut(path) {
+            blocked.until = Some(now + blocked.delay);
+        }
+    }
+
     /// Could it not be written or read?
     pub(super) fn is_problem(&self, path: &RelPath) -> bool {
         self.blocked.contains_key(path)

@@ -13,7 +13,7 @@ use std::{
 
 use p2pnetwork::path::STATE_DIR;
 
-use super::{events::Events, random::Rng, storage::Fuse, user::{Ambush, Deed, Kind}};
+use super::{events::Events, random::Rng, storage::Fuse, user::{Ambush, Kind}};
 
 pub type Ino = u64;
 pub type Name = Box<[u8]>;
@@ -130,7 +130,6 @@ pub struct Disk {
     pub ambush: Option<Ambush>,
     /// What users did, not yet told to the checks: the trees before and after.
     pub deeds: Vec<(Tree, Tree, Kind)>,
-    pub ambushed: Vec<Deed>,
     /// Files that users hold open and have written half of, and what they are to be.
     pub slow: Vec<(Ino, Vec<u8>)>,
     /// A user acts, not the program.
@@ -175,7 +174,6 @@ impl Disk {
             rng,
             ambush: None,
             deeds: Vec::new(),
-            ambushed: Vec::new(),
             slow: Vec::new(),
             by_user: false,
             changes: 0,

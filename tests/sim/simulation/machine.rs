@@ -101,11 +101,6 @@ impl Machine {
         self.clock = (now, (self.wall_ms(now) as i64 + by_ms).max(0), self.clock.2);
     }
 
-    /// From now on it runs as a clock should.
-    pub fn mend_clock(&mut self, now: Duration) {
-        self.clock = (now, self.wall_ms(now) as i64, 1000);
-    }
-
     /// The disk, at this time.
     pub fn disk_at(&self, now: Duration) -> std::cell::RefMut<'_, Disk> {
         let mut disk = self.disk.borrow_mut();

@@ -59,7 +59,9 @@ impl Oracle {
         }
         if matches!(kind, Kind::Chmod | Kind::Touch) {
             // An edit without new content: it outlives what others do at the same time.
-            after.keys().for_each(|path| drop(self.touched.entry(path.clone()).or_default().insert(node)));
+            for path in after.keys() {
+                self.touched.entry(path.clone()).or_default().insert(node);
+            }
         }
     }
 
@@ -88,7 +90,12 @@ impl Oracle {
     /// What is on a disk again, by no user's doing: a power cut brought back what was not durably deleted, or
     /// a backup did.
     pub fn revive(&mut self, tree: &Tree) {
-        tree.values().flatten().for_each(|id| drop(self.dead.remove(id)));
+        self.dead.retain(|id| !tree.values().any(|there| *there == Some(*id)));
+    }
+
+    /// Was anything lost with the machine that it was on?
+    pub fn has_excuses(&self) -> bool {
+        !self.excused.is_empty()
     }
 
     /// All nodes were up, at rest and equal.

@@ -30,10 +30,6 @@ impl Fuse {
         self.0.store(operations as i64, Ordering::Relaxed);
     }
 
-    pub fn mend(&self) {
-        self.0.store(NEVER, Ordering::Relaxed);
-    }
-
     pub fn is_blown(&self) -> bool {
         self.0.load(Ordering::Relaxed) <= 0
     }

@@ -88,7 +88,6 @@ impl Ambush {
             disk.ambush = Some(self);
             return;
         }
-        disk.ambushed.push(self.deed);
         disk.perform(&self.deed);
     }
 }
