@@ -25,7 +25,9 @@ fn main() {
         turns += outcome.turns;
         if let Some(failure) = outcome.failure {
             failed += 1;
-            println!("seed {seed}: {failure}\n  SEED={seed} SHRINK=1 cargo test --release --test sim replay -- --nocapture");
+            println!(
+                "seed {seed}: {failure}\n  SEED={seed} SHRINK=1 cargo test --release --test sim replay -- --nocapture"
+            );
         }
         if said_at.elapsed() > Duration::from_secs(10) || done + 1 == count {
             said_at = Instant::now();

@@ -40,6 +40,11 @@ pub const MAX_INLINE_BYTES: usize = 64 * 1024;
 pub const MAX_PIECE_BYTES: usize = 60 * 1024;
 /// Sealed bytes waiting for a link's socket; nothing more is produced for the link until they drain.
 pub const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Of them, content of large files is only added while there are fewer than this. Together with
+/// [`MAX_UNSENT_BYTES`] this is what a small change has to wait for.
+pub const CONTENT_AHEAD_BYTES: usize = 32 * 1024;
+/// Bytes that a link's socket takes beyond those that are on their way (Linux); then it counts as full.
+pub const MAX_UNSENT_BYTES: u32 = 128 * 1024;
 /// Longest name of a node in bytes; a longer one is cut by its owner and refused by others.
 pub const MAX_NODE_NAME_BYTES: usize = 64;
 
@@ -87,6 +92,13 @@ pub const MAX_IGNORE_RULES: usize = 1024;
 pub const SETTLE_QUIET: Duration = Duration::from_secs(1);
 /// ... and at the latest after this long.
 pub const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Both are longer for a large file, so that one that is written all the time is not read faster than this on the
+/// whole: a tenth of what a Raspberry Pi 4 hashes.
+pub const SETTLE_BYTES_PER_S: u64 = 10_000_000;
+/// A large file that is closed after every write is read again no sooner than this rate allows ...
+pub const REREAD_BYTES_PER_S: u64 = 50_000_000;
+/// ... unless that is less than this.
+pub const REREAD_REST_MIN: Duration = Duration::from_millis(50);
 
 // --- Index ---------------------------------------------------------------------------------------------
 
@@ -124,14 +136,18 @@ pub const MAX_LIST_QUEUE: usize = 1024;
 pub const MAX_DEGRADED: usize = 1024;
 /// Entries of a directory that are looked at, and rows that are gone through, in one step.
 pub const STEP_ENTRIES: usize = 256;
-/// Changes to the disk that are under way at a time; further ones wait in the index.
-pub const MAX_IN_FLIGHT: usize = 256;
+/// Changes to the disk that are under way at a time, and become durable together; further ones wait in the index. So
+/// many small files take about 20 ms on a quick disk, during which nobody is answered.
+pub const MAX_IN_FLIGHT: usize = 128;
 /// Paths that could not be written, with the reason; when full, a further one is retried without a pause.
 pub const MAX_BLOCKED: usize = 256;
 /// Shortest and longest pause before a path that could not be written is tried again; doubled in between.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
 /// See [`RETRY_DELAY_MIN`].
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
+/// A version that this node made, and whose content nobody has, is given up when the pause between two tries to fetch it
+/// has grown to this: after some 7 s.
+pub const LOST_CONTENT_DELAY: Duration = Duration::from_secs(4);
 /// Files that are fetched at a time, and those of them that have more than one chunk; further ones wait in
 /// the index.
 pub const MAX_DOWNLOADS: usize = 64;
@@ -167,6 +183,8 @@ pub const INOTIFY_BUFFER_BYTES: usize = 16 * 1024;
 pub const MAX_KQUEUE_WATCHES: usize = 4096;
 /// A kqueue may take one descriptor in this many of those that the process may open.
 pub const KQUEUE_DESCRIPTOR_SHARE: u64 = 2;
+/// Of the watches of a kqueue one in this many is kept for directories; files that find no place are left to the timer.
+pub const KQUEUE_DIRECTORY_SHARE: usize = 4;
 
 /// The longest event is a header of 16 bytes and a name padded to a multiple of 16; a read into less fails.
 const _: () = assert!(INOTIFY_BUFFER_BYTES >= 16 + MAX_NAME_BYTES + 17 && INOTIFY_BUFFER_BYTES <= 65_536);
@@ -221,14 +239,18 @@ const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSE
 
 /// Bytes read and hashed in one turn: about 5 ms of work on a Raspberry Pi 4, less elsewhere.
 pub const SLICE_BYTES: usize = 1024 * 1024;
+/// The same while content goes to or comes from other nodes: the shorter a turn, the less their sockets run dry in it.
+pub const SHARED_SLICE_BYTES: usize = SLICE_BYTES / 4;
 /// What opening a file costs, in bytes that could be hashed meanwhile.
 pub const FILE_COST_BYTES: usize = 8 * 1024;
+/// What a chunk in a hole of a sparse file costs, in bytes that could be hashed meanwhile.
+pub const HOLE_COST_BYTES: usize = 4 * 1024;
 /// A turn of the loop that takes longer is told in the debug log.
 pub const LONG_TURN: Duration = Duration::from_millis(50);
 /// Readiness events that are taken in one turn; further ones come in the next.
 pub const MAX_EVENTS: usize = 256;
 /// Changes that are taken from the watch in one turn; further ones wait in its buffer and the kernel's queue.
-pub const MAX_CHANGES_PER_TURN: usize = 1024;
+pub const MAX_CHANGES_PER_TURN: usize = 256;
 /// ARP packets that are looked at in one turn.
 pub const MAX_SIGHTINGS_PER_TURN: usize = 64;
 /// Messages that are decided on before their consequences are carried out.
@@ -263,6 +285,9 @@ pub const STAMP_GRANULARITY: Duration = Duration::from_millis(20);
 pub const MAX_BARRIER_APPLIES: usize = MAX_IN_FLIGHT;
 /// Up to so many files are synced one by one; more of them by one `syncfs`.
 pub const MAX_SINGLE_SYNCS: usize = 8;
+/// Directories in which names have changed since the last commit: so many are synced one by one, which waits for
+/// nobody else's writes; more of them by one `syncfs`.
+pub const MAX_SYNCED_DIRECTORIES: usize = 16;
 /// Names of temporary files, in bytes; a longer one is refused.
 pub const MAX_TEMP_NAME_BYTES: usize = 128;
 /// What a peer's change replaced or deleted is kept so long, in days.
@@ -328,7 +353,7 @@ pub const DISK_FULL_INTERVAL: Duration = Duration::from_secs(2);
 // --- Renames -------------------------------------------------------------------------------------------
 
 /// Renames and changes of one turn that are remembered as such; further files are read again.
-pub const MAX_RENAMES: usize = 2 * MAX_CHANGES_PER_TURN;
+pub const MAX_RENAMES: usize = 2048;
 /// Renames of one directory in one turn that are followed; after more its files are fetched or copied.
 pub const MAX_RENAME_CHAIN: usize = 8;
 /// Content that is wanted and is here at another path waits this long for that path to be deleted: then it is renamed,
@@ -344,7 +369,12 @@ pub const TORN_SUSPECT: Duration = Duration::from_secs(86_400);
 
 // --- Stamps that say nothing ---------------------------------------------------------------------------
 
-/// How long it is kept in mind that a file was read in the tick in which it was written: until the watch's events about
-/// a write in that tick have surely come. Bounded by `MAX_READS` files; of those beyond, a write in the same tick that
+/// How long it is kept in mind that a file was read in the second in which it was written: until the watch's events about
+/// a write in it have surely come. Bounded by `MAX_READS` files; of those beyond, a write in the same second that
 /// keeps the size may go unnoticed.
 pub const RACY_KEEP: Duration = Duration::from_secs(30);
+
+// --- The service ---------------------------------------------------------------------------------------
+
+/// systemd is told how it goes at most this often, and only when that has changed.
+pub const SERVICE_STATUS_INTERVAL: Duration = Duration::from_secs(5);

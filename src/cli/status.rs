@@ -72,7 +72,8 @@ fn add_figures(text: &mut String, report: &Report) {
         figures.push(format!("{directories} without events (compared every second)"));
     }
     figures.push(format!("up {}", duration(report.uptime_s)));
-    figures.push(format!("longest turn {:.1} ms", report.longest_turn_us as f64 / 1000.0));
+    let longest_turn_ms = report.longest_turn_us as f64 / 1000.0;
+    figures.push(format!("longest turn {longest_turn_ms:.1} ms ({})", report.longest_turn_part));
     figures.extend(report.threads.map(|threads| count(threads, "thread")));
     figures.extend(report.resident_bytes.map(|resident| format!("{} of memory", super::bytes(resident))));
     put(text, format_args!("{}\n", figures.join(", ")));
@@ -169,7 +170,7 @@ mod tests {
 here (abababababababab) keeps /srv/shared
 nothing missing here, others are being told
 5 paths, 1 conflict copy, 2 directories without events (compared every second), up 1 d 2 h, \
-longest turn 4.2 ms, 1 thread, 2.0 MiB of memory
+longest turn 4.2 ms (commit), 1 thread, 2.0 MiB of memory
 
 PEER              ADDRESS         LINK        STATE
 0909090909090909  [fd00::9]:2195  none        not linked

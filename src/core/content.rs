@@ -1,9 +1,10 @@
 //! Where content is cut into chunks, and how the chunks' digests become the content's. Pure: bytes in, cuts out.
 //!
 //! The cuts are those of FastCDC (Xia et al., "The Design of Fast Content-Defined Chunking for Data
-//! Deduplication Based Storage Systems", IEEE TPDS 2020) at normalisation level 1, with the masks and the gear
-//! table of the `fastcdc` crate. The crate's own loop wants a whole chunk in memory; this one takes the bytes as
-//! they come and remembers 12 bytes.
+//! Deduplication Based Storage Systems", IEEE TPDS 2020) at normalisation level 3, with the masks and the gear
+//! table of the `fastcdc` crate. That level keeps lengths nearest to the average: an edit costs the chunk that it
+//! falls into, and most fall into long ones. The crate's own loop wants a whole chunk in memory; this one takes the
+//! bytes as they come and remembers 12 bytes. All nodes must cut alike, so the cuts are part of the protocol.
 
 use fastcdc::v2020::{Normalization, get_gear_with_seed, select_masks};
 use sha2::{Digest as _, Sha256};
@@ -26,6 +27,16 @@ pub fn combine(chunks: impl Iterator<Item = Chunk>) -> Digest {
     chunks.for_each(|chunk| content.push(chunk));
     content.finish()
 }
+
+/// The chunk that a long row of zeros is cut into, as it is in the holes of a sparse file. It is never read, sent or
+/// written: everybody can make it.
+pub const ZEROS: Chunk = Chunk {
+    length: CHUNK_MAX_BYTES,
+    digest: Digest([
+        0x30, 0xe1, 0x49, 0x55, 0xeb, 0xf1, 0x35, 0x22, 0x66, 0xdc, 0x2f, 0xf8, 0x06, 0x7e, 0x68, 0x10, 0x46,
+        0x07, 0xe7, 0x50, 0xab, 0xb9, 0xd3, 0xb3, 0x65, 0x82, 0xb8, 0xaf, 0x90, 0x9f, 0xcb, 0x58,
+    ]),
+};
 
 /// [`combine`] for chunks that come one after the other.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +95,7 @@ pub struct Cutter {
 impl Default for Cutter {
     fn default() -> Self {
         let (mask_before_average, mask_after_average) =
-            select_masks(CHUNK_AVERAGE_BYTES as usize, Normalization::Level1);
+            select_masks(CHUNK_AVERAGE_BYTES as usize, Normalization::Level3);
         Self { gear: gear(), mask_before_average, mask_after_average, hash: 0, length: 0 }
     }
 }
@@ -178,6 +189,16 @@ pub(crate) mod tests {
         lengths
     }
 
+    #[test]
+    fn zeros_are_cut_into_the_chunk_that_everybody_can_make() {
+        let zeros = vec![0; 3 * CHUNK_MAX_BYTES as usize + 5];
+        assert_eq!(
+            lengths(&zeros, 60_000),
+            [CHUNK_MAX_BYTES as usize; 3].into_iter().chain([5]).collect::<Vec<_>>()
+        );
+        assert_eq!(Chunk::of(&zeros[..CHUNK_MAX_BYTES as usize]), ZEROS);
+    }
+
     /// The crate looks at bytes in pairs and so never cuts before an odd last one.
     fn without_tail_of_one(mut lengths: Vec<usize>) -> Vec<usize> {
         if lengths.len() > 1 && lengths.last() == Some(&1) {
@@ -193,11 +214,20 @@ pub(crate) mod tests {
         fn cuts_where_the_crate_cuts(seed: u64, length in 0..3_000_000usize, slice in 1..200_000usize) {
             let bytes = noise(seed, length);
             let (min, average, max) = (CHUNK_MIN_BYTES, CHUNK_AVERAGE_BYTES, CHUNK_MAX_BYTES);
-            let theirs: Vec<_> = FastCDC::new(&bytes, min as usize, average as usize, max as usize)
+            let (min, average, max) = (min as usize, average as usize, max as usize);
+            let theirs: Vec<_> = FastCDC::with_level(&bytes, min, average, max, Normalization::Level3)
                 .map(|chunk| chunk.length)
                 .collect();
             prop_assert_eq!(without_tail_of_one(lengths(&bytes, slice)), without_tail_of_one(theirs));
         }
+    }
+
+    #[test]
+    fn cuts_stay_what_the_protocol_says() {
+        assert_eq!(
+            lengths(&noise(1, 1_500_000), 65_536),
+            [272_394, 90_556, 127_471, 275_829, 283_587, 264_869, 185_294]
+        );
     }
 
     #[test]

@@ -113,6 +113,13 @@ pub struct Stamp {
     pub ctime_ns: i64,
 }
 
+impl Stamp {
+    /// Is it the same file, longer than it was?
+    pub fn has_grown_since(&self, was: &Stamp) -> bool {
+        (self.device, self.inode) == (was.device, was.inode) && self.size > was.size
+    }
+}
+
 /// What kind of thing a path is on this disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {

@@ -133,6 +133,8 @@ fn timestamp(time_ms: u64) -> String {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -141,6 +141,8 @@ pub enum Output {
     Assemble { digest: Digest, chunks: Vec<Chunk>, old: Option<(RelPath, Stamp, Vec<Chunk>)> },
     /// Close the partial file `digest`, and keep it for another try.
     ClosePartial { digest: Digest },
+    /// What has come for the partial file `from` may be of use to `to`, which has none yet: it is its partial file now.
+    AdoptPartial { from: Digest, to: Digest },
     /// Drop the partial file `digest`.
     DropPartial { digest: Digest },
     /// Read `.p2pignore`: answered by [`Input::IgnoreRules`].
@@ -181,6 +183,9 @@ pub enum Action {
     RemoveDirectory,
     /// The file at `from`, which is still at `stamp`: it is renamed.
     RenameFrom { from: RelPath, stamp: Stamp },
+    /// What is here and the file at `with`, which is still at `stamp`, exchange their names. When it is done,
+    /// [`Input::Applied`] tells of both.
+    Exchange { with: RelPath, stamp: Stamp },
 }
 
 /// Where a file's bytes come from.

@@ -1,6 +1,8 @@
 //! What is found from a row: the entries that the other tables hold because of it.
 
-use redb::{ReadableTable, WriteTransaction};
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -73,6 +75,62 @@ fn share(path: &RelPath, row: &Row) -> u128 {
     u128::from_be_bytes(hash[..16].try_into().expect("SHA-256 has 32 bytes"))
 }
 
+/// Asserts that the tables hold what follows from the row of `path`. Its inode may be another path's by now, and so may
+/// its components, if a peer gave one number to two paths.
+pub fn check(transaction: &WriteTransaction, path: &RelPath, derived: &Derived) -> Result<(), IndexError> {
+    if let Some(digest) = &derived.digest {
+        let is_there = transaction.open_table(DIGESTS)?.get(&keys::digest(digest, path)[..])?.is_some();
+        assert!(is_there, "{path}: its content is not found");
+    }
+    let key = keys::row(path);
+    let marks = [
+        (WANTED, &key[..], derived.wanted),
+        (REMOVALS, &key[..], derived.removal),
+        (DIRECTORIES, path.as_bytes(), derived.directory),
+    ];
+    for (table, key, expected) in marks {
+        let is_there = transaction.open_table(table)?.get(key)?.is_some();
+        assert_eq!(is_there, expected, "{path} in {}", redb::TableHandle::name(&table));
+    }
+    Ok(())
+}
+
+/// Asserts that the tables hold what follows from these rows, and nothing else, when every number stands for one change.
+pub fn check_all<'a>(
+    transaction: &WriteTransaction,
+    rows: impl Iterator<Item = (&'a RelPath, &'a Derived)> + Clone,
+) -> Result<(), IndexError> {
+    let components = transaction.open_table(COMPONENTS)?;
+    let mut expected = [0; 5];
+    for (path, derived) in rows.clone() {
+        check(transaction, path, derived)?;
+        for dot in &derived.components {
+            let holder = components.get((dot.origin.0, dot.seq))?;
+            let holds = holder.is_some_and(|holder| holder.value() == path.as_bytes());
+            assert!(holds, "{path}: {dot:?} is not found");
+        }
+        expected[0] += derived.components.len() as u64;
+        expected[1] += u64::from(derived.digest.is_some());
+        expected[2] += u64::from(derived.directory);
+        expected[3] += u64::from(derived.wanted);
+        expected[4] += u64::from(derived.removal);
+    }
+    let found = [
+        components.len()?,
+        transaction.open_table(DIGESTS)?.len()?,
+        transaction.open_table(DIRECTORIES)?.len()?,
+        transaction.open_table(WANTED)?.len()?,
+        transaction.open_table(REMOVALS)?.len()?,
+    ];
+    assert_eq!(found, expected, "components, digests, directories, wanted, removals");
+    let inodes: BTreeMap<_, _> = rows.map(|(path, derived)| (path.as_bytes(), derived.inode)).collect();
+    for item in transaction.open_table(INODES)?.iter()? {
+        let (inode, path) = item?;
+        assert_eq!(inodes.get(path.value()), Some(&Some(inode.value())), "{}", path.value().escape_ascii());
+    }
+    Ok(())
+}
+
 /// Turns what followed from a path's old row into what follows from its new one.
 pub fn replace(
     transaction: &WriteTransaction,
@@ -110,7 +168,12 @@ fn replace_components(
     }
     let mut components = transaction.open_table(COMPONENTS)?;
     for dot in before.components.iter().filter(|dot| !after.components.contains(dot)) {
-        components.remove((dot.origin.0, dot.seq))?;
+        let key = (dot.origin.0, dot.seq);
+        let holder = components.remove(key)?.map(|holder| holder.value().to_vec());
+        // A number that was given out twice is another path's, too: only who holds it may give it up.
+        if let Some(other) = holder.filter(|holder| holder != path.as_bytes()) {
+            components.insert(key, &other[..])?;
+        }
     }
     for dot in after.components.iter().filter(|dot| !before.components.contains(dot)) {
         components.insert((dot.origin.0, dot.seq), path.as_bytes())?;

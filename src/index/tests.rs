@@ -6,7 +6,7 @@ use crate::core::{
     version::VersionVector,
 };
 
-fn path(text: &str) -> RelPath {
+pub(super) fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).unwrap()
 }
 
@@ -141,4 +141,14 @@ fn recipes_come_back_in_segments() {
         .collect();
     assert_eq!(both, chunks);
     assert_eq!(index.recipe_segment(&Digest([9; 32]), 2).unwrap(), None);
+}
+
+#[test]
+fn a_number_that_was_given_out_twice_is_not_lost_with_one_of_its_paths() {
+    let mut index = index();
+    index.put(&path("a"), &held(file(1), 1, &[dot(1, 1)])).unwrap();
+    index.put(&path("b"), &held(file(2), 2, &[dot(1, 1)])).unwrap();
+    index.put(&path("a"), &held(file(1), 1, &[dot(1, 2)])).unwrap();
+    assert_eq!(index.next_component(Origin(1), 0).unwrap(), Some((1, path("b"))));
+    index.check_invariants().unwrap();
 }

@@ -75,6 +75,13 @@ pub enum Action {
         /// What must be there.
         stamp: Stamp,
     },
+    /// A file here and one at another path exchange their names, where the file system can.
+    Exchange {
+        /// The other path.
+        with: RelPath,
+        /// What must be there.
+        stamp: Stamp,
+    },
 }
 
 /// Why nothing was done.
@@ -151,6 +158,7 @@ fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
         Action::RemoveFile => site.remove_file(current),
         Action::RemoveDirectory => site.remove_directory(current),
         Action::RenameFrom { from, stamp } => site.rename_from(from, *stamp, current),
+        Action::Exchange { with, stamp } => site.exchange(with, *stamp, current),
     }
 }
 
@@ -166,6 +174,12 @@ impl<'a> Site<'a> {
     fn new(root: &'a Root, path: &'a RelPath, now_ms: u64) -> Result<Self> {
         if path.is_root() || path.is_reserved() {
             return Err(ApplyError::Reserved);
+        }
+        if !root.can_hold(path.name()) {
+            let reason =
+                "this file system stores accents in one way, and the name has them in another; rename it";
+            let error = io::Error::new(io::ErrorKind::InvalidFilename, reason);
+            return Err(ApplyError::Io { op: "write", path: path.clone(), error });
         }
         match root.parent(path) {
             Ok(parent) => Ok(Self { root, path, parent, now_ms }),
@@ -183,7 +197,23 @@ impl<'a> Site<'a> {
     }
 
     fn stat(&self) -> Result<Option<Stat>> {
-        self.root.stat_in(self.at()).map_err(|error| self.failed("look at", error))
+        self.root.look(self.at()).map_err(|error| self.failed("look at", error))
+    }
+
+    /// Why the name is taken although nothing was there a moment ago.
+    fn taken(&self) -> ApplyError {
+        match self.root.other_name(self.at()) {
+            Ok(Some(other)) => {
+                let other = String::from_utf8_lossy(&other).into_owned();
+                let reason = format!(
+                    "{other:?} is here, and this file system takes both names for one; rename one of them"
+                );
+                let error = io::Error::new(io::ErrorKind::AlreadyExists, reason);
+                ApplyError::Io { op: "write", path: self.path.clone(), error }
+            }
+            Ok(None) => self.stat().map_or_else(|error| error, ApplyError::Unexpected),
+            Err(error) => self.failed("look at", error),
+        }
     }
 
     /// What is there, if it is what is expected.
@@ -200,7 +230,7 @@ impl<'a> Site<'a> {
     fn keep(&self, name: &RelPath, old: &Stat) -> Result<()> {
         let beside = Site::new(self.root, name, self.now_ms)?;
         match sys::link(self.files(), self.at(), beside.at(), self.root.able()) {
-            Err(Errno::EXIST) => Ok(()),
+            Err(Errno::EXIST) => beside.is_kept(),
             Err(error) if sys::is_link_unsupported(error) => self.copy_beside(&beside, old),
             result => result.map_err(|error| self.failed("keep", error)),
         }
@@ -218,7 +248,13 @@ impl<'a> Site<'a> {
                 result => result,
             }
         };
-        copy().map_err(|error| self.failed("keep a copy of", error))
+        copy().map_err(|error| self.failed("keep a copy of", error))?;
+        beside.is_kept()
+    }
+
+    /// The content that was to be kept at this path was kept there before; unless it is another name's.
+    fn is_kept(&self) -> Result<()> {
+        if self.stat()?.is_some() { Ok(()) } else { Err(self.taken()) }
     }
 
     /// Gives a temporary file or symbolic link the path's name.
@@ -253,7 +289,7 @@ impl<'a> Site<'a> {
     /// Renames to the path, where nothing must be.
     fn move_in(&self, from: At<'_>) -> Result<()> {
         match sys::rename_new(self.files(), from, self.at(), self.root.able()) {
-            Err(Errno::EXIST) => Err(ApplyError::Unexpected(self.stat()?)),
+            Err(Errno::EXIST) => Err(self.taken()),
             // What is renamed was there a moment ago, so it is the parent that was removed.
             Err(Errno::NOENT) => Err(ApplyError::Parent),
             result => result.map_err(|error| self.failed("rename to", error)),
@@ -357,7 +393,7 @@ impl<'a> Site<'a> {
         }
         self.make_way(current)?;
         match self.files().make_directory(self.at()) {
-            Err(Errno::EXIST) => return Err(ApplyError::Unexpected(self.stat()?)),
+            Err(Errno::EXIST) => return Err(self.taken()),
             Err(Errno::NOENT) => return Err(ApplyError::Parent),
             result => result.map_err(|error| self.failed("make the directory", error))?,
         }
@@ -432,7 +468,11 @@ impl<'a> Site<'a> {
         let Some(before) = source.check(Some(stamp))? else { return Err(ApplyError::Unexpected(None)) };
         self.make_way(current)?;
         self.root.forget_directories();
-        self.move_in(source.at())?;
+        if self.is_other_case_of(&source)? {
+            self.files().rename(source.at(), self.at()).map_err(|error| self.failed("rename to", error))?;
+        } else {
+            self.move_in(source.at())?;
+        }
         match self.stat()? {
             Some(after) if is_same(&before, &after) => Ok(Some(after)),
             _ => {
@@ -440,6 +480,31 @@ impl<'a> Site<'a> {
                 Err(ApplyError::Unexpected(source.stat()?))
             }
         }
+    }
+
+    fn exchange(&self, with: &RelPath, stamp: Stamp, current: Option<Stat>) -> Result<Option<Stat>> {
+        let other = Site::new(self.root, with, self.now_ms)?;
+        let (Some(here), Some(there)) = (current, other.check(Some(stamp))?) else {
+            return Err(ApplyError::Unexpected(current));
+        };
+        let exchange = || {
+            sys::exchange(self.root.files(), self.at(), other.at(), self.root.able())
+                .map_err(|error| self.failed("exchange with another file", error))
+        };
+        exchange()?;
+        match (self.stat()?, other.stat()?) {
+            (Some(now), Some(then)) if is_same(&there, &now) && is_same(&here, &then) => Ok(Some(now)),
+            _ => {
+                exchange()?;
+                Err(ApplyError::Unexpected(self.stat()?))
+            }
+        }
+    }
+
+    /// Is it the same name to this file system? Then it is free for nobody but what has it.
+    fn is_other_case_of(&self, source: &Site<'_>) -> Result<bool> {
+        let other = self.root.other_name(self.at()).map_err(|error| self.failed("look at", error))?;
+        Ok(self.path.parent() == source.path.parent() && other.as_deref() == Some(source.path.name()))
     }
 
     fn to_trash(&self, old: &Stat) -> Result<()> {
@@ -501,8 +566,10 @@ impl<'a> Unlocked<'a> {
     /// The parents of all that is renamed, and a renamed directory itself, whose `..` changes.
     fn new(root: &'a Root, apply: &Apply) -> Self {
         let mut directories = vec![apply.path.parent()];
-        if let Action::RenameFrom { from, .. } = &apply.action {
-            directories.extend([from.parent(), Some(from.clone())]);
+        match &apply.action {
+            Action::RenameFrom { from, .. } => directories.extend([from.parent(), Some(from.clone())]),
+            Action::Exchange { with, .. } => directories.push(with.parent()),
+            _ => {}
         }
         let directories = directories.into_iter().flatten().filter_map(|path| unlock(root, &path)).collect();
         Self { root, directories }

@@ -28,9 +28,9 @@ mod bpf;
 mod linux;
 
 #[cfg(target_os = "macos")]
-use bpf::Channel;
+use bpf::{Channel, Spare};
 #[cfg(target_os = "linux")]
-use linux::Channel;
+use linux::{Channel, Spare};
 
 /// Why an ARP socket cannot be had.
 #[derive(Debug)]
@@ -81,12 +81,38 @@ pub struct ArpSocket {
     mac: [u8; 6],
 }
 
+/// A socket for an interface that may come later. On Linux it is what takes a capability, so that all are opened
+/// before the process drops that; elsewhere it is nothing.
+#[derive(Debug)]
+pub struct SpareSocket(Spare);
+
+impl SpareSocket {
+    /// Opens one. `NotPermitted` when the process may not.
+    pub fn open() -> Result<Self, ArpSocketError> {
+        Spare::open().map(Self).map_err(|error| ArpSocketError::new("any interface", error))
+    }
+}
+
 impl ArpSocket {
     /// Opens the socket of `interface`; one serves all addresses of the interface.
     pub fn open(interface: &Interface) -> Result<Self, ArpSocketError> {
-        let channel =
-            Channel::open(interface).map_err(|error| ArpSocketError::new(&interface.name, error))?;
+        let named = |error| ArpSocketError::new(&interface.name, error);
+        let spare = Spare::open().map_err(named)?;
+        let channel = Channel::bind(spare, interface).map_err(|(error, _)| named(error))?;
         Ok(Self { channel, mac: interface.mac })
+    }
+
+    /// As [`open`](Self::open), with a socket that is there already; when it fails, that comes back.
+    pub fn bind(spare: SpareSocket, interface: &Interface) -> Result<Self, (ArpSocketError, SpareSocket)> {
+        match Channel::bind(spare.0, interface) {
+            Ok(channel) => Ok(Self { channel, mac: interface.mac }),
+            Err((error, spare)) => Err((ArpSocketError::new(&interface.name, error), SpareSocket(spare))),
+        }
+    }
+
+    /// Leaves its interface. To be taken from the poll first.
+    pub fn release(self) -> SpareSocket {
+        SpareSocket(self.channel.release())
     }
 
     /// Asks who has `target`, in the name of `sender`, an address of this interface. An answer, if any, comes

@@ -6,10 +6,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     core::{
+        content::ZEROS,
         entry::{Digest, Stamp},
         seam::ApplyFailure,
     },
     io::{disk::Root, partial::Partials},
+    limits::HOLE_COST_BYTES,
     path::RelPath,
     wire::message::Chunk,
 };
@@ -46,14 +48,16 @@ impl AssembleJob {
         budget_bytes: usize,
         buffer: &mut [u8],
     ) -> Option<Result<Vec<u32>, ApplyFailure>> {
-        let end = self.offset + budget_bytes as u64;
-        while self.offset < end {
+        let mut left = budget_bytes as u64;
+        while left > 0 {
             let Some(chunk) = self.chunks.get(self.next).copied() else { return Some(self.finish(root)) };
             match self.take(root, partials, chunk, buffer) {
                 Ok(true) => self.have.push(self.next as u32),
                 Ok(false) => {}
                 Err(error) => return Some(Err(ApplyFailure::System(error.to_string()))),
             }
+            let cost = if chunk == ZEROS { HOLE_COST_BYTES as u64 } else { u64::from(chunk.length) };
+            left = left.saturating_sub(cost);
             self.next += 1;
             self.offset += u64::from(chunk.length);
         }
@@ -67,6 +71,10 @@ impl AssembleJob {
         chunk: Chunk,
         buffer: &mut [u8],
     ) -> io::Result<bool> {
+        if chunk == ZEROS {
+            self.leave_hole(root, partials)?;
+            return Ok(true);
+        }
         let has_partial = match self.has_partial {
             Some(has_partial) => has_partial,
             None => *self.has_partial.insert(partials.open(root, &self.digest)?),
@@ -78,6 +86,14 @@ impl AssembleJob {
             return Ok(false);
         };
         self.copy(root, partials, self.old_places[at].1, chunk.length)
+    }
+
+    /// Nobody ever writes to where a chunk of zeros is; but the file must exist, and reach so far.
+    fn leave_hole(&self, root: &Root, partials: &mut Partials) -> io::Result<()> {
+        let partial = partials.create(root, &self.digest)?;
+        let is_last = self.next + 1 == self.chunks.len();
+        let end = self.offset + u64::from(ZEROS.length);
+        if is_last && partial.len()? < end { partial.set_len(end) } else { Ok(()) }
     }
 
     /// Copies a chunk of the old version; a file system that can shares the blocks.
@@ -122,6 +138,9 @@ fn is_there(
     buffer: &mut [u8],
 ) -> io::Result<bool> {
     let Some(partial) = partials.get(digest) else { return Ok(false) };
+    if partial.is_hole(offset, offset + u64::from(chunk.length)) {
+        return Ok(false);
+    }
     let mut hasher = Sha256::new();
     let mut left = chunk.length as usize;
     while left > 0 {
@@ -144,6 +163,25 @@ mod tests {
         core::content::combine,
         io::testing::{Tree, path},
     };
+
+    #[test]
+    fn zeros_are_neither_asked_for_nor_written() {
+        let tree = Tree::new(crate::io::sys::Abilities::ALL);
+        let data = Chunk::of(b"data");
+        for (recipe, length) in
+            [(vec![ZEROS, data, ZEROS], 2 * 1_048_576 + 4), (vec![ZEROS; 2], 2 * 1_048_576)]
+        {
+            let digest = combine(recipe.iter().copied());
+            let mut partials = Partials::default();
+            let mut job = AssembleJob::new(digest, recipe.clone(), None);
+            let zeros: Vec<u32> =
+                (0..).zip(&recipe).filter(|(_, chunk)| **chunk == ZEROS).map(|(at, _)| at).collect();
+            assert_eq!(run(&mut job, &tree, &mut partials), Ok(zeros));
+            let partial = partials.get(&digest).unwrap();
+            assert_eq!(partial.len().unwrap(), length);
+            assert!(partial.is_hole(0, length));
+        }
+    }
 
     fn chunks(bytes: &[u8]) -> Vec<Chunk> {
         bytes.chunks(1000).map(Chunk::of).collect()

@@ -1,16 +1,22 @@
 //! Between content that was written and names that promise it: everything of a turn is synced together, and only
 //! then renamed into place.
 
-use std::io;
+use std::{collections::BTreeSet, io};
+
+use rustix::io::Errno;
 
 use crate::{
     core::entry::Stat,
     io::{
         apply::{self, Action, Apply, ApplyError},
         disk::Root,
+        files::How,
+        sys,
         temp::Temp,
+        trash,
     },
-    limits::{MAX_BARRIER_APPLIES, MAX_SINGLE_SYNCS},
+    limits::{MAX_BARRIER_APPLIES, MAX_SINGLE_SYNCS, MAX_SYNCED_DIRECTORIES},
+    path::RelPath,
 };
 
 /// What came of a change: what is at the path now, or why nothing was done.
@@ -20,7 +26,16 @@ pub type Outcome = std::result::Result<Option<Stat>, ApplyError>;
 #[derive(Debug, Default)]
 pub struct Barrier {
     applies: Vec<Apply>,
-    has_new_names: bool,
+    new_names: NewNames,
+}
+
+/// Where names have changed that are not durable yet.
+#[derive(Debug, Default)]
+struct NewNames {
+    /// These directories.
+    directories: BTreeSet<RelPath>,
+    /// More than `MAX_SYNCED_DIRECTORIES`.
+    everywhere: bool,
 }
 
 impl Barrier {
@@ -69,10 +84,8 @@ impl Barrier {
     /// Makes the names durable that changes have made since the last time. The index must not durably say that
     /// something is on disk before.
     pub fn sync_names(&mut self, root: &Root) -> io::Result<()> {
-        if self.has_new_names {
-            root.files().sync_all(root.directory())?;
-            self.has_new_names = false;
-        }
+        self.new_names.sync(root)?;
+        self.new_names = NewNames::default();
         Ok(())
     }
 
@@ -90,21 +103,59 @@ impl Barrier {
                 (Ok(()), Err(error)) => Err(apply::failed("make durable", &change.path, error)),
                 (Ok(()), Ok(())) => apply::apply(root, &change, now_ms),
             };
-            self.has_new_names |= synced.is_ok();
+            if synced.is_ok() {
+                self.new_names.add(root, &change, now_ms);
+            }
             outcomes.push((change, outcome));
         }
         outcomes
     }
 }
 
+impl NewNames {
+    fn add(&mut self, root: &Root, change: &Apply, now_ms: u64) {
+        if self.everywhere {
+            return;
+        }
+        if change.expect.is_some() && !matches!(change.action, Action::RemoveDirectory) {
+            self.directories.extend(trash::directories(root, &change.path, now_ms));
+        }
+        match &change.action {
+            Action::RenameFrom { from, .. } => self.directories.extend(from.parent()),
+            Action::Exchange { with, .. } => self.directories.extend(with.parent()),
+            Action::MakeDirectory { .. } => self.directories.extend([change.path.clone()]),
+            _ => {}
+        }
+        self.directories.extend(change.path.parent());
+        // Bits and times are not names: no directory has them.
+        let is_metadata = matches!(change.action, Action::SetMetadata { .. });
+        self.everywhere = is_metadata || self.directories.len() > MAX_SYNCED_DIRECTORIES;
+    }
+
+    /// A few directories are synced one by one, so that nobody waits for all that others are writing to this disk.
+    fn sync(&self, root: &Root) -> io::Result<()> {
+        if self.everywhere {
+            return Ok(root.files().sync_all(root.directory())?);
+        }
+        for directory in &self.directories {
+            match root.open_directory(directory, How::List) {
+                Ok(directory) => root.files().sync_names(&directory)?,
+                // It was removed, which is a name in the directory above.
+                Err(error) if sys::is_absent(error) => {}
+                // It may be reached, but not read.
+                Err(Errno::ACCESS) => return Ok(root.files().sync_all(root.directory())?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The new content, if there is any, with its bits and time.
 fn prepare(root: &Root, change: &Apply) -> std::result::Result<Option<Temp>, ApplyError> {
     let Action::WriteFile { temp, mode, mtime_ns } = &change.action else { return Ok(None) };
-    let failed = |error| ApplyError::Io {
-        op: "prepare the temporary file of",
-        path: change.path.clone(),
-        error,
-    };
+    let failed =
+        |error| ApplyError::Io { op: "prepare the temporary file of", path: change.path.clone(), error };
     let temp = Temp::open_existing(root, temp).map_err(failed)?.ok_or(ApplyError::Content)?;
     temp.set_metadata(*mode, *mtime_ns).map_err(failed)?;
     Ok(Some(temp))
@@ -112,8 +163,6 @@ fn prepare(root: &Root, change: &Apply) -> std::result::Result<Option<Temp>, App
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
-
     use super::*;
     use crate::{io::testing::*, limits::MAX_BARRIER_APPLIES};
 

@@ -62,9 +62,11 @@ impl Changes {
     pub fn run(&mut self, root: &Root, now_ms: u64) -> impl Iterator<Item = Done> {
         let partials = std::mem::take(&mut self.partials);
         let outcomes = self.barrier.run(root, now_ms);
-        outcomes.into_iter().zip(partials).map(|((change, outcome), partial)| {
+        outcomes.into_iter().zip(partials).flat_map(|((change, outcome), partial)| {
             discard(root, &change, partial, outcome.is_err());
-            Done { path: change.path, partial, result: outcome.map_err(failure) }
+            let other = exchanged(root, &change, outcome.is_ok());
+            let done = Done { path: change.path, partial, result: outcome.map_err(failure) };
+            [Some(done), other].into_iter().flatten()
         })
     }
 
@@ -92,6 +94,7 @@ impl Changes {
             seam::Action::RemoveFile => Action::RemoveFile,
             seam::Action::RemoveDirectory => Action::RemoveDirectory,
             seam::Action::RenameFrom { from, stamp } => Action::RenameFrom { from, stamp },
+            seam::Action::Exchange { with, stamp } => Action::Exchange { with, stamp },
         })
     }
 
@@ -117,6 +120,13 @@ fn discard(root: &Root, change: &Apply, partial: Option<Digest>, failed: bool) {
     {
         log::debug!("a temporary file stays until the next start: {error}");
     }
+}
+
+/// What is at the other path of an exchange. Should somebody have taken it away already, the watch will tell.
+fn exchanged(root: &Root, change: &Apply, done: bool) -> Option<Done> {
+    let Action::Exchange { with, .. } = &change.action else { return None };
+    let stat = root.stat(with).map_err(|error| ApplyFailure::System(error.to_string()));
+    done.then(|| Done { path: with.clone(), partial: None, result: stat })
 }
 
 fn cannot_write(path: &RelPath, error: io::Error) -> ApplyFailure {

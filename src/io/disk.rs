@@ -5,7 +5,7 @@
 //! [`crate::io::apply`].
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt, io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -32,6 +32,10 @@ pub struct Root {
     device: u64,
     inode: u64,
     able: Abilities,
+    /// Names that differ by case are the same file here.
+    folds_case: Cell<bool>,
+    /// Names are stored decomposed (NFD), as HFS+ does, and given out composed (NFC), as everybody writes them.
+    decomposes: Cell<bool>,
     /// The directory that was opened last: many changes in a row are in the same one.
     last: RefCell<Option<(RelPath, Rc<Handle>)>>,
     /// The directory of temporary files.
@@ -100,8 +104,37 @@ impl Root {
     /// Makes the node's own directory in the root, readable for this user alone, when it is not there yet.
     pub fn make_state_directory(&self) -> io::Result<()> {
         sys::make_directory(self.files(), (&self.directory, STATE_DIR.as_bytes()))?;
+        let shouted = STATE_DIR.to_ascii_uppercase();
+        let other = self.stat_in((&self.directory, shouted.as_bytes()))?;
+        let own = self.stat_in((&self.directory, STATE_DIR.as_bytes()))?;
+        self.folds_case.set(other.map(|stat| stat.stamp.inode) == own.map(|stat| stat.stamp.inode));
         let state = self.open_directory(&self.state_path(&[])?, How::Search)?;
-        Ok(sys::make_directory(self.files(), (&state, TEMPORARY))?)
+        sys::make_directory(self.files(), (&state, TEMPORARY))?;
+        if self.folds_case.get() {
+            self.decomposes.set(self.try_accent()?);
+        }
+        Ok(())
+    }
+
+    /// Does the directory have another name for a file than the composed one that it was made under?
+    fn try_accent(&self) -> Result<bool> {
+        let (temporary, name) = (self.temporary()?, "\u{e9}".as_bytes());
+        let at = (&*temporary, name);
+        sys::remove(self.files(), at)?;
+        self.files.create_at(at)?;
+        let listed = self.files.true_name(at)?;
+        self.files.unlink(at)?;
+        Ok(*listed != *name)
+    }
+
+    /// A name as the program knows it that the directory has as `listed`.
+    fn known_name(&self, listed: Box<[u8]>) -> Box<[u8]> {
+        if self.decomposes.get() { composed(listed) } else { listed }
+    }
+
+    /// Can this name be given a file here, and be found again under no other?
+    pub(crate) fn can_hold(&self, name: &[u8]) -> bool {
+        !self.decomposes.get() || *composed(name.into()) == *name
     }
 
     /// Where the root is, as an absolute path.
@@ -152,7 +185,7 @@ impl Root {
             Err(error) if sys::is_absent(error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(self.stat_in((&parent, path.name()))?)
+        Ok(self.look((&parent, path.name()))?)
     }
 
     /// Begins to list a directory.
@@ -204,6 +237,29 @@ impl Root {
         Ok(None)
     }
 
+    /// As [`Self::read_range`], of a file that has grown since it was at `was`. What it held then is still there
+    /// unless somebody has written into it, too: whoever gets these bytes has to compare their digest.
+    pub fn read_grown(
+        &self,
+        path: &RelPath,
+        was: &Stamp,
+        offset: u64,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Option<()>> {
+        match self.stat(path)? {
+            Some(now) if now.kind == FileKind::File && now.stamp.has_grown_since(was) => {
+                self.read_range(path, &now.stamp, offset, length, out)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Does every write to a file here show in its times, however soon it follows another one?
+    pub fn has_fine_times(&self) -> bool {
+        self.files().has_fine_times(&self.directory)
+    }
+
     /// Opens a file for reading; `None` when it is not the one expected.
     pub(crate) fn open_file(&self, path: &RelPath, expect: &Stamp) -> Result<Option<Handle>> {
         let open = |parent: Rc<Handle>| self.files.open_at((&parent, path.name()), How::Read);
@@ -241,6 +297,24 @@ impl Root {
     pub(crate) fn stat_in(&self, at: At<'_>) -> Result<Option<Stat>> {
         match self.files.stat_at(at, self.device) {
             Ok(stat) => Ok(Some(stat)),
+            Err(error) if sys::is_absent(error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Self::stat_in`], and nothing if what is there has another name, see [`Self::other_name`].
+    pub(crate) fn look(&self, at: At<'_>) -> Result<Option<Stat>> {
+        Ok(if self.other_name(at)?.is_some() { None } else { self.stat_in(at)? })
+    }
+
+    /// On a file system that holds names for one which differ by case: the name that something has in fact that is
+    /// found under this one.
+    pub(crate) fn other_name(&self, at: At<'_>) -> Result<Option<Box<[u8]>>> {
+        if !self.folds_case.get() {
+            return Ok(None);
+        }
+        match self.files.true_name(at) {
+            Ok(name) => Ok(Some(self.known_name(name)).filter(|name| **name != *at.1)),
             Err(error) if sys::is_absent(error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -300,6 +374,8 @@ impl Root {
             device,
             inode,
             able: Abilities { resolve_beneath, ..able },
+            folds_case: Cell::new(false),
+            decomposes: Cell::new(false),
             last: RefCell::default(),
             temporary: RefCell::default(),
         })
@@ -309,7 +385,7 @@ impl Root {
     pub(crate) fn open_directory(&self, path: &RelPath, how: How) -> Result<Handle> {
         let directory = if path.is_root() {
             self.files.open_at((&self.directory, b"."), how)?
-        } else if self.able.resolve_beneath {
+        } else if self.able.resolve_beneath && !self.folds_case.get() {
             match self.files.open_beneath(&self.directory, path.as_bytes(), how) {
                 // The kernel gives up when something is renamed meanwhile.
                 Err(Errno::AGAIN) => self.open_by_name(path, how)?,
@@ -327,6 +403,9 @@ impl Root {
         let mut names = path.components().peekable();
         while let Some(name) = names.next() {
             let how = if names.peek().is_some() { How::Search } else { how };
+            if self.other_name((&directory, name))?.is_some() {
+                return Err(Errno::NOENT);
+            }
             directory = self.files.open_at((&directory, name), how)?;
             self.refuse_other_device(&directory)?;
         }
@@ -344,13 +423,15 @@ pub struct Listing {
     names: Box<dyn Names>,
     device: u64,
     is_root: bool,
+    decomposes: bool,
 }
 
 impl Listing {
     /// Lists an open directory of the root's file system.
     pub(crate) fn over(root: &Root, directory: Handle, is_root: bool) -> Result<Self> {
         let names = root.files.list(directory)?;
-        Ok(Self { files: root.share_files(), names, device: root.device, is_root })
+        let decomposes = root.decomposes.get();
+        Ok(Self { files: root.share_files(), names, device: root.device, is_root, decomposes })
     }
 
     /// The directory, for a watch that is to be there before the listing begins.
@@ -368,6 +449,7 @@ impl Listing {
             if self.is_root && name.eq_ignore_ascii_case(STATE_DIR.as_bytes()) {
                 continue;
             }
+            let name = if self.decomposes { composed(name) } else { name };
             match self.files.stat_at((self.names.directory(), &name), self.device) {
                 Ok(stat) => out.push((name, stat)),
                 Err(Errno::NOENT) => {}
@@ -375,6 +457,15 @@ impl Listing {
             }
         }
         Ok(false)
+    }
+}
+
+/// In normal form C, if it is text.
+fn composed(name: Box<[u8]>) -> Box<[u8]> {
+    use unicode_normalization::UnicodeNormalization;
+    match str::from_utf8(&name) {
+        Ok(text) if !text.is_ascii() => text.nfc().collect::<String>().into_bytes().into(),
+        _ => name,
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     core::{
-        content::{ContentDigest, Cutter},
+        content::{ContentDigest, Cutter, ZEROS},
         entry::{Digest, Stamp, Stat},
     },
     io::{
@@ -16,7 +16,7 @@ use crate::{
         files::{FileSystem, Handle},
         temp::Temp,
     },
-    limits::STAMP_GRANULARITY,
+    limits::{HOLE_COST_BYTES, STAMP_GRANULARITY},
     path::RelPath,
     wire::message::Chunk,
 };
@@ -30,16 +30,22 @@ pub struct HashJob {
     stamp: Option<Stamp>,
     device: u64,
     offset: u64,
+    /// Has it holes? Then what is in them is known without reading.
+    is_sparse: bool,
     cutter: Cutter,
     chunk: Sha256,
     content: ContentDigest,
+    /// What the file held up to its old length when it was read for the first time: it has grown meanwhile.
+    first: Option<Digest>,
 }
 
 /// What a job found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hashed {
-    /// What the file is, looked at after the last byte was read.
-    pub stat_after: Stat,
+    /// What the file is, or was when the job began, if it has only grown since.
+    pub stat: Stat,
+    /// It has: there is more to be read.
+    pub has_grown: bool,
     /// Number of bytes read.
     pub size: u64,
     /// Digest of the content.
@@ -48,15 +54,13 @@ pub struct Hashed {
     pub chunks: u32,
 }
 
-impl Hashed {
-    /// Would any later write show in the stamp? Not when the file was touched just before the job began, at
-    /// `began_ns` since 1970: a write in the same tick of the kernel's clock leaves the times as they are. Such a file
-    /// is to be hashed again once `STAMP_GRANULARITY` has passed. (Git calls this "racy".)
-    pub fn is_certain(&self, began_ns: i64) -> bool {
-        const CLOCK_WAS_SET_BACK_NS: i64 = 60_000_000_000;
-        let age_ns = began_ns.saturating_sub(self.stat_after.stamp.ctime_ns);
-        age_ns >= STAMP_GRANULARITY.as_nanos() as i64 || age_ns < -CLOCK_WAS_SET_BACK_NS
-    }
+/// Would any later write show in the stamp? Not when the file was touched just before it is read, at `now_ns` since
+/// 1970: a write in the same tick of the kernel's clock leaves the times as they are. Such a file is to be hashed
+/// again once `STAMP_GRANULARITY` has passed. (Git calls this "racy".)
+pub fn is_certain(stamp: &Stamp, now_ns: i64) -> bool {
+    const CLOCK_WAS_SET_BACK_NS: i64 = 60_000_000_000;
+    let age_ns = now_ns.saturating_sub(stamp.ctime_ns);
+    age_ns >= STAMP_GRANULARITY.as_nanos() as i64 || age_ns < -CLOCK_WAS_SET_BACK_NS
 }
 
 /// How far a job got.
@@ -89,7 +93,14 @@ impl HashJob {
     pub fn step(&mut self, budget_bytes: usize, buffer: &mut [u8], on_chunk: &mut dyn FnMut(Chunk)) -> Step {
         let mut left = budget_bytes.max(1);
         while left > 0 {
-            let wanted = left.min(buffer.len());
+            if self.skip_hole(on_chunk) {
+                left = left.saturating_sub(HOLE_COST_BYTES);
+                continue;
+            }
+            let wanted = self.left().min(left.min(buffer.len()) as u64) as usize;
+            if wanted == 0 {
+                return self.finish(on_chunk);
+            }
             match self.files.read_at(&self.file, &mut buffer[..wanted], self.offset) {
                 Ok(count) => {
                     self.take(&buffer[..count], on_chunk);
@@ -101,8 +112,7 @@ impl HashJob {
                 Err(error) => return Step::Failed(error.into()),
             }
         }
-        // A file that is being appended to faster than it is read would never end.
-        if self.stamp.is_some_and(|stamp| self.offset > stamp.size) { Step::Changed } else { Step::More }
+        Step::More
     }
 
     /// Number of bytes read so far.
@@ -116,15 +126,37 @@ impl HashJob {
             log::debug!("the system takes no advice on reading ahead: {error}");
         }
         Self {
-            files,
-            file,
             stamp,
             device: root.device(),
             offset: 0,
+            is_sparse: files.is_sparse(&file),
+            files,
+            file,
             cutter: Cutter::default(),
             chunk: Sha256::new(),
             content: ContentDigest::default(),
+            first: None,
         }
+    }
+
+    /// Bytes that are still to be read: a file that is being appended to is read as far as it was at the beginning.
+    fn left(&self) -> u64 {
+        self.stamp.map_or(u64::MAX, |stamp| stamp.size.saturating_sub(self.offset))
+    }
+
+    /// Passes a whole chunk of zeros, if one begins here that is in a hole.
+    fn skip_hole(&mut self, on_chunk: &mut dyn FnMut(Chunk)) -> bool {
+        let size = self.stamp.map_or(0, |stamp| stamp.size);
+        let end = self.offset + u64::from(ZEROS.length);
+        if !self.is_sparse || self.cutter.length() > 0 || end > size {
+            return false;
+        }
+        let is_hole = self.files.next_data(&self.file, self.offset).is_none_or(|data| data >= end);
+        if is_hole {
+            self.offset = end;
+            self.push(ZEROS, on_chunk);
+        }
+        is_hole
     }
 
     fn take(&mut self, mut bytes: &[u8], on_chunk: &mut dyn FnMut(Chunk)) {
@@ -147,8 +179,14 @@ impl HashJob {
 
     fn end_chunk(&mut self, length: usize, on_chunk: &mut dyn FnMut(Chunk)) {
         let chunk = Chunk { length: length as u32, digest: Digest(self.chunk.finalize_reset().into()) };
+        self.push(chunk, on_chunk);
+    }
+
+    fn push(&mut self, chunk: Chunk, on_chunk: &mut dyn FnMut(Chunk)) {
         self.content.push(chunk);
-        on_chunk(chunk);
+        if self.first.is_none() {
+            on_chunk(chunk);
+        }
     }
 
     fn finish(&mut self, on_chunk: &mut dyn FnMut(Chunk)) -> Step {
@@ -156,22 +194,35 @@ impl HashJob {
             Ok(stat) => stat,
             Err(error) => return Step::Failed(error.into()),
         };
-        let is_same = self.stamp.is_none_or(|stamp| stamp == stat_after.stamp);
-        if !is_same || stat_after.stamp.size != self.offset {
+        let (stamp, after) = (self.stamp.unwrap_or(stat_after.stamp), stat_after.stamp);
+        let has_grown = stamp != after && after.has_grown_since(&stamp);
+        if stamp.size != self.offset || stamp != after && !has_grown {
             return Step::Changed;
         }
         if self.cutter.length() > 0 {
             self.end_chunk(self.cutter.length(), on_chunk);
         }
+        self.cutter = Cutter::default();
         let content = std::mem::take(&mut self.content);
-        let (size, chunks) = (content.size(), content.count());
-        Step::Done(Hashed { stat_after, size, digest: content.finish(), chunks })
+        let (size, chunks, digest) = (content.size(), content.count(), content.finish());
+        match self.first {
+            None if has_grown => {
+                self.first = Some(digest);
+                self.offset = 0;
+                Step::More
+            }
+            Some(first) if first != digest => Step::Changed,
+            _ => {
+                let stat = Stat { stamp, ..stat_after };
+                Step::Done(Hashed { stat, has_grown, size, digest, chunks })
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, fs, io::Write};
+    use std::{collections::HashSet, fs, io::Write, os::unix::fs::FileExt};
 
     use proptest::prelude::*;
 
@@ -193,7 +244,7 @@ mod tests {
         loop {
             let before = job.offset();
             match job.step(budget, &mut buffer, &mut |chunk| chunks.push(chunk)) {
-                Step::More => assert_eq!(job.offset(), before + budget as u64),
+                Step::More => assert!(job.offset() >= before + budget as u64),
                 Step::Done(hashed) => return (hashed, chunks),
                 other => panic!("{other:?}"),
             }
@@ -235,7 +286,7 @@ mod tests {
             tree.write("a", &content);
             let (hashed, chunks) = hash(&tree, "a", HASH_READ_BYTES, HASH_READ_BYTES);
             assert_eq!((hashed.digest, chunks.len()), (sha256(&content), usize::from(length > 0)));
-            assert_eq!(hashed.stat_after, tree.stat("a").unwrap());
+            assert_eq!((hashed.stat, hashed.has_grown), (tree.stat("a").unwrap(), false));
         }
     }
 
@@ -258,9 +309,10 @@ mod tests {
     fn a_file_that_changes_is_not_known() {
         type Change = fn(&std::path::Path);
         let changes: [(&str, Change); 4] = [
-            ("appended", |at| {
-                let mut file = fs::OpenOptions::new().append(true).open(at).unwrap();
-                file.write_all(&[1; 300_000]).unwrap();
+            ("overwritten at the front and appended to", |at| {
+                let file = fs::OpenOptions::new().write(true).open(at).unwrap();
+                file.write_all_at(&[1; 10], 5).unwrap();
+                file.write_all_at(&[1; 10], 300_000).unwrap();
             }),
             ("overwritten", |at| {
                 fs::write(at, noise(2, 300_000)).unwrap();
@@ -287,16 +339,67 @@ mod tests {
     }
 
     #[test]
+    fn holes_are_what_zeros_are() {
+        let tree = Tree::new(Abilities::ALL);
+        for (holes, data) in [(10_000_000, 1_000_000), (1_048_576, 0), (3_000_000, 1), (50_000, 10)] {
+            let content = [noise(9, data), vec![0; holes], noise(8, data), vec![0; holes]].concat();
+            tree.write("full", &content);
+            let file = fs::File::create(tree.at.join("sparse")).unwrap();
+            for at in [0, data + holes] {
+                file.write_all_at(&noise(if at == 0 { 9 } else { 8 }, data), at as u64).unwrap();
+            }
+            file.set_len(content.len() as u64).unwrap();
+            let full = hash(&tree, "full", 1 << 20, HASH_READ_BYTES);
+            let sparse = hash(&tree, "sparse", 1 << 20, HASH_READ_BYTES);
+            assert_eq!((full.0.digest, full.1), (sparse.0.digest, sparse.1), "{holes} {data}");
+        }
+    }
+
+    #[test]
+    fn a_hole_of_a_terabyte_is_soon_hashed() {
+        let tree = Tree::new(Abilities::ALL);
+        fs::File::create(tree.at.join("a")).unwrap().set_len(1 << 40).unwrap();
+        let stat = tree.stat("a").unwrap();
+        let mut job = HashJob::start(&tree.root, &path("a"), &stat).unwrap().unwrap();
+        let (mut chunks, mut steps, mut buffer) = (0, 0, vec![0; HASH_READ_BYTES]);
+        while matches!(job.step(1 << 20, &mut buffer, &mut |_| chunks += 1), Step::More) {
+            steps += 1;
+        }
+        assert_eq!(chunks, 1 << 20);
+        assert!(steps < 10_000, "{steps} steps");
+    }
+
+    #[test]
+    fn what_is_appended_to_is_known_as_it_was() {
+        let tree = Tree::new(Abilities::ALL);
+        let content = noise(1, 300_000);
+        let stat = tree.write("a", &content);
+        let whole = hash(&tree, "a", 1 << 20, 1000);
+        let mut job = HashJob::start(&tree.root, &path("a"), &stat).unwrap().unwrap();
+        let (mut chunks, mut buffer) = (vec![], vec![0; 1000]);
+        let mut file = fs::OpenOptions::new().append(true).open(tree.at.join("a")).unwrap();
+        let hashed = loop {
+            file.write_all(&[1; 100_000]).unwrap();
+            match job.step(70_000, &mut buffer, &mut |chunk| chunks.push(chunk)) {
+                Step::More => {}
+                Step::Done(hashed) => break hashed,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(hashed.has_grown);
+        assert_eq!((Hashed { has_grown: false, ..hashed }, chunks), whole);
+    }
+
+    #[test]
     fn a_fresh_stamp_is_not_certain() {
         let tree = Tree::new(Abilities::ALL);
-        tree.write("a", "x");
-        let (hashed, _) = hash(&tree, "a", 10, 10);
-        let touched_ns = hashed.stat_after.stamp.ctime_ns;
-        assert!(!hashed.is_certain(touched_ns));
-        assert!(!hashed.is_certain(touched_ns + 1_000_000));
-        assert!(!hashed.is_certain(touched_ns - 1_000_000));
-        assert!(hashed.is_certain(touched_ns + 20_000_000));
-        assert!(hashed.is_certain(touched_ns - 3_600_000_000_000));
+        let stamp = tree.write("a", "x").stamp;
+        let touched_ns = stamp.ctime_ns;
+        assert!(!is_certain(&stamp, touched_ns));
+        assert!(!is_certain(&stamp, touched_ns + 1_000_000));
+        assert!(!is_certain(&stamp, touched_ns - 1_000_000));
+        assert!(is_certain(&stamp, touched_ns + 20_000_000));
+        assert!(is_certain(&stamp, touched_ns - 3_600_000_000_000));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Where log lines go: stderr or a file, one line an event, with UTC time and level.
+//!
+//! A file can be moved away while the node runs, as logrotate does: after [`reopen`] there is a new one of the
+//! old name.
 
 use std::{
     fmt, fs,
     io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use log::LevelFilter;
@@ -30,13 +34,52 @@ impl std::error::Error for LogError {}
 /// Logs from here on, appending to `file` or else on stderr. To be called once; a second call changes nothing.
 pub fn init(level: LevelFilter, file: Option<&Path>) -> Result<(), LogError> {
     let target: Box<dyn Write + Send> = match file {
-        Some(path) => Box::new(open(path)?),
+        Some(path) => Box::new(LogFile::open(path)?),
         None => Box::new(io::stderr()),
     };
     let is_timed = file.is_some() || !is_journal();
     // An error means that a logger is there already.
     let _ = WriteLogger::init(level, format(is_timed), target);
     Ok(())
+}
+
+/// The file of `--log-file` is opened anew by its name; without one nothing happens. If it cannot be opened, the
+/// log goes on in the old one.
+pub fn reopen() {
+    REOPEN.store(true, Ordering::Relaxed);
+    log::logger().flush();
+}
+
+/// Asks the writer, which the logger owns, to open its file anew.
+static REOPEN: AtomicBool = AtomicBool::new(false);
+
+struct LogFile {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> Result<Self, LogError> {
+        // Absolute, since a later look for the name has to find the same place.
+        let path = std::path::absolute(path).map_err(|error| LogError { path: path.to_owned(), error })?;
+        open(&path).map(|file| Self { path, file })
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if REOPEN.swap(false, Ordering::Relaxed) {
+            match open(&self.path) {
+                Ok(file) => self.file = file,
+                Err(error) => writeln!(self.file, "the log goes on here: {error}")?,
+            }
+        }
+        self.file.flush()
+    }
 }
 
 fn open(path: &Path) -> Result<fs::File, LogError> {
@@ -79,6 +122,21 @@ mod tests {
         let (time, rest) = line.split_once(' ').unwrap();
         assert!(time.len() == 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{line}");
         assert_eq!(rest, "[WARN] careful\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_followed_by_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, old) = (directory.path().join("log"), directory.path().join("log.1"));
+        let mut log = LogFile::open(&path).unwrap();
+        log.write_all(b"one\n").unwrap();
+        fs::rename(&path, &old).unwrap();
+        log.write_all(b"two\n").unwrap();
+        REOPEN.store(true, Ordering::Relaxed);
+        log.flush().unwrap();
+        log.write_all(b"three\n").unwrap();
+        assert_eq!(fs::read_to_string(&old).unwrap(), "one\ntwo\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
     }
 
     #[test]

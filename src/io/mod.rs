@@ -12,6 +12,8 @@ pub mod control;
 pub mod disk;
 pub mod event_loop;
 pub mod files;
+#[cfg(test)]
+mod folding;
 pub mod hash;
 pub mod housekeeping;
 pub mod identity;
@@ -25,9 +27,12 @@ pub mod node;
 pub mod partial;
 pub mod replica;
 pub mod report;
+pub mod rights;
 pub mod secure;
+pub mod service;
 pub mod signals;
 pub mod state;
+pub mod stopwatch;
 pub mod sys;
 pub mod temp;
 #[cfg(test)]

@@ -8,10 +8,11 @@ use mio::{Events, Poll};
 use crate::{
     config::Config,
     io::{
-        banner,
-        event_loop::{EventLoop, LoopError, StartError, Stopped},
+        banner, clock,
+        event_loop::{ArpSockets, EventLoop, LoopError, StartError, Stopped},
         files::{FileSystem, Kernel},
-        index_mark,
+        index_mark, logging, rights,
+        service::Service,
         signals::Signals,
         state::{State, StateError},
         sys, token,
@@ -45,11 +46,16 @@ impl std::error::Error for RunError {}
 /// Runs a node until SIGINT or SIGTERM.
 pub fn run(config: Config) -> Result<(), RunError> {
     let state = State::open(&config.directory, &config.group).map_err(RunError::State)?;
-    let mut node = EventLoop::start(config.clone(), &state, false).map_err(RunError::Start)?;
+    let mut arp = if config.scans() { ArpSockets::open() } else { ArpSockets::default() };
+    if let Err(error) = rights::drop_capabilities() {
+        warn!("this process keeps rights that it does not need: {error}");
+    }
+    let mut node = EventLoop::start(config.clone(), &state, arp, false).map_err(RunError::Start)?;
     banner::print(&config, &state);
+    Service::new(clock::read().now).tell_ready();
     loop {
         let ended = node.run();
-        drop(node);
+        arp = node.into_arp_sockets();
         let fresh_identity = match ended {
             Ok(Stopped::BySignal) => break,
             Ok(Stopped::Twin) => {
@@ -70,7 +76,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
             Err(error) => return Err(RunError::Loop(error)),
         };
         mark_index(&state);
-        node = EventLoop::start(config.clone(), &state, fresh_identity).map_err(RunError::Start)?;
+        node = EventLoop::start(config.clone(), &state, arp, fresh_identity).map_err(RunError::Start)?;
     }
     mark_index(&state);
     info!("stopped");
@@ -90,10 +96,16 @@ fn wait_for_room(state: &State) -> Result<bool, LoopError> {
     let mut events = Events::with_capacity(1);
     let system = |error: rustix::io::Errno| LoopError::Poll(error.into());
     let directory = Kernel.open_root(state.dir()).map_err(system)?;
+    let mut service = Service::new(clock::read().now);
+    service.tell_status("paused: the disk is full".to_owned());
     while sys::is_nearly_full(&Kernel, &directory).map_err(system)? {
         match poll.poll(&mut events, Some(DISK_FULL_INTERVAL)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(LoopError::Poll(error)),
             _ => signals.handle_ready(),
+        }
+        service.handle_timeout(clock::read().now);
+        if signals.take_hangup() {
+            logging::reopen();
         }
         if signals.stop_asked() {
             return Ok(false);

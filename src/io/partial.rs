@@ -22,7 +22,7 @@ pub struct Partials {
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
     pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.create(root, digest)?.write_at(offset, bytes)?;
+        self.create(root, digest)?.write_sparse_at(offset, bytes)?;
         self.send_on(digest, offset..offset + bytes.len() as u64)
     }
 
@@ -87,6 +87,16 @@ impl Partials {
     /// It has its name, or is kept for another try.
     pub fn forget(&mut self, digest: &Digest) {
         self.open.remove(digest);
+    }
+
+    /// What has come for `from` is the partial file of `to` from now on, unless that has one. Each chunk of it is
+    /// verified before it counts.
+    pub fn adopt(&mut self, root: &Root, from: &Digest, to: &Digest) -> io::Result<()> {
+        self.open.remove(from);
+        if self.open(root, to)? {
+            return temp::remove(root, name(from).as_bytes());
+        }
+        temp::rename(root, &name(from), &name(to))
     }
 
     /// Deletes it.

@@ -14,12 +14,15 @@ use crate::{
     core::{
         engine::Engine,
         entry::{Digest, Stamp},
-        seam::{Input, PieceSource, Time, Transmit},
+        seam::{Input, Output, PieceSource, Time, Transmit},
         version::NodeId,
     },
     index::IndexError,
-    io::tree::{Beyond, Tree},
-    limits::{MAX_CHANGES_PER_TURN, MAX_NODES},
+    io::{
+        stopwatch::{Part, Stopwatch},
+        tree::{Beyond, Tree},
+    },
+    limits::{MAX_CHANGES_PER_TURN, MAX_NODES, SHARED_SLICE_BYTES, SLICE_BYTES},
     path::RelPath,
     wire::message::Message,
 };
@@ -30,6 +33,10 @@ type Result<T> = std::result::Result<T, IndexError>;
 pub trait Links {
     /// Bytes that the connection to `node` takes now; 0 when there is none.
     fn room(&self, node: NodeId) -> usize;
+    /// Does so little wait for the connection that content of large files may be added?
+    fn has_room_for_content(&self, node: NodeId) -> bool {
+        self.room(node) > 0
+    }
     /// Queues a message to `node`; false when there is no connection.
     fn send(&mut self, node: NodeId, message: &[u8]) -> bool;
     /// Sends what was queued, as far as it goes.
@@ -47,12 +54,35 @@ pub struct Replica {
     message: Vec<u8>,
     /// Some node was not told all that there is to tell, and its socket took what it was told.
     transmit_waits: bool,
+    stopwatch: Stopwatch,
 }
 
 impl Replica {
     /// Puts both together.
     pub fn new(engine: Engine, tree: Tree) -> Self {
-        Self { engine, tree, content: Vec::new(), message: Vec::new(), transmit_waits: false }
+        Self {
+            engine,
+            tree,
+            content: Vec::new(),
+            message: Vec::new(),
+            transmit_waits: false,
+            stopwatch: Stopwatch::default(),
+        }
+    }
+
+    /// Measures turns with this clock, of which nothing else is made.
+    pub fn measure_turns(&mut self, clock: fn() -> Instant) {
+        self.stopwatch = Stopwatch::new(clock);
+    }
+
+    /// What the turn has taken its time for so far.
+    pub fn stopwatch(&self) -> &Stopwatch {
+        &self.stopwatch
+    }
+
+    /// A turn begins.
+    pub fn begin_turn(&mut self, now: Instant) {
+        self.stopwatch.start(now);
     }
 
     /// The core, for reading.
@@ -106,14 +136,13 @@ impl Replica {
     pub fn settle(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
         loop {
             while let Some(output) = self.engine.poll_output() {
-                match self.tree.perform(output) {
-                    None => {}
-                    Some(Beyond::Commit) => self.engine.commit()?,
-                    Some(Beyond::PostponeCommit) => self.engine.postpone_commit(time),
-                    Some(Beyond::Close { node, reason }) => {
-                        warn!("closing the link with {node}: {reason}");
-                        links.close(node);
-                    }
+                if output == Output::Commit {
+                    self.stopwatch.lap(Part::Decisions);
+                    self.commit(time)?;
+                    self.stopwatch.lap(Part::Commit);
+                } else if let Some(Beyond::Close { node, reason }) = self.tree.perform(output) {
+                    warn!("closing the link with {node}: {reason}");
+                    links.close(node);
                 }
             }
             let inputs = self.tree.take_inputs();
@@ -126,24 +155,39 @@ impl Replica {
         }
     }
 
+    /// Names are durable before the index says so.
+    fn commit(&mut self, time: Time) -> Result<()> {
+        match self.tree.sync_names() {
+            Beyond::Commit => self.engine.commit()?,
+            _ => self.engine.postpone_commit(time),
+        }
+        Ok(())
+    }
+
     // --- ... and goes on with what follows -------------------------------------------------------------
 
     /// The rest of a turn: what is due; what the core decides; one slice of disk work; the barrier, after which this
     /// turn's files have their names; what the other nodes are told.
     pub fn turn(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
+        self.stopwatch.lap(Part::Events);
         if let Some(input) = self.tree.handle_timeout(time.now) {
             self.engine.handle_input(input, time)?;
         }
         self.engine.handle_timeout(time)?;
         self.engine.handle_work(time)?;
         self.settle(links, time)?;
+        self.stopwatch.lap(Part::Decisions);
 
-        self.tree.step(time);
+        let slice_bytes = if self.engine.is_exchanging() { SHARED_SLICE_BYTES } else { SLICE_BYTES };
+        self.tree.step(time, slice_bytes);
         self.settle(links, time)?;
+        self.stopwatch.lap(Part::Jobs);
 
         self.run_barrier(links, time)?;
+        self.stopwatch.lap(Part::Barrier);
         self.transmit(links, time)?;
         self.tree.end_of_turn();
+        self.stopwatch.lap(Part::Transmit);
         Ok(())
     }
 
@@ -173,18 +217,29 @@ impl Replica {
             self.engine.links().filter(|(_, link)| link.outbound).map(|(node, _)| node).collect();
         let mut stopped_short = heapless::Vec::<NodeId, MAX_NODES>::new();
         for node in nodes {
-            while links.room(node) > 0 {
-                let Some(transmit) = self.engine.poll_transmit(node, time)? else { break };
-                self.send(links, node, transmit, time)?;
-            }
-            if links.room(node) == 0 {
+            if !self.tell(links, node, time)? {
                 stopped_short.push(node).expect("there are no more links than MAX_NODES");
             }
         }
         links.flush(time.now);
         // A socket that took it all will not tell that it could take more.
-        self.transmit_waits = stopped_short.iter().any(|node| links.room(*node) > 0);
+        self.transmit_waits = stopped_short.iter().any(|node| links.has_room_for_content(*node));
         Ok(())
+    }
+
+    /// Of files' content little waits in the buffer, so that what is decided meanwhile is soon on its way. False when
+    /// there may be more to tell.
+    fn tell(&mut self, links: &mut impl Links, node: NodeId, time: Time) -> Result<bool> {
+        while links.room(node) > 0 {
+            let with_content = links.has_room_for_content(node);
+            let transmit = match with_content {
+                true => self.engine.poll_transmit(node, time)?,
+                false => self.engine.poll_urgent(node, time)?,
+            };
+            let Some(transmit) = transmit else { return Ok(with_content) };
+            self.send(links, node, transmit, time)?;
+        }
+        Ok(false)
     }
 
     fn send(&mut self, links: &mut impl Links, node: NodeId, transmit: Transmit, time: Time) -> Result<()> {

@@ -38,6 +38,9 @@ pub struct Report {
     pub paused: Option<String>,
     /// The longest turn of the loop since the start, in us.
     pub longest_turn_us: u64,
+    /// What that turn took its time for, in one word.
+    #[serde(default)]
+    pub longest_turn_part: String,
     /// Threads of the process; null where the system does not tell.
     pub threads: Option<u64>,
     /// Resident memory in bytes; null where the system does not tell.
@@ -100,6 +103,8 @@ pub struct ShellFacts<'a> {
     pub open_group: bool,
     /// The longest turn of the loop.
     pub longest_turn: Duration,
+    /// What it took its time for.
+    pub longest_turn_part: &'a str,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -138,6 +143,7 @@ impl Report {
             degraded_directories: status.degraded_directories as u64,
             paused: status.paused,
             longest_turn_us: facts.longest_turn.as_micros() as u64,
+            longest_turn_part: facts.longest_turn_part.to_owned(),
             threads,
             resident_bytes,
             uptime_s: facts.uptime.as_secs(),
@@ -260,6 +266,7 @@ pub(crate) mod tests {
             directory: Path::new("/srv/shared"),
             open_group: false,
             longest_turn: Duration::from_micros(4_200),
+            longest_turn_part: "commit",
             uptime: Duration::from_secs(93_784),
         };
         Report::new(status, facts, known.iter().map(|&(node, address)| (node, address.parse().unwrap())))

@@ -60,6 +60,20 @@ impl Temp {
         Ok(self.files.write_at(&self.file, bytes, offset)?)
     }
 
+    /// As [`Self::write_at`]; zeros take no room on the disk where the file system knows holes.
+    pub fn write_sparse_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        if bytes.chunks(ZEROS.len()).any(|part| *part != ZEROS[..part.len()]) {
+            return self.write_at(offset, bytes);
+        }
+        Ok(self.files.write_zeros(&self.file, bytes, offset)?)
+    }
+
+    /// Is there nothing but a hole, or the end of the file, from `offset` to `end`?
+    pub fn is_hole(&self, offset: u64, end: u64) -> bool {
+        self.files.next_data(&self.file, offset).is_none_or(|data| data >= end)
+    }
+
     /// Reads at `offset` until `buffer` is full or the file ends; how many bytes.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(self.files.read_at(&self.file, buffer, offset)?)
@@ -121,6 +135,14 @@ pub fn list(root: &Root) -> io::Result<Listing> {
     root.list(&root.state_path(&[TEMPORARY])?)
 }
 
+/// Gives a temporary file another name, which none must have.
+pub fn rename(root: &Root, from: &str, to: &str) -> io::Result<()> {
+    check_name(to)?;
+    let directory = root.temporary()?;
+    let (from, to) = ((&*directory, from.as_bytes()), (&*directory, to.as_bytes()));
+    Ok(sys::rename_new(root.files(), from, to, root.able())?)
+}
+
 /// Removes a temporary file; one that is not there is fine.
 pub fn remove(root: &Root, name: &[u8]) -> io::Result<()> {
     Ok(sys::remove(root.files(), (&*root.temporary()?, name))?)
@@ -162,6 +184,13 @@ mod tests {
             let mut buffer = [0; 10];
             assert_eq!((temp.len().unwrap(), temp.read_at(1, &mut buffer).unwrap()), (6, 5));
             assert_eq!(&buffer[..5], b"bcdef");
+            temp.write_sparse_at(0, &[0; 2]).unwrap();
+            temp.write_sparse_at(1_000_000, &[0; 1000]).unwrap();
+            assert_eq!((temp.read_at(0, &mut buffer[..4]).unwrap(), &buffer[..4]), (4, &b"\0\0cd"[..]));
+            assert_eq!(temp.len().unwrap(), 1_001_000);
+            assert!(
+                !temp.is_hole(0, 10) && temp.is_hole(500_000, 600_000) && temp.is_hole(2_000_000, 3_000_000)
+            );
             temp.set_len(2).unwrap();
             assert_eq!((temp.len().unwrap(), tree.temps()), (2, 1));
             remove(&tree.root, b"abc-1").unwrap();

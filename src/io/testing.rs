@@ -4,7 +4,13 @@ use std::{fs, path::PathBuf, rc::Rc};
 
 use crate::{
     core::entry::Stat,
-    io::{disk::Root, files::Kernel, sys::Abilities, temp, temp::Temp},
+    io::{
+        disk::Root,
+        files::{FileSystem, Kernel},
+        sys::Abilities,
+        temp,
+        temp::Temp,
+    },
     path::RelPath,
 };
 
@@ -38,11 +44,15 @@ pub(crate) fn each_mode(test: impl Fn(&Tree)) {
 
 impl Tree {
     pub(crate) fn new(able: Abilities) -> Self {
+        Self::on(Rc::new(Kernel), able)
+    }
+
+    pub(crate) fn on(files: Rc<dyn FileSystem>, able: Abilities) -> Self {
         let outer = tempfile::tempdir().unwrap();
         let (at, outside) = (outer.path().join("root"), outer.path().join("outside"));
         fs::create_dir(&at).unwrap();
         fs::create_dir(&outside).unwrap();
-        let root = Root::open_on(Rc::new(Kernel), &at, able).unwrap();
+        let root = Root::open_on(files, &at, able).unwrap();
         root.make_state_directory().unwrap();
         Self { _outer: outer, outside, at, root }
     }

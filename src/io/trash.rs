@@ -67,6 +67,16 @@ pub(crate) fn place(
     Err(refused)
 }
 
+/// The directories, from the trash itself down, of which one may have what was at `path` now.
+pub(crate) fn directories(root: &Root, path: &RelPath, now_ms: u64) -> Vec<RelPath> {
+    let day = Date::from_ms(now_ms).day_name();
+    let place = nested(root, path, &day).or_else(|| flat(root, path, &day));
+    let lowest = place.map(|(directory, _)| directory);
+    std::iter::successors(lowest, RelPath::parent)
+        .take_while(|at| at.name() != STATE_DIR.as_bytes())
+        .collect()
+}
+
 /// Empties the trash in bounded steps: days that are too old, then the oldest ones beyond the allowed size. The
 /// newest day stays, whatever its size.
 #[derive(Debug)]

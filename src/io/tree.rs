@@ -88,7 +88,8 @@ impl Tree {
 
     /// When [`Tree::handle_timeout`] or [`Tree::step`] is next due.
     pub fn poll_timeout(&self) -> Instant {
-        self.root_check_at.min(self.housekeeping.poll_timeout())
+        let due = self.root_check_at.min(self.housekeeping.poll_timeout());
+        self.jobs.poll_timeout().map_or(due, |at| at.min(due))
     }
 
     /// What was done, to be told to the core in this order.
@@ -125,6 +126,11 @@ impl Tree {
             }
             Output::Assemble { digest, chunks, old } => self.jobs.assemble(digest, chunks, old),
             Output::ClosePartial { digest } => self.partials.forget(&digest),
+            Output::AdoptPartial { from, to } => {
+                if let Err(error) = self.partials.adopt(&self.root, &from, &to) {
+                    debug!("what has come of an older state is of no use to the newer: {error}");
+                }
+            }
             Output::DropPartial { digest } => {
                 if let Err(error) = self.partials.remove(&self.root, &digest) {
                     debug!("a partial file stays until the next start: {error}");
@@ -137,9 +143,15 @@ impl Tree {
         None
     }
 
-    /// One slice of what takes long.
-    pub fn step(&mut self, time: Time) {
-        self.jobs.step(&self.root, &mut self.watcher, &mut self.partials, &mut self.inputs);
+    /// One slice of what takes long: about so many bytes are read.
+    pub fn step(&mut self, time: Time, slice_bytes: usize) {
+        self.jobs.step(
+            &self.root,
+            &mut self.watcher,
+            &mut self.partials,
+            &mut self.inputs,
+            (time, slice_bytes),
+        );
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
     }
 
@@ -245,7 +257,12 @@ impl Tree {
     ) -> bool {
         let (offset, length) = (range.start, (range.end - range.start) as usize);
         let read = match source {
-            PieceSource::File { path, stamp } => self.root.read_range(path, stamp, offset, length, out),
+            PieceSource::File { path, stamp } => {
+                match self.root.read_range(path, stamp, offset, length, out) {
+                    Ok(None) => self.root.read_grown(path, stamp, offset, length, out),
+                    read => read,
+                }
+            }
             PieceSource::Partial => self.partials.read(digest, offset, length, out),
         };
         match (&read, source) {

@@ -101,8 +101,13 @@ impl FrameWriter {
         if !self.plain.is_empty() {
             self.seal_record(key);
         }
-        if self.plain.capacity() > IDLE_BUFFER_BYTES {
-            self.plain = Vec::new();
+    }
+
+    /// Gives back the memory of buffers that nothing waits in. They are kept from one message to the next: fresh pages
+    /// for each turn would cost as much as the sealing.
+    pub fn release(&mut self) {
+        for buffer in [&mut self.plain, &mut self.sealed].into_iter().filter(|buffer| buffer.is_empty()) {
+            buffer.shrink_to(IDLE_BUFFER_BYTES);
         }
     }
 
@@ -116,7 +121,7 @@ impl FrameWriter {
         self.sent += bytes;
         debug_assert!(self.sent <= self.sealed.len());
         if self.sent == self.sealed.len() {
-            empty(&mut self.sealed);
+            self.sealed.clear();
             self.sent = 0;
         } else if self.sent > self.sealed.len() / 2 {
             self.sealed.drain(..self.sent);
@@ -370,6 +375,7 @@ mod tests {
         assert!(matches!(reader.next_message(&mut open), Ok(Some(_))));
         assert_eq!(reader.next_message(&mut open), Ok(None));
         writer.mark_sent(writer.len());
+        writer.release();
         assert!(writer.plain.capacity() + writer.sealed.capacity() <= 2 * IDLE_BUFFER_BYTES);
         assert!(reader.plain.capacity() + reader.sealed.capacity() <= 2 * IDLE_BUFFER_BYTES);
     }

@@ -58,7 +58,7 @@ pub enum Message<'a> {
         /// ... knows all up to here once it has taken this entry.
         seq: Seq,
         /// The content of a file of at most `MAX_INLINE_BYTES`.
-        #[serde(borrow)]
+        #[serde(borrow, with = "serde_bytes")]
         content: Option<&'a [u8]>,
     },
     /// Asks for a file's list of chunks.
@@ -99,7 +99,7 @@ pub enum Message<'a> {
         /// Where the bytes belong.
         offset: u64,
         /// The bytes, at most `MAX_PIECE_BYTES`.
-        #[serde(borrow)]
+        #[serde(borrow, with = "serde_bytes")]
         bytes: &'a [u8],
     },
     /// The content asked for is not here (any more).
@@ -154,10 +154,10 @@ pub struct Chunk {
 impl<'a> Message<'a> {
     /// The message's bytes, appended to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let bytes =
-            postcard::to_allocvec(self).expect("a message has no map, no unknown length and no float");
-        debug_assert!(bytes.len() <= MAX_MESSAGE_BYTES);
-        out.extend_from_slice(&bytes);
+        let before = out.len();
+        *out = postcard::to_extend(self, std::mem::take(out))
+            .expect("a message has no map, no unknown length and no float");
+        debug_assert!(out.len() - before <= MAX_MESSAGE_BYTES);
     }
 
     /// Reads a message; the whole of `bytes` must be one, and all that it says must be legal.

@@ -2,6 +2,8 @@
 
 pub mod arp;
 pub mod frame;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod hello;
 mod hmac;
 pub mod join_code;

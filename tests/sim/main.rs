@@ -29,7 +29,9 @@ fn seeds() {
             let plan = Plan::new(seed);
             let (first, second) = (run(&plan, false), run(&plan, false));
             if let Some(failure) = &first.failure {
-                failed.push(format!("seed {seed}: {failure}\n  SEED={seed} cargo test --test sim replay -- --nocapture"));
+                failed.push(format!(
+                    "seed {seed}: {failure}\n  SEED={seed} cargo test --test sim replay -- --nocapture"
+                ));
             } else if first != second {
                 failed.push(format!("seed {seed}: two runs differ"));
             }
@@ -66,7 +68,10 @@ fn replay() {
     if let Some(failure) = outcome.failure {
         let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
         // The hook for panics keeps what they say to itself.
-        println!("seed {seed}: {failure}\n  SEED={seed} KEEP={} cargo test --test sim replay -- --nocapture", kept.join(","));
+        println!(
+            "seed {seed}: {failure}\n  SEED={seed} KEEP={} cargo test --test sim replay -- --nocapture",
+            kept.join(",")
+        );
         std::process::exit(1);
     }
 }

@@ -251,6 +251,19 @@ impl Engine {
         if transmit.is_some() {
             link.handle_sent(time.now);
         }
+        self.check_invariants();
+        Ok(transmit)
+    }
+
+    /// As [`Self::poll_transmit`], without the content of large files: for a connection in which enough of that waits.
+    pub fn poll_urgent(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
+        if !self.links.get(&node).is_some_and(|link| link.outbound) {
+            return Ok(None);
+        }
+        let transmit = self.next_small(node, time)?;
+        if let (Some(_), Some(link)) = (&transmit, self.links.get_mut(&node)) {
+            link.handle_sent(time.now);
+        }
         Ok(transmit)
     }
 
@@ -290,7 +303,7 @@ impl Engine {
         loop {
             let Some((advance, path)) = self.next_unsent(node)? else { return Ok(None) };
             if let Some(row) = self.index.get(&path)?.filter(|row| !self.will_be_reached(node, row)) {
-                return Ok(Some(self.update_message(path, row, advance)));
+                return Ok(Some(self.update_message(node, path, row, advance)));
             }
         }
     }
@@ -328,14 +341,23 @@ impl Engine {
         row.entry.version.vector().iter().any(ahead)
     }
 
-    fn update_message(&self, path: RelPath, row: Row, advance: Advance) -> Transmit {
+    fn update_message(&self, node: NodeId, path: RelPath, row: Row, advance: Advance) -> Transmit {
         let inline = row.base.filter(|base| base.version.is_none()).and_then(|base| match base.content {
-            Content::File { size, .. } if size <= MAX_INLINE_BYTES as u64 => Some(base.stamp),
+            Content::File { size, .. } if size <= MAX_INLINE_BYTES as u64 => {
+                (!self.has_content(node, &path, &base.content)).then_some(base.stamp)
+            }
             _ => None,
         });
         let Advance { origin, before, seq } = advance;
         let message = Message::Update { path, entry: row.entry, origin, before, seq, content: None };
         Transmit::Update { message, inline }
+    }
+
+    /// Does the node know the change that made this content, at another path?
+    fn has_content(&self, node: NodeId, path: &RelPath, content: &Content) -> bool {
+        let known = self.links.get(&node).and_then(|link| link.known.as_ref());
+        let made_by = self.renames.made_by(path, content);
+        made_by.zip(known).is_some_and(|(dot, known)| known.contains(dot))
     }
 
     // --- Knowledge -------------------------------------------------------------------------------------

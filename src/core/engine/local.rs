@@ -26,7 +26,11 @@ impl Engine {
         }
         self.distrust(&path, time)?;
         match hint {
-            Hint::Writing => self.scan.handle_writing(&path, time.now),
+            Hint::Writing if self.scan.is_settling(&path) => self.scan.handle_writing(&path, time.now),
+            Hint::Writing => {
+                let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
+                self.scan.handle_writing_large(&path, size, time.now);
+            }
             Hint::Created | Hint::Settled => {
                 if hint == Hint::Settled {
                     self.scan.handle_settled(&path);
@@ -120,6 +124,7 @@ impl Engine {
             Found::Content { .. } if self.placement.is_in_flight(&path) => {}
             Found::Content { stat, content, chunks } => {
                 self.scan.handle_settled(&path);
+                self.scan.handle_was_read(&path, stat.stamp.size, time.now);
                 self.placement.unblock(&path);
                 self.keep_recipe(&content, &chunks)?;
                 self.observe(&path, Some((content, stat)), time)?;
@@ -173,6 +178,9 @@ impl Engine {
         if known.is_some() {
             self.scan.handle_settled(&path);
             return self.observe(&path, known.map(|content| (content, stat)), time);
+        }
+        if stat.links == 1 && !self.scan.is_reading(&path) && self.scan.must_rest(&path, time.now) {
+            return Ok(());
         }
         if self.scan.begin_read(&path, MAX_READS, time.wall_ms) {
             self.outputs.push_back(Output::Read { path, stat });
@@ -330,7 +338,8 @@ impl Engine {
         if stat.kind != FileKind::File {
             return false;
         }
-        let given_up = is_marked_torn(&base.content) && self.placement.has_waited_long(path) && self.is_caught_up();
+        let given_up =
+            is_marked_torn(&base.content) && self.placement.has_waited_long(path) && self.is_caught_up();
         given_up || self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat)
     }
 
@@ -344,7 +353,8 @@ impl Engine {
 
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
     fn is_torn(&self, row: Option<&Row>, content: &Content, stat: &Stat) -> bool {
-        let (Some(before_ns), Some(base)) = (self.torn_before_ns, row.and_then(|row| row.base.as_ref())) else {
+        let (Some(before_ns), Some(base)) = (self.torn_before_ns, row.and_then(|row| row.base.as_ref()))
+        else {
             return false;
         };
         let (Content::File { size, .. }, Content::File { size: was, .. }) = (content, &base.content) else {

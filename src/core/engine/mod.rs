@@ -10,6 +10,7 @@
 //! * `link`: what they are to be told.
 //! * `place`: versions that are not on this disk get there.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
+//! * `lost`: versions whose content is nowhere any more.
 //! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
 
@@ -17,6 +18,7 @@ mod activity;
 mod forget;
 mod link;
 mod local;
+mod lost;
 mod place;
 mod relocate;
 mod remote;
@@ -139,6 +141,7 @@ impl Engine {
         if last.origin.is_none() || !last.clean_stop || moved || engine.config.fresh_origin {
             engine.draw_origin()?;
         }
+        engine.check_invariants();
         Ok(engine)
     }
 
@@ -163,7 +166,7 @@ impl Engine {
             Input::Message { node, message } => self.handle_message(node, message, time)?,
         }
         self.schedule_commit(time);
-        self.debug_check();
+        self.check_invariants();
         Ok(())
     }
 
@@ -179,7 +182,8 @@ impl Engine {
             self.commit_asked = true;
             self.outputs.push_back(Output::Commit);
         }
-        self.debug_check();
+        self.schedule_commit(time);
+        self.check_invariants();
         Ok(())
     }
 
@@ -190,7 +194,7 @@ impl Engine {
         self.step_placement(time)?;
         self.step_forgetting(time)?;
         self.schedule_commit(time);
-        self.debug_check();
+        self.check_invariants();
         Ok(())
     }
 
@@ -223,13 +227,16 @@ impl Engine {
         self.commit_asked = false;
         self.commit_at = None;
         self.activity.report();
-        self.index.commit()
+        self.index.commit()?;
+        self.check_invariants();
+        Ok(())
     }
 
     /// The names could not be made durable: the commit is asked for again, later.
     pub fn postpone_commit(&mut self, time: Time) {
         self.commit_asked = false;
         self.commit_at = Some(time.now + COMMIT_DELAY);
+        self.check_invariants();
     }
 
     /// Keeps where a node was reached, to try there first at the next start.
@@ -239,7 +246,10 @@ impl Engine {
         let mut record = known.map(|(_, record)| record).unwrap_or_default();
         record.address = Some(address.to_string());
         record.seen_ms = time.wall_ms;
-        self.index.put_node(node, &record)
+        self.index.put_node(node, &record)?;
+        self.schedule_commit(time);
+        self.check_invariants();
+        Ok(())
     }
 
     /// Ends in an orderly way: all that was announced is durable. Nothing may be called after it.
@@ -315,8 +325,12 @@ impl Engine {
         Ok(())
     }
 
-    /// What must hold between any two calls.
-    fn debug_check(&self) {
+    /// Asserts, in debug builds, what must hold between any two calls. Cheap: the tables of the index are gone through
+    /// by [`Index::check_invariants`] alone.
+    fn check_invariants(&self) {
+        debug_assert!(self.index.summary().origin.is_some());
+        debug_assert!(!self.commit_asked || self.commit_at.is_some());
+        debug_assert!(!self.index.is_dirty() || self.commit_at.is_some(), "nothing makes the index durable");
         debug_assert!(self.links.values().all(|link| link.is_bounded()));
         debug_assert!(self.renames.is_bounded());
         debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());

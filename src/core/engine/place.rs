@@ -14,7 +14,7 @@ use log::{debug, warn};
 use super::{Engine, Result, relocate::Waits, remote::is_realised};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Row, Stat, Version},
+        entry::{Base, Content, Digest, FileKind, Row, Stat, Version},
         reconcile::{Fate, conflict_name, fate},
         seam::{Action, Apply, ApplyFailure, Output, Source, Time},
     },
@@ -22,6 +22,9 @@ use crate::{
     path::RelPath,
     wire::message::Chunk,
 };
+
+/// Why a path is blocked whose content no linked node has.
+pub(super) const NO_SOURCE: &str = "no node that has it can be reached";
 
 /// What is under way to this disk, and what could not be done.
 #[derive(Debug, Default)]
@@ -43,6 +46,10 @@ struct InFlight {
     partial: Option<Digest>,
     /// The path that it is renamed from.
     from: Option<RelPath>,
+    /// The path that it changes places with.
+    with: Option<RelPath>,
+    /// It has the bits and the time that it had before, at another path.
+    is_renamed: bool,
 }
 
 /// A path that could not be brought to its newest version, or not be read.
@@ -90,6 +97,14 @@ impl Placement {
 
     pub(super) fn kick_removals(&mut self) {
         self.removals.requested = true;
+    }
+
+    /// What is at this path changes places with another one's file, so that it holds what its row wants.
+    pub(super) fn begin_exchange(&mut self, path: &RelPath, row: &Row) {
+        let (content, version) = (row.entry.content.clone(), row.entry.version.clone());
+        let in_flight =
+            InFlight { content, version, partial: None, from: None, with: None, is_renamed: true };
+        self.in_flight.insert(path.clone(), in_flight);
     }
 
     /// A download has ended: the pass over wanted paths goes on where it stood.
@@ -158,6 +173,25 @@ impl Placement {
     /// Has it been tried for as long as the delay grows?
     pub(super) fn has_waited_long(&self, path: &RelPath) -> bool {
         self.blocked.get(path).is_some_and(|blocked| blocked.delay >= RETRY_DELAY_MAX)
+    }
+
+    /// Has nobody had the path's content, in so many tries that the pause between them is as long as this?
+    pub(super) fn is_without_source(&self, path: &RelPath, delay: Duration) -> bool {
+        self.blocked.get(path).is_some_and(|blocked| blocked.reason == NO_SOURCE && blocked.delay >= delay)
+    }
+
+    /// Another version of the path has come: nothing is wanted any more, or its content may be had where the last
+    /// one's could not.
+    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool) {
+        if !is_wanted || self.is_without_source(path, Duration::ZERO) {
+            self.blocked.remove(path);
+        }
+    }
+
+    /// Another node is linked, which may have what nobody had: as if nobody had been asked.
+    pub(super) fn handle_new_source(&mut self) {
+        self.blocked.retain(|_, blocked| blocked.reason != NO_SOURCE);
+        self.kick();
     }
 
     /// The path is as it should be.
@@ -378,6 +412,9 @@ impl Engine {
         if self.transfers.take_complete(&digest) {
             return Ok(Ok(Source::Partial(digest)));
         }
+        if self.give_up_lost(path, &digest, time)? {
+            return Ok(Err(Outcome::Going));
+        }
         let outcome = self.fetch(path, size, digest, time)?;
         if outcome == Outcome::Going {
             self.placement.waits.remove(&digest);
@@ -459,14 +496,17 @@ impl Engine {
             _ => None,
         };
         let from = if let Action::RenameFrom { from, .. } = &action { Some(from.clone()) } else { None };
+        let with = if let Action::Exchange { with, .. } = &action { Some(with.clone()) } else { None };
+        let is_renamed = from.is_some() || with.is_some();
         if let Some(from) = from.clone() {
             let version = row.entry.version.clone();
-            self.placement
-                .in_flight
-                .insert(from, InFlight { content: None, version, partial: None, from: None });
+            let leaving =
+                InFlight { content: None, version, partial: None, from: None, with: None, is_renamed: false };
+            self.placement.in_flight.insert(from, leaving);
         }
         let expect = row.base.as_ref().map(|base| base.stamp);
-        let in_flight = InFlight { content: row.entry.content, version: row.entry.version, partial, from };
+        let (content, version) = (row.entry.content, row.entry.version);
+        let in_flight = InFlight { content, version, partial, from, with, is_renamed };
         self.placement.in_flight.insert(path.clone(), in_flight);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())
@@ -484,7 +524,8 @@ impl Engine {
         in_flight.from.as_ref().map(|from| self.placement.in_flight.remove(from));
         match result {
             Ok(stat) => self.handle_done(&path, in_flight, stat, time),
-            Err(failure) if let Some(from) = in_flight.from => {
+            Err(failure) if let Some(from) = in_flight.from.as_ref().or(in_flight.with.as_ref()).cloned() => {
+                self.placement.in_flight.remove(&from);
                 self.handle_not_relocated(&path, from, in_flight.content.as_ref(), &failure, time);
                 Ok(())
             }
@@ -512,6 +553,9 @@ impl Engine {
         // Another version may have come while this one was being written.
         let newest = row.entry.version.dot == in_flight.version.dot;
         let version = (!newest).then(|| Box::new(in_flight.version));
+        if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
+            self.scan.handle_known(path, &stat.stamp, time.wall_ms, time.now);
+        }
         row.base = stat.zip(in_flight.content).map(|(stat, content)| Base {
             content,
             stamp: stat.stamp,
@@ -519,7 +563,7 @@ impl Engine {
             version,
         });
         // What was renamed has the bits and the time that it had before.
-        if let (Some(base), true) = (&mut row.base, newest && in_flight.from.is_some()) {
+        if let (Some(base), true) = (&mut row.base, newest && in_flight.is_renamed) {
             base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
         }
         self.index.put(path, &row)?;

@@ -1,4 +1,5 @@
-//! Content that is wanted at one path and is on this disk at another, which is to go: it is renamed.
+//! Content that is wanted at one path and is on this disk at another, which is to go: it is renamed. Two files of which
+//! each is wanted at the other's path change places.
 //!
 //! The new path comes first, its old one's tombstone just after. So what is found at another path is not copied at
 //! once: it waits a moment for that tombstone. A tombstone, in turn, does not take effect while its content is wanted
@@ -98,6 +99,15 @@ impl Engine {
                 self.apply(path, row.clone(), action, fate, time)?;
                 return Ok(Some(Outcome::Going));
             }
+            if fate == Some(Fate::Superseded)
+                && let Some((other, stamp)) = self.wants_in_return(&from, &digest, row)?
+            {
+                self.placement.waits.remove(&digest);
+                let action = Action::Exchange { with: from.clone(), stamp };
+                self.apply(path, row.clone(), action, fate, time)?;
+                self.placement.begin_exchange(&from, &other);
+                return Ok(Some(Outcome::Going));
+            }
         }
         if is_here || !waits {
             return Ok(None);
@@ -117,6 +127,22 @@ impl Engine {
         let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
         let base = row.filter(leaves).and_then(|row| row.base);
         Ok(base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp))
+    }
+
+    /// The row and the stamp of a file of this content, if it is to have what `row` has, and nothing is being done about
+    /// it: both change places.
+    fn wants_in_return(&self, path: &RelPath, digest: &Digest, row: &Row) -> Result<Option<(Row, Stamp)>> {
+        if !self.placement.has_room_for(2) || self.placement.is_in_flight(path) || self.scan.is_reading(path)
+        {
+            return Ok(None);
+        }
+        let held = |row: &Row| row.base.as_ref().and_then(|base| file_digest(&base.content));
+        let Some(other) = self.index.get(path)?.filter(|other| other.is_wanted()) else { return Ok(None) };
+        let wanted = other.entry.content.as_ref().and_then(file_digest);
+        let fits = wanted.is_some() && wanted == held(row) && held(&other) == Some(*digest);
+        let stamp = other.base.as_ref().map(|base| base.stamp);
+        let is_free = fits && self.fate_of(&other) == Some(Fate::Superseded);
+        Ok(stamp.filter(|_| is_free).map(|stamp| (other, stamp)))
     }
 
     /// The path is to go. Is its content wanted elsewhere, so that it stays until it was renamed or copied?

@@ -135,7 +135,9 @@ impl Engine {
         if first {
             self.ask_for_everything(node);
         }
-        if backed || first {
+        if first {
+            self.placement.handle_new_source();
+        } else if backed {
             self.placement.kick();
         }
         self.compare_digests(node, time)
@@ -202,6 +204,7 @@ impl Engine {
             },
         };
         self.index.put(path, &row)?;
+        self.placement.handle_newer(path, row.is_wanted());
         let known = self.index.knowledge();
         for (_, link) in self.links.iter_mut().filter(|(other, _)| **other != node) {
             link.hold_relay(known, time.now);

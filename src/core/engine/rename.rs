@@ -14,10 +14,11 @@ use std::{
 use super::{Engine, Result, local::is_same};
 use crate::{
     core::{
-        entry::{Base, Content, Stamp, Stat},
+        entry::{Base, Content, Digest, Stamp, Stat},
         seam::{Output, Time},
+        version::Dot,
     },
-    limits::{MAX_RENAME_CHAIN, MAX_RENAMES},
+    limits::{MAX_INLINE_BYTES, MAX_RENAME_CHAIN, MAX_RENAMES},
     path::RelPath,
 };
 
@@ -27,8 +28,12 @@ pub(super) struct Renames {
     /// The turn's time: what is older does not count.
     at: Option<Instant>,
     targets: BTreeMap<RelPath, RelPath>,
-    /// What was at the old path, by inode: of two paths that change places, each needs what the other had.
-    moved: BTreeMap<(u64, u64), Base>,
+    /// What was at the old path, by inode, and the change that made it: of two paths that change places, each needs
+    /// what the other had.
+    moved: BTreeMap<(u64, u64), (Base, Dot)>,
+    /// What the content of small files under their new names was made by: who knows that change has the content, and is
+    /// not sent it again.
+    known: BTreeMap<RelPath, (Digest, Dot)>,
     /// Paths of which more was told than a rename.
     touched: BTreeSet<RelPath>,
     /// The last paths that were not read because of a rename. An event that is still to come may speak of a write
@@ -59,11 +64,11 @@ impl Renames {
         self.believed.len() < before
     }
 
-    fn handle_renamed(&mut self, from: &RelPath, to: &RelPath, base: Option<Base>) {
+    fn handle_renamed(&mut self, from: &RelPath, to: &RelPath, base: Option<(Base, Dot)>) {
         if self.touched.contains(from) && self.touched.len() < MAX_RENAMES {
             self.touched.insert(to.clone());
-        } else if let Some(base) = base.filter(|_| self.moved.len() < MAX_RENAMES) {
-            self.moved.insert((base.stamp.device, base.stamp.inode), base);
+        } else if let Some((base, dot)) = base.filter(|_| self.moved.len() < MAX_RENAMES) {
+            self.moved.insert((base.stamp.device, base.stamp.inode), (base, dot));
         }
         if self.targets.len() < MAX_RENAMES {
             self.targets.insert(from.clone(), to.clone());
@@ -81,12 +86,13 @@ impl Renames {
     }
 
     /// What the file at this path holds, if all that has happened to it is a rename.
-    fn content(&mut self, path: &RelPath, stat: &Stat, now: Instant) -> Option<Content> {
+    fn content(&mut self, path: &RelPath, stat: &Stat, now: Instant) -> Option<(Content, Dot)> {
         let full = self.touched.len() >= MAX_RENAMES;
         if self.at != Some(now) || full || self.touched.contains(path) {
             return None;
         }
-        let base = self.moved.get(&(stat.stamp.device, stat.stamp.inode))?;
+        let (base, dot) = self.moved.get(&(stat.stamp.device, stat.stamp.inode))?;
+        let dot = *dot;
         let renamed = Base { stamp: Stamp { ctime_ns: stat.stamp.ctime_ns, ..base.stamp }, ..base.clone() };
         if !is_same(&renamed, stat) {
             return None;
@@ -95,13 +101,38 @@ impl Renames {
             self.believed.pop_front();
         }
         self.believed.push_back(path.clone());
-        Some(renamed.content)
+        Some((renamed.content, dot))
+    }
+
+    /// The content of this path is that of another one, made by this change.
+    fn note_known(&mut self, path: &RelPath, content: &Content, dot: Dot) {
+        let Content::File { size, digest } = content else { return };
+        if *size > MAX_INLINE_BYTES as u64 {
+            return;
+        }
+        if self.known.len() >= MAX_RENAMES {
+            self.known.clear();
+        }
+        self.known.insert(path.clone(), (*digest, dot));
+    }
+
+    /// The change that made this content of the path, if the path has it by a rename.
+    pub(super) fn made_by(&self, path: &RelPath, content: &Content) -> Option<Dot> {
+        let (known, dot) = self.known.get(path)?;
+        matches!(content, Content::File { digest, .. } if digest == known).then_some(*dot)
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        [self.unread.len(), self.targets.len(), self.moved.len(), self.touched.len(), self.believed.len()]
-            .into_iter()
-            .all(|length| length <= MAX_RENAMES)
+        [
+            self.unread.len(),
+            self.known.len(),
+            self.targets.len(),
+            self.moved.len(),
+            self.touched.len(),
+            self.believed.len(),
+        ]
+        .into_iter()
+        .all(|length| length <= MAX_RENAMES)
     }
 }
 
@@ -113,7 +144,8 @@ impl Engine {
         }
         self.renames.begin_turn(time.now);
         let in_doubt = self.scan.is_settling(&from) || self.scan.is_reading(&from);
-        let base = self.index.get(&from)?.and_then(|row| row.base).filter(|_| !in_doubt);
+        let row = self.index.get(&from)?.filter(|_| !in_doubt);
+        let base = row.and_then(|row| Some((row.base.clone()?, row.base_version()?.dot)));
         self.renames.handle_renamed(&from, &to, base);
         // The new name first: its content is known from the old one, which is still in the index.
         for path in [to, from] {
@@ -144,12 +176,23 @@ impl Engine {
         stat: &Stat,
         time: Time,
     ) -> Result<Option<Content>> {
-        if let Some(content) = self.renames.content(path, stat, time.now) {
-            return Ok(Some(content));
+        let known = match self.renames.content(path, stat, time.now) {
+            Some(known) => Some(known),
+            None => self.content_of_inode(stat)?,
+        };
+        if let Some((content, dot)) = &known {
+            self.renames.note_known(path, content, *dot);
         }
+        Ok(known.map(|(content, _)| content))
+    }
+
+    /// What the file with all of this stamp holds, whatever its path was, and the change that made it.
+    fn content_of_inode(&self, stat: &Stat) -> Result<Option<(Content, Dot)>> {
         let Some(held) = self.index.path_at(&stat.stamp)? else { return Ok(None) };
-        let base = self.index.get(&held)?.and_then(|row| row.base);
-        Ok(base.filter(|base| is_same(base, stat)).map(|base| base.content))
+        let row = self.index.get(&held)?;
+        let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
+        let base = row.and_then(|row| row.base).filter(|base| is_same(base, stat));
+        Ok(base.map(|base| base.content).zip(dot))
     }
 
     /// Does a path that is missing wait for its new one to be read?

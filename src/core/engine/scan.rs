@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{DefaultHasher, Hasher},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use log::{debug, info, warn};
@@ -20,7 +20,7 @@ use crate::{
     },
     limits::{
         FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, RACY_KEEP,
-        SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY, STEP_ENTRIES,
+        REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STEP_ENTRIES,
     },
     path::RelPath,
 };
@@ -41,11 +41,14 @@ pub(super) struct Scan {
     vanished: VecDeque<(RelPath, Option<RelPath>)>,
     /// Files whose content is being read.
     reading: BTreeMap<RelPath, Reading>,
-    /// Files that were read in the same tick of the file system's clock in which they were written, until when that is
-    /// kept in mind: another write in that tick leaves the stamp as it is. (Git calls this "racy".)
+    /// Files that were read in the second in which they were written, on a file system that keeps whole seconds, and
+    /// until when that is kept in mind: another write in it leaves the stamp as it is. (Git calls this "racy".) Of finer
+    /// times `io::jobs` takes care.
     racy: BTreeMap<RelPath, (Stamp, Instant)>,
-    /// Files that are being written: since when, and until when they are left alone.
-    settling: BTreeMap<RelPath, (Instant, Instant)>,
+    /// Files that are being written.
+    settling: BTreeMap<RelPath, Settling>,
+    /// Large files that were read lately: when they may be read again.
+    rests: BTreeMap<RelPath, Instant>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
@@ -58,6 +61,17 @@ struct Reading {
     again: bool,
     /// Since when, in ms since 1970.
     began_ms: u64,
+}
+
+/// A file that is being written, and left alone for a while.
+#[derive(Debug)]
+struct Settling {
+    /// It has to be quiet for this long.
+    quiet: Duration,
+    /// Until then it is left alone ...
+    until: Instant,
+    /// ... which is never later than this.
+    latest: Instant,
 }
 
 /// One directory under way.
@@ -82,8 +96,9 @@ impl Scan {
             queue: VecDeque::new(),
             vanished: VecDeque::new(),
             reading: BTreeMap::new(),
-            racy: BTreeMap::new(),
             settling: BTreeMap::new(),
+            racy: BTreeMap::new(),
+            rests: BTreeMap::new(),
             degraded: BTreeSet::new(),
             all_degraded: false,
             poll_at: None,
@@ -147,13 +162,49 @@ impl Scan {
     // --- Files being written ---------------------------------------------------------------------------
 
     pub(super) fn handle_writing(&mut self, path: &RelPath, now: Instant) {
+        self.handle_writing_large(path, 0, now);
+    }
+
+    /// As [`Self::handle_writing`], of a file of which `size` bytes are known: reading all of it takes a while, which
+    /// must not be most of the time.
+    pub(super) fn handle_writing_large(&mut self, path: &RelPath, size: u64, now: Instant) {
         let full = self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path);
         if full {
             self.request_walk();
             return;
         }
-        let (since, until) = self.settling.entry(path.clone()).or_insert((now, now));
-        *until = (now + SETTLE_QUIET).min(*since + SETTLE_MAX);
+        let settling = self.settling.entry(path.clone()).or_insert_with(|| {
+            let longest = Duration::from_secs(size / SETTLE_BYTES_PER_S);
+            let longest = longest.clamp(SETTLE_MAX, FULL_SCAN_INTERVAL);
+            let quiet = longest * SETTLE_QUIET.as_millis() as u32 / SETTLE_MAX.as_millis() as u32;
+            Settling { quiet, until: now, latest: now + longest }
+        });
+        settling.until = (now + settling.quiet).min(settling.latest);
+    }
+
+    /// A file of this size was read: if it is large, it is left alone for a while, however often it is saved.
+    pub(super) fn handle_was_read(&mut self, path: &RelPath, size: u64, now: Instant) {
+        let rest = Duration::from_micros(size.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
+        if rest < REREAD_REST_MIN {
+            return;
+        }
+        if self.rests.len() >= MAX_SETTLING {
+            self.rests.retain(|_, until| *until > now);
+        }
+        if self.rests.len() < MAX_SETTLING {
+            self.rests.insert(path.clone(), now + rest.min(FULL_SCAN_INTERVAL));
+        }
+    }
+
+    /// It was closed by its writer, and was read so lately that it has to wait.
+    pub(super) fn must_rest(&mut self, path: &RelPath, now: Instant) -> bool {
+        let Some(until) = self.rests.get(path).copied() else { return false };
+        if until <= now || self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path) {
+            self.rests.remove(path);
+            return false;
+        }
+        self.settling.insert(path.clone(), Settling { quiet: SETTLE_QUIET, until, latest: until });
+        true
     }
 
     /// It was closed by its writer, read, or is no file any more.
@@ -183,17 +234,26 @@ impl Scan {
 
     /// The file has been read, and found to have this stamp. Has it changed since it began?
     pub(super) fn handle_read_done(&mut self, path: &RelPath, stamp: Option<&Stamp>, now: Instant) -> bool {
-        let before = self.racy.remove(path);
         let Some(Reading { again, began_ms }) = self.reading.remove(path) else { return false };
-        if let Some(stamp) = stamp.filter(|stamp| is_fresh(stamp, began_ms)) {
-            self.racy.retain(|_, (_, until)| *until > now);
-            // The clock that the stamp is compared with may stand still.
-            let kept = before.filter(|(known, _)| known == stamp);
-            if self.racy.len() < MAX_READS {
-                self.racy.insert(path.clone(), kept.unwrap_or((*stamp, now + RACY_KEEP)));
-            }
+        match stamp {
+            Some(stamp) => self.handle_known(path, stamp, began_ms, now),
+            None => drop(self.racy.remove(path)),
         }
         again
+    }
+
+    /// What the file with this stamp holds is known, as of `since_ms` since 1970: it was read or written by this node.
+    pub(super) fn handle_known(&mut self, path: &RelPath, stamp: &Stamp, since_ms: u64, now: Instant) {
+        let before = self.racy.remove(path);
+        if !is_fresh(stamp, since_ms) {
+            return;
+        }
+        self.racy.retain(|_, (_, until)| *until > now);
+        if self.racy.len() < MAX_READS {
+            // The clock that the stamp is compared with may stand still.
+            let kept = before.filter(|(known, _)| known == stamp);
+            self.racy.insert(path.clone(), kept.unwrap_or((*stamp, now + RACY_KEEP)));
+        }
     }
 
     /// Does the stamp of this file say nothing?
@@ -206,7 +266,7 @@ impl Scan {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let settled = self.settling.values().map(|(_, until)| *until).min();
+        let settled = self.settling.values().map(|settling| settling.until).min();
         [settled, self.poll_at, Some(self.walk_at)].into_iter().flatten().min()
     }
 
@@ -214,8 +274,9 @@ impl Scan {
         self.queue.len() <= MAX_LIST_QUEUE
             && self.vanished.len() <= MAX_LIST_QUEUE
             && self.reading.len() <= MAX_READS
-            && self.racy.len() <= MAX_READS
             && self.settling.len() <= MAX_SETTLING
+            && self.rests.len() <= MAX_SETTLING
+            && self.racy.len() <= MAX_READS
             && self.degraded.len() <= MAX_DEGRADED
     }
 
@@ -275,7 +336,7 @@ impl Engine {
 
     fn inspect_settled(&mut self, time: Time) {
         let due =
-            |(path, (_, until)): (&RelPath, &(Instant, Instant))| (*until <= time.now).then(|| path.clone());
+            |(path, settling): (&RelPath, &Settling)| (settling.until <= time.now).then(|| path.clone());
         let settled: Vec<_> = self.scan.settling.iter().filter_map(due).collect();
         for path in settled {
             self.scan.settling.remove(&path);
@@ -494,17 +555,12 @@ impl Engine {
     }
 }
 
-/// Could a file be written to, a moment after this, without another stamp? File systems that keep whole seconds may keep
-/// them in pairs.
+/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the same again?
 fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
-    const WHOLE_SECONDS_MS: i64 = 2000;
+    const GRANULARITY_MS: i64 = 2000;
     const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
-    let granularity_ms = match stamp.ctime_ns % 1_000_000_000 {
-        0 => WHOLE_SECONDS_MS,
-        _ => STAMP_GRANULARITY.as_millis() as i64,
-    };
     let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
-    (-CLOCK_WAS_SET_BACK_MS..granularity_ms).contains(&age_ms)
+    stamp.ctime_ns % 1_000_000_000 == 0 && (-CLOCK_WAS_SET_BACK_MS..GRANULARITY_MS).contains(&age_ms)
 }
 
 fn hash(name: &[u8]) -> u64 {

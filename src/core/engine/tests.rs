@@ -9,6 +9,11 @@ use proptest::prelude::*;
 
 use self::world::*;
 use super::*;
+use crate::{
+    core::entry::{FileKind, Row, Stamp, Stat},
+    limits::RETRY_DELAY_MAX,
+    path::RelPath,
+};
 
 #[test]
 fn what_is_written_on_one_is_on_all() {
@@ -43,6 +48,17 @@ fn nothing_is_said_when_nothing_changes() {
     world.settle();
     let keep_alives = 3 * 2 * (10 / 5 + 1);
     assert!(world.sent - before <= keep_alives, "{} bytes", world.sent - before);
+}
+
+#[test]
+fn the_root_has_no_row() {
+    let mut world = linked(2);
+    let stamp = Stamp { device: 1, inode: 1, size: 0, mtime_ns: 0, ctime_ns: 0 };
+    let stat = Stat { kind: FileKind::Directory, stamp, mode: 0o755, links: 1 };
+    let seen = Input::Seen { path: RelPath::root(), stat: Ok(Some(stat)) };
+    world.nodes[0].engine.handle_input(seen, world.time).unwrap();
+    world.settle();
+    assert_eq!(world.nodes[0].engine.index().rows(None, 9).unwrap(), []);
 }
 
 #[test]
@@ -308,6 +324,52 @@ fn ignored_paths_stay_where_they_are() {
     assert_eq!(names(&world.nodes[0]).len(), 5);
 }
 
+#[test]
+fn what_cannot_be_written_is_said_and_tried_less_and_less_often_until_it_works() {
+    const REASON: &str = "cannot make durable a: Input/output error";
+    let mut world = linked(2);
+    world.nodes[1].disk.refused.insert(path("a"), REASON);
+    world.write(0, "a", b"refused");
+    world.write(0, "b", b"taken");
+    let mut tries = Vec::new();
+    for second in 0..300 {
+        while world.turn() {}
+        tries.push(world.nodes[1].disk.refusals);
+        world.time.now += Duration::from_secs(1);
+        world.time.wall_ms += 1000;
+        let problems = world.nodes[1].engine.status().unwrap().problems;
+        assert_eq!(problems, [(path("a"), REASON.to_owned())], "after {second} s");
+    }
+    assert_eq!(names(&world.nodes[1]), ["b"]);
+    let [first, then, last] = [tries[9], tries[59] - tries[49], tries[299] - tries[180]];
+    assert!(first >= 4 && then <= 1 && (1..=2).contains(&last), "{first}, {then}, {last}: {tries:?}");
+    world.nodes[1].disk.refused.clear();
+    for _ in 0..RETRY_DELAY_MAX.as_secs() {
+        while world.turn() {}
+        world.time.now += Duration::from_secs(1);
+    }
+    world.settle();
+    world.assert_equal();
+}
+
+#[test]
+fn a_file_that_grows_faster_than_it_travels_arrives() {
+    let mut world = linked(2);
+    (world.turn_time, world.messages_per_turn) = (Duration::from_millis(4), 6);
+    let content: Vec<u8> = (0..6_000_000_u32).map(|at| (at / 3 % 253) as u8 ^ (at >> 16) as u8).collect();
+    for length in (2..=6).map(|millions| millions * 1_000_000) {
+        world.write(0, "log", &content[..length]);
+        for _ in 0..2 {
+            world.turn();
+        }
+    }
+    assert_eq!(names(&world.nodes[1]), Vec::<String>::new(), "it was too fast");
+    world.settle();
+    world.assert_equal();
+    let sent = world.sent_by[0];
+    assert!(sent < content.len() as u64 * 3 / 2, "{sent} bytes for {}", content.len());
+}
+
 /// What `act` costs: files read on each of two nodes, bytes sent.
 fn cost(world: &mut World, act: impl FnOnce(&mut World)) -> (u64, u64, u64) {
     let before = [world.nodes[0].disk.reads, world.nodes[1].disk.reads, world.sent];
@@ -331,6 +393,28 @@ fn a_renamed_file_is_neither_read_nor_sent_and_stays_the_same_inode() {
 }
 
 #[test]
+fn renamed_small_files_are_not_sent_either() {
+    let mut world = linked(2);
+    let content = |at: u16| at.to_be_bytes().repeat(2000);
+    world.put(0, "old", Data::Directory);
+    (0..300).for_each(|at| world.write(0, &format!("old/{at}"), &content(at)));
+    world.settle();
+    let inode = world.inode(1, "old/7");
+    let (here, there, sent) = cost(&mut world, |world| world.rename(0, "old", "new"));
+    assert_eq!((here, there, world.inode(1, "new/7")), (0, 0, inode));
+    assert!(sent < 300 * 300, "{sent} bytes");
+    // Who does not know the old content is sent the new one's: here, since it was edited there meanwhile.
+    world.cut(0, 1);
+    world.write(1, "new/7", b"edited");
+    world.rename(0, "new/7", "seven");
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(world.nodes[1].disk.tree[&path("seven")].data, Data::File(content(7)));
+}
+
+#[test]
 fn a_renamed_directory_is_neither_read_nor_sent() {
     let mut world = linked(2);
     world.put(0, "old", Data::Directory);
@@ -350,12 +434,14 @@ fn files_that_change_places_are_not_read_and_not_sent() {
     world.write(0, "a", &large(1));
     world.write(0, "b", &large(2));
     world.settle();
-    let (here, _, sent) = cost(&mut world, |world| {
+    let inodes = (world.inode(1, "a"), world.inode(1, "b"));
+    let (here, there, sent) = cost(&mut world, |world| {
         world.rename(0, "a", "c");
         world.rename(0, "b", "a");
         world.rename(0, "c", "b");
     });
-    assert_eq!(here, 0);
+    assert_eq!((here, there), (0, 0));
+    assert_eq!((world.inode(1, "b"), world.inode(1, "a")), inodes);
     assert!(sent < 1000, "{sent} bytes");
     assert_eq!(names(&world.nodes[1]), ["a", "b"]);
 }
@@ -414,6 +500,80 @@ fn a_copy_is_copied_there_and_both_stay() {
     assert_eq!(there, 1, "it is copied");
     assert!(sent < 600, "{sent} bytes");
     assert_eq!(names(&world.nodes[1]), ["a", "b"]);
+}
+
+/// Node 1 is told of a large file, which is gone before it has asked for it; node 0 is killed and does not know any more.
+fn with_lost_content(holds_older: bool) -> World {
+    let mut world = linked(2);
+    if holds_older {
+        world.write(0, "a", b"older");
+        world.settle();
+    }
+    world.write(0, "a", &large(1));
+    world.messages_per_turn = 1;
+    let told = |world: &World| {
+        let row = world.nodes[1].engine.index().get(&path("a")).unwrap();
+        row.is_some_and(|row| row.entry.content.is_some_and(|content| content.size() == LARGE as u64))
+    };
+    while !told(&world) {
+        assert!(world.turn());
+    }
+    world.messages_per_turn = usize::MAX;
+    world.nodes[0].disk.tree.remove(&path("a"));
+    world.crash(0);
+    world.settle();
+    world
+}
+
+#[test]
+fn a_newer_version_does_not_wait_for_the_next_try_of_the_last() {
+    let mut world = with_lost_content(true);
+    world.write(0, "a", b"newer");
+    world.link(0, 1);
+    let before = world.time.now;
+    while world.turn() {}
+    assert_eq!(
+        (world.nodes[1].disk.tree[&path("a")].data.clone(), world.time.now),
+        (Data::File(b"newer".into()), before)
+    );
+}
+
+#[test]
+fn what_was_gone_before_anybody_had_it_is_given_up() {
+    for holds_older in [false, true] {
+        let mut world = with_lost_content(holds_older);
+        assert_eq!(world.nodes[1].engine.status().unwrap().wanted, 1, "there is hope while nobody was asked");
+        world.link(0, 1);
+        world.settle();
+        world.assert_equal();
+        assert!(names(&world.nodes[0]).is_empty());
+    }
+}
+
+/// Node 2 has the file, and is away: it may come back.
+#[test]
+fn what_an_absent_node_has_is_not_given_up() {
+    let mut world = linked(3);
+    world.write(0, "a", &large(1));
+    world.settle();
+    world.cut(0, 2);
+    world.cut(1, 2);
+    world.settle();
+    for node in [0, 1] {
+        world.nodes[node].disk.tree.remove(&path("a"));
+        // As after a power cut that took the file and left the index.
+        let row = world.nodes[node].engine.index().get(&path("a")).unwrap().unwrap();
+        world.nodes[node].engine.index.put(&path("a"), &Row { base: None, ..row }).unwrap();
+        world.tell(node, path("a"));
+    }
+    world.nodes.iter_mut().for_each(|node| node.engine.placement.kick());
+    world.settle();
+    world.pass(2);
+    assert_eq!(world.nodes[0].engine.status().unwrap().wanted, 1);
+    world.link_all();
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[0]), ["a"]);
 }
 
 #[derive(Debug, Clone)]

@@ -137,6 +137,30 @@ fn renames() {
     });
 }
 
+#[test]
+fn two_files_change_places() {
+    let tree = Tree::new(Abilities::ALL);
+    tree.make_directory("d");
+    let (a, b) = (tree.write("a", "of a"), tree.write("d/b", "of b"));
+    let exchange = |stamp| Action::Exchange { with: path("d/b"), stamp };
+    let stale = run(&tree, &path("a"), Some(a), exchange(a.stamp));
+    assert!(matches!(stale, Err(ApplyError::Unexpected(Some(_)))), "{stale:?}");
+    assert_eq!((tree.stat("a"), tree.stat("d/b")), (Some(a), Some(b)));
+    let after = run(&tree, &path("a"), Some(a), exchange(b.stamp)).unwrap();
+    assert_eq!(
+        (tree.stat("a"), tree.read("a"), tree.read("d/b")),
+        (after, b"of b".to_vec(), b"of a".to_vec())
+    );
+    assert_eq!(tree.stat("d/b").unwrap().stamp.inode, a.stamp.inode);
+    assert_eq!(tree.trash(), vec![]);
+    // Where names cannot be exchanged, nothing happens.
+    let tree = Tree::new(Abilities::NONE);
+    let (a, b) = (tree.write("a", "of a"), tree.write("b", "of b"));
+    let exchange = Action::Exchange { with: path("b"), stamp: b.stamp };
+    assert!(run(&tree, &path("a"), Some(a), exchange).is_err());
+    assert_eq!((tree.stat("a"), tree.stat("b")), (Some(a), Some(b)));
+}
+
 /// Every action, and what the path would have to be for it.
 fn all_actions(tree: &Tree) -> Vec<Action> {
     let source = tree.stat("source").unwrap_or_else(|| tree.write("source", "source"));

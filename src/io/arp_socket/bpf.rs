@@ -63,6 +63,16 @@ static ARP_ONLY: [Instruction; 4] = [
     Instruction { code: 0x06, jump_true: 0, jump_false: 0, operand: 0 },
 ];
 
+/// The right to use ARP lies with the devices, which are opened when an interface comes.
+#[derive(Debug)]
+pub struct Spare;
+
+impl Spare {
+    pub fn open() -> io::Result<Self> {
+        Ok(Self)
+    }
+}
+
 #[derive(Debug)]
 pub struct Channel {
     device: OwnedFd,
@@ -73,10 +83,16 @@ pub struct Channel {
 
 impl Channel {
     /// Needs access to `/dev/bpf*`. The kernel hands over ARP packets alone, and none that this host sends.
-    pub fn open(interface: &Interface) -> io::Result<Self> {
-        let device = open_device()?;
-        configure(&device, interface)?;
-        Ok(Self { device, buffer: Box::new([0; BUFFER_BYTES as usize]), waiting: 0..0 })
+    pub fn bind(spare: Spare, interface: &Interface) -> Result<Self, (io::Error, Spare)> {
+        let opened = open_device().and_then(|device| configure(&device, interface).map(|()| device));
+        match opened {
+            Ok(device) => Ok(Self { device, buffer: Box::new([0; BUFFER_BYTES as usize]), waiting: 0..0 }),
+            Err(error) => Err((error, spare)),
+        }
+    }
+
+    pub fn release(self) -> Spare {
+        Spare
     }
 
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {

@@ -16,6 +16,20 @@ use crate::core::discovery::Interface;
 /// Longest frame that is looked at: an ARP packet, padded; the rest of a longer one is cut.
 const FRAME_BYTES: usize = 128;
 
+/// A socket of no interface: it receives nothing that anybody looks at. Opening one takes CAP_NET_RAW, which
+/// binding it to an interface does not.
+#[derive(Debug)]
+pub struct Spare(Socket);
+
+impl Spare {
+    pub fn open() -> io::Result<Self> {
+        // Protocol 0: nothing is received before the socket is bound to its interface.
+        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self(socket))
+    }
+}
+
 #[derive(Debug)]
 pub struct Channel {
     socket: Socket,
@@ -23,13 +37,17 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Needs CAP_NET_RAW. The kernel hands over ARP packets alone, and none that this host sends.
-    pub fn open(interface: &Interface) -> io::Result<Self> {
-        // Protocol 0: nothing is received before the socket is bound to its interface.
-        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-        bind(&socket, interface)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, frame: [0; FRAME_BYTES] })
+    /// The kernel hands over ARP packets alone, and none that this host sends.
+    pub fn bind(spare: Spare, interface: &Interface) -> Result<Self, (io::Error, Spare)> {
+        match bind(&spare.0, interface) {
+            Ok(()) => Ok(Self { socket: spare.0, frame: [0; FRAME_BYTES] }),
+            Err(error) => Err((error, spare)),
+        }
+    }
+
+    /// What is left in the socket's queue tells no more than where to knock, so whoever binds it next may read it.
+    pub fn release(self) -> Spare {
+        Spare(self.socket)
     }
 
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {

@@ -194,3 +194,21 @@ fn tells_the_space() {
         assert!(all >= free && free > 0);
     });
 }
+
+#[test]
+fn offsets_beyond_32_bits_and_times_beyond_2038_are_kept() {
+    each_mode(|tree| {
+        // A hole with a few bytes at its end; the time is in 2116.
+        let (offset, mtime_ns) = ((1_u64 << 32) + 5, 1_i64 << 62);
+        let temp = crate::io::temp::Temp::create(&tree.root, "big").unwrap();
+        temp.write_at(offset, b"beyond").unwrap();
+        temp.set_metadata(0o600, mtime_ns).unwrap();
+        assert_eq!(temp.len().unwrap(), offset + 6);
+        fs::rename(tree.at.join(STATE_DIR).join("tmp/big"), tree.at.join("big")).unwrap();
+        let stat = tree.stat("big").unwrap();
+        assert_eq!((stat.stamp.size, stat.stamp.mtime_ns), (offset + 6, mtime_ns));
+        let mut bytes = Vec::new();
+        let read = tree.root.read_range(&path("big"), &stat.stamp, offset - 1, 7, &mut bytes).unwrap();
+        assert_eq!((read, bytes.as_slice()), (Some(()), &b"\0beyond"[..]));
+    });
+}

@@ -1,12 +1,11 @@
 //! The loop: one thread, one `Poll`, one turn after another.
 //!
 //! A turn: wait until the nearest deadline, not at all when work is waiting; read the clock once; take in what
-//! is ready, each source up to its budget; do what is due; carry out what the core decided; one slice of disk
-//! work; the barrier, after which this turn's files have their names; tell the other nodes; flush.
-//!
-//! Data goes one way round, and echo is suppressed by that order alone: a file that was received has its
-//! stamp in the index before the watch's event about it is read.
+//! is ready, each source up to its budget; do what is due. What follows from that is [`Replica::turn`]: carry out what
+//! the core decided; one slice of disk work; the barrier, after which this turn's files have their names; tell the
+//! other nodes; flush.
 
+mod arp;
 mod report;
 mod sources;
 mod start;
@@ -19,7 +18,7 @@ use std::{
 use log::{debug, warn};
 use mio::{Events, Poll};
 
-pub use self::start::StartError;
+pub use self::{arp::ArpSockets, start::StartError};
 use crate::{
     config::Config,
     core::{discovery::Discovery, seam::Time, version::NodeId},
@@ -29,7 +28,9 @@ use crate::{
         control::Control,
         net::Net,
         replica::{Links, Replica},
+        service::{self, Service},
         signals::Signals,
+        stopwatch::Part,
     },
     limits::{INTERFACE_INTERVAL, LONG_TURN},
 };
@@ -77,14 +78,15 @@ pub struct EventLoop {
     replica: Replica,
     discovery: Discovery,
     net: Net,
-    arp: sources::ArpSockets,
+    arp: ArpSockets,
     /// `None` where the file system has no sockets: nobody can ask then.
     control: Option<Control>,
     signals: Signals,
+    service: Service,
     interfaces_at: Instant,
     started_at: Instant,
     open_group: bool,
-    longest_turn: Duration,
+    longest_turn: (Duration, Part),
     stopped: Option<Stopped>,
 }
 
@@ -114,16 +116,24 @@ impl EventLoop {
             result => result.map_err(LoopError::Poll)?,
         }
         let time = clock::read();
+        self.replica.begin_turn(time.now);
 
         self.handle_events(time)?;
         self.handle_timeouts(time)?;
         self.replica.turn(&mut self.net, time)?;
-        let turn = clock::read().now - time.now;
-        self.longest_turn = self.longest_turn.max(turn);
-        if turn > LONG_TURN {
-            debug!("a turn of {} ms", turn.as_millis());
-        }
+        self.note_turn();
         Ok(())
+    }
+
+    fn note_turn(&mut self) {
+        let turn = self.replica.stopwatch();
+        let took = turn.total();
+        if took > self.longest_turn.0 {
+            self.longest_turn = (took, turn.longest());
+        }
+        if took > LONG_TURN {
+            debug!("a turn of {turn}");
+        }
     }
 
     /// How long to wait for an event: not at all while anything is left to do.
@@ -137,6 +147,7 @@ impl EventLoop {
             self.net.poll_timeout(),
             self.control.as_ref().and_then(Control::poll_timeout),
             Some(self.interfaces_at),
+            self.service.poll_timeout(),
         ];
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
@@ -147,13 +158,25 @@ impl EventLoop {
             self.interfaces_at = now + INTERFACE_INTERVAL;
             self.read_interfaces(now);
         }
+        self.service.handle_timeout(now);
+        if self.service.poll_status(now) {
+            self.service.tell_status(service::words(&self.replica.engine().status()?));
+        }
         self.discovery.handle_timeout(now);
         self.carry_out_discovery(time)?;
         Ok(())
     }
 
+    /// The ARP sockets, for another loop after this one: opening new ones takes a right that is gone by then.
+    pub fn into_arp_sockets(self) -> ArpSockets {
+        self.arp.into_spare()
+    }
+
     /// Ends in an orderly way: what was decided is on the disk and durable.
     fn stop(&mut self) -> Result<(), LoopError> {
+        if self.stopped == Some(Stopped::BySignal) {
+            self.service.tell_stopping();
+        }
         if !self.replica.stop(&mut self.net, clock::read())? {
             warn!("the next start is as after a power cut");
         }
@@ -164,6 +187,10 @@ impl EventLoop {
 impl Links for Net {
     fn room(&self, node: NodeId) -> usize {
         self.room(node)
+    }
+
+    fn has_room_for_content(&self, node: NodeId) -> bool {
+        self.has_room_for_content(node)
     }
 
     fn send(&mut self, node: NodeId, message: &[u8]) -> bool {

@@ -14,7 +14,8 @@ impl EventLoop {
             let facts = ShellFacts {
                 directory: self.replica.tree().root().path(),
                 open_group: self.open_group,
-                longest_turn: self.longest_turn,
+                longest_turn: self.longest_turn.0,
+                longest_turn_part: self.longest_turn.1.name(),
                 uptime: time.now - self.started_at,
             };
             let report = Report::new(self.replica.engine().status()?, facts, self.discovery.nodes());

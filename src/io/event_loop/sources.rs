@@ -3,75 +3,24 @@
 use std::{net::IpAddr, net::SocketAddr, time::Instant};
 
 use log::{debug, info, warn};
-use mio::{Interest, Registry, Token, unix::SourceFd};
 
 use super::{EventLoop, LoopError, Stopped};
 use crate::{
     core::{
-        discovery::{Action, Discovery, Greeting, Interface, Probe},
+        discovery::{Action, Discovery, Greeting, Probe},
         seam::{Direction, Input, Time},
     },
     io::{
-        arp_socket::{ArpSocket, ArpSocketError, interfaces},
+        arp_socket::interfaces,
+        logging,
         neighbours::neighbours,
         net::{CloseReason, NetEvent},
         replica::{Links, Replica},
         token::{self, Source},
     },
-    limits::{MAX_INTERFACES, MAX_SIGHTINGS_PER_TURN, MESSAGE_BATCH},
+    limits::MESSAGE_BATCH,
     wire::{hello::Hello, message::Message},
 };
-
-/// The raw ARP sockets, one an interface; an interface beyond the table is not listened on.
-#[derive(Default)]
-pub struct ArpSockets {
-    sockets: heapless::Vec<(Interface, ArpSocket, bool), MAX_INTERFACES>,
-    /// The right to open them is missing, and that has been said.
-    denied: bool,
-}
-
-impl ArpSockets {
-    /// Has one of them packets that its budget left?
-    pub fn has_ready_work(&self) -> bool {
-        self.sockets.iter().any(|(_, _, ready)| *ready)
-    }
-
-    /// Opens sockets for new interfaces, closes those of gone ones. False when the right to do so is missing.
-    fn follow(&mut self, now_there: &[Interface], registry: &Registry) -> bool {
-        self.sockets.retain(|(interface, _, _)| now_there.contains(interface));
-        for interface in now_there {
-            if self.denied || self.sockets.iter().any(|(known, _, _)| known == interface) {
-                continue;
-            }
-            match self.open(interface, registry) {
-                Ok(()) => {}
-                Err(error @ ArpSocketError::NotPermitted) => {
-                    warn!("{error}; until then addresses are tried one by one on port 2194");
-                    self.denied = true;
-                }
-                Err(error) => debug!("no ARP on {}: {error}", interface.name),
-            }
-        }
-        !self.denied
-    }
-
-    fn open(&mut self, interface: &Interface, registry: &Registry) -> Result<(), ArpSocketError> {
-        use std::os::fd::AsRawFd;
-        let socket = ArpSocket::open(interface)?;
-        let fd = socket.as_raw_fd();
-        if self.sockets.push((interface.clone(), socket, true)).is_err() {
-            debug!("more than {MAX_INTERFACES} interfaces: no ARP on {}", interface.name);
-            return Ok(());
-        }
-        // The places of the table may move when an interface goes; any event makes all of them be read.
-        let token = Token(token::ARP + self.sockets.len() - 1);
-        if let Err(error) = registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
-            debug!("no ARP on {}: {error}", interface.name);
-            self.sockets.pop();
-        }
-        Ok(())
-    }
-}
 
 impl EventLoop {
     pub(super) fn handle_events(&mut self, time: Time) -> Result<(), LoopError> {
@@ -84,9 +33,12 @@ impl EventLoop {
                         control.handle_event(event.token(), event, time.now);
                     }
                 }
-                Source::Arp(_) => self.arp.sockets.iter_mut().for_each(|(_, _, ready)| *ready = true),
+                Source::Arp(_) => self.arp.handle_ready(),
                 Source::Net => self.net.handle_event(event, time.now),
             }
+        }
+        if self.signals.take_hangup() {
+            logging::reopen();
         }
         if self.signals.stop_asked() {
             self.stopped = Some(Stopped::BySignal);
@@ -94,7 +46,7 @@ impl EventLoop {
         self.net.handle_ready(time.now);
         self.net.handle_timeout(time.now);
         self.replica.read_watch(&mut self.net, time)?;
-        self.read_arp(time.now);
+        self.arp.read(&mut self.discovery, time.now);
         self.read_net(time)?;
         self.answer_control(time)
     }
@@ -118,31 +70,14 @@ impl EventLoop {
         self.discovery.handle_interfaces(now, &now_there);
     }
 
-    fn read_arp(&mut self, now: Instant) {
-        for (interface, socket, ready) in self.arp.sockets.iter_mut().filter(|(_, _, ready)| *ready) {
-            for _ in 0..MAX_SIGHTINGS_PER_TURN {
-                match socket.poll_sighting() {
-                    Ok(Some(sighting)) => self.discovery.handle_sighting(now, sighting.sender_ip),
-                    Ok(None) => {
-                        *ready = false;
-                        break;
-                    }
-                    Err(error) => {
-                        debug!("ARP on {}: {error}", interface.name);
-                        *ready = false;
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
     /// Does what discovery decided.
     pub(super) fn carry_out_discovery(&mut self, time: Time) -> Result<(), LoopError> {
         let now = time.now;
         while let Some(action) = self.discovery.poll_action() {
             match action {
-                Action::ArpRequest { interface, source, target } => self.send_arp(interface, source, target),
+                Action::ArpRequest { interface, source, target } => {
+                    self.arp.send_request(interface, source, target)
+                }
                 Action::Knock(address) => self.net.knock(address, now),
                 Action::Dial { node, address } => {
                     if !self.net.dial(node, address, now) {
@@ -155,15 +90,6 @@ impl EventLoop {
             }
         }
         Ok(())
-    }
-
-    fn send_arp(&self, index: u32, source: std::net::Ipv4Addr, target: std::net::Ipv4Addr) {
-        let socket = self.arp.sockets.iter().find(|(interface, _, _)| interface.index == index);
-        if let Some((interface, socket, _)) = socket
-            && let Err(error) = socket.send_request(source, target)
-        {
-            debug!("ARP on {}: {error}", interface.name);
-        }
     }
 
     // --- The network -----------------------------------------------------------------------------------

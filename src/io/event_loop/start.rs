@@ -8,7 +8,7 @@ use std::{
 use log::warn;
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
-use super::{EventLoop, sources::ArpSockets};
+use super::{ArpSockets, EventLoop};
 use crate::{
     config::Config,
     core::{
@@ -24,8 +24,10 @@ use crate::{
         index_mark,
         net::{BindError, Net, NetConfig},
         replica::Replica,
+        service::Service,
         signals::Signals,
         state::State,
+        stopwatch::Part,
         token,
         tree::Tree,
         watch::Watcher,
@@ -74,8 +76,14 @@ macro_rules! from {
 from!(OpenError => Root, IdentityError => Identity, IndexError => Index, BindError => Bind);
 
 impl EventLoop {
-    /// Opens all that the node needs. `fresh_identity` draws a new one: another machine has the old.
-    pub fn start(config: Config, state: &State, fresh_identity: bool) -> Result<Self, StartError> {
+    /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one: another machine
+    /// has the old.
+    pub fn start(
+        config: Config,
+        state: &State,
+        arp: ArpSockets,
+        fresh_identity: bool,
+    ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System(what, error);
         let time = clock::read();
         let poll = Poll::new().map_err(system("the system's event queue cannot be made"))?;
@@ -99,20 +107,23 @@ impl EventLoop {
         let control = control(&poll, state);
         let signals =
             Signals::new(poll.registry(), token::SIGNALS).map_err(system("signals cannot be taken"))?;
+        let mut replica = Replica::new(engine, tree);
+        replica.measure_turns(|| clock::read().now);
         Ok(Self {
             poll,
             events: Events::with_capacity(MAX_EVENTS),
             config,
-            replica: Replica::new(engine, tree),
+            replica,
             discovery,
             net,
-            arp: ArpSockets::default(),
+            arp,
             control,
             signals,
+            service: Service::new(time.now),
             interfaces_at: time.now,
             started_at: time.now,
             open_group: state.group().is_open(),
-            longest_turn: Duration::ZERO,
+            longest_turn: (Duration::ZERO, Part::Events),
             stopped: None,
         })
     }

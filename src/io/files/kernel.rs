@@ -9,6 +9,8 @@ use rustix::{
 
 use super::{At, FileSystem, Handle, How, Names, copy_bytes};
 use crate::core::entry::{FileKind, Stamp, Stat};
+#[cfg(target_os = "linux")]
+use crate::io::sys::is_unsupported;
 
 /// The files of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,6 +68,16 @@ impl FileSystem for Kernel {
         Ok(stat)
     }
 
+    #[cfg(target_vendor = "apple")]
+    fn true_name(&self, (directory, name): At<'_>) -> Result<Box<[u8]>> {
+        /// `O_EVTONLY` and `O_SYMLINK` of Apple's `fcntl.h`, which rustix does not name.
+        const LOOK_ONLY: OFlags = OFlags::from_bits_retain(0x8000 | 0x20_0000);
+        let found = fs::openat(directory.fd()?, name, LOOK_ONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let path = fs::getpath(&found)?.into_bytes();
+        let start = path.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+        Ok(path[start..].into())
+    }
+
     fn stat_of(&self, handle: &Handle, device: u64) -> Result<Stat> {
         Ok(to_stat(&fs::fstat(handle.fd()?)?, device))
     }
@@ -90,6 +102,29 @@ impl FileSystem for Kernel {
     fn space(&self, handle: &Handle) -> Result<(u64, u64)> {
         let stat = fs::fstatvfs(handle.fd()?)?;
         Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+
+    /// Since 6.13 Linux gives each change a time of its own, where the file system takes part
+    /// (Documentation/filesystems/multigrain-ts.rst); before, writes within one tick share it.
+    #[cfg(target_os = "linux")]
+    fn has_fine_times(&self, handle: &Handle) -> bool {
+        const BTRFS: u64 = 0x9123_683e;
+        const EXT4: u64 = 0xef53;
+        const TMPFS: u64 = 0x0102_1994;
+        const XFS: u64 = 0x5846_5342;
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        let is_new = (numbers.next(), numbers.next()) >= (Some(6), Some(13));
+        #[allow(clippy::unnecessary_cast)]
+        let takes_part =
+            |stat: fs::StatFs| [BTRFS, EXT4, TMPFS, XFS].contains(&(stat.f_type as u64 & 0xffff_ffff));
+        is_new && handle.fd().and_then(fs::fstatfs).is_ok_and(takes_part)
+    }
+
+    /// APFS counts nanoseconds.
+    #[cfg(target_os = "macos")]
+    fn has_fine_times(&self, _handle: &Handle) -> bool {
+        true
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>) -> Result<()> {
@@ -199,6 +234,7 @@ impl FileSystem for Kernel {
         Err(Errno::NOSYS)
     }
 
+    #[cfg(target_os = "linux")]
     fn copy_range(
         &self,
         from: &Handle,
@@ -207,20 +243,8 @@ impl FileSystem for Kernel {
         to_offset: u64,
         length: u64,
     ) -> Result<()> {
-        let (mut from_offset, mut to_offset, mut length) = (from_offset, to_offset, length);
-        #[cfg(target_os = "linux")]
-        while length > 0 {
-            let (source, target) = (from.fd()?, to.fd()?);
-            let count = length.min(1 << 30) as usize;
-            match fs::copy_file_range(source, Some(&mut from_offset), target, Some(&mut to_offset), count) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(count) => length -= count as u64,
-                Err(Errno::INTR) => {}
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::XDEV) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        copy_bytes(self, (from, from_offset), (to, to_offset), length)
+        let done = copy_in_kernel((from, from_offset), (to, to_offset), length)?;
+        copy_bytes(self, (from, from_offset + done), (to, to_offset + done), length - done)
     }
 
     #[cfg(target_os = "linux")]
@@ -234,6 +258,36 @@ impl FileSystem for Kernel {
         match std::num::NonZeroU64::new(length) {
             Some(length) => fs::fadvise(file.fd()?, offset, Some(length), fs::Advice::DontNeed),
             None => Ok(()),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_zeros(&self, file: &Handle, zeros: &[u8], offset: u64) -> Result<()> {
+        let flags = fs::FallocateFlags::PUNCH_HOLE | fs::FallocateFlags::KEEP_SIZE;
+        match fs::fallocate(file.fd()?, flags, offset, zeros.len() as u64) {
+            Ok(()) => {
+                let end = offset + zeros.len() as u64;
+                let is_short = (fs::fstat(file.fd()?)?.st_size as u64) < end;
+                if is_short { fs::ftruncate(file.fd()?, end) } else { Ok(()) }
+            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.write_at(file, zeros, offset),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[allow(clippy::unnecessary_cast)]
+    fn is_sparse(&self, file: &Handle) -> bool {
+        let stat = file.fd().and_then(fs::fstat);
+        stat.is_ok_and(|stat| (stat.st_blocks as u64).saturating_mul(512) < stat.st_size as u64)
+    }
+
+    /// Moves the file's position, which nothing here uses.
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    fn next_data(&self, file: &Handle, offset: u64) -> Option<u64> {
+        match file.fd().and_then(|fd| fs::seek(fd, fs::SeekFrom::Data(offset))) {
+            Ok(at) => Some(at),
+            Err(Errno::NXIO) => None,
+            Err(_) => Some(offset),
         }
     }
 
@@ -284,6 +338,33 @@ impl Names for Entries {
             }
         }
     }
+}
+
+/// Copies as much as the kernel does by itself; how many bytes.
+#[cfg(target_os = "linux")]
+fn copy_in_kernel(
+    (from, mut from_offset): (&Handle, u64),
+    (to, mut to_offset): (&Handle, u64),
+    length: u64,
+) -> Result<u64> {
+    const AT_ONCE_BYTES: u64 = 1 << 30;
+    let (from, to, mut left) = (from.fd()?, to.fd()?, length);
+    while left > 0 {
+        let wanted = left.min(AT_ONCE_BYTES) as usize;
+        match fs::copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), wanted) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => left -= count as u64,
+            Err(Errno::INTR) => {}
+            Err(error) if is_unsupported(error) || error == Errno::XDEV => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length - left)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copy_in_kernel(_from: (&Handle, u64), _to: (&Handle, u64), _length: u64) -> Result<u64> {
+    Ok(0)
 }
 
 fn flags(how: How) -> OFlags {

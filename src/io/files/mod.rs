@@ -115,6 +115,12 @@ pub trait FileSystem: fmt::Debug {
     /// What a name is, without following it.
     fn stat_at(&self, at: At<'_>, device: u64) -> Result<Stat>;
 
+    /// The name that the directory itself has for what `at` finds: another one where names that differ by case, or by
+    /// how their accents are written, lead to the same. `NOENT` when nothing is found.
+    fn true_name(&self, at: At<'_>) -> Result<Box<[u8]>> {
+        listed_name(self, at)
+    }
+
     /// What an open file is.
     fn stat_of(&self, handle: &Handle, device: u64) -> Result<Stat>;
 
@@ -132,6 +138,11 @@ pub trait FileSystem: fmt::Debug {
 
     /// Size of the file system, and what this user can still write to it. A size of 0: it does not count.
     fn space(&self, handle: &Handle) -> Result<(u64, u64)>;
+
+    /// Does every write show in a file's times, however soon it follows another one?
+    fn has_fine_times(&self, _handle: &Handle) -> bool {
+        false
+    }
 
     // --- Names -----------------------------------------------------------------------------------------
 
@@ -206,6 +217,22 @@ pub trait FileSystem: fmt::Debug {
         Ok(())
     }
 
+    /// Makes a range that `zeros` would fill read as zeros, if possible without room on the disk; the file is long enough
+    /// for it afterwards.
+    fn write_zeros(&self, file: &Handle, zeros: &[u8], offset: u64) -> Result<()> {
+        self.write_at(file, zeros, offset)
+    }
+
+    /// Has the file fewer blocks than its length needs?
+    fn is_sparse(&self, _file: &Handle) -> bool {
+        false
+    }
+
+    /// The first byte at or after `offset` that may be other than zero; `None` when there are but holes up to the end.
+    fn next_data(&self, _file: &Handle, offset: u64) -> Option<u64> {
+        Some(offset)
+    }
+
     // --- Durability ------------------------------------------------------------------------------------
 
     /// Makes a file's content durable. Not its name.
@@ -218,6 +245,26 @@ pub trait FileSystem: fmt::Debug {
 
     /// Makes everything on the file system of `handle` durable, names included.
     fn sync_all(&self, handle: &Handle) -> Result<()>;
+}
+
+/// Looks for the name in the listing of its directory, and if it is not there for one of the same file.
+fn listed_name<F: FileSystem + ?Sized>(files: &F, (directory, name): At<'_>) -> Result<Box<[u8]>> {
+    let device = files.identity(directory)?.0;
+    let wanted = files.stat_at((directory, name), device)?.stamp;
+    let mut names = files.list(files.open_at((directory, b"."), How::List)?)?;
+    let mut same = None;
+    while let Some(listed) = names.next_name().transpose()? {
+        if *listed == *name {
+            return Ok(listed);
+        }
+        let stamp = files.stat_at((directory, &listed), device).map(|stat| stat.stamp);
+        if same.is_none()
+            && stamp.is_ok_and(|stamp| (stamp.device, stamp.inode) == (wanted.device, wanted.inode))
+        {
+            same = Some(listed);
+        }
+    }
+    same.ok_or(Errno::NOENT)
 }
 
 /// Copies a range by reading and writing it.

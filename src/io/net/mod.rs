@@ -43,7 +43,10 @@ use self::{call::Calls, inbound::Inbound, knock::Knocks, listener::Listener, out
 use crate::{
     core::version::NodeId,
     io::{identity::Identity, secure::SyncKey},
-    limits::{MAX_HALF_OPEN, MAX_HALF_OPEN_PER_ADDRESS, MAX_KNOCKS, MAX_NODES},
+    limits::{
+        CONTENT_AHEAD_BYTES, MAX_HALF_OPEN, MAX_HALF_OPEN_PER_ADDRESS, MAX_KNOCKS, MAX_NODES,
+        MAX_SEND_BUFFER_BYTES,
+    },
     wire::{
         hello::{Hello, HelloKey, Nonce},
         join_code::GroupKey,
@@ -257,6 +260,12 @@ impl Net {
     /// Bytes that the link to a node takes before its buffer is full; 0 when the link is not up.
     pub fn room(&self, node: NodeId) -> usize {
         self.outbound.room(node)
+    }
+
+    /// Does so little wait for the link to a node that content of large files may be added? What is more urgent
+    /// waits behind it.
+    pub fn has_room_for_content(&self, node: NodeId) -> bool {
+        self.room(node) > MAX_SEND_BUFFER_BYTES - CONTENT_AHEAD_BYTES
     }
 
     /// When there was last something to tell the node; `None` when the link is not up.

@@ -12,7 +12,10 @@ use super::{CloseReason, Context, Events, NetEvent, connect, is_connected, slots
 use crate::{
     core::version::NodeId,
     io::secure::{ANSWER_BYTES, Dialling, Sealer},
-    limits::{AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_NODES, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER},
+    limits::{
+        AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_NODES, MAX_SEND_BUFFER_BYTES, MAX_UNSENT_BYTES,
+        SEND_STALLED_AFTER,
+    },
     wire::frame::FrameWriter,
 };
 
@@ -161,6 +164,7 @@ impl Outbound {
         let (at, token) = self.0.free().ok_or(CloseReason::TooMany)?;
         let stream = connect(&context.registry, token, address)?;
         limit_silence(&stream)?;
+        limit_unsent(&stream)?;
         let (stage, writer) = (Stage::Connecting { deadline: now + CONNECT_TIMEOUT }, FrameWriter::default());
         let link = Link {
             stream,
@@ -236,6 +240,7 @@ impl Link {
         let Stage::Up(sealer) = &mut self.stage else { return Ok(()) };
         if self.writer.is_empty() {
             self.progress_at = now;
+            self.writer.release();
             return Ok(());
         }
         // What waits is something to say: it needs no keep-alive on top.
@@ -291,6 +296,18 @@ fn refused(error: io::Error) -> CloseReason {
 #[cfg(target_os = "linux")]
 fn limit_silence(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(SEND_STALLED_AFTER))
+}
+
+/// What the system holds for the connection must not make a small change wait: it is as little as keeps the line busy.
+#[cfg(target_os = "linux")]
+fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES)
+}
+
+/// Where there is no such option, the size of the system's buffer is the bound.
+#[cfg(not(target_os = "linux"))]
+fn limit_unsent(_: &TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 /// Where there is no such option, the node's silence on its own link to us has to tell.

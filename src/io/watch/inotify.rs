@@ -53,7 +53,7 @@ impl InotifyWatcher {
     }
 
     /// A directory's watch covers the content of its files.
-    pub fn add_file(&mut self, _file: &RelPath, _fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
+    pub fn add_file(&mut self, _file: &RelPath, _directory: BorrowedFd<'_>) -> Result<Watched, AddError> {
         Ok(Watched::AlreadyWatched)
     }
 

@@ -5,8 +5,7 @@
 //! watches again for each one added, and it walks all of them for each event. It keeps one event at a time; its
 //! mutex is never contended.
 //!
-//! A watched file is a duplicate of the caller's descriptor, so on macOS the caller opens it with `O_EVTONLY`
-//! where an unmount must stay possible.
+//! What is watched is opened for events alone where that is possible (macOS), so that it can be unmounted.
 
 use std::{
     io,
@@ -47,8 +46,9 @@ impl KqueueWatcher {
     }
 
     /// See [`super::Watcher::add_file`].
-    pub fn add_file(&mut self, file: &RelPath, fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
-        let own = rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(add_error)?;
+    pub fn add_file(&mut self, file: &RelPath, directory: BorrowedFd<'_>) -> Result<Watched, AddError> {
+        let flags = EVENTS_ONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let own = openat(directory, file.name(), flags, Mode::empty()).map_err(add_error)?;
         self.watches.add(file, own, false)
     }
 
@@ -73,17 +73,16 @@ impl KqueueWatcher {
     }
 }
 
-/// A descriptor of the same directory that does not keep its file system from being unmounted.
+/// Opens what is not read, and does not keep its file system from being unmounted: `O_EVTONLY` of Apple's `fcntl.h`,
+/// which rustix does not name.
 #[cfg(any(target_os = "macos", target_os = "ios"))]
-fn open_for_events(directory: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
-    /// `O_EVTONLY` of Apple's `fcntl.h`, which rustix does not name.
-    const EVENTS_ONLY: OFlags = OFlags::from_bits_retain(0x8000);
-    openat(directory, ".", EVENTS_ONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
+const EVENTS_ONLY: OFlags = OFlags::from_bits_retain(0x8000);
 #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+const EVENTS_ONLY: OFlags = OFlags::RDONLY;
+
+/// A descriptor of the same directory.
 fn open_for_events(directory: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
-    openat(directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    openat(directory, ".", EVENTS_ONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn add_error(error: Errno) -> AddError {

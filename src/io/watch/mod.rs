@@ -155,6 +155,12 @@ impl From<io::Error> for AddError {
 #[allow(missing_docs, reason = "see Watcher")]
 pub trait Watch {
     fn add(&mut self, directory: &RelPath, handle: &Handle) -> Result<Watched, AddError>;
+    fn watches_files(&self) -> bool {
+        false
+    }
+    fn add_file(&mut self, _file: &RelPath, _directory: &Handle) -> Result<Watched, AddError> {
+        Ok(Watched::AlreadyWatched)
+    }
     fn remove_below(&mut self, directory: &RelPath);
     fn poll_change(&mut self) -> io::Result<Option<Change>>;
     fn watch_count(&self) -> usize;
@@ -164,7 +170,7 @@ pub trait Watch {
 pub enum Watcher {
     /// inotify or kqueue.
     Native(Box<NativeWatcher>),
-    /// Something else, such as a simulation. What it watches of a directory covers the files in it.
+    /// Something else, such as a simulation.
     Foreign(Box<dyn Watch>),
     /// No events.
     Polling,
@@ -196,13 +202,23 @@ impl Watcher {
         }
     }
 
-    /// Watches the content of `file`, where watching its directory does not (kqueue). Where it does, this has
-    /// nothing to do and says `AlreadyWatched`. A file that cannot be watched is compared on the timer.
-    pub fn add_file(&mut self, file: &RelPath, handle: &Handle) -> Result<Watched, AddError> {
+    /// Is each file to be added as well, since a directory's watch does not tell of what is written to the files in it
+    /// (kqueue)?
+    pub fn watches_files(&self) -> bool {
+        match self {
+            Self::Native(_) => cfg!(not(target_os = "linux")),
+            Self::Foreign(foreign) => foreign.watches_files(),
+            Self::Polling => false,
+        }
+    }
+
+    /// Watches the content of `file`, which is in `directory`. One that cannot be watched is compared on the timer, with
+    /// all of its directory.
+    pub fn add_file(&mut self, file: &RelPath, directory: &Handle) -> Result<Watched, AddError> {
         match self {
             _ if file.is_reserved() => Err(AddError::Unsupported),
-            Self::Native(native) => native.add_file(file, descriptor(handle)?),
-            Self::Foreign(_) => Ok(Watched::AlreadyWatched),
+            Self::Native(native) => native.add_file(file, descriptor(directory)?),
+            Self::Foreign(foreign) => foreign.add_file(file, directory),
             Self::Polling => Err(AddError::Unsupported),
         }
     }

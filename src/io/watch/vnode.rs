@@ -20,7 +20,7 @@ use super::{
     table::{Key, Row, Table},
 };
 use crate::{
-    limits::{KQUEUE_DESCRIPTOR_SHARE, MAX_KQUEUE_WATCHES},
+    limits::{KQUEUE_DESCRIPTOR_SHARE, KQUEUE_DIRECTORY_SHARE, MAX_KQUEUE_WATCHES},
     path::RelPath,
 };
 
@@ -94,7 +94,9 @@ impl<Q: VnodeQueue> VnodeWatches<Q> {
             None => None,
             Some(parent) => Some(self.table.find(&parent).ok_or(AddError::ParentUnwatched)?),
         };
-        if self.table.len() >= self.max_watches {
+        // A directory that is not watched costs more than a file that is not: some room is kept for them.
+        let reserved = if directory { 0 } else { self.max_watches / KQUEUE_DIRECTORY_SHARE };
+        if self.table.len() >= self.max_watches - reserved {
             return Err(AddError::TableFull);
         }
         let key = fd.as_raw_fd();
@@ -217,7 +219,7 @@ mod tests {
             let root = TempDir::new().unwrap();
             fs::create_dir_all(root.path().join("a/b")).unwrap();
             fs::write(root.path().join("a/f"), "").unwrap();
-            let mut lab = Self { root, watches: VnodeWatches::new(Script::default(), 4) };
+            let mut lab = Self { root, watches: VnodeWatches::new(Script::default(), 5) };
             for (name, directory) in [("", true), ("a", true), ("a/b", true), ("a/f", false)] {
                 assert_eq!(lab.add(name, directory).unwrap(), Watched::Watched);
             }
@@ -279,7 +281,11 @@ mod tests {
     fn the_budget_is_kept() {
         let mut lab = Lab::new();
         fs::write(lab.root.path().join("h"), "").unwrap();
-        assert!(matches!(lab.add("h", false), Err(AddError::TableFull)));
+        fs::create_dir(lab.root.path().join("c")).unwrap();
+        assert!(matches!(lab.add("h", false), Err(AddError::TableFull)), "the last place is a directory's");
+        assert_eq!(lab.add("c", true).unwrap(), Watched::Watched);
+        fs::create_dir(lab.root.path().join("d")).unwrap();
+        assert!(matches!(lab.add("d", true), Err(AddError::TableFull)));
         assert_eq!(descriptor_budget(Some(256)), 128);
         assert_eq!(descriptor_budget(None), MAX_KQUEUE_WATCHES);
     }

@@ -142,6 +142,28 @@ fn what_has_come_is_not_sent_again() {
 }
 
 #[test]
+fn what_has_come_before_the_cable_was_pulled_is_not_sent_again() {
+    const SIZE: u64 = 300_000_000;
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    let content = noise(21, SIZE as usize);
+    let before = b.traffic()[0];
+    a.write("large.bin", content);
+    wait_until("nine tenths of it", LARGE_BOUND, || b.traffic()[0] - before > SIZE / 10 * 9);
+    lab.cut(b);
+    let (came, sent_before) = (b.traffic()[0] - before, a.traffic()[2]);
+    assert!(!b.has("large.bin"), "it was cut too late");
+    wait_until("both to notice", LARGE_BOUND, || {
+        !a.status().is_linked(b.name()) && !b.status().is_linked(a.name())
+    });
+    lab.heal(b);
+    wait_identical(&[a, b], LARGE_BOUND);
+    let sent = a.traffic()[2] - sent_before;
+    eprintln!("{came} bytes came, {sent} were sent afterwards");
+    assert!(sent < SIZE.saturating_sub(came) + SIZE / 50, "{sent} bytes after {came} of {SIZE} had come");
+}
+
+#[test]
 fn edit_of_a_large_file_sends_what_changed() {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();

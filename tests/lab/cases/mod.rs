@@ -1,14 +1,20 @@
 //! What a LAN of nodes must do, by theme.
 
 mod backups;
+mod chaos;
 mod conflicts;
 mod discovery;
 mod edits;
+mod errors;
+mod flow;
+mod growing;
 mod harness;
 mod large;
 mod names;
 mod offline;
 mod process;
 mod renames;
+mod service;
+mod sparse;
 mod start;
 mod watching;

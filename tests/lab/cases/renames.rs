@@ -86,15 +86,61 @@ fn renamed_directory_is_renamed_there() {
 }
 
 #[test]
+fn renamed_small_files_are_not_sent() {
+    const FILES: u64 = 1000;
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    for i in 0..FILES {
+        a.write(format!("old/{i}"), noise(i, 4000));
+    }
+    lab.wait_identical();
+    let there = inode(b, "old/7");
+    let (sent, read) = cost(&lab, || a.rename("old", "new"));
+    eprintln!("{FILES} small files: {sent} bytes sent, {read} bytes read");
+    assert_eq!(inode(b, "new/7"), there);
+    assert!(sent < 300 * FILES, "{sent} bytes sent");
+    // One by one.
+    let (sent, _) =
+        cost(&lab, || (0..FILES).for_each(|i| a.rename(format!("new/{i}"), format!("new/renamed-{i}"))));
+    assert_eq!(inode(b, "new/renamed-7"), there);
+    assert!(sent < 400 * FILES, "{sent} bytes sent");
+    a.assert_no_conflicts();
+}
+
+#[test]
+fn names_that_differ_in_case_only() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    a.write("File", "small");
+    a.write("Dir/Large", noise(1, MIB));
+    lab.wait_identical();
+    let (small, large) = (inode(b, "File"), inode(b, "Dir/Large"));
+    a.rename("File", "file");
+    a.rename("Dir", "dir");
+    lab.wait_identical();
+    assert_eq!((inode(b, "file"), inode(b, "dir/Large")), (small, large));
+    assert!(!b.has("File") && !b.has("Dir"));
+    a.assert_no_conflicts();
+}
+
+#[test]
 fn exchanged_files_are_not_sent() {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();
     a.write("x", noise(1, 2 * MIB));
     a.write("y", noise(2, 2 * MIB));
+    a.write("s", "small");
+    a.write("t", "other");
     lab.wait_identical();
+    let there = ["x", "y", "s", "t"].map(|path| inode(b, path));
     let (sent, read) = cost(&lab, || {
         renameat_with(CWD, a.path("x"), CWD, a.path("y"), RenameFlags::EXCHANGE).unwrap();
+        a.rename("s", "u");
+        a.rename("t", "s");
+        a.rename("u", "t");
     });
+    assert_eq!(["y", "x"].map(|path| inode(b, path)), there[..2]);
+    assert_eq!((b.read("s"), b.read("t")), ("other".to_owned(), "small".to_owned()));
     assert!(sent < 2 * ONE_FILE_BYTES, "{sent} bytes sent");
     assert!(read < MIB as u64, "{read} bytes read");
     assert_eq!(fs::read(b.path("x")).unwrap(), noise(2, 2 * MIB));

@@ -157,6 +157,24 @@ impl Host {
 
     /// As [`spawn`](Self::spawn), with `directory` for another name of the root.
     pub fn spawn_on(&self, directory: &str, args: &[&str]) {
+        self.launch(directory, args);
+        self.wait_started();
+    }
+
+    /// Starts the node again, and does not wait for it.
+    pub fn relaunch(&self) {
+        self.launch(&self.root.to_string_lossy(), &[]);
+    }
+
+    /// Waits until the node answers.
+    pub fn wait_started(&self) {
+        wait_until(&format!("{} to start", self.name), START_BOUND, || {
+            assert!(self.is_running(), "{} ended at once:\n{}", self.name, self.log());
+            self.try_status().is_some()
+        });
+    }
+
+    fn launch(&self, directory: &str, args: &[&str]) {
         assert!(self.node.borrow().is_none(), "{} runs already", self.name);
         let mut command = self.command(&["run"]);
         command.arg(directory).args(["--name", &self.name]).args(args);
@@ -167,10 +185,6 @@ impl Host {
         command.stdout(log("stdout")).stderr(log("stderr"));
         let child = command.spawn().expect("nsenter was there a moment ago");
         *self.node.borrow_mut() = Some(child);
-        wait_until(&format!("{} to start", self.name), START_BOUND, || {
-            assert!(self.is_running(), "{} ended at once:\n{}", self.name, self.log());
-            self.try_status().is_some()
-        });
     }
 
     /// Ends the node by SIGTERM and asserts that it ends well and soon.
@@ -313,6 +327,13 @@ impl Host {
         let mut command = self.shared.world.enter(&self.name);
         let output = command.args(["bash", "-c", script]).output().expect("nsenter was there a moment ago");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Lets no more than `rate` (`100mbit`, as tc-tbf(8) has it) leave the host from now on.
+    pub fn limit_rate(&self, rate: &str) {
+        let script =
+            format!("tc qdisc add dev eth0 root tbf rate {rate} burst 64k latency 50ms && echo done");
+        assert_eq!(self.shell(&script).trim(), "done", "tc, of iproute2, cannot limit the rate");
     }
 
     /// Bytes and packets that arrived on the host's interface, and the same that left it.

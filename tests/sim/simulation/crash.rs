@@ -162,7 +162,11 @@ impl Disk {
     }
 
     fn end_run(&mut self) {
+        // What users hold open stays so.
         self.open.clear();
+        for (ino, _) in &self.slow {
+            *self.open.entry(*ino).or_default() += 1;
+        }
         self.ambush = None;
         self.events.restart();
         self.troubles.is_full = false;
@@ -171,7 +175,8 @@ impl Disk {
 
 /// The length of one and the bytes of either, a page at a time.
 fn tear(new: &[u8], old: &[u8], rng: &mut Rng) -> Vec<u8> {
-    let length = rng.pick(&[new.len(), new.len(), old.len(), rng.clone().below(new.len() as u64 + 1) as usize]);
+    let length =
+        rng.pick(&[new.len(), new.len(), old.len(), rng.clone().below(new.len() as u64 + 1) as usize]);
     let mut torn = vec![0; length];
     for begin in (0..length).step_by(4096) {
         let from = if rng.chance(50) { new } else { old };
@@ -198,4 +203,3 @@ fn apply(names: &mut BTreeMap<Ino, BTreeMap<Name, Ino>>, change: &NameChange) {
         }
     }
 }
-

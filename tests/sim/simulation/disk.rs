@@ -13,7 +13,12 @@ use std::{
 
 use p2pnetwork::path::STATE_DIR;
 
-use super::{events::Events, random::Rng, storage::Fuse, user::{Ambush, Kind}};
+use super::{
+    events::Events,
+    random::Rng,
+    storage::Fuse,
+    user::{Ambush, Kind},
+};
 
 pub type Ino = u64;
 pub type Name = Box<[u8]>;

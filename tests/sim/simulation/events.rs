@@ -62,7 +62,10 @@ impl Events {
     /// Forgets what waits, and says so.
     pub fn overflow(&mut self, now: Duration) {
         self.queue.clear();
-        self.push(now, Queued { key: -1, mask: EventMask::Q_OVERFLOW.bits(), cookie: 0, name: Box::default() });
+        self.push(
+            now,
+            Queued { key: -1, mask: EventMask::Q_OVERFLOW.bits(), cookie: 0, name: Box::default() },
+        );
     }
 
     fn push(&mut self, now: Duration, event: Queued) {

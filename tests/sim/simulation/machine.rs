@@ -51,6 +51,8 @@ pub struct Machine {
     pub up_at: Option<Duration>,
     pub frozen_until: Duration,
     pub next_turn_at: Duration,
+    /// Turns since what was due was done.
+    pub overdue: u32,
     pub backup: Option<Backup>,
     pub fresh_identity: bool,
     pub troubled_until: Option<Duration>,
@@ -66,7 +68,8 @@ impl Machine {
     pub fn new(at: usize, style: plan::Machine, seed: u64) -> Self {
         let mut rng = Rng::new(seed, 1000 + at as u64);
         let fuse = Fuse::default();
-        let mut disk = Disk::new(100 + 2 * at as u64, style.grain, Rng::new(seed, 2000 + at as u64), fuse.clone());
+        let mut disk =
+            Disk::new(100 + 2 * at as u64, style.grain, Rng::new(seed, 2000 + at as u64), fuse.clone());
         equip(&mut disk, &style);
         Self {
             at,
@@ -80,6 +83,7 @@ impl Machine {
             up_at: Some(Duration::ZERO),
             frozen_until: Duration::ZERO,
             next_turn_at: Duration::ZERO,
+            overdue: 0,
             backup: None,
             fresh_identity: false,
             troubled_until: None,
@@ -223,8 +227,8 @@ impl Machine {
         let fuse = Fuse::default();
         self.storage = self.storage.crashed(fuse.clone(), &mut self.rng);
         self.end_run(fuse);
-        self.disk.borrow_mut().crash();
         self.disk.borrow_mut().slow.clear();
+        self.disk.borrow_mut().crash();
         self.is_off = true;
         self.boot += 1;
         self.booted_at_ms = self.wall_ms(now);
@@ -298,7 +302,9 @@ fn take_turn(
             Heard::Up { node, direction, address } => {
                 replica.handle_input(Input::LinkUp { node, direction, address }, time)?;
             }
-            Heard::Down { node, direction } => replica.handle_input(Input::LinkDown { node, direction }, time)?,
+            Heard::Down { node, direction } => {
+                replica.handle_input(Input::LinkDown { node, direction }, time)?
+            }
             Heard::Message { node, bytes } => {
                 let message = Message::decode(&bytes).expect("what a node sends is a message");
                 replica.handle_input(Input::Message { node, message }, time)?;

@@ -19,7 +19,7 @@ mod user;
 mod world;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Once,
 };
@@ -39,11 +39,13 @@ pub struct Outcome {
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static SEED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Carries out a plan; prints what happens when asked to.
 pub fn run(plan: &Plan, prints: bool) -> Outcome {
     catch_messages();
+    SEED.set(plan.seed);
     let mut world = World::new(plan, Trace::new(prints));
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     let failure = match result {
@@ -57,6 +59,11 @@ pub fn run(plan: &Plan, prints: bool) -> Outcome {
 fn catch_messages() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| PANIC.set(Some(info.to_string()))));
+        std::panic::set_hook(Box::new(|info| {
+            if cfg!(panic = "abort") {
+                eprintln!("seed {}: {info}", SEED.get());
+            }
+            PANIC.set(Some(info.to_string()));
+        }));
     });
 }

@@ -208,9 +208,10 @@ impl Network {
             self.links.keys().copied().filter(|(from, to)| *from == node || *to == node).collect();
         for (from, to) in concerned {
             let Some(link) = self.links.get(&(from, to)) else { continue };
-            if to == node && now > link.heard_at + LINK_DEAD_AFTER && link.queue.front().is_none_or(|sent| {
-                sent.arrives_at > now || self.is_blocked(from, to)
-            }) {
+            if to == node
+                && now > link.heard_at + LINK_DEAD_AFTER
+                && link.queue.front().is_none_or(|sent| sent.arrives_at > now || self.is_blocked(from, to))
+            {
                 let speaker = link.speaker;
                 let was_there = !link.orphaned && !link.ended;
                 if was_there {

@@ -72,7 +72,10 @@ impl Oracle {
             return;
         }
         // The program had moved it there (a conflict copy): it is that copy that the user put away.
-        self.instances.iter_mut().filter(|((_, owed), _)| *owed == id).for_each(|(_, settled)| *settled = true);
+        self.instances
+            .iter_mut()
+            .filter(|((_, owed), _)| *owed == id)
+            .for_each(|(_, settled)| *settled = true);
     }
 
     /// `lost` was on a node's disk, is not any more without anybody's doing, and is on no other.

@@ -42,31 +42,89 @@ pub struct Action {
 /// What.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum What {
-    Deed { node: usize, deed: Deed },
+    Deed {
+        node: usize,
+        deed: Deed,
+    },
     /// While the program is at work, after so many of its operations.
-    Ambush { node: usize, deed: Deed, after: u32 },
-    Cut { a: usize, b: usize },
+    Ambush {
+        node: usize,
+        deed: Deed,
+        after: u32,
+    },
+    Cut {
+        a: usize,
+        b: usize,
+    },
     /// Nothing gets through for a while, one way or both.
-    Part { from: usize, to: usize, both: bool, for_ms: u64 },
+    Part {
+        from: usize,
+        to: usize,
+        both: bool,
+        for_ms: u64,
+    },
     /// All links at once.
-    Isolate { node: usize, for_ms: u64 },
+    Isolate {
+        node: usize,
+        for_ms: u64,
+    },
     /// The process gets no time: it reads nothing, either.
-    Freeze { node: usize, for_ms: u64 },
-    Stop { node: usize, down_ms: u64 },
-    Kill { node: usize, down_ms: u64 },
-    PowerCut { node: usize, after: u32, down_ms: u64 },
-    SetClock { node: usize, by_ms: i64 },
-    IoErrors { node: usize, percent: u64, for_ms: u64 },
-    Full { node: usize, for_ms: u64 },
-    Unmount { node: usize, how: Unmounted, for_ms: u64 },
-    LoseEvents { node: usize },
-    Backup { node: usize },
+    Freeze {
+        node: usize,
+        for_ms: u64,
+    },
+    Stop {
+        node: usize,
+        down_ms: u64,
+    },
+    Kill {
+        node: usize,
+        down_ms: u64,
+    },
+    PowerCut {
+        node: usize,
+        after: u32,
+        down_ms: u64,
+    },
+    SetClock {
+        node: usize,
+        by_ms: i64,
+    },
+    IoErrors {
+        node: usize,
+        percent: u64,
+        for_ms: u64,
+    },
+    Full {
+        node: usize,
+        for_ms: u64,
+    },
+    Unmount {
+        node: usize,
+        how: Unmounted,
+        for_ms: u64,
+    },
+    LoseEvents {
+        node: usize,
+    },
+    Backup {
+        node: usize,
+    },
     /// As an image of the whole disk, or file by file.
-    Restore { node: usize, by_file: bool, down_ms: u64 },
+    Restore {
+        node: usize,
+        by_file: bool,
+        down_ms: u64,
+    },
     /// The directory, with all that is in it, is copied to a new machine.
-    CopyDirectory { from: usize, down_ms: u64 },
+    CopyDirectory {
+        from: usize,
+        down_ms: u64,
+    },
     /// One node is away for a year, the others are not.
-    Year { node: usize },
+    Year {
+        node: usize,
+    },
     /// Faults end, and all come to rest.
     Settle,
 }

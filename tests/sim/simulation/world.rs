@@ -24,6 +24,8 @@ const QUIET_WITHIN: Duration = Duration::from_secs(1500);
 /// Nothing happens for so long: that is rest. Longer than any delay of the program that does not grow with failures.
 const QUIET: Duration = Duration::from_secs(25);
 const MAX_TURNS: u64 = 300_000;
+/// Turns in a row after which what was due is still due.
+const MAX_OVERDUE: u32 = 1000;
 const MAX_MACHINES: usize = 7;
 
 pub struct World {
@@ -160,6 +162,18 @@ impl World {
         if self.turns % 64 == 0 {
             self.check_index(at)?;
         }
+        self.check_deadline(at)
+    }
+
+    /// A deadline that stays in the past is a node that takes one turn after another and does nothing.
+    fn check_deadline(&mut self, at: usize) -> Checked {
+        let machine = &mut self.machines[at];
+        let due = machine.replica.as_ref().and_then(|replica| replica.poll_timeout());
+        let is_past = due.is_some_and(|due| due.saturating_duration_since(self.began) < self.now);
+        machine.overdue = if is_past { machine.overdue + 1 } else { 0 };
+        if machine.overdue > MAX_OVERDUE {
+            return Err(format!("node {at} spins: nothing comes of its deadline\n{}", self.show()));
+        }
         Ok(())
     }
 
@@ -186,7 +200,8 @@ impl World {
         let before = self.holdings_of(at);
         self.machines[at].cut_power(&mut self.network, self.now);
         let was_planned = self.machines[at].up_at;
-        self.machines[at].up_at = Some(was_planned.unwrap_or(self.now).max(self.now + Duration::from_millis(1)));
+        self.machines[at].up_at =
+            Some(was_planned.unwrap_or(self.now).max(self.now + Duration::from_millis(1)));
         self.trace.note(self.now, &format!("node {at} has no power"));
         self.excuse(at, before);
         Ok(())
@@ -207,7 +222,12 @@ impl World {
 
     fn holdings_of(&self, at: usize) -> BTreeSet<ContentId> {
         let disk = self.machines[at].disk.borrow();
-        disk.tree().into_values().flatten().chain(disk.own("trash")).chain(disk.pruned.iter().copied()).collect()
+        disk.tree()
+            .into_values()
+            .flatten()
+            .chain(disk.own("trash"))
+            .chain(disk.pruned.iter().copied())
+            .collect()
     }
 
     fn end_troubles(&mut self, at: usize) {
@@ -221,7 +241,8 @@ impl World {
     // --- Links -----------------------------------------------------------------------------------------
 
     fn can_dial(&self, from: usize, to: usize) -> bool {
-        let is_up = |at: usize| self.machines[at].replica.is_some() && self.machines[at].frozen_until <= self.now;
+        let is_up =
+            |at: usize| self.machines[at].replica.is_some() && self.machines[at].frozen_until <= self.now;
         let blocked = &self.network.blocked;
         from != to
             && is_up(from)
@@ -282,7 +303,9 @@ impl World {
             }
             What::Deed { .. } | What::Ambush { .. } => {}
             What::Cut { a, b } => self.network.cut_both(a, b, now),
-            What::Part { from, to, both, for_ms } => self.part(&[(from, to), (to, from)][..1 + usize::from(both)], for_ms),
+            What::Part { from, to, both, for_ms } => {
+                self.part(&[(from, to), (to, from)][..1 + usize::from(both)], for_ms)
+            }
             What::Isolate { node, for_ms } => {
                 let others = (0..self.machines.len()).filter(|other| *other != node);
                 let ends: Vec<_> = others.flat_map(|other| [(node, other), (other, node)]).collect();
@@ -410,7 +433,11 @@ impl World {
                 break;
             }
             if self.now > by {
-                return Err(format!("no rest {} s after the last fault\n{}", QUIET_WITHIN.as_secs(), self.show()));
+                return Err(format!(
+                    "no rest {} s after the last fault\n{}",
+                    QUIET_WITHIN.as_secs(),
+                    self.show()
+                ));
             }
         }
         // What could not be done is tried again after a minute at the latest; till then it is said to be a problem. Of
@@ -479,16 +506,21 @@ impl World {
                 return Err(format!("at rest, node {at} is not in sync with {peer:?}"));
             }
         }
-        let disks: Vec<Rc<RefCell<_>>> = self.machines.iter().map(|machine| Rc::clone(&machine.disk)).collect();
+        let disks: Vec<Rc<RefCell<_>>> =
+            self.machines.iter().map(|machine| Rc::clone(&machine.disk)).collect();
         let own = |disk: &Rc<RefCell<super::disk::Disk>>| {
             let disk = disk.borrow();
             disk.own("trash").into_iter().chain(disk.pruned.iter().copied()).collect::<Vec<_>>()
         };
         let holdings = Holdings { tree: self.tree_of(0), trash: disks.iter().flat_map(own).collect() };
         if self.plan.one_at_a_time
-            && let Some(path) = holdings.tree.keys().find(|path| String::from_utf8_lossy(path).contains("sync-conflict"))
+            && let Some(path) =
+                holdings.tree.keys().find(|path| String::from_utf8_lossy(path).contains("sync-conflict"))
         {
-            return Err(format!("{} and nobody did anything at the same time", String::from_utf8_lossy(path)));
+            return Err(format!(
+                "{} and nobody did anything at the same time",
+                String::from_utf8_lossy(path)
+            ));
         }
         self.oracle.check(&holdings)
     }

@@ -57,6 +57,10 @@ pub(super) struct Disk {
     pub(super) trash: Vec<Data>,
     pub(super) ticks: i64,
     pub(super) wall_ms: u64,
+    /// Paths that cannot be written, and why.
+    pub(super) refused: BTreeMap<RelPath, &'static str>,
+    /// Tries to write them.
+    pub(super) refusals: u64,
     /// Files that were read, for their digests and to be copied.
     pub(super) reads: u64,
 }
@@ -97,6 +101,10 @@ impl Disk {
 
     pub(super) fn apply(&mut self, apply: Apply) -> std::result::Result<Option<Stat>, ApplyFailure> {
         let Apply { path, expect, keep, action } = apply;
+        if let Some(reason) = self.refused.get(&path) {
+            self.refusals += 1;
+            return Err(ApplyFailure::System((*reason).to_owned()));
+        }
         let parent = path.parent().unwrap();
         if !parent.is_root() && self.tree.get(&parent).is_none_or(|inode| inode.data != Data::Directory) {
             return Err(ApplyFailure::Parent);
@@ -104,6 +112,17 @@ impl Disk {
         let current = self.stat(&path);
         if current.map(|stat| stat.stamp) != expect {
             return Err(ApplyFailure::Unexpected(current));
+        }
+        if let Action::Exchange { with, stamp } = &action {
+            let other = self.stat(with);
+            if other.map(|stat| stat.stamp) != Some(*stamp) {
+                return Err(ApplyFailure::Unexpected(current));
+            }
+            let aside = RelPath::new(b"aside").unwrap();
+            for (from, to) in [(&path, &aside), (with, &path), (&aside, with)] {
+                self.rename(from, to);
+            }
+            return Ok(self.stat(&path));
         }
         let directory = current.is_some_and(|stat| stat.kind == FileKind::Directory);
         let replaces = !matches!(action, Action::SetMetadata { .. } | Action::MakeDirectory { .. });
@@ -141,6 +160,7 @@ impl Disk {
                 }
                 self.rename(&from, &path);
             }
+            Action::Exchange { .. } => unreachable!("done above"),
         }
         Ok(self.stat(&path))
     }
@@ -508,8 +528,15 @@ impl Node {
             }
             Output::Apply(apply) => {
                 let (path, keep) = (apply.path.clone(), apply.keep.clone());
+                let with =
+                    if let Action::Exchange { with, .. } = &apply.action { Some(with.clone()) } else { None };
                 let result = self.disk.apply(apply);
+                let other = with.filter(|_| result.is_ok());
                 self.engine.handle_input(Input::Applied { path, result }, time).unwrap();
+                if let Some(path) = other {
+                    let result = Ok(self.disk.stat(&path));
+                    self.engine.handle_input(Input::Applied { path, result }, time).unwrap();
+                }
                 let Some(path) = keep else { return };
                 Input::Changed { path, hint: Hint::Settled }
             }
@@ -530,6 +557,11 @@ impl Node {
                 Input::Assembled { digest, result: self.disk.assemble(digest, &chunks, old) }
             }
             Output::ClosePartial { .. } => return,
+            Output::AdoptPartial { from, to } => {
+                let partial = self.disk.partials.remove(&from);
+                self.disk.partials.extend(partial.map(|bytes| (to, bytes)));
+                return;
+            }
             Output::DropPartial { digest } => return drop(self.disk.partials.remove(&digest)),
             Output::LoadIgnoreRules => {
                 let text = match self.disk.tree.get(&path(".p2pignore")).map(|inode| &inode.data) {

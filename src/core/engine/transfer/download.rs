@@ -181,7 +181,8 @@ impl Download {
 
     /// Nodes that were asked and have been silent, though others spoke, or for too long: they are not waited for.
     pub fn drop_silent(&mut self, now: Instant) -> bool {
-        let silent: Vec<NodeId> = self.waits_until().filter(|(_, at)| *at <= now).map(|(node, _)| node).collect();
+        let silent: Vec<NodeId> =
+            self.waits_until().filter(|(_, at)| *at <= now).map(|(node, _)| node).collect();
         silent.iter().for_each(|node| self.refuse(*node));
         !silent.is_empty()
     }
@@ -197,7 +198,8 @@ impl Download {
             self.asked.iter().map(|asked| asked.node).chain(self.recipe_from).collect();
         asked.into_iter().map(|node| {
             // A node that is gone is not waited for at all.
-            let heard_at = self.sources.get(&node).map_or(self.heard_at - DOWNLOAD_STALL, |source| source.heard_at);
+            let heard_at =
+                self.sources.get(&node).map_or(self.heard_at - DOWNLOAD_STALL, |source| source.heard_at);
             let others_spoke = self.heard_at >= heard_at + SOURCE_SILENT;
             (node, heard_at + if others_spoke { SOURCE_SILENT } else { DOWNLOAD_STALL })
         })
@@ -422,5 +424,32 @@ impl Source {
 
     fn offers(&self, chunk: usize) -> bool {
         matches!(&self.holds, Holds::Some(held) if held.contains(&(chunk as u32)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CHUNK_MAX_BYTES;
+
+    #[test]
+    fn a_node_is_asked_for_no_more_than_a_window() {
+        let (node, now) = (NodeId([1; 8]), Instant::now());
+        let path = RelPath::new(b"large").expect("it is a name");
+        let chunks: Vec<Chunk> = (0..100)
+            .map(|at| Chunk { length: CHUNK_MAX_BYTES - at, digest: Digest([at as u8; 32]) })
+            .collect();
+        let mut download = Download::new(path, 100 << 20, Stage::Chunks, now);
+        download.add_source(node, now);
+        download.begin(chunks, 0, 1);
+        let mut asked = 0;
+        while let Some(Message::ChunkRequest { length, .. }) =
+            download.next_request(Digest([0; 32]), node, now)
+        {
+            asked += u64::from(length);
+        }
+        assert!(asked >= SOURCE_WINDOW_BYTES && asked < SOURCE_WINDOW_BYTES + u64::from(CHUNK_MAX_BYTES));
+        assert_eq!(download.receive(node, 0, &[0; 60_000], now), Received::Part);
+        assert_eq!(download.next_request(Digest([0; 32]), node, now), None, "the window is still full");
     }
 }

@@ -14,7 +14,10 @@ use log::{debug, warn};
 
 use self::download::{Download, Received, Stage};
 pub use self::serve::Serve;
-use super::{Engine, Link, Result, place::Outcome};
+use super::{
+    Engine, Link, Result,
+    place::{NO_SOURCE, Outcome},
+};
 use crate::{
     core::{
         content::combine,
@@ -79,11 +82,18 @@ impl Transfers {
 }
 
 impl Engine {
+    /// Does content go to other nodes, or come from them?
+    pub fn is_exchanging(&self) -> bool {
+        let fetches = self.transfers.downloads.values().any(|download| download.stage == Stage::Chunks);
+        fetches || self.links.values().any(|link| !link.serving.is_empty())
+    }
+
     /// Begins to bring a file's content to its partial file: from this disk, or from other nodes.
     pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<Outcome> {
         if self.transfers.is_fetching(&digest) {
             return self.retarget(path, &digest).map(|()| Outcome::Going);
         }
+        self.adopt_older(path, &digest)?;
         if !self.transfers.has_slot(size) {
             return Ok(Outcome::NoSlot);
         }
@@ -97,6 +107,19 @@ impl Engine {
             None => self.begin_fetch(digest, path, size, time)?,
         }
         Ok(Outcome::Going)
+    }
+
+    /// What has come of an older state of the path, which nobody wants any more, may be a part of the new one: a file
+    /// that grows faster than it travels would never arrive.
+    fn adopt_older(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
+        let is_older = |download: &Download| download.path == *path && download.stage == Stage::Chunks;
+        let older = self.transfers.downloads.iter().find(|(_, download)| is_older(download));
+        let Some(older) = older.map(|(older, _)| *older) else { return Ok(()) };
+        if !self.is_still_wanted(&older)? {
+            self.transfers.downloads.remove(&older);
+            self.outputs.push_back(Output::AdoptPartial { from: older, to: *digest });
+        }
+        Ok(())
     }
 
     /// Of two paths that want the same content, the download is for the one that was stated later: when the file was
@@ -220,11 +243,11 @@ impl Engine {
         let waits = matches!(download.stage, Stage::Recipe | Stage::Chunks) && !download.has_source();
         if waits {
             let path = download.path.clone();
-            debug!("{path}: no node that has it can be reached");
+            debug!("{path}: {NO_SOURCE}");
             self.transfers.downloads.remove(&digest);
             self.outputs.push_back(Output::ClosePartial { digest });
             self.placement.handle_slot();
-            self.placement.block(&path, "no node that has it can be reached", time.now);
+            self.placement.block(&path, NO_SOURCE, time.now);
         }
     }
 

@@ -45,6 +45,7 @@ impl Engine {
         if let Some(link) = self.links.get_mut(&node) {
             link.serving.retain(|serve| serve.digest() != digest);
         }
+        self.check_invariants();
     }
 
     /// The next answer to something that the node asked for.

@@ -1,0 +1,100 @@
+//! The exact bytes of everything that the index keeps. When one of these fails, the next start cannot read what the last
+//! release has written: the value is to be left as it was, or [`FORMAT`] to be raised and the old one converted.
+
+use super::{error::encode, tests::path, *};
+use crate::{
+    core::entry::{Base, Content, Entry},
+    wire::golden::{hex, vector, version},
+};
+
+const STAMP: Stamp =
+    Stamp { device: 66_306, inode: 1 << 33, size: 3, mtime_ns: -5, ctime_ns: 1_795_348_800_123_456_789 };
+
+fn rows() -> Vec<(Row, &'static str)> {
+    let file = Content::File { size: 3, digest: Digest([0xd1; 32]) };
+    let link = Content::Symlink { target: (*b"../x").into() };
+    let entry = |content| Entry { content, mode: 0o644, mtime_ns: -5, version: version(None) };
+    let base = |content, version| Base { content, stamp: STAMP, mode: 0o755, version };
+    let joined = vector(&[(7, 1), (9, 2), (0x0102_0304_0506_0708, 300)]);
+    let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
+    vec![
+        (
+            Row { entry: entry(Some(file.clone())), base: Some(base(file.clone(), None)) },
+            "010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0300",
+        ),
+        (
+            Row { entry: entry(Some(link.clone())), base: Some(base(link, None)) },
+            "0102042e2e2f78a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000102042e2e2f7882860480808080200309aab4c2f4968eaeea31ed0300",
+        ),
+        (
+            Row { entry: entry(None), base: None },
+            "00a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000",
+        ),
+        (
+            Row { entry: merged, base: Some(base(file, Some(Box::new(version(None))))) },
+            "0101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0301888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200",
+        ),
+    ]
+}
+
+#[test]
+fn rows_have_the_bytes_of_format_1() {
+    assert_eq!(FORMAT, 1, "these are the rows of another format");
+    for (row, expected) in rows() {
+        let bytes = encode(&row);
+        assert_eq!(hex(&bytes), expected, "{row:?}");
+        assert_eq!(error::decode::<Row>("row", &bytes).unwrap(), row);
+    }
+}
+
+#[test]
+fn what_is_kept_about_the_whole_has_the_bytes_of_format_1() {
+    let summary = Summary {
+        origin: Some(Origin(7)),
+        clean_stop: true,
+        boot: b"boot".to_vec(),
+        root: (66_306, 2),
+        knowledge: vector(&[(1, 2), (3, 400)]),
+        dropped: vector(&[(1, 1)]),
+        live: 5,
+        conflicts: 1,
+        wanted_bytes: 300,
+        live_digest: u128::MAX - 1,
+    };
+    assert_eq!(hex(&encode(&summary)), "01070104626f6f74828604020201020390030101010501ac02fe(ff*17)03");
+    let record = NodeRecord {
+        name: "pi".to_owned(),
+        address: Some("10.0.0.2:2194".to_owned()),
+        seen_ms: 1_795_348_800_123,
+        knowledge: vector(&[(1, 2)]),
+    };
+    assert_eq!(hex(&encode(&record)), "027069010d31302e302e302e323a32313934fbc48299a034010102");
+    let chunks = [Chunk { length: 65_536, digest: Digest([0xc4; 32]) }];
+    assert_eq!(hex(&encode(&chunks[..])), "01808004(c4*32)");
+    assert_eq!(hex(&encode(&FORMAT)), "01");
+}
+
+#[test]
+fn keys_have_the_bytes_of_format_1() {
+    assert_eq!(keys::row(&path("a")), b"\0a");
+    assert_eq!(keys::row(&path("a/b/c")), b"a/b\0c");
+    assert_eq!(keys::digest(&Digest([0xd1; 32]), &path("a/b")), [&[0xd1; 32][..], b"a/b"].concat());
+    assert_eq!(keys::segment(&Digest([0xd1; 32]), 258), [&[0xd1; 32][..], &[0, 0, 1, 2]].concat());
+}
+
+/// The file that a newer program leaves is not touched.
+#[test]
+fn a_newer_format_is_refused_and_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("index");
+    let mut index = Index::open(&file).unwrap();
+    index.update_summary(|summary| summary.live = 5);
+    index.transaction().open_table(META).unwrap().insert("format", &encode(&(FORMAT + 1))[..]).unwrap();
+    index.commit().unwrap();
+    drop(index);
+    for _ in 0..2 {
+        let Err(error) = Index::open(&file) else { panic!("a newer format was opened") };
+        assert!(matches!(error, IndexError::NewerFormat(2)), "{error}");
+        assert!(error.to_string().contains("format 2") && error.to_string().contains("newer p2pnetwork"));
+    }
+}
