@@ -365,6 +365,18 @@ pub const RENAME_WAIT: Duration = Duration::from_millis(100);
 /// Content that waits so; when full, further content is copied at once.
 pub const MAX_RENAME_WAITS: usize = 1024;
 
+/// After a power cut, files that were changed so long before the machine was started again are read once more: what
+/// was written last may have its stamp on the disk and not its content. What was changed earlier and not synced till
+/// the power failed is long on the disk.
+pub const TORN_SUSPECT: Duration = Duration::from_secs(86_400);
+
+// --- Stamps that say nothing ---------------------------------------------------------------------------
+
+/// How long it is kept in mind that a file was read in the second in which it was written: until the watch's events about
+/// a write in it have surely come. Bounded by `MAX_READS` files; of those beyond, a write in the same second that
+/// keeps the size may go unnoticed.
+pub const RACY_KEEP: Duration = Duration::from_secs(30);
+
 // --- The service ---------------------------------------------------------------------------------------
 
 /// systemd is told how it goes at most this often, and only when that has changed.

@@ -93,6 +93,8 @@ pub enum ApplyError {
     NotEmpty,
     /// A parent is missing, or is not a directory.
     Parent,
+    /// The temporary file with the new content is gone.
+    Content,
     /// The path is the root or in the node's own directory.
     Reserved,
     /// The disk, or this user's part of it, is full.
@@ -114,6 +116,7 @@ impl fmt::Display for ApplyError {
             Self::Unexpected(_) => f.write_str("it was changed meanwhile"),
             Self::NotEmpty => f.write_str("the directory is not empty"),
             Self::Parent => f.write_str("a directory above it is missing"),
+            Self::Content => f.write_str("its temporary file is gone"),
             Self::Reserved => f.write_str("it is the node's own"),
             Self::NoSpace => f.write_str("the disk is full; make room and it goes on"),
             Self::Io { op, path, error } => write!(f, "cannot {op} {path}: {error}"),
@@ -262,8 +265,8 @@ impl<'a> Site<'a> {
         let before = self
             .root
             .stat_in(staged.at())
-            .and_then(|stat| stat.ok_or(Errno::NOENT))
-            .map_err(|error| self.failed("find the temporary file of", error))?;
+            .map_err(|error| self.failed("find the temporary file of", error))?
+            .ok_or(ApplyError::Content)?;
         match current {
             Some(old) if old.kind != FileKind::Directory => self.replace(&staged, &before, &old)?,
             _ => {

@@ -154,16 +154,11 @@ impl NewNames {
 /// The new content, if there is any, with its bits and time.
 fn prepare(root: &Root, change: &Apply) -> std::result::Result<Option<Temp>, ApplyError> {
     let Action::WriteFile { temp, mode, mtime_ns } = &change.action else { return Ok(None) };
-    let open = || {
-        let temp = Temp::open_existing(root, temp)?.ok_or_else(|| io::Error::from(Errno::NOENT))?;
-        temp.set_metadata(*mode, *mtime_ns)?;
-        Ok(Some(temp))
-    };
-    open().map_err(|error| ApplyError::Io {
-        op: "prepare the temporary file of",
-        path: change.path.clone(),
-        error,
-    })
+    let failed =
+        |error| ApplyError::Io { op: "prepare the temporary file of", path: change.path.clone(), error };
+    let temp = Temp::open_existing(root, temp).map_err(failed)?.ok_or(ApplyError::Content)?;
+    temp.set_metadata(*mode, *mtime_ns).map_err(failed)?;
+    Ok(Some(temp))
 }
 
 #[cfg(test)]

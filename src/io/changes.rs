@@ -141,6 +141,7 @@ fn failure(error: ApplyError) -> ApplyFailure {
         ApplyError::Unexpected(stat) => ApplyFailure::Unexpected(stat),
         ApplyError::NotEmpty => ApplyFailure::NotEmpty,
         ApplyError::Parent => ApplyFailure::Parent,
+        ApplyError::Content => ApplyFailure::Content,
         other => ApplyFailure::System(other.to_string()),
     }
 }

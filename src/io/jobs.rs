@@ -432,8 +432,9 @@ fn watch_files(
     })
 }
 
+/// Nothing is there, or something else than a directory, be it a link.
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    rustix::io::Errno::from_io_error(error).is_some_and(crate::io::sys::is_absent)
 }
 
 #[cfg(test)]

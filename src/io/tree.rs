@@ -235,9 +235,9 @@ impl Tree {
 
     /// Looks at a path. Nothing is taken for deleted while the root is not the directory that it was.
     pub fn inspect(&mut self, path: RelPath) {
-        let stat = self.root.stat(&path).map_err(|error| error.to_string());
+        let mut stat = self.root.stat(&path).map_err(|error| error.to_string());
         if stat == Ok(None) && self.root.check() != RootState::Present {
-            return;
+            stat = Err("it cannot be told whether it is there: the directory as a whole is not".to_owned());
         }
         self.inputs.push_back(Input::Seen { path, stat });
     }

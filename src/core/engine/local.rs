@@ -8,13 +8,13 @@ use log::{info, warn};
 use super::{Engine, Result};
 use crate::{
     core::{
-        entry::{Base, Content, Entry, FileKind, Row, Stamp, Stat, Version},
+        entry::{Base, Content, Digest, Entry, FileKind, Row, Stamp, Stat, Version},
         ignore::IGNORE_FILE,
         reconcile::{Decision, decide},
         seam::{Found, Hint, Output, Time},
         version::{NodeId, VersionVector},
     },
-    limits::{MAX_READS, MAX_VECTOR_COMPONENTS},
+    limits::{MAX_READS, MAX_VECTOR_COMPONENTS, TORN_SUSPECT},
     path::RelPath,
     wire::message::Chunk,
 };
@@ -49,14 +49,27 @@ impl Engine {
         stat: std::result::Result<Option<Stat>, String>,
         time: Time,
     ) -> Result<()> {
-        if self.paused.is_some() || self.placement.is_in_flight(&path) {
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        if self.placement.is_in_flight(&path) {
+            self.placement.postpone(&path, time.now);
             return Ok(());
         }
         match stat {
+            // It could not be listed, and maybe can be now. It has no row.
+            Ok(_) if path.is_root() => {
+                self.scan.request_walk();
+                Ok(())
+            }
             Ok(stat) => {
+                let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
+                let unlisted = is_directory && self.placement.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
                 let settled = self.index.get(&path)?.is_none_or(|row| !row.is_wanted());
-                if settled && !self.scan.is_reading(&path) {
+                if settled && unlisted {
+                    self.scan.request_listing(path);
+                } else if settled && !self.scan.is_reading(&path) {
                     self.placement.unblock(&path);
                 }
                 Ok(())
@@ -75,10 +88,11 @@ impl Engine {
         }
         let row = self.index.get(&path)?;
         let base = row.as_ref().and_then(|row| row.base.as_ref());
+        let doubtful = base.zip(stat).is_some_and(|(base, stat)| self.is_doubtful(&path, base, &stat, time));
         match (base, stat) {
             (None, None) => Ok(()),
             (Some(_), None) => self.handle_missing(path, time),
-            (Some(base), Some(stat)) if is_same(base, &stat) => Ok(()),
+            (Some(base), Some(stat)) if is_same(base, &stat) && !doubtful => Ok(()),
             (Some(base), Some(Stat { kind: FileKind::Other, .. })) => {
                 // Something may have been mounted over a directory: missing is never deleted.
                 let covered = base.content == Content::Directory;
@@ -94,13 +108,14 @@ impl Engine {
                 self.scan.handle_vanished(path, renamed_to);
                 Ok(())
             }
-            (_, Some(stat)) => self.read(path, stat, time),
+            (_, Some(stat)) => self.read(path, stat, doubtful, time),
         }
     }
 
     /// Content found by reading.
     pub(super) fn handle_read(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
-        let again = self.scan.handle_read_done(&path);
+        let stamp = if let Found::Content { stat, .. } = &found { Some(&stat.stamp) } else { None };
+        let again = self.scan.handle_read_done(&path, stamp, time.now);
         self.inspect_old_name(&path);
         if self.paused.is_some() {
             return Ok(());
@@ -154,11 +169,12 @@ impl Engine {
         Ok(())
     }
 
-    fn read(&mut self, path: RelPath, stat: Stat, time: Time) -> Result<()> {
+    fn read(&mut self, path: RelPath, stat: Stat, must_read: bool, time: Time) -> Result<()> {
         if stat.kind == FileKind::File && stat.links == 1 && self.scan.is_settling(&path) {
             return Ok(());
         }
-        let known = if self.scan.is_reading(&path) { None } else { self.known_content(&path, &stat, time)? };
+        let must_read = must_read || self.scan.is_reading(&path) || self.scan.is_racy(&path, time.now);
+        let known = if must_read { None } else { self.known_content(&path, &stat, time)? };
         if known.is_some() {
             self.scan.handle_settled(&path);
             return self.observe(&path, known.map(|content| (content, stat)), time);
@@ -166,7 +182,7 @@ impl Engine {
         if stat.links == 1 && !self.scan.is_reading(&path) && self.scan.must_rest(&path, time.now) {
             return Ok(());
         }
-        if self.scan.begin_read(&path, MAX_READS) {
+        if self.scan.begin_read(&path, MAX_READS, time.wall_ms) {
             self.outputs.push_back(Output::Read { path, stat });
         }
         Ok(())
@@ -191,8 +207,10 @@ impl Engine {
     ) -> Result<()> {
         let row = self.index.get(path)?;
         if let Some((content, stat)) = &found {
-            if let Some(row) = row.as_ref().and_then(|row| adopt(row, content, stat)) {
-                self.index.put(path, &row)?;
+            if let Some(adopted) = row.as_ref().and_then(|row| adopt(row, content, stat)) {
+                if row.is_none_or(|row| row != adopted) {
+                    self.index.put(path, &adopted)?;
+                }
                 return self.place(path, None, time);
             }
             if self.is_torn(row.as_ref(), content, stat) {
@@ -315,15 +333,35 @@ impl Engine {
 
     // --- Torn by a power cut ---------------------------------------------------------------------------
 
+    /// Must a file be read although its stamp is what it was?
+    fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
+        if stat.kind != FileKind::File {
+            return false;
+        }
+        let given_up =
+            is_marked_torn(&base.content) && self.placement.has_waited_long(path) && self.is_caught_up();
+        given_up || self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat)
+    }
+
+    /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the
+    /// disk has only its length and its times. What was received was synced.
+    fn may_be_torn(&self, base: &Base, stat: &Stat) -> bool {
+        let suspect_ns = TORN_SUSPECT.as_nanos() as i64;
+        let is_late = |booted_ns: i64| stat.stamp.ctime_ns >= booted_ns.saturating_sub(suspect_ns);
+        !self.scan.is_walked() && !is_marked_torn(&base.content) && self.torn_before_ns.is_some_and(is_late)
+    }
+
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
     fn is_torn(&self, row: Option<&Row>, content: &Content, stat: &Stat) -> bool {
-        let was = row.and_then(|row| row.base.as_ref()).map(|base| &base.content);
-        match (self.torn_before_ns, content, was) {
-            (Some(before_ns), Content::File { size, .. }, Some(Content::File { size: was, .. })) => {
-                size < was && stat.stamp.mtime_ns < before_ns
-            }
-            _ => false,
-        }
+        let (Some(before_ns), Some(base)) = (self.torn_before_ns, row.and_then(|row| row.base.as_ref()))
+        else {
+            return false;
+        };
+        let (Content::File { size, .. }, Content::File { size: was, .. }) = (content, &base.content) else {
+            return false;
+        };
+        let is_shorter = size < was && stat.stamp.mtime_ns < before_ns;
+        !is_marked_torn(&base.content) && (is_shorter || base.stamp == stat.stamp)
     }
 
     /// The index's version is wanted again; what is on the disk goes to the trash when it comes.
@@ -333,14 +371,20 @@ impl Engine {
         let version = row.base_version().cloned().map(Box::new);
         if let Some(base) = &mut row.base {
             // The digest is of no content: whatever comes differs from it.
-            base.content =
-                Content::File { size: stat.stamp.size, digest: crate::core::entry::Digest([0; 32]) };
+            base.content = Content::File { size: stat.stamp.size, digest: TORN };
             base.stamp = stat.stamp;
             base.version = version;
         }
         self.index.put(path, &row)?;
         self.place(path, None, time)
     }
+}
+
+/// Stands for the content of a file that a power cut has torn.
+const TORN: Digest = Digest([0; 32]);
+
+fn is_marked_torn(content: &Content) -> bool {
+    matches!(content, Content::File { digest: TORN, .. })
 }
 
 /// Does the disk hold what was last seen of it?

@@ -153,7 +153,7 @@ impl Engine {
             Input::EventsLost => self.scan.request_walk(),
             Input::WatchLost { directory } => self.scan.handle_unwatched(directory),
             Input::IgnoreRules { text } => self.handle_ignore_rules(&text),
-            Input::Paused { reason } => self.handle_paused(reason),
+            Input::Paused { reason } => self.handle_paused(reason, time),
             Input::Seen { path, stat } => self.handle_seen(path, stat, time)?,
             Input::Listed { directory, listed } => self.handle_listed(directory, listed, time)?,
             Input::Read { path, found } => self.handle_read(path, found, time)?,
@@ -268,12 +268,13 @@ impl Engine {
         &self.index
     }
 
-    fn handle_paused(&mut self, reason: Option<String>) {
+    fn handle_paused(&mut self, reason: Option<String>, time: Time) {
         match (&self.paused, &reason) {
             (None, Some(reason)) => warn!("paused, nothing is changed or deleted anywhere: {reason}"),
             (Some(_), None) => {
                 info!("the directory is back: going on");
                 self.scan.request_walk();
+                self.placement.retry_all(time.now);
             }
             _ => {}
         }

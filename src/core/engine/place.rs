@@ -14,7 +14,7 @@ use log::{debug, warn};
 use super::{Engine, Result, relocate::Waits, remote::is_realised};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Row, Stat, Version},
+        entry::{Base, Content, Digest, FileKind, Row, Stat, Version},
         reconcile::{Fate, conflict_name, fate},
         seam::{Action, Apply, ApplyFailure, Output, Source, Time},
     },
@@ -151,6 +151,28 @@ impl Placement {
 
     fn is_blocked(&self, path: &RelPath, now: Instant) -> bool {
         self.blocked.get(path).and_then(|blocked| blocked.until).is_some_and(|until| until > now)
+    }
+
+    /// What could not be done is tried again now: whoever was asked meanwhile was not listened to.
+    pub(super) fn retry_all(&mut self, now: Instant) {
+        self.blocked.values_mut().for_each(|blocked| blocked.until = Some(now));
+    }
+
+    /// A path that could not be brought to its newest version is being changed just now: it is looked at later.
+    pub(super) fn postpone(&mut self, path: &RelPath, now: Instant) {
+        if let Some(blocked) = self.blocked.get_mut(path) {
+            blocked.until = Some(now + blocked.delay);
+        }
+    }
+
+    /// Could it not be written or read?
+    pub(super) fn is_problem(&self, path: &RelPath) -> bool {
+        self.blocked.contains_key(path)
+    }
+
+    /// Has it been tried for as long as the delay grows?
+    pub(super) fn has_waited_long(&self, path: &RelPath) -> bool {
+        self.blocked.get(path).is_some_and(|blocked| blocked.delay >= RETRY_DELAY_MAX)
     }
 
     /// Has nobody had the path's content, in so many tries that the pause between them is as long as this?
@@ -531,6 +553,9 @@ impl Engine {
         // Another version may have come while this one was being written.
         let newest = row.entry.version.dot == in_flight.version.dot;
         let version = (!newest).then(|| Box::new(in_flight.version));
+        if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
+            self.scan.handle_known(path, &stat.stamp, time.wall_ms, time.now);
+        }
         row.base = stat.zip(in_flight.content).map(|(stat, content)| Base {
             content,
             stamp: stat.stamp,

@@ -14,9 +14,12 @@ use log::{debug, info, warn};
 
 use super::{Engine, Result};
 use crate::{
-    core::seam::{Listed, Output, Time},
+    core::{
+        entry::Stamp,
+        seam::{Listed, Output, Time},
+    },
     limits::{
-        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL,
+        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, RACY_KEEP,
         REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STEP_ENTRIES,
     },
     path::RelPath,
@@ -36,8 +39,12 @@ pub(super) struct Scan {
     /// Directories that are gone, whose rows are being gone through, and where they have gone, if that is known: what
     /// is there is listed first, so that it is stated there before it is deleted here.
     vanished: VecDeque<(RelPath, Option<RelPath>)>,
-    /// Files whose content is being read; true when one changed again meanwhile.
-    reading: BTreeMap<RelPath, bool>,
+    /// Files whose content is being read.
+    reading: BTreeMap<RelPath, Reading>,
+    /// Files that were read in the second in which they were written, on a file system that keeps whole seconds, and
+    /// until when that is kept in mind: another write in it leaves the stamp as it is. (Git calls this "racy".) Of finer
+    /// times `io::jobs` takes care.
+    racy: BTreeMap<RelPath, (Stamp, Instant)>,
     /// Files that are being written.
     settling: BTreeMap<RelPath, Settling>,
     /// Large files that were read lately: when they may be read again.
@@ -45,6 +52,15 @@ pub(super) struct Scan {
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+struct Reading {
+    /// It changed again meanwhile.
+    again: bool,
+    /// Since when, in ms since 1970.
+    began_ms: u64,
 }
 
 /// A file that is being written, and left alone for a while.
@@ -81,6 +97,7 @@ impl Scan {
             vanished: VecDeque::new(),
             reading: BTreeMap::new(),
             settling: BTreeMap::new(),
+            racy: BTreeMap::new(),
             rests: BTreeMap::new(),
             degraded: BTreeSet::new(),
             all_degraded: false,
@@ -202,22 +219,46 @@ impl Scan {
     // --- Files being read ------------------------------------------------------------------------------
 
     /// May the file be read now? If it is being read already, it is looked at again afterwards.
-    pub(super) fn begin_read(&mut self, path: &RelPath, limit: usize) -> bool {
-        if let Some(again) = self.reading.get_mut(path) {
-            *again = true;
+    pub(super) fn begin_read(&mut self, path: &RelPath, limit: usize, now_ms: u64) -> bool {
+        if let Some(reading) = self.reading.get_mut(path) {
+            reading.again = true;
             return false;
         }
         if self.reading.len() >= limit {
             self.request_walk();
             return false;
         }
-        self.reading.insert(path.clone(), false);
+        self.reading.insert(path.clone(), Reading { again: false, began_ms: now_ms });
         true
     }
 
-    /// The file has been read. Has it changed since it began?
-    pub(super) fn handle_read_done(&mut self, path: &RelPath) -> bool {
-        self.reading.remove(path).unwrap_or(false)
+    /// The file has been read, and found to have this stamp. Has it changed since it began?
+    pub(super) fn handle_read_done(&mut self, path: &RelPath, stamp: Option<&Stamp>, now: Instant) -> bool {
+        let Some(Reading { again, began_ms }) = self.reading.remove(path) else { return false };
+        match stamp {
+            Some(stamp) => self.handle_known(path, stamp, began_ms, now),
+            None => drop(self.racy.remove(path)),
+        }
+        again
+    }
+
+    /// What the file with this stamp holds is known, as of `since_ms` since 1970: it was read or written by this node.
+    pub(super) fn handle_known(&mut self, path: &RelPath, stamp: &Stamp, since_ms: u64, now: Instant) {
+        let before = self.racy.remove(path);
+        if !is_fresh(stamp, since_ms) {
+            return;
+        }
+        self.racy.retain(|_, (_, until)| *until > now);
+        if self.racy.len() < MAX_READS {
+            // The clock that the stamp is compared with may stand still.
+            let kept = before.filter(|(known, _)| known == stamp);
+            self.racy.insert(path.clone(), kept.unwrap_or((*stamp, now + RACY_KEEP)));
+        }
+    }
+
+    /// Does the stamp of this file say nothing?
+    pub(super) fn is_racy(&self, path: &RelPath, now: Instant) -> bool {
+        self.racy.get(path).is_some_and(|(_, until)| *until > now)
     }
 
     pub(super) fn is_reading(&self, path: &RelPath) -> bool {
@@ -235,6 +276,7 @@ impl Scan {
             && self.reading.len() <= MAX_READS
             && self.settling.len() <= MAX_SETTLING
             && self.rests.len() <= MAX_SETTLING
+            && self.racy.len() <= MAX_READS
             && self.degraded.len() <= MAX_DEGRADED
     }
 
@@ -325,7 +367,11 @@ impl Engine {
                 } else {
                     self.scan.handle_unwatched(directory.clone());
                 }
-                self.compare_batch(&directory, entries, last, time)
+                self.compare_batch(&directory, entries, last, time)?;
+                if last && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted()) {
+                    self.placement.unblock(&directory);
+                }
+                Ok(())
             }
             Listed::Gone => {
                 self.scan.listing = None;
@@ -507,6 +553,14 @@ impl Engine {
             info!("{} paths are here", self.index.summary().live);
         }
     }
+}
+
+/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the same again?
+fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
+    const GRANULARITY_MS: i64 = 2000;
+    const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
+    let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
+    stamp.ctime_ns % 1_000_000_000 == 0 && (-CLOCK_WAS_SET_BACK_MS..GRANULARITY_MS).contains(&age_ms)
 }
 
 fn hash(name: &[u8]) -> u64 {

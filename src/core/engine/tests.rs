@@ -9,7 +9,11 @@ use proptest::prelude::*;
 
 use self::world::*;
 use super::*;
-use crate::{core::entry::Row, limits::RETRY_DELAY_MAX};
+use crate::{
+    core::entry::{FileKind, Row, Stamp, Stat},
+    limits::RETRY_DELAY_MAX,
+    path::RelPath,
+};
 
 #[test]
 fn what_is_written_on_one_is_on_all() {
@@ -44,6 +48,17 @@ fn nothing_is_said_when_nothing_changes() {
     world.settle();
     let keep_alives = 3 * 2 * (10 / 5 + 1);
     assert!(world.sent - before <= keep_alives, "{} bytes", world.sent - before);
+}
+
+#[test]
+fn the_root_has_no_row() {
+    let mut world = linked(2);
+    let stamp = Stamp { device: 1, inode: 1, size: 0, mtime_ns: 0, ctime_ns: 0 };
+    let stat = Stat { kind: FileKind::Directory, stamp, mode: 0o755, links: 1 };
+    let seen = Input::Seen { path: RelPath::root(), stat: Ok(Some(stat)) };
+    world.nodes[0].engine.handle_input(seen, world.time).unwrap();
+    world.settle();
+    assert_eq!(world.nodes[0].engine.index().rows(None, 9).unwrap(), []);
 }
 
 #[test]

@@ -198,9 +198,10 @@ impl EventSource for Queue {
     }
 }
 
-impl Translator<Queue> {
-    /// The kernel names a directory that it watches already by the watch that it has.
-    fn enter(&mut self, directory: &RelPath, key: Key) -> Result<Watched, AddError> {
+impl<S: EventSource> Translator<S> {
+    /// Puts a directory that the source watches under `key` into the table. The kernel names a directory that it watches
+    /// already by the watch that it has.
+    pub fn enter(&mut self, directory: &RelPath, key: Key) -> Result<Watched, AddError> {
         let occupant = self.table.find(directory);
         let known = self.table.row_of(key);
         if known.is_some() && known == occupant {

@@ -179,24 +179,30 @@ impl Download {
         self.sources.get(&node).is_some_and(|source| matches!(source.holds, Holds::All))
     }
 
-    /// Nodes that were asked and have been silent, though others speak, or for too long: they are not waited for.
+    /// Nodes that were asked and have been silent, though others spoke, or for too long: they are not waited for.
     pub fn drop_silent(&mut self, now: Instant) -> bool {
-        let others_speak = self.heard_at + SOURCE_SILENT > now;
-        let limit = if others_speak { SOURCE_SILENT } else { DOWNLOAD_STALL };
-        let asked: BTreeSet<NodeId> =
-            self.asked.iter().map(|asked| asked.node).chain(self.recipe_from).collect();
-        let silent =
-            |node: &&NodeId| self.sources.get(node).is_none_or(|source| source.heard_at + limit <= now);
-        let silent: Vec<NodeId> = asked.iter().filter(silent).copied().collect();
+        let silent: Vec<NodeId> =
+            self.waits_until().filter(|(_, at)| *at <= now).map(|(node, _)| node).collect();
         silent.iter().for_each(|node| self.refuse(*node));
         !silent.is_empty()
     }
 
-    /// When [`Self::drop_silent`] is worth calling.
+    /// When [`Self::drop_silent`] has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let asked = self.asked.iter().map(|asked| asked.node).chain(self.recipe_from);
-        let heard = asked.filter_map(|node| self.sources.get(&node)).map(|source| source.heard_at).min();
-        heard.map(|at| at + SOURCE_SILENT)
+        self.waits_until().map(|(_, at)| at).min()
+    }
+
+    /// The nodes that were asked, and until when they are waited for.
+    fn waits_until(&self) -> impl Iterator<Item = (NodeId, Instant)> {
+        let asked: BTreeSet<NodeId> =
+            self.asked.iter().map(|asked| asked.node).chain(self.recipe_from).collect();
+        asked.into_iter().map(|node| {
+            // A node that is gone is not waited for at all.
+            let heard_at =
+                self.sources.get(&node).map_or(self.heard_at - DOWNLOAD_STALL, |source| source.heard_at);
+            let others_spoke = self.heard_at >= heard_at + SOURCE_SILENT;
+            (node, heard_at + if others_spoke { SOURCE_SILENT } else { DOWNLOAD_STALL })
+        })
     }
 
     // --- The recipe ------------------------------------------------------------------------------------

@@ -97,7 +97,9 @@ impl Engine {
         if !self.transfers.has_slot(size) {
             return Ok(Outcome::NoSlot);
         }
-        let local = self.holder(path, &digest)?;
+        // A copy that failed is not tried again while there are others to ask.
+        let may_ask = self.links.values().any(|link| link.is_ready());
+        let local = self.holder(path, &digest)?.filter(|_| !may_ask || !self.placement.is_problem(path));
         let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
         self.transfers.downloads.insert(digest, Download::new(path.clone(), size, stage, time.now));
         match local {
@@ -335,6 +337,9 @@ impl Engine {
                 let Some(download) = self.transfers.downloads.get(&digest) else { return Ok(()) };
                 let path = download.path.clone();
                 self.drop_download(&digest);
+                if let Some((from, _)) = self.holder(&path, &digest)? {
+                    self.outputs.push_back(Output::Inspect { path: from });
+                }
                 self.placement.block(&path, "its content on this disk is changing", time.now);
                 Ok(())
             }

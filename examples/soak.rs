@@ -1,0 +1,47 @@
+//! Runs simulated seeds on and on: `cargo run --release --example soak -- --seeds N [--start S]`. See `docs/TESTING.md`.
+
+#[cfg(target_os = "linux")]
+#[path = "../tests/sim/simulation/mod.rs"]
+#[expect(dead_code, reason = "shared with tests/sim, which uses the rest")]
+mod simulation;
+
+#[cfg(target_os = "linux")]
+fn main() {
+    use std::time::{Duration, Instant};
+
+    use simulation::{plan::Plan, run};
+
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |flag: &str| {
+        let at = arguments.iter().position(|argument| argument == flag)?;
+        arguments.get(at + 1)?.parse::<u64>().ok()
+    };
+    let (start, count) = (number("--start").unwrap_or(0), number("--seeds").unwrap_or(u64::MAX));
+    let (began, mut said_at, mut failed) = (Instant::now(), Instant::now(), 0);
+    let mut turns = 0;
+    for done in 0..count {
+        let seed = start.wrapping_add(done);
+        let outcome = run(&Plan::new(seed), false);
+        turns += outcome.turns;
+        if let Some(failure) = outcome.failure {
+            failed += 1;
+            println!(
+                "seed {seed}: {failure}\n  SEED={seed} SHRINK=1 cargo test --release --test sim replay -- --nocapture"
+            );
+        }
+        if said_at.elapsed() > Duration::from_secs(10) || done + 1 == count {
+            said_at = Instant::now();
+            let seconds = began.elapsed().as_secs_f64();
+            let rate = (done + 1) as f64 / seconds;
+            println!("{} seeds up to {seed}, {failed} failed, {rate:.1} a second, {turns} turns", done + 1);
+        }
+    }
+    if failed > 0 {
+        std::process::exit(1);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("the simulation needs inotify's words, and so Linux");
+}

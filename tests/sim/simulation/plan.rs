@@ -1,0 +1,313 @@
+//! What happens in a run, drawn from its seed before anything does: so parts can be left out, and the rest stays.
+
+use super::{
+    disk::{Grain, Unmounted},
+    random::Rng,
+    user::{Deed, KINDS, Kind},
+};
+
+/// How events come to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchStyle {
+    /// None at all: every directory is compared on the timer.
+    pub is_off: bool,
+    pub delay_ms: u64,
+    /// How many may wait; 0: any number.
+    pub limit: usize,
+    pub max_watches: usize,
+}
+
+/// One machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    pub grain: Grain,
+    pub watch: WatchStyle,
+    pub no_rename_flags: bool,
+    pub no_links: bool,
+    /// ms since 1970 when the run begins.
+    pub wall_ms: u64,
+    /// How fast the clock runs, in permille; below 0 it runs backwards.
+    pub clock_rate: i64,
+    /// How long a turn takes at most, in µs.
+    pub turn_us: u64,
+}
+
+/// Something happens at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Action {
+    pub at_ms: u64,
+    pub what: What,
+}
+
+/// What.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum What {
+    Deed {
+        node: usize,
+        deed: Deed,
+    },
+    /// While the program is at work, after so many of its operations.
+    Ambush {
+        node: usize,
+        deed: Deed,
+        after: u32,
+    },
+    Cut {
+        a: usize,
+        b: usize,
+    },
+    /// Nothing gets through for a while, one way or both.
+    Part {
+        from: usize,
+        to: usize,
+        both: bool,
+        for_ms: u64,
+    },
+    /// All links at once.
+    Isolate {
+        node: usize,
+        for_ms: u64,
+    },
+    /// The process gets no time: it reads nothing, either.
+    Freeze {
+        node: usize,
+        for_ms: u64,
+    },
+    Stop {
+        node: usize,
+        down_ms: u64,
+    },
+    Kill {
+        node: usize,
+        down_ms: u64,
+    },
+    PowerCut {
+        node: usize,
+        after: u32,
+        down_ms: u64,
+    },
+    SetClock {
+        node: usize,
+        by_ms: i64,
+    },
+    IoErrors {
+        node: usize,
+        percent: u64,
+        for_ms: u64,
+    },
+    Full {
+        node: usize,
+        for_ms: u64,
+    },
+    Unmount {
+        node: usize,
+        how: Unmounted,
+        for_ms: u64,
+    },
+    LoseEvents {
+        node: usize,
+    },
+    Backup {
+        node: usize,
+    },
+    /// As an image of the whole disk, or file by file.
+    Restore {
+        node: usize,
+        by_file: bool,
+        down_ms: u64,
+    },
+    /// The directory, with all that is in it, is copied to a new machine.
+    CopyDirectory {
+        from: usize,
+        down_ms: u64,
+    },
+    /// One node is away for a year, the others are not.
+    Year {
+        node: usize,
+    },
+    /// Faults end, and all come to rest.
+    Settle,
+}
+
+/// A whole run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub machines: Vec<Machine>,
+    pub max_delay_ms: u64,
+    /// Users never act at the same time: all come to rest between any two actions.
+    pub one_at_a_time: bool,
+    pub actions: Vec<Action>,
+}
+
+/// 2026-11-22.
+const NOW_MS: u64 = 1_795_300_000_000;
+const YEAR_MS: u64 = 365 * 86_400_000;
+
+/// Each seed has some kinds of faults, not all.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    Network,
+    Silence,
+    Restarts,
+    Power,
+    Clocks,
+    Errors,
+    Full,
+    Unmount,
+    Events,
+    Backups,
+    Copies,
+    Year,
+}
+
+const FAULTS: [(Fault, u64); 12] = [
+    (Fault::Network, 60),
+    (Fault::Silence, 30),
+    (Fault::Restarts, 40),
+    (Fault::Power, 35),
+    (Fault::Clocks, 30),
+    (Fault::Errors, 15),
+    (Fault::Full, 15),
+    (Fault::Unmount, 10),
+    (Fault::Events, 30),
+    (Fault::Backups, 12),
+    (Fault::Copies, 8),
+    (Fault::Year, 6),
+];
+
+impl Plan {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, 1);
+        let faults: Vec<Fault> =
+            FAULTS.iter().filter(|(_, percent)| rng.chance(*percent)).map(|(fault, _)| *fault).collect();
+        let nodes = rng.pick(&[2, 2, 2, 3, 3, 4, 5, 6]);
+        let machines = (0..nodes).map(|_| machine(&faults, &mut rng)).collect();
+        let max_delay_ms = rng.pick(&[0, 1, 20, 200, 2000]);
+        let one_at_a_time = rng.chance(15);
+        let mut plan = Self { seed, machines, max_delay_ms, one_at_a_time, actions: Vec::new() };
+        let weights: Vec<(Kind, u64)> =
+            KINDS.iter().filter_map(|kind| rng.chance(55).then(|| (*kind, rng.between(1, 10)))).collect();
+        let count = rng.pick(&[6, 12, 25, 40]);
+        let pause_ms = rng.pick(&[5, 50, 500, 3000]);
+        let mut at_ms = rng.below(3000);
+        for number in 0..count {
+            at_ms += rng.below(pause_ms) + 1;
+            let what = plan.draw(number, &faults, &weights, &mut rng);
+            plan.actions.push(Action { at_ms, what });
+            if one_at_a_time || rng.chance(3) {
+                plan.actions.push(Action { at_ms: at_ms + 1, what: What::Settle });
+            }
+        }
+        plan
+    }
+
+    fn draw(&self, number: u32, faults: &[Fault], weights: &[(Kind, u64)], rng: &mut Rng) -> What {
+        let node = rng.below(self.machines.len() as u64) as usize;
+        if !faults.is_empty() && rng.chance(25) {
+            let fault = rng.pick(faults);
+            return self.fault(fault, node, rng);
+        }
+        let deed = Deed {
+            kind: kind(weights, rng),
+            token: 10_000 + number,
+            first: rng.next() as u32,
+            second: rng.next() as u32,
+        };
+        // Where names cannot be exchanged, an edit in the instant between comparing and renaming is lost: documented.
+        let may_ambush = !self.one_at_a_time && !self.machines[node].no_rename_flags;
+        match may_ambush && rng.chance(20) {
+            true => What::Ambush { node, deed, after: rng.below(60) as u32 },
+            false => What::Deed { node, deed },
+        }
+    }
+
+    fn fault(&self, fault: Fault, node: usize, rng: &mut Rng) -> What {
+        let other = (node + 1 + rng.below(self.machines.len() as u64 - 1) as usize) % self.machines.len();
+        let for_ms = rng.pick(&[10, 300, 3000, 30_000]);
+        let down_ms = rng.pick(&[1, 500, 5000, 40_000]);
+        match fault {
+            Fault::Network if rng.chance(40) => What::Cut { a: node, b: other },
+            Fault::Network if rng.chance(50) => What::Isolate { node, for_ms },
+            Fault::Network => What::Part { from: node, to: other, both: rng.chance(50), for_ms },
+            Fault::Silence => What::Freeze { node, for_ms: rng.pick(&[100, 5000, 30_000, 90_000]) },
+            Fault::Restarts if rng.chance(50) => What::Stop { node, down_ms },
+            Fault::Restarts => What::Kill { node, down_ms },
+            Fault::Power => What::PowerCut { node, after: rng.below(150) as u32, down_ms },
+            Fault::Clocks => {
+                let by_ms = rng.pick(&[-5000, 5000, -86_400_000, 86_400_000, 3 * YEAR_MS as i64]);
+                What::SetClock { node, by_ms: if rng.chance(50) { by_ms } else { -by_ms / 3 } }
+            }
+            Fault::Errors => What::IoErrors { node, percent: rng.pick(&[1, 10, 60]), for_ms },
+            Fault::Full => What::Full { node, for_ms },
+            Fault::Unmount => {
+                let how = rng.pick(&[Unmounted::Moved, Unmounted::Covered, Unmounted::Emptied]);
+                What::Unmount { node, how, for_ms }
+            }
+            Fault::Events => What::LoseEvents { node },
+            Fault::Backups if rng.chance(60) => What::Backup { node },
+            Fault::Backups => What::Restore { node, by_file: rng.chance(50), down_ms },
+            Fault::Copies => What::CopyDirectory { from: node, down_ms },
+            Fault::Year => What::Year { node },
+        }
+    }
+}
+
+fn machine(faults: &[Fault], rng: &mut Rng) -> Machine {
+    let second = 1_000_000_000;
+    let ns = |mtime_ns, ctime_ns| Grain { mtime_ns, ctime_ns };
+    let grain = rng.pick(&[
+        ns(1, 1),
+        ns(1, 1),
+        ns(4_000_000, 4_000_000),
+        ns(second, second),
+        ns(2 * second, 10_000_000),
+    ]);
+    let late = faults.contains(&Fault::Events);
+    let watch = WatchStyle {
+        is_off: rng.chance(if late { 20 } else { 5 }),
+        delay_ms: if late { rng.pick(&[0, 1, 50, 2000]) } else { 0 },
+        limit: if late { rng.pick(&[0, 0, 5, 30]) } else { 0 },
+        max_watches: if late { rng.pick(&[1000, 1000, 1, 3]) } else { 1000 },
+    };
+    let wrong = faults.contains(&Fault::Clocks);
+    let offset_ms = if wrong { rng.pick(&[0, 0, 3_600_000, 5 * YEAR_MS]) } else { rng.below(2000) };
+    let wall_ms = match wrong && rng.chance(15) {
+        // No clock battery.
+        true => rng.below(100_000),
+        false if rng.chance(50) => NOW_MS + offset_ms,
+        false => NOW_MS - offset_ms,
+    };
+    let simple = rng.chance(15);
+    Machine {
+        grain,
+        watch,
+        no_rename_flags: simple,
+        no_links: simple && rng.chance(50),
+        wall_ms,
+        // A clock that runs backwards comes by the same coarse times again, and a file changed twice in one of them, to
+        // the same length, has one stamp: nobody could tell.
+        clock_rate: match wrong {
+            true if grain.ctime_ns == 1 => rng.pick(&[1000, 1000, 0, -1000, 1100]),
+            true => rng.pick(&[1000, 1000, 1100]),
+            false => 1000,
+        },
+        turn_us: rng.pick(&[100, 1000, 20_000]),
+    }
+}
+
+fn kind(weights: &[(Kind, u64)], rng: &mut Rng) -> Kind {
+    // Without something to begin with, nothing else can be done.
+    let total: u64 = weights.iter().map(|(_, weight)| weight).sum();
+    if total == 0 || rng.chance(25) {
+        return rng.pick(&[Kind::Create, Kind::Create, Kind::MakeDirectory]);
+    }
+    let mut left = rng.below(total);
+    for (kind, weight) in weights {
+        if left < *weight {
+            return *kind;
+        }
+        left -= weight;
+    }
+    Kind::Create
+}

@@ -1,0 +1,386 @@
+//! What people and their programs do to the files of one machine.
+//!
+//! What exactly is chosen when it happens, by the numbers that the plan drew: so an action stays meaningful when others
+//! are left out of the plan.
+
+use inotify::EventMask;
+
+use super::disk::{Content, Disk, Ino, Name, ROOT, What};
+
+/// Kinds of actions; a seed gives each a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Create,
+    CreateLarge,
+    /// The same name and content whatever node does it.
+    CreateSame,
+    MakeDirectory,
+    Symlink,
+    HardLink,
+    Edit,
+    Append,
+    Truncate,
+    /// A new file is renamed over the old one, as editors do it.
+    Save,
+    Touch,
+    Chmod,
+    Delete,
+    RemoveTree,
+    Rename,
+    RenameOver,
+    Swap,
+    Copy,
+    FileToDirectory,
+    DirectoryToFile,
+    /// Opens a file, writes half of it, and goes on much later.
+    SlowBegin,
+    SlowEnd,
+}
+
+pub const KINDS: [Kind; 22] = [
+    Kind::Create,
+    Kind::CreateLarge,
+    Kind::CreateSame,
+    Kind::MakeDirectory,
+    Kind::Symlink,
+    Kind::HardLink,
+    Kind::Edit,
+    Kind::Append,
+    Kind::Truncate,
+    Kind::Save,
+    Kind::Touch,
+    Kind::Chmod,
+    Kind::Delete,
+    Kind::RemoveTree,
+    Kind::Rename,
+    Kind::RenameOver,
+    Kind::Swap,
+    Kind::Copy,
+    Kind::FileToDirectory,
+    Kind::DirectoryToFile,
+    Kind::SlowBegin,
+    Kind::SlowEnd,
+];
+
+/// One action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Deed {
+    pub kind: Kind,
+    /// Makes content of its own.
+    pub token: u32,
+    /// Which of the paths that there are.
+    pub first: u32,
+    pub second: u32,
+}
+
+/// An action that happens in the middle of what the program does.
+#[derive(Debug)]
+pub struct Ambush {
+    pub deed: Deed,
+    /// So many operations of the program from now.
+    pub after: u32,
+}
+
+impl Ambush {
+    pub fn step(mut self, disk: &mut Disk) {
+        if self.after > 0 {
+            self.after -= 1;
+            disk.ambush = Some(self);
+            return;
+        }
+        disk.perform(&self.deed);
+    }
+}
+
+/// Something with a name.
+#[derive(Debug, Clone)]
+struct Found {
+    directory: Ino,
+    name: Name,
+    ino: Ino,
+    path: Vec<u8>,
+}
+
+impl Found {
+    fn at(&self) -> (Ino, &[u8]) {
+        (self.directory, &self.name)
+    }
+}
+
+const NAMES: [&str; 8] = ["a", "b", "c.txt", "d", "e", "f.tar.gz", "g", "H"];
+const MAX_DEPTH: usize = 3;
+
+impl Disk {
+    /// Does it, and has the checks know what became of what was there.
+    pub fn perform(&mut self, deed: &Deed) {
+        let before = self.tree();
+        let was_user = std::mem::replace(&mut self.by_user, true);
+        let said = self.act(deed);
+        self.by_user = was_user;
+        if let Some(said) = said {
+            self.log.push(format!("USER {:?}: {said}", deed.kind));
+            let after = self.tree();
+            self.deeds.push((before, after, deed.kind));
+        }
+    }
+
+    /// What was done; `None` when nothing could be.
+    fn act(&mut self, deed: &Deed) -> Option<String> {
+        match deed.kind {
+            Kind::Create => self.create(deed, deed.content(40)),
+            Kind::CreateLarge => self.create(deed, deed.content(70_000 + deed.second as usize % 250_000)),
+            Kind::CreateSame => {
+                let same = Deed { token: 7000 + deed.first % 4, ..*deed };
+                let name = NAMES[deed.first as usize % 4];
+                self.create_at(ROOT, name.as_bytes().into(), same.content(40))
+            }
+            Kind::MakeDirectory => {
+                let (directory, name) = self.free_name(deed)?;
+                self.make_in(directory, &name, What::Directory(Default::default()), 0o755);
+                Some(self.path_of(directory, &name))
+            }
+            Kind::Symlink => {
+                let (directory, name) = self.free_name(deed)?;
+                let target = format!("../outside/{}", deed.token);
+                self.make_in(directory, &name, What::Symlink(target.into_bytes().into()), 0o777);
+                Some(self.path_of(directory, &name))
+            }
+            Kind::HardLink if self.troubles.no_links => None,
+            Kind::HardLink => {
+                let (directory, name) = self.free_name(deed)?;
+                let file = self.pick_file(deed.second)?;
+                self.rename(vec![(directory, name.clone(), Some(file.ino))]);
+                self.tell(directory, &name, EventMask::CREATE);
+                Some(format!("{} to {}", file.show(), self.path_of(directory, &name)))
+            }
+            Kind::Copy => {
+                let (directory, name) = self.free_name(deed)?;
+                let file = self.pick_file(deed.second)?;
+                let bytes = self.bytes(file.ino);
+                self.create_at(directory, name, bytes)
+            }
+            Kind::Edit => self.edit(deed, |bytes, token| *bytes = change_middle(bytes, token)),
+            Kind::Append => self.edit(deed, |bytes, token| bytes.extend(format!("+{token}").bytes())),
+            Kind::Truncate => self.edit(deed, |bytes, _| bytes.truncate(bytes.len() / 2)),
+            Kind::Save => self.save(deed),
+            Kind::Touch => {
+                let file = self.pick_file(deed.first)?;
+                self.touch(file.ino, true);
+                self.tell_inode(file.ino, EventMask::ATTRIB);
+                Some(file.show())
+            }
+            Kind::Chmod => self.chmod(deed),
+            Kind::Delete => {
+                let file = self.pick(deed.first, |disk, ino| !disk.is_directory(ino))?;
+                self.remove_name(file.directory, &file.name).ok()?;
+                Some(file.show())
+            }
+            Kind::RemoveTree => {
+                let top = self.pick(deed.first, |disk, ino| disk.is_directory(ino))?;
+                self.remove_tree(top.directory, &top.name);
+                Some(top.show())
+            }
+            Kind::Rename | Kind::RenameOver => self.rename_something(deed),
+            Kind::Swap => {
+                let (a, b) = (self.pick(deed.first, |_, _| true)?, self.pick(deed.second, |_, _| true)?);
+                if a.ino == b.ino {
+                    return None;
+                }
+                self.exchange_names(a.at(), b.at()).ok()?;
+                Some(format!("{} and {}", a.show(), b.show()))
+            }
+            Kind::FileToDirectory => {
+                let file = self.pick(deed.first, |disk, ino| !disk.is_directory(ino))?;
+                self.remove_name(file.directory, &file.name).ok()?;
+                let made =
+                    self.make_in(file.directory, &file.name, What::Directory(Default::default()), 0o755);
+                self.create_at(made, b"in".as_slice().into(), deed.content(30))
+            }
+            Kind::DirectoryToFile => {
+                let top = self.pick(deed.first, |disk, ino| disk.is_directory(ino))?;
+                self.remove_tree(top.directory, &top.name);
+                self.create_at(top.directory, top.name, deed.content(30))
+            }
+            Kind::SlowBegin => {
+                let (directory, name) = self.free_name(deed)?;
+                let ino = self.make_in(directory, &name, What::File(Content::new(Vec::new())), 0o644);
+                let half = deed.content(60);
+                self.write(ino, |bytes| bytes.extend(&half[..30]));
+                self.tell_inode(ino, EventMask::MODIFY);
+                *self.open.entry(ino).or_default() += 1;
+                self.slow.push((ino, half));
+                Some(self.path_of(directory, &name))
+            }
+            Kind::SlowEnd => {
+                let (ino, whole) = self.slow.pop()?;
+                self.end_slow(ino, &whole);
+                Some(format!("inode {ino}"))
+            }
+        }
+    }
+
+    /// Whatever is half-written is written to its end.
+    pub fn end_slow(&mut self, ino: Ino, whole: &[u8]) {
+        let was_user = std::mem::replace(&mut self.by_user, true);
+        self.write(ino, |bytes| {
+            bytes.clear();
+            bytes.extend(whole);
+        });
+        self.tell_inode(ino, EventMask::MODIFY);
+        self.tell_inode(ino, EventMask::CLOSE_WRITE);
+        if let Some(count) = self.open.get_mut(&ino) {
+            *count -= 1;
+        }
+        self.release(ino);
+        self.by_user = was_user;
+    }
+
+    fn create(&mut self, deed: &Deed, bytes: Vec<u8>) -> Option<String> {
+        let directories = self.all(|disk, ino| disk.is_directory(ino));
+        let at = deed.first as usize % (directories.len() + 1);
+        let directory = if at == 0 { ROOT } else { directories[at - 1].ino };
+        self.create_at(directory, NAMES[deed.second as usize % NAMES.len()].as_bytes().into(), bytes)
+    }
+
+    /// As a shell's `>`: what is there is overwritten in its place.
+    fn create_at(&mut self, directory: Ino, name: Name, bytes: Vec<u8>) -> Option<String> {
+        match self.child(directory, &name) {
+            Some(ino) if !matches!(self.inodes[&ino].what, What::File(_)) => return None,
+            Some(ino) => self.overwrite(ino, |old| *old = bytes),
+            None => {
+                let ino = self.make_in(directory, &name, What::File(Content::new(Vec::new())), 0o644);
+                self.overwrite(ino, |old| *old = bytes);
+            }
+        }
+        Some(self.path_of(directory, &name))
+    }
+
+    fn edit(&mut self, deed: &Deed, change: impl FnOnce(&mut Vec<u8>, u32)) -> Option<String> {
+        let file = self.pick_file(deed.first)?;
+        self.overwrite(file.ino, |bytes| change(bytes, deed.token));
+        Some(file.show())
+    }
+
+    fn overwrite(&mut self, ino: Ino, change: impl FnOnce(&mut Vec<u8>)) {
+        self.write(ino, change);
+        self.tell_inode(ino, EventMask::MODIFY);
+        self.tell_inode(ino, EventMask::CLOSE_WRITE);
+    }
+
+    fn save(&mut self, deed: &Deed) -> Option<String> {
+        let file = self.pick_file(deed.first)?;
+        let bytes = change_middle(&self.bytes(file.ino), deed.token);
+        let temporary: Name = format!(".{}.swp", deed.token).into_bytes().into();
+        let mode = self.inodes[&file.ino].mode;
+        let ino = self.make_in(file.directory, &temporary, What::File(Content::new(Vec::new())), mode);
+        self.overwrite(ino, |old| *old = bytes);
+        self.move_name((file.directory, &temporary), file.at(), true).ok()?;
+        Some(file.show())
+    }
+
+    fn chmod(&mut self, deed: &Deed) -> Option<String> {
+        let found = self.pick(deed.first, |disk, ino| !matches!(disk.inodes[&ino].what, What::Symlink(_)))?;
+        let modes = if self.is_directory(found.ino) { [0o755, 0o700, 0o555] } else { [0o644, 0o600, 0o444] };
+        let mode = modes[deed.second as usize % 3];
+        self.set_mode(found.ino, mode);
+        self.tell_inode(found.ino, EventMask::ATTRIB);
+        Some(format!("{} {mode:o}", found.show()))
+    }
+
+    fn rename_something(&mut self, deed: &Deed) -> Option<String> {
+        let from = self.pick(deed.first, |_, _| true)?;
+        let (directory, name) = match deed.kind {
+            Kind::Rename => self.free_name(deed)?,
+            _ => {
+                let over = self.pick(deed.second, |disk, ino| !disk.is_directory(ino))?;
+                (over.directory, over.name)
+            }
+        };
+        self.move_name(from.at(), (directory, &name), true).ok()?;
+        Some(format!("{} to {}", from.show(), self.path_of(directory, &name)))
+    }
+
+    fn remove_tree(&mut self, directory: Ino, name: &[u8]) {
+        let Some(top) = self.child(directory, name) else { return };
+        let below: Vec<Name> = self.names(top).into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        below.iter().for_each(|name| self.remove_tree(top, name));
+        self.remove_name(directory, name).expect("it is there, and empty by now");
+    }
+
+    // --- Choosing --------------------------------------------------------------------------------------
+
+    fn all(&self, suits: impl Fn(&Self, Ino) -> bool) -> Vec<Found> {
+        fn below(disk: &Disk, directory: Ino, path: &[u8], into: &mut Vec<Found>) {
+            for (name, &ino) in disk.names(directory).into_iter().flatten() {
+                let path = [path, b"/", name].concat();
+                if path[1..].starts_with(p2pnetwork::path::STATE_DIR.as_bytes()) {
+                    continue;
+                }
+                into.push(Found { directory, name: name.clone(), ino, path: path[1..].to_vec() });
+                below(disk, ino, &path, into);
+            }
+        }
+        let mut all = Vec::new();
+        below(self, ROOT, b"", &mut all);
+        all.retain(|found| suits(self, found.ino));
+        all
+    }
+
+    fn pick(&self, number: u32, suits: impl Fn(&Self, Ino) -> bool) -> Option<Found> {
+        let all = self.all(suits);
+        (!all.is_empty()).then(|| all[number as usize % all.len()].clone())
+    }
+
+    fn pick_file(&self, number: u32) -> Option<Found> {
+        self.pick(number, |disk, ino| matches!(disk.inodes[&ino].what, What::File(_)))
+    }
+
+    fn free_name(&self, deed: &Deed) -> Option<(Ino, Name)> {
+        let mut places = vec![ROOT];
+        let suits = |found: &Found| found.path.iter().filter(|&&byte| byte == b'/').count() + 1 < MAX_DEPTH;
+        places.extend(self.all(Self::is_directory).into_iter().filter(suits).map(|found| found.ino));
+        let directory = places[deed.second as usize % places.len()];
+        let start = deed.token as usize;
+        let name = (0..NAMES.len()).map(|at| NAMES[(start + at) % NAMES.len()]);
+        let free = |name: &&str| self.child(directory, name.as_bytes()).is_none();
+        name.into_iter().find(free).map(|name| (directory, name.as_bytes().into()))
+    }
+
+    fn bytes(&self, ino: Ino) -> Vec<u8> {
+        match &self.inodes[&ino].what {
+            What::File(content) => content.bytes.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Found {
+    fn show(&self) -> String {
+        String::from_utf8_lossy(&self.path).into_owned()
+    }
+}
+
+impl Deed {
+    /// Bytes that nobody else writes.
+    fn content(&self, length: usize) -> Vec<u8> {
+        let mut bytes = format!("<{}>", self.token).into_bytes();
+        let mut state = u64::from(self.token) | 1;
+        while bytes.len() < length {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            bytes.extend((state >> 24).to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// Other bytes of the same length, if there is room for them.
+fn change_middle(bytes: &[u8], token: u32) -> Vec<u8> {
+    let mut changed = bytes.to_vec();
+    let mark = format!("[{token}]").into_bytes();
+    if changed.len() < mark.len() {
+        return mark;
+    }
+    let at = (changed.len() - mark.len()) / 2;
+    changed[at..at + mark.len()].copy_from_slice(&mark);
+    changed
+}

@@ -1,0 +1,614 @@
+//! A whole run: machines, the network between them, and time, which passes only when nothing else can happen.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    disk::{ContentId, Tree},
+    machine::Machine,
+    network::Network,
+    oracle::{Holdings, Oracle},
+    plan::{Plan, What},
+    random::Rng,
+    storage::Fuse,
+    trace::Trace,
+    user::Ambush,
+};
+
+/// Within this time after the last fault everything must be at rest.
+const QUIET_WITHIN: Duration = Duration::from_secs(1500);
+/// Nothing happens for so long: that is rest. Longer than any delay of the program that does not grow with failures.
+const QUIET: Duration = Duration::from_secs(25);
+const MAX_TURNS: u64 = 300_000;
+/// Turns in a row after which what was due is still due.
+const MAX_OVERDUE: u32 = 1000;
+const MAX_MACHINES: usize = 7;
+
+pub struct World {
+    plan: Plan,
+    began: Instant,
+    now: Duration,
+    machines: Vec<Machine>,
+    network: Network,
+    oracle: Oracle,
+    pub trace: Trace,
+    rng: Rng,
+    dial_at: BTreeMap<(usize, usize), Duration>,
+    parted_until: BTreeMap<(usize, usize), Duration>,
+    pub turns: u64,
+    done_actions: usize,
+}
+
+type Checked = Result<(), String>;
+
+impl World {
+    pub fn new(plan: &Plan, trace: Trace) -> Self {
+        let machines: Vec<Machine> =
+            plan.machines.iter().enumerate().map(|(at, style)| Machine::new(at, *style, plan.seed)).collect();
+        let network = Network::new(machines.len(), plan.max_delay_ms, Rng::new(plan.seed, 2));
+        Self {
+            plan: plan.clone(),
+            began: Instant::now(),
+            now: Duration::ZERO,
+            machines,
+            network,
+            oracle: Oracle::default(),
+            trace,
+            rng: Rng::new(plan.seed, 3),
+            dial_at: BTreeMap::new(),
+            parted_until: BTreeMap::new(),
+            turns: 0,
+            done_actions: 0,
+        }
+    }
+
+    /// Carries out the plan, and checks what must hold.
+    pub fn run(&mut self) -> Checked {
+        for action in self.plan.actions.clone() {
+            self.advance(self.now.max(Duration::from_millis(action.at_ms)))?;
+            self.trace.note(self.now, &format!("-- {:?}", action.what));
+            self.perform(action.what)?;
+            self.done_actions += 1;
+        }
+        self.advance(self.now + Duration::from_secs(3))?;
+        self.settle()
+    }
+
+    // --- Time ------------------------------------------------------------------------------------------
+
+    fn advance(&mut self, until: Duration) -> Checked {
+        loop {
+            let next = self.next_time();
+            if next > until {
+                self.now = until;
+                return Ok(());
+            }
+            self.now = self.now.max(next);
+            self.handle_due()?;
+            let wakes = |machine: &Machine| machine.wakes_at(&self.network, self.began);
+            let due = self.machines.iter().filter_map(|machine| Some((wakes(machine)?, machine.at))).min();
+            if let Some((_, at)) = due.filter(|(wakes_at, _)| *wakes_at <= self.now) {
+                self.turn(at)?;
+            }
+        }
+    }
+
+    fn next_time(&mut self) -> Duration {
+        self.plan_dials();
+        let machines = self.machines.iter().flat_map(|machine| {
+            let ends = machine.fuse.is_lit().then_some(machine.next_turn_at + Duration::from_secs(3));
+            [
+                machine.wakes_at(&self.network, self.began),
+                machine.up_at,
+                machine.troubled_until,
+                machine.mounted_at,
+                ends,
+            ]
+        });
+        let others = self.dial_at.values().chain(self.parted_until.values()).copied().map(Some);
+        machines.chain(others).flatten().min().unwrap_or(Duration::MAX)
+    }
+
+    fn handle_due(&mut self) -> Checked {
+        let now = self.now;
+        self.parted_until.retain(|ends, until| {
+            if *until <= now {
+                self.network.blocked.remove(ends);
+            }
+            *until > now
+        });
+        for at in 0..self.machines.len() {
+            let machine = &mut self.machines[at];
+            if machine.troubled_until.is_some_and(|until| until <= now) {
+                self.end_troubles(at);
+            }
+            let machine = &mut self.machines[at];
+            if machine.mounted_at.is_some_and(|at| at <= now) {
+                machine.mounted_at = None;
+                machine.disk.borrow_mut().troubles.unmounted = None;
+            }
+            if machine.fuse.is_lit() && now >= machine.next_turn_at + Duration::from_secs(3) {
+                self.lose_power(at)?;
+            }
+            if self.machines[at].up_at.is_some_and(|up_at| up_at <= now) {
+                self.start(at);
+            }
+        }
+        self.dial_due();
+        Ok(())
+    }
+
+    fn turn(&mut self, at: usize) -> Checked {
+        self.turns += 1;
+        if self.turns > MAX_TURNS {
+            return Err(format!("after {MAX_TURNS} turns there is still no rest\n{}", self.show()));
+        }
+        let (result, log) = self.machines[at].turn(&mut self.network, self.now, self.began);
+        self.note(at, log);
+        self.note_deeds(at)?;
+        if self.machines[at].fuse.is_blown() {
+            return self.lose_power(at);
+        }
+        match result {
+            Ok(()) => {}
+            // As `io::node` does: it waits for room, and what follows is as after a kill.
+            Err(error) if error.is_no_space() => self.stop_running(at, Duration::from_secs(2)),
+            Err(error) => return Err(format!("node {at} stops: {error}")),
+        }
+        if self.turns % 64 == 0 {
+            self.check_index(at)?;
+        }
+        self.check_deadline(at)
+    }
+
+    /// A deadline that stays in the past is a node that takes one turn after another and does nothing.
+    fn check_deadline(&mut self, at: usize) -> Checked {
+        let machine = &mut self.machines[at];
+        let due = machine.replica.as_ref().and_then(|replica| replica.poll_timeout());
+        let is_past = due.is_some_and(|due| due.saturating_duration_since(self.began) < self.now);
+        machine.overdue = if is_past { machine.overdue + 1 } else { 0 };
+        if machine.overdue > MAX_OVERDUE {
+            return Err(format!("node {at} spins: nothing comes of its deadline\n{}", self.show()));
+        }
+        Ok(())
+    }
+
+    // --- Machines --------------------------------------------------------------------------------------
+
+    fn start(&mut self, at: usize) {
+        self.machines[at].up_at = None;
+        self.network.reset_node(at, self.now);
+        let is_up = self.machines[at].start(self.now, self.began);
+        self.trace.note(self.now, &format!("node {at} starts: {is_up}"));
+        if !is_up {
+            self.machines[at].up_at = Some(self.now + Duration::from_secs(2));
+        }
+    }
+
+    fn stop_running(&mut self, at: usize, for_a_while: Duration) {
+        self.machines[at].kill(&mut self.network, self.now);
+        self.oracle.forget(at);
+        self.machines[at].up_at = Some(self.now + for_a_while);
+    }
+
+    fn lose_power(&mut self, at: usize) -> Checked {
+        self.note_deeds(at)?;
+        let before = self.holdings_of(at);
+        self.machines[at].cut_power(&mut self.network, self.now);
+        let was_planned = self.machines[at].up_at;
+        self.machines[at].up_at =
+            Some(was_planned.unwrap_or(self.now).max(self.now + Duration::from_millis(1)));
+        self.trace.note(self.now, &format!("node {at} has no power"));
+        self.excuse(at, before);
+        Ok(())
+    }
+
+    fn excuse(&mut self, at: usize, before: BTreeSet<ContentId>) {
+        let mut after = self.holdings_of(at);
+        for other in (0..self.machines.len()).filter(|other| *other != at) {
+            after.extend(self.holdings_of(other));
+        }
+        self.oracle.excuse(at, before.difference(&after).copied());
+        self.oracle.revive(&self.tree_of(at));
+    }
+
+    fn tree_of(&self, at: usize) -> Tree {
+        self.machines[at].disk.borrow().tree()
+    }
+
+    fn holdings_of(&self, at: usize) -> BTreeSet<ContentId> {
+        let disk = self.machines[at].disk.borrow();
+        disk.tree()
+            .into_values()
+            .flatten()
+            .chain(disk.own("trash"))
+            .chain(disk.pruned.iter().copied())
+            .collect()
+    }
+
+    fn end_troubles(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        machine.troubled_until = None;
+        let disk = &mut *machine.disk.borrow_mut();
+        (disk.troubles.io_errors, disk.troubles.is_full) = (0, false);
+        machine.storage.set_full(false);
+    }
+
+    // --- Links -----------------------------------------------------------------------------------------
+
+    fn can_dial(&self, from: usize, to: usize) -> bool {
+        let is_up =
+            |at: usize| self.machines[at].replica.is_some() && self.machines[at].frozen_until <= self.now;
+        let blocked = &self.network.blocked;
+        from != to
+            && is_up(from)
+            && is_up(to)
+            && !blocked.contains(&(from, to))
+            && !blocked.contains(&(to, from))
+            && !self.network.is_linked(from, to)
+    }
+
+    fn plan_dials(&mut self) {
+        for from in 0..self.machines.len() {
+            for to in 0..self.machines.len() {
+                if self.can_dial(from, to) && !self.dial_at.contains_key(&(from, to)) {
+                    let after = Duration::from_millis(self.rng.between(20, 1500));
+                    self.dial_at.insert((from, to), self.now + after);
+                }
+            }
+        }
+    }
+
+    fn dial_due(&mut self) {
+        let due: Vec<(usize, usize)> =
+            self.dial_at.iter().filter(|(_, at)| **at <= self.now).map(|(ends, _)| *ends).collect();
+        for (from, to) in due {
+            self.dial_at.remove(&(from, to));
+            if !self.can_dial(from, to) {
+                continue;
+            }
+            let (a, b) = (self.machines[from].node, self.machines[to].node);
+            if a == b {
+                [from, to].into_iter().for_each(|at| self.renew_identity(at));
+            } else {
+                self.network.link((from, a), (to, b), self.now);
+            }
+        }
+    }
+
+    /// Two machines with one identity have met.
+    fn renew_identity(&mut self, at: usize) {
+        self.machines[at].stop(&mut self.network, self.now, self.began);
+        self.machines[at].fresh_identity = true;
+        self.machines[at].up_at = Some(self.now + Duration::from_millis(20));
+        self.trace.note(self.now, &format!("node {at} has a twin"));
+    }
+
+    // --- The plan --------------------------------------------------------------------------------------
+
+    fn perform(&mut self, what: What) -> Checked {
+        let now = self.now;
+        let ms = Duration::from_millis;
+        match what {
+            What::Deed { node, deed } if !self.machines[node].is_off => {
+                self.machines[node].disk_at(now).perform(&deed);
+                self.note_deeds(node)?;
+            }
+            What::Ambush { node, deed, after } if !self.machines[node].is_off => {
+                self.machines[node].disk_at(now).ambush = Some(Ambush { deed, after });
+            }
+            What::Deed { .. } | What::Ambush { .. } => {}
+            What::Cut { a, b } => self.network.cut_both(a, b, now),
+            What::Part { from, to, both, for_ms } => {
+                self.part(&[(from, to), (to, from)][..1 + usize::from(both)], for_ms)
+            }
+            What::Isolate { node, for_ms } => {
+                let others = (0..self.machines.len()).filter(|other| *other != node);
+                let ends: Vec<_> = others.flat_map(|other| [(node, other), (other, node)]).collect();
+                self.part(&ends, for_ms);
+            }
+            What::Freeze { node, for_ms } => self.machines[node].frozen_until = now + ms(for_ms),
+            What::Stop { node, down_ms } => self.stop(node, down_ms),
+            What::Kill { node, down_ms } => {
+                if self.machines[node].replica.is_some() {
+                    self.stop_running(node, ms(down_ms));
+                }
+            }
+            What::PowerCut { node, after, down_ms } => self.light_fuse(node, after, down_ms)?,
+            What::SetClock { node, by_ms } => self.machines[node].set_clock(now, by_ms),
+            What::IoErrors { node, percent, for_ms } => {
+                self.machines[node].disk.borrow_mut().troubles.io_errors = percent;
+                self.machines[node].troubled_until = Some(now + ms(for_ms));
+            }
+            What::Full { node, for_ms } => {
+                self.machines[node].disk.borrow_mut().troubles.is_full = true;
+                self.machines[node].storage.set_full(true);
+                self.machines[node].troubled_until = Some(now + ms(for_ms));
+            }
+            What::Unmount { node, how, for_ms } => {
+                self.machines[node].disk.borrow_mut().troubles.unmounted = Some(how);
+                self.machines[node].mounted_at = Some(now + ms(for_ms));
+            }
+            What::LoseEvents { node } if self.machines[node].style.watch.is_off => {}
+            What::LoseEvents { node } => self.machines[node].disk_at(now).events.overflow(now),
+            What::Backup { node } if !self.machines[node].is_off => {
+                self.machines[node].backup = Some(self.machines[node].back_up());
+            }
+            What::Backup { .. } => {}
+            What::Restore { node, by_file, down_ms } => self.restore(node, by_file, down_ms)?,
+            What::CopyDirectory { from, down_ms } => self.copy_directory(from, down_ms)?,
+            What::Year { node } => self.pass_year(node)?,
+            What::Settle => self.settle()?,
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, ends: &[(usize, usize)], for_ms: u64) {
+        for ends in ends {
+            self.network.blocked.insert(*ends);
+            self.parted_until.insert(*ends, self.now + Duration::from_millis(for_ms));
+        }
+    }
+
+    fn stop(&mut self, at: usize, down_ms: u64) {
+        if self.machines[at].replica.is_some() {
+            self.machines[at].stop(&mut self.network, self.now, self.began);
+            self.machines[at].up_at = Some(self.now + Duration::from_millis(down_ms));
+        }
+    }
+
+    fn light_fuse(&mut self, at: usize, after: u32, down_ms: u64) -> Checked {
+        let machine = &mut self.machines[at];
+        machine.up_at = Some(self.now + Duration::from_millis(down_ms)).filter(|_| machine.replica.is_none());
+        if machine.replica.is_none() {
+            return self.lose_power(at);
+        }
+        machine.fuse.light(u64::from(after) + 1);
+        machine.next_turn_at = machine.next_turn_at.max(self.now);
+        Ok(())
+    }
+
+    fn restore(&mut self, at: usize, by_file: bool, down_ms: u64) -> Checked {
+        let Some(backup) = self.machines[at].backup.take() else { return Ok(()) };
+        if self.machines[at].replica.is_some() {
+            self.stop(at, down_ms);
+        }
+        self.note_deeds(at)?;
+        self.end_slow(at)?;
+        let before = self.holdings_of(at);
+        self.machines[at].restore(backup, by_file, self.now);
+        self.excuse(at, before);
+        self.machines[at].up_at = Some(self.now + Duration::from_millis(down_ms));
+        Ok(())
+    }
+
+    fn copy_directory(&mut self, from: usize, down_ms: u64) -> Checked {
+        if self.machines.len() >= MAX_MACHINES || self.machines[from].is_off {
+            return Ok(());
+        }
+        self.stop(from, 1);
+        self.note_deeds(from)?;
+        let to = self.machines.len();
+        let copy = self.machines[from].back_up();
+        let mut machine = Machine::new(to, self.machines[from].style, self.plan.seed);
+        machine.restore(copy, true, self.now);
+        machine.up_at = Some(self.now + Duration::from_millis(down_ms));
+        self.machines.push(machine);
+        self.network.add_node();
+        self.oracle.has_twins = true;
+        self.oracle.forget(from);
+        self.oracle.forget(to);
+        let tree = self.tree_of(to);
+        self.oracle.revive(&tree);
+        Ok(())
+    }
+
+    fn pass_year(&mut self, away: usize) -> Checked {
+        self.settle()?;
+        self.stop(away, 0);
+        self.machines[away].up_at = None;
+        for _ in 0..37 {
+            self.now += Duration::from_secs(10 * 86_400);
+            self.network.skip_silence(self.now);
+            self.advance(self.now + Duration::from_secs(2))?;
+        }
+        self.machines[away].up_at = Some(self.now);
+        Ok(())
+    }
+
+    // --- Rest, and what must hold then -----------------------------------------------------------------
+
+    fn settle(&mut self) -> Checked {
+        self.heal()?;
+        let by = self.now + QUIET_WITHIN;
+        loop {
+            let before = self.activity();
+            self.advance(self.now + QUIET)?;
+            let all_up = self.machines.iter().all(|machine| machine.replica.is_some());
+            if all_up && before == self.activity() {
+                break;
+            }
+            if self.now > by {
+                return Err(format!(
+                    "no rest {} s after the last fault\n{}",
+                    QUIET_WITHIN.as_secs(),
+                    self.show()
+                ));
+            }
+        }
+        // What could not be done is tried again after a minute at the latest; till then it is said to be a problem. Of
+        // what a power cut has torn, and nobody has, that is believed after two.
+        for _ in 0..5 {
+            if self.machines.iter().any(has_problems) {
+                self.advance(self.now + Duration::from_secs(70))?;
+            }
+        }
+        self.check_rest()
+    }
+
+    fn heal(&mut self) -> Checked {
+        self.trace.note(self.now, "-- all is healed");
+        self.parted_until.clear();
+        self.network.blocked.clear();
+        for at in 0..self.machines.len() {
+            self.end_troubles(at);
+            if self.machines[at].fuse.is_lit() {
+                self.lose_power(at)?;
+            }
+            let machine = &mut self.machines[at];
+            machine.frozen_until = machine.frozen_until.min(self.now);
+            machine.mounted_at = None;
+            machine.disk.borrow_mut().troubles.unmounted = None;
+            machine.disk.borrow_mut().ambush = None;
+            if machine.up_at.is_some() {
+                machine.up_at = Some(self.now);
+            }
+            self.end_slow(at)?;
+        }
+        Ok(())
+    }
+
+    fn end_slow(&mut self, at: usize) -> Checked {
+        let deed = super::user::Deed { kind: super::user::Kind::SlowEnd, token: 0, first: 0, second: 0 };
+        while !self.machines[at].disk.borrow().slow.is_empty() {
+            self.machines[at].disk_at(self.now).perform(&deed);
+        }
+        self.note_deeds(at)
+    }
+
+    fn activity(&self) -> (u64, u64, u64) {
+        let changes = self.machines.iter().map(|machine| machine.disk.borrow().changes).sum();
+        let writes = self.machines.iter().map(|machine| machine.storage.writes()).sum();
+        (self.network.said, changes, writes)
+    }
+
+    fn check_rest(&mut self) -> Checked {
+        let first = self.full_tree(0);
+        for at in 0..self.machines.len() {
+            self.check_index(at)?;
+            let tree = self.full_tree(at);
+            if tree != first {
+                return Err(format!("at rest, and not equal:\n{}", self.show_difference(&first, &tree, at)));
+            }
+            let replica = self.machines[at].replica.as_ref().expect("all are up at rest");
+            let status = replica.engine().status().map_err(|error| error.to_string())?;
+            // A node may have announced what its power cut then took: all know of it, and nobody has it.
+            let is_nowhere = |(_, reason): &(_, String)| reason == "no node that has it can be reached";
+            let gone_with_its_maker = self.oracle.has_excuses() && status.problems.iter().all(is_nowhere);
+            if (status.wanted > 0 || !status.problems.is_empty()) && !gone_with_its_maker {
+                return Err(format!("at rest, node {at} wants {}: {:?}", status.wanted, status.problems));
+            }
+            if let Some(peer) = status.peers.iter().find(|peer| !peer.in_sync) {
+                return Err(format!("at rest, node {at} is not in sync with {peer:?}"));
+            }
+        }
+        let disks: Vec<Rc<RefCell<_>>> =
+            self.machines.iter().map(|machine| Rc::clone(&machine.disk)).collect();
+        let own = |disk: &Rc<RefCell<super::disk::Disk>>| {
+            let disk = disk.borrow();
+            disk.own("trash").into_iter().chain(disk.pruned.iter().copied()).collect::<Vec<_>>()
+        };
+        let holdings = Holdings { tree: self.tree_of(0), trash: disks.iter().flat_map(own).collect() };
+        if self.plan.one_at_a_time
+            && let Some(path) =
+                holdings.tree.keys().find(|path| String::from_utf8_lossy(path).contains("sync-conflict"))
+        {
+            return Err(format!(
+                "{} and nobody did anything at the same time",
+                String::from_utf8_lossy(path)
+            ));
+        }
+        self.oracle.check(&holdings)
+    }
+
+    fn check_index(&self, at: usize) -> Checked {
+        match &self.machines[at].replica {
+            Some(replica) => replica.engine().index().check_invariants().map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// With permission bits.
+    fn full_tree(&self, at: usize) -> BTreeMap<Vec<u8>, (Option<ContentId>, u16)> {
+        let disk = self.machines[at].disk.borrow();
+        disk.tree()
+            .into_iter()
+            .map(|(path, id)| {
+                let mode = disk.find(&path).map_or(0, |ino| disk.inodes[&ino].mode);
+                (path, (id, mode))
+            })
+            .collect()
+    }
+
+    fn show_difference(
+        &self,
+        first: &BTreeMap<Vec<u8>, (Option<ContentId>, u16)>,
+        other: &BTreeMap<Vec<u8>, (Option<ContentId>, u16)>,
+        at: usize,
+    ) -> String {
+        let mut lines = Vec::new();
+        let paths: BTreeSet<&Vec<u8>> = first.keys().chain(other.keys()).collect();
+        for path in paths.into_iter().filter(|path| first.get(*path) != other.get(*path)) {
+            let name = String::from_utf8_lossy(path);
+            lines.push(format!("  {name}: node 0 {:x?}, node {at} {:x?}", first.get(path), other.get(path)));
+        }
+        lines.join("\n")
+    }
+
+    fn show(&self) -> String {
+        let mut lines = vec![format!("  at {:?}, activity {:?}", self.now, self.activity())];
+        for machine in &self.machines {
+            let Some(replica) = &machine.replica else { continue };
+            let deadline = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(self.began));
+            let engine = replica.engine();
+            let (timeout, own) = (deadline(engine.poll_timeout()), deadline(replica.poll_timeout()));
+            let status = engine.status().map(|status| (status.wanted, status.problems, status.paused));
+            lines.push(format!(
+                "  node {}: work {} {}, wakes {:?}, due {timeout:?} {own:?}, {status:?}",
+                machine.at,
+                engine.has_work(),
+                replica.has_work(),
+                machine.wakes_at(&self.network, self.began),
+            ));
+        }
+        lines.join("\n")
+    }
+
+    // --- What happened ---------------------------------------------------------------------------------
+
+    fn note(&mut self, at: usize, said: Vec<String>) {
+        let log = std::mem::take(&mut self.machines[at].disk.borrow_mut().log);
+        for line in log.iter().chain(&said) {
+            self.trace.note(self.now, &format!("node {at}: {line}"));
+        }
+    }
+
+    fn note_deeds(&mut self, at: usize) -> Checked {
+        self.note(at, Vec::new());
+        let deeds = std::mem::take(&mut self.machines[at].disk.borrow_mut().deeds);
+        for (before, after, kind) in deeds {
+            self.oracle.record(at, &before, &after, kind);
+        }
+        let violation = self.machines[at].disk.borrow_mut().violations.pop();
+        violation.map_or(Ok(()), |violation| Err(format!("node {at}: {violation}")))
+    }
+}
+
+fn has_problems(machine: &Machine) -> bool {
+    let status = machine.replica.as_ref().and_then(|replica| replica.engine().status().ok());
+    status.is_some_and(|status| !status.problems.is_empty())
+}
+
+impl Drop for World {
+    /// What is still open writes nothing any more.
+    fn drop(&mut self) {
+        for machine in &mut self.machines {
+            machine.fuse.light(0);
+            machine.fuse = Fuse::default();
+        }
+    }
+}
