@@ -95,6 +95,8 @@ pub enum ApplyError {
     Parent,
     /// The temporary file with the new content is gone.
     Content,
+    /// The new content may never reach the disk, whatever a later sync says: the system tells of a failed write once.
+    NotDurable(io::Error),
     /// The path is the root or in the node's own directory.
     Reserved,
     /// The disk, or this user's part of it, is full.
@@ -117,6 +119,7 @@ impl fmt::Display for ApplyError {
             Self::NotEmpty => f.write_str("the directory is not empty"),
             Self::Parent => f.write_str("a directory above it is missing"),
             Self::Content => f.write_str("its temporary file is gone"),
+            Self::NotDurable(error) => write!(f, "its content cannot be made durable: {error}"),
             Self::Reserved => f.write_str("it is the node's own"),
             Self::NoSpace => f.write_str("the disk is full; make room and it goes on"),
             Self::Io { op, path, error } => write!(f, "cannot {op} {path}: {error}"),

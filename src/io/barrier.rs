@@ -100,7 +100,7 @@ impl Barrier {
         for (change, prepared) in changes {
             let outcome = match (prepared, synced) {
                 (Err(error), _) => Err(error),
-                (Ok(()), Err(error)) => Err(apply::failed("make durable", &change.path, error)),
+                (Ok(()), Err(error)) => Err(ApplyError::NotDurable(error.into())),
                 (Ok(()), Ok(())) => apply::apply(root, &change, now_ms),
             };
             if synced.is_ok() {
@@ -227,7 +227,7 @@ mod tests {
             let mut barrier = Barrier::default();
             let changes = [(replace, Ok(())), (remove, Ok(()))].into_iter();
             for (_, outcome) in barrier.carry_out(&tree.root, NOW_MS, changes, Err(Errno::IO)) {
-                assert!(matches!(outcome, Err(ApplyError::Io { op: "make durable", .. })), "{outcome:?}");
+                assert!(matches!(outcome, Err(ApplyError::NotDurable(_))), "{outcome:?}");
             }
             assert_eq!((tree.read("a"), tree.stat("a"), tree.temps()), (b"old".to_vec(), Some(old), 1));
         });

@@ -63,7 +63,7 @@ impl Changes {
         let partials = std::mem::take(&mut self.partials);
         let outcomes = self.barrier.run(root, now_ms);
         outcomes.into_iter().zip(partials).flat_map(|((change, outcome), partial)| {
-            discard(root, &change, partial, outcome.is_err());
+            discard(root, &change, partial, outcome.as_ref().err());
             let other = exchanged(root, &change, outcome.is_ok());
             let done = Done { path: change.path, partial, result: outcome.map_err(failure) };
             [Some(done), other].into_iter().flatten()
@@ -113,9 +113,12 @@ impl Changes {
     }
 }
 
-/// A small file that did not get its name is written again when it is tried again.
-fn discard(root: &Root, change: &Apply, partial: Option<Digest>, failed: bool) {
-    if let (Action::WriteFile { temp, .. }, None, true) = (&change.action, partial, failed)
+/// A small file that did not get its name is written again when it is tried again. A larger one is kept for the next try,
+/// unless the disk may have lost some of it.
+fn discard(root: &Root, change: &Apply, partial: Option<Digest>, error: Option<&ApplyError>) {
+    let is_doubtful = matches!(error, Some(ApplyError::NotDurable(_)));
+    if let Action::WriteFile { temp, .. } = &change.action
+        && (is_doubtful || partial.is_none() && error.is_some())
         && let Err(error) = temp::remove(root, temp.as_bytes())
     {
         log::debug!("a temporary file stays until the next start: {error}");

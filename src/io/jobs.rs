@@ -29,7 +29,7 @@ use crate::{
 pub struct Jobs {
     /// Whatever is read in one step: a small file never waits for a large one.
     small_reads: VecDeque<(RelPath, Stat)>,
-    large_reads: VecDeque<(RelPath, Stat)>,
+    large_reads: VecDeque<LargeRead>,
     hashing: Option<Hashing>,
     /// Files that were touched just before they were, or would have been, read.
     fresh: VecDeque<Fresh>,
@@ -70,6 +70,14 @@ struct Fresh {
     path: RelPath,
     stat: Stat,
     found: Option<Digest>,
+}
+
+/// A file that is to be read in slices.
+struct LargeRead {
+    path: RelPath,
+    stat: Stat,
+    /// Only once, for a clock that stands still would never have waited long enough.
+    has_waited: bool,
 }
 
 struct Hashing {
@@ -134,8 +142,11 @@ impl Jobs {
     /// Reads and hashes what is at `path`.
     pub fn read(&mut self, path: RelPath, stat: Stat) {
         let is_small = stat.kind != FileKind::File || stat.stamp.size <= MAX_INLINE_BYTES as u64;
-        let queue = if is_small { &mut self.small_reads } else { &mut self.large_reads };
-        queue.push_back((path, stat));
+        if is_small {
+            self.small_reads.push_back((path, stat));
+        } else {
+            self.large_reads.push_back(LargeRead { path, stat, has_waited: false });
+        }
     }
 
     /// Watches and lists a directory.
@@ -256,7 +267,7 @@ impl Jobs {
             && let Some(Fresh { path, stat, found, .. }) = self.fresh.pop_front()
         {
             let Some(digest) = found else {
-                self.large_reads.push_front((path, stat));
+                self.large_reads.push_front(LargeRead { path, stat, has_waited: true });
                 continue;
             };
             let again = self.read_whole(root, &path, stat);
@@ -270,8 +281,8 @@ impl Jobs {
 
     fn step_hash(&mut self, root: &Root, budget: usize, inputs: &mut VecDeque<Input<'static>>, time: Time) {
         if self.hashing.is_none() {
-            let Some((path, stat)) = self.large_reads.pop_front() else { return };
-            if self.fresh.len() < MAX_READS && self.doubt(root, &path, stat, None, time) {
+            let Some(LargeRead { path, stat, has_waited }) = self.large_reads.pop_front() else { return };
+            if !has_waited && self.fresh.len() < MAX_READS && self.doubt(root, &path, stat, None, time) {
                 return;
             }
             match begin_read(root, &path, stat) {

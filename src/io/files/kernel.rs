@@ -7,7 +7,9 @@ use rustix::{
     io::{Errno, Result},
 };
 
-use super::{At, FileSystem, Handle, How, Names, copy_bytes};
+#[cfg(target_os = "linux")]
+use super::copy_bytes;
+use super::{At, FileSystem, Handle, How, Names};
 use crate::core::entry::{FileKind, Stamp, Stat};
 #[cfg(target_os = "linux")]
 use crate::io::sys::is_unsupported;
@@ -360,11 +362,6 @@ fn copy_in_kernel(
         }
     }
     Ok(length - left)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn copy_in_kernel(_from: (&Handle, u64), _to: (&Handle, u64), _length: u64) -> Result<u64> {
-    Ok(0)
 }
 
 fn flags(how: How) -> OFlags {

@@ -186,8 +186,10 @@ impl Plan {
         let max_delay_ms = rng.pick(&[0, 1, 20, 200, 2000]);
         let one_at_a_time = rng.chance(15);
         let mut plan = Self { seed, machines, max_delay_ms, one_at_a_time, actions: Vec::new() };
-        let weights: Vec<(Kind, u64)> =
-            KINDS.iter().filter_map(|kind| rng.chance(55).then(|| (*kind, rng.between(1, 10)))).collect();
+        let weights: Vec<(Kind, u64)> = KINDS
+            .iter()
+            .filter_map(|kind| if rng.chance(55) { Some((*kind, rng.between(1, 10))) } else { None })
+            .collect();
         let count = rng.pick(&[6, 12, 25, 40]);
         let pause_ms = rng.pick(&[5, 50, 500, 3000]);
         let mut at_ms = rng.below(3000);

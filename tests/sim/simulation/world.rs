@@ -159,7 +159,7 @@ impl World {
             Err(error) if error.is_no_space() => self.stop_running(at, Duration::from_secs(2)),
             Err(error) => return Err(format!("node {at} stops: {error}")),
         }
-        if self.turns % 64 == 0 {
+        if self.turns.is_multiple_of(64) {
             self.check_index(at)?;
         }
         self.check_deadline(at)
