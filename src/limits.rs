@@ -95,7 +95,7 @@ pub const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// Both are longer for a large file, so that one that is written all the time is not read faster than this on the
 /// whole: a tenth of what a Raspberry Pi 4 hashes.
 pub const SETTLE_BYTES_PER_S: u64 = 10_000_000;
-/// A large file that is closed after every write is read again no sooner than this rate allows ...
+/// A large file that is saved again and again is read, after two reads, no sooner than this rate allows ...
 pub const REREAD_BYTES_PER_S: u64 = 50_000_000;
 /// ... unless that is less than this.
 pub const REREAD_REST_MIN: Duration = Duration::from_millis(50);

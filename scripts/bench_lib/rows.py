@@ -50,7 +50,8 @@ class Bench:
         shutil.rmtree(self.directory)
 
     def measured(self, change, arrived):
-        """Makes a change; how long it took to arrive, and what it cost."""
+        """Makes a change, on a disk at rest; how long it took to arrive, and what it cost."""
+        os.sync()
         processes = self.program.processes
         for process in processes.values():
             process.reset_peak()

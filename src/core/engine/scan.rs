@@ -47,8 +47,8 @@ pub(super) struct Scan {
     racy: BTreeMap<RelPath, (Stamp, Instant)>,
     /// Files that are being written.
     settling: BTreeMap<RelPath, Settling>,
-    /// Large files that were read lately: when they may be read again.
-    rests: BTreeMap<RelPath, Instant>,
+    /// Large files that were read lately.
+    rests: BTreeMap<RelPath, Rest>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
@@ -72,6 +72,15 @@ struct Settling {
     until: Instant,
     /// ... which is never later than this.
     latest: Instant,
+}
+
+/// How soon a large file that was read may be read again. One change is never made to wait; the next is, so that a file
+/// that is saved all the time is not read all the time.
+#[derive(Debug)]
+struct Rest {
+    until: Instant,
+    /// It was read twice within the time that one rest takes.
+    is_due: bool,
 }
 
 /// One directory under way.
@@ -182,25 +191,27 @@ impl Scan {
         settling.until = (now + settling.quiet).min(settling.latest);
     }
 
-    /// A file of this size was read: if it is large, it is left alone for a while, however often it is saved.
+    /// A file of this size was read: if it is large, and was lately, it is left alone for a while, however often it is
+    /// saved.
     pub(super) fn handle_was_read(&mut self, path: &RelPath, size: u64, now: Instant) {
         let rest = Duration::from_micros(size.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
         if rest < REREAD_REST_MIN {
             return;
         }
         if self.rests.len() >= MAX_SETTLING {
-            self.rests.retain(|_, until| *until > now);
+            self.rests.retain(|_, rest| rest.until > now);
         }
-        if self.rests.len() < MAX_SETTLING {
-            self.rests.insert(path.clone(), now + rest.min(FULL_SCAN_INTERVAL));
+        let is_due = self.rests.get(path).is_some_and(|last| last.until > now);
+        if is_due || self.rests.len() < MAX_SETTLING {
+            self.rests.insert(path.clone(), Rest { until: now + rest.min(FULL_SCAN_INTERVAL), is_due });
         }
     }
 
     /// It was closed by its writer, and was read so lately that it has to wait.
     pub(super) fn must_rest(&mut self, path: &RelPath, now: Instant) -> bool {
-        let Some(until) = self.rests.get(path).copied() else { return false };
-        if until <= now || self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path) {
-            self.rests.remove(path);
+        let Some(&Rest { until, is_due }) = self.rests.get(path) else { return false };
+        let is_full = self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path);
+        if until <= now || !is_due || is_full {
             return false;
         }
         self.settling.insert(path.clone(), Settling { quiet: SETTLE_QUIET, until, latest: until });
@@ -567,4 +578,27 @@ fn hash(name: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(name);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_file_that_is_saved_all_the_time_rests() {
+        const LARGE: u64 = 1 << 30;
+        let (start, path) = (Instant::now(), RelPath::new(b"large").unwrap());
+        let mut scan = Scan::new(start);
+        let after = |s| start + Duration::from_secs(s);
+        scan.handle_was_read(&path, LARGE, start);
+        assert!(!scan.must_rest(&path, after(1)), "one change does not wait");
+        scan.handle_was_read(&path, LARGE, after(2));
+        assert!(scan.must_rest(&path, after(3)), "the next one does");
+        assert!(scan.is_settling(&path));
+        assert!(!scan.must_rest(&path, after(24)), "1 GiB rests for 21 s");
+        scan.handle_was_read(&path, LARGE, after(24));
+        assert!(!scan.must_rest(&path, after(25)), "it begins anew");
+        scan.handle_was_read(&path, 1 << 20, after(26));
+        assert!(!scan.must_rest(&path, after(26)), "small ones never do");
+    }
 }
