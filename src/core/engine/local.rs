@@ -8,7 +8,7 @@ use log::{info, warn};
 use super::{Engine, Result};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Entry, FileKind, Row, Stamp, Stat, Version},
+        entry::{Base, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Stat, Version},
         ignore::IGNORE_FILE,
         reconcile::{Decision, decide},
         seam::{Found, Hint, Output, Time},
@@ -433,7 +433,7 @@ fn prior_version(row: &Row) -> Option<&Version> {
 }
 
 fn base_of(content: Content, stat: Stat) -> Base {
-    let mode = if matches!(content, Content::Symlink { .. }) { stat.mode } else { stat.mode & 0o7777 };
+    let mode = if matches!(content, Content::Symlink { .. }) { stat.mode } else { stat.mode & MODE_BITS };
     Base { content, stamp: stat.stamp, mode, version: None }
 }
 
