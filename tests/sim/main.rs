@@ -10,6 +10,7 @@ use simulation::{
     plan::Plan,
     run,
     shrink::{only, shrink},
+    trace::print_log,
 };
 
 /// How many seeds a plain `cargo test` runs.
@@ -71,6 +72,9 @@ fn replay() {
         plan = only(&plan, &needed);
     }
     let prints = std::env::var("SEED").is_ok();
+    if prints {
+        print_log();
+    }
     let outcome = run(&plan, prints);
     if let Some(failure) = outcome.failure {
         let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();

@@ -14,7 +14,7 @@ pub mod plan;
 mod random;
 pub mod shrink;
 mod storage;
-mod trace;
+pub mod trace;
 mod user;
 mod world;
 

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pnetwork::core::entry::Entry;
+
 use super::{
     disk::{ContentId, Tree},
     machine::Machine,
@@ -503,7 +505,10 @@ impl World {
                 return Err(format!("at rest, node {at} wants {}: {:?}", status.wanted, status.problems));
             }
             if let Some(peer) = status.peers.iter().find(|peer| !peer.in_sync) {
-                return Err(format!("at rest, node {at} is not in sync with {peer:?}"));
+                return Err(format!(
+                    "at rest, node {at} is not in sync with {peer:?}\n{}",
+                    self.show_row_differences()
+                ));
             }
         }
         let disks: Vec<Rc<RefCell<_>>> =
@@ -557,6 +562,27 @@ impl World {
             lines.push(format!("  {name}: node 0 {:x?}, node {at} {:x?}", first.get(path), other.get(path)));
         }
         lines.join("\n")
+    }
+
+    /// Rows that are not the same everywhere.
+    fn show_row_differences(&self) -> String {
+        let mut entries: BTreeMap<String, Vec<Option<Entry>>> = BTreeMap::new();
+        for (at, machine) in self.machines.iter().enumerate() {
+            let Some(replica) = &machine.replica else { continue };
+            for (path, row) in replica.engine().index().rows(None, 1000).unwrap_or_default() {
+                let row_of =
+                    entries.entry(path.to_string()).or_insert_with(|| vec![None; self.machines.len()]);
+                row_of[at] = Some(row.entry);
+            }
+        }
+        let differs =
+            |entries: &&(String, Vec<Option<Entry>>)| entries.1.iter().any(|entry| *entry != entries.1[0]);
+        let lines = entries.into_iter().collect::<Vec<_>>();
+        let lines = lines.iter().filter(differs).flat_map(|(path, entries)| {
+            let line = move |(at, entry)| format!("  {path} on node {at}: {entry:?}");
+            entries.iter().enumerate().map(line)
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     fn show(&self) -> String {
