@@ -118,6 +118,12 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The stamp of no file: whatever is there differs from it, and is looked at.
+    #[must_use]
+    pub fn of_no_file(self) -> Self {
+        Self { ctime_ns: 0, ..self }
+    }
+
     /// Is it the same file, longer than it was?
     pub fn has_grown_since(&self, was: &Stamp) -> bool {
         (self.device, self.inode) == (was.device, was.inode) && self.size > was.size

@@ -173,7 +173,10 @@ impl Engine {
         if stat.kind == FileKind::File && stat.links == 1 && self.scan.is_settling(&path) {
             return Ok(());
         }
-        let must_read = must_read || self.scan.is_reading(&path) || self.scan.is_racy(&path, time.now);
+        let must_read = must_read
+            || self.scan.is_reading(&path)
+            || self.scan.is_racy(&path, time.now)
+            || self.was_just_written(&stat);
         let known = if must_read { None } else { self.known_content(&path, &stat, time)? };
         if known.is_some() {
             self.scan.handle_settled(&path);
@@ -264,6 +267,9 @@ impl Engine {
     /// a directory a concurrent file. Whoever made the newest version is not said to have been known, so
     /// that its content is kept where it is held.
     pub(super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        if row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content)) {
+            return self.believe_torn(path, row);
+        }
         let known = row.base_version().map(|version| version.vector().clone());
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
@@ -326,6 +332,7 @@ impl Engine {
     }
 
     pub(super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
+        debug_assert!(!row.entry.content.as_ref().is_some_and(is_marked_torn), "{path} has no such content");
         self.index.put(path, row)?;
         self.announce_soon(time);
         Ok(())
@@ -346,9 +353,13 @@ impl Engine {
     /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the
     /// disk has only its length and its times. What was received was synced.
     fn may_be_torn(&self, base: &Base, stat: &Stat) -> bool {
+        !is_marked_torn(&base.content) && self.was_just_written(stat)
+    }
+
+    fn was_just_written(&self, stat: &Stat) -> bool {
         let suspect_ns = TORN_SUSPECT.as_nanos() as i64;
         let is_late = |booted_ns: i64| stat.stamp.ctime_ns >= booted_ns.saturating_sub(suspect_ns);
-        !self.scan.is_walked() && !is_marked_torn(&base.content) && self.torn_before_ns.is_some_and(is_late)
+        !self.scan.is_walked() && self.torn_before_ns.is_some_and(is_late)
     }
 
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
@@ -378,12 +389,23 @@ impl Engine {
         self.index.put(path, &row)?;
         self.place(path, None, time)
     }
+
+    /// Nobody has what the file held before the power cut, or it is not to be replaced by what others have: it is read,
+    /// and what it holds is an edit.
+    fn believe_torn(&mut self, path: &RelPath, mut row: Row) -> Result<()> {
+        if let Some(base) = &mut row.base {
+            base.stamp = base.stamp.of_no_file();
+        }
+        self.index.put(path, &row)?;
+        self.outputs.push_back(Output::Inspect { path: path.clone() });
+        Ok(())
+    }
 }
 
 /// Stands for the content of a file that a power cut has torn.
 const TORN: Digest = Digest([0; 32]);
 
-fn is_marked_torn(content: &Content) -> bool {
+pub(super) fn is_marked_torn(content: &Content) -> bool {
     matches!(content, Content::File { digest: TORN, .. })
 }
 

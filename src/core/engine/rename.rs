@@ -11,7 +11,10 @@ use std::{
     time::Instant,
 };
 
-use super::{Engine, Result, local::is_same};
+use super::{
+    Engine, Result,
+    local::{is_marked_torn, is_same},
+};
 use crate::{
     core::{
         entry::{Base, Content, Digest, Stamp, Stat},
@@ -164,8 +167,7 @@ impl Engine {
         }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         let Some(base) = &mut row.base else { return Ok(()) };
-        // No file has this stamp.
-        base.stamp.ctime_ns = 0;
+        base.stamp = base.stamp.of_no_file();
         self.index.put(path, &row)
     }
 
@@ -180,6 +182,7 @@ impl Engine {
             Some(known) => Some(known),
             None => self.content_of_inode(stat)?,
         };
+        let known = known.filter(|(content, _)| !is_marked_torn(content));
         if let Some((content, dot)) = &known {
             self.renames.note_known(path, content, *dot);
         }
