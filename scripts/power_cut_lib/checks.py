@@ -22,7 +22,7 @@ class Found:
     def __init__(self, path):
         found = os.lstat(path)
         self.kind, self.mode, self.size = stat.S_IFMT(found.st_mode), stat.S_IMODE(found.st_mode), found.st_size
-        self.digest = self.inode = self.head = None
+        self.modified_ns, self.digest, self.inode, self.head = found.st_mtime_ns, None, None, None
         if self.kind == stat.S_IFREG:
             with open(path, "rb") as file:
                 content = file.read()
@@ -33,7 +33,7 @@ class Found:
         return (self.kind, self.mode, self.digest) == (other.kind, other.mode, other.digest)
 
     def __repr__(self):
-        return f"mode {self.mode:o}, {self.size} bytes, {self.head}"
+        return f"mode {self.mode:o}, {self.size} bytes of {self.modified_ns} ns, {self.head}"
 
 
 def tree(host):
@@ -73,11 +73,11 @@ class Checks:
                     self.check_torn(host, path, found, host in cut)
         held = {found.digest for files in kept.values() for found in files.values()}
         for host in cut:
-            on_disk = {found.digest for found in kept[host.name].values()}
-            self.users.durable |= on_disk & self.users.written.keys()
+            self.users.durable |= {(host.name, found.digest) for found in kept[host.name].values()}
         names = {host.name for host in cut}
+        durable = {key for _, key in self.users.durable}
         for key, written in self.missing(held):
-            if written.host not in names or key in self.users.durable:
+            if written.host not in names or key in durable:
                 raise Violation(f"lost in a power cut of {names}: {written}")
             self.users.gone.add(key)
         return kept
@@ -89,7 +89,7 @@ class Checks:
             raise Violation(f"{what} holds what nobody wrote, and its power was not cut")
         if intended is None:
             raise Violation(f"{what} is torn, and no user of this host wrote it")
-        if intended in self.users.durable:
+        if (host.name, intended) in self.users.durable:
             raise Violation(f"{what} is torn, and its user had synced it")
         if time.monotonic() - self.users.written[intended].at_s > WRITTEN_BACK_S:
             raise Violation(f"{what} is torn, and was written long ago")
@@ -133,7 +133,8 @@ def restored(before, kept, after, users, cut):
             others = [files[name].digest for other, files in before.items() if other != host.name and name in files]
             is_torn = found.digest and found.digest not in users.written
             if is_torn and intended in others and name in after and after[name].digest == found.digest:
-                raise Violation(f"{name} is what the power cut of {host.name} left of it, though another host has it")
+                raise Violation(f"{name} is what the power cut of {host.name} left of it, though another host has it: "
+                                f"{found}")
 
 
 def difference(one, other):

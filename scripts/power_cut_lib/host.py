@@ -43,7 +43,8 @@ class Host:
     def launch(self, *arguments):
         """Starts the node. It is told the same every time, as by a line in somebody's rc.local."""
         self.arguments = arguments or self.arguments
-        command = self.lab.command(self.name, self.binary, "run", self.root, "--name", self.name, *self.arguments)
+        command = self.lab.command(self.name, self.binary, "run", self.root, "--name", self.name, "--log", "debug",
+                                   *self.arguments)
         self.node = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                      preexec_fn=self.enter_own_time)
 

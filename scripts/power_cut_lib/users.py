@@ -29,6 +29,7 @@ class Users:
     def __init__(self, hosts, chance, careful):
         self.hosts, self.chance, self.careful = hosts, chance, careful
         self.written = {}
+        # (host, content): on that host's disk for certain.
         self.durable = set()
         # What was appended to, or what a power cut took from the only disk that had it.
         self.gone = set()
@@ -78,7 +79,7 @@ class Users:
         if self.careful:
             os.fsync(file.fileno())
             self.sync_directories(path.parent)
-            self.durable.add(key)
+            self.durable.add((host.name, key))
 
     def take_out(self, host):
         source = self.directory() if self.chance.random() < 0.25 else self.file()
