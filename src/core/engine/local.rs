@@ -383,7 +383,7 @@ impl Engine {
 /// Stands for the content of a file that a power cut has torn.
 const TORN: Digest = Digest([0; 32]);
 
-fn is_marked_torn(content: &Content) -> bool {
+pub(super) fn is_marked_torn(content: &Content) -> bool {
     matches!(content, Content::File { digest: TORN, .. })
 }
 
