@@ -146,7 +146,8 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
 /// See [`RETRY_DELAY_MIN`].
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 /// A version that this node made, and whose content nobody has, is given up when the pause between two tries to fetch it
-/// has grown to this: after some 7 s.
+/// has grown to this: after some 7 s. One that another node made, when it is twice this, and here is an earlier one; after a
+/// power cut of this machine, when it is four times this.
 pub const LOST_CONTENT_DELAY: Duration = Duration::from_secs(4);
 /// Files that are fetched at a time, and those of them that have more than one chunk; further ones wait in
 /// the index.

@@ -30,7 +30,8 @@ pub enum Decision {
 ///
 /// Commutative, associative and idempotent: nodes that have seen the same versions, in any order, hold the
 /// same entry. Of two concurrent versions the larger (`changed`, `dot`) wins; since `changed` grows along
-/// every causal chain of a path, no order of arrival can favour an ancestor of a version that lost.
+/// every causal chain of a path, no order of arrival can favour an ancestor of a version that lost. What a node found
+/// and has no memory of loses a tie: a power cut may have torn it, and left the times of the version that it was to be.
 pub fn decide(held: &Entry, other: &Entry) -> Decision {
     let (ours, theirs) = (held.version.vector(), other.version.vector());
     match (ours.covers(theirs), theirs.covers(ours)) {
@@ -49,7 +50,8 @@ fn rank(entry: &Entry) -> impl Ord {
         Content::Directory => (u64::MAX, &[][..]),
         Content::Symlink { target } => (0, &target[..]),
     });
-    (entry.version.changed, entry.version.dot, entry.mode, entry.mtime_ns, content)
+    let has_author = entry.version.author != NodeId::NOBODY;
+    (entry.version.changed, has_author, entry.version.dot, entry.mode, entry.mtime_ns, content)
 }
 
 fn merge(a: &Entry, b: &Entry) -> Entry {
@@ -276,6 +278,23 @@ mod tests {
         assert_eq!(name(b".bashrc").as_bytes(), b".bashrc.sync-conflict-20231114-221320-abababab");
         let long = name("ä".repeat(127).as_bytes());
         assert!(long.as_bytes().len() <= 255 && std::str::from_utf8(long.as_bytes()).is_ok());
+    }
+
+    /// A file that was written in place has one time for its content and its inode: so has what a power cut leaves of it.
+    #[test]
+    fn what_nobody_made_loses_a_tie() {
+        for nobodys in [1, 3] {
+            let mut entries = [(2, 7, 1), (nobodys, 0, 2)].map(|(origin, author, content)| {
+                let dot = Dot { origin: Origin(origin), seq: 1 };
+                let version = Version { dot, made_with: dot.into(), ..version(author, 5) };
+                Entry { content: Some(file(content)), mode: 0, mtime_ns: 0, version }
+            });
+            for _ in 0..2 {
+                let Decision::Merge(merged) = decide(&entries[0], &entries[1]) else { panic!("no merge") };
+                assert_eq!(merged.content, Some(file(1)));
+                entries.reverse();
+            }
+        }
     }
 
     #[test]

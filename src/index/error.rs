@@ -24,16 +24,24 @@ impl fmt::Display for IndexError {
             Self::NewerFormat(format) => {
                 write!(f, "the index has format {format}, made by a newer p2pnetwork; install that version")
             }
-            Self::Corrupt(what) => write!(
-                f,
-                "the index is damaged (a {what} cannot be read); stop p2pnetwork and delete .p2pnetwork/index: \
-                 it is rebuilt from the files"
-            ),
+            Self::Corrupt(what) => write!(f, "the index is damaged (a {what} cannot be read); {WAY_OUT}"),
+            Self::Storage(error) if is_damaged(error) => write!(f, "the index is damaged ({error}); {WAY_OUT}"),
             Self::Storage(_) if self.is_no_space() => {
                 write!(f, "the disk is full, the index cannot be written; make room on it")
             }
             Self::Storage(error) => write!(f, "the index: {error}"),
         }
+    }
+}
+
+const WAY_OUT: &str = "stop p2pnetwork and delete .p2pnetwork/index: it is rebuilt from the files";
+
+/// Is it no fault of the disk as it is now, but in what the file holds?
+fn is_damaged(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Corrupted(_) => true,
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        _ => false,
     }
 }
 

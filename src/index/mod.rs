@@ -12,7 +12,12 @@ mod error;
 mod keys;
 mod tables;
 
-use std::{ops::Bound, path::Path};
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    ops::Bound,
+    path::Path,
+};
 
 use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction};
 
@@ -51,7 +56,12 @@ type Result<T> = std::result::Result<T, IndexError>;
 impl Index {
     /// Opens the database file at `path`, or makes it.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::start(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(path)?)
+        match fs::metadata(path) {
+            Ok(found) if found.len() > 0 => {}
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(redb::Error::Io(error).into()),
+            _ => make(path)?,
+        }
+        Self::start(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?)
     }
 
     /// Opens the database in any storage, so that a test can put a crashing disk under it.
@@ -320,6 +330,23 @@ impl Index {
         assert_eq!(found, *expected, "{path} does not come back as it was written");
         derived::check(self.transaction(), path, expected)
     }
+}
+
+/// Makes an empty database under another name first: a file that a power cut has left half made would be refused
+/// for ever.
+fn make(path: &Path) -> Result<()> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(redb::Error::Io(error).into()),
+        _ => {}
+    }
+    drop(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(&new)?);
+    let name = || {
+        File::open(&new)?.sync_all()?;
+        fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    Ok(name().map_err(redb::Error::Io)?)
 }
 
 fn begin(database: &Database) -> Result<WriteTransaction> {

@@ -50,6 +50,35 @@ fn a_row_comes_back_and_its_components_follow_it() {
     index.check_invariants().unwrap();
 }
 
+/// What is left where the power fails while the database is made: its length, and nothing of what it begins with.
+#[test]
+fn one_that_was_half_made_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("index");
+    std::fs::write(dir.path().join("index.new"), [0; 5000]).unwrap();
+    std::fs::write(&at, "").unwrap();
+    let row = held(file(1), 7, &[dot(1, 1)]);
+    for _ in 0..2 {
+        let mut index = Index::open(&at).unwrap();
+        index.put(&path("a"), &row).unwrap();
+        index.commit().unwrap();
+    }
+    assert_eq!(Index::open(&at).unwrap().get(&path("a")).unwrap(), Some(row));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something is left over");
+}
+
+#[test]
+fn what_is_no_database_is_named_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("index");
+    for content in [&[0; 9][..], &[7; 100_000]] {
+        std::fs::write(&at, content).unwrap();
+        let Err(error) = Index::open(&at) else { panic!("{} bytes were opened", content.len()) };
+        assert!(error.to_string().contains("delete .p2pnetwork/index"), "{error}");
+        assert_eq!(std::fs::read(&at).unwrap(), content, "it is not for the program to remove");
+    }
+}
+
 #[test]
 fn wanted_goes_down_and_removals_go_up() {
     let mut index = index();

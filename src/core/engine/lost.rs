@@ -1,11 +1,14 @@
 //! Versions whose content is nowhere: written here, told to the others, and gone from this disk again, before any of
 //! them had it and while this node was killed, so that it forgot.
 //!
-//! All would wait for it for ever. The node that made the version knows best that there is nothing to wait for.
+//! All would wait for it for ever. The node that made the version knows best that there is nothing to wait for. After a
+//! power cut it does not know what its own disk has in that place is worth: then whoever holds an earlier version goes first.
+
+use std::time::Duration;
 
 use log::warn;
 
-use super::{Engine, Result};
+use super::{Engine, Result, local::is_marked_torn};
 use crate::{
     core::{
         entry::{Digest, Entry, Row},
@@ -24,7 +27,8 @@ impl Engine {
             return Ok(false);
         }
         let Some(row) = self.index.get(path)? else { return Ok(false) };
-        if !self.is_lost(path, digest, &row, time)? {
+        let has_waited = self.patience(&row).is_some_and(|delay| self.placement.is_without_source(path, delay));
+        if !has_waited || !self.is_lost(path, digest, &row, time)? {
             return Ok(false);
         }
         warn!("{path} is given up: what others were told of it was gone from here before any of them had it");
@@ -40,11 +44,26 @@ impl Engine {
         Ok(true)
     }
 
-    /// Did this node make the version, and has every node that is still counted with been asked in vain?
+    /// How long the pause between two tries has to be before this node gives the version up; `None`: it is for another
+    /// node, or what is here is the torn rest of a file, which is no content.
+    fn patience(&self, row: &Row) -> Option<Duration> {
+        if row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content)) {
+            return None;
+        }
+        let is_own = [self.config.node, NodeId::NOBODY].contains(&row.entry.version.author);
+        let is_held = row.base_version().is_some_and(|held| held.author != NodeId::NOBODY);
+        match (is_own, self.torn_before_ns.is_some(), is_held) {
+            (true, false, _) => Some(LOST_CONTENT_DELAY),
+            (false, _, true) => Some(LOST_CONTENT_DELAY * 2),
+            (true, true, _) => Some(LOST_CONTENT_DELAY * 4),
+            (false, _, false) => None,
+        }
+    }
+
+    /// Has every node that is still counted with been asked in vain?
     fn is_lost(&self, path: &RelPath, digest: &Digest, row: &Row, time: Time) -> Result<bool> {
         let version = &row.entry.version;
-        let is_own = [self.config.node, NodeId::NOBODY].contains(&version.author);
-        if !is_own || self.transfers.is_fetching(digest) || self.holder(path, digest)?.is_some() {
+        if self.transfers.is_fetching(digest) || self.holder(path, digest)?.is_some() {
             return Ok(false);
         }
         let has_said_no = |node: &NodeId| {

@@ -11,7 +11,7 @@ use std::{
 
 use log::{debug, warn};
 
-use super::{Engine, Result, relocate::Waits, remote::is_realised};
+use super::{Engine, Result, local::is_marked_torn, relocate::Waits, remote::is_realised};
 use crate::{
     core::{
         entry::{Base, Content, Digest, FileKind, Row, Stat, Version},
@@ -474,7 +474,9 @@ impl Engine {
         if own && row.entry.content == Some(Content::Directory) && base.content != Content::Directory {
             return Some(Fate::ConflictCopy);
         }
-        Some(fate(base, row.base_version()?, &row.entry))
+        let held = row.base_version()?;
+        // What a power cut has left of a version is not that version: it is never stated, nor kept beside another.
+        Some(if is_marked_torn(&base.content) { Fate::Superseded } else { fate(base, held, &row.entry) })
     }
 
     pub(super) fn apply(

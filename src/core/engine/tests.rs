@@ -504,6 +504,14 @@ fn a_copy_is_copied_there_and_both_stay() {
 
 /// Node 1 is told of a large file, which is gone before it has asked for it; node 0 is killed and does not know any more.
 fn with_lost_content(holds_older: bool) -> World {
+    let mut world = with_untold_content(holds_older);
+    world.nodes[0].disk.tree.remove(&path("a"));
+    world.crash(0);
+    world.settle();
+    world
+}
+
+fn with_untold_content(holds_older: bool) -> World {
     let mut world = linked(2);
     if holds_older {
         world.write(0, "a", b"older");
@@ -519,10 +527,46 @@ fn with_lost_content(holds_older: bool) -> World {
         assert!(world.turn());
     }
     world.messages_per_turn = usize::MAX;
-    world.nodes[0].disk.tree.remove(&path("a"));
-    world.crash(0);
-    world.settle();
     world
+}
+
+/// The power of node 0 is cut: the file is there, torn, and what it was to hold is nowhere. Node 1 has what it was before.
+#[test]
+fn what_a_power_cut_has_torn_does_not_replace_what_another_node_holds() {
+    for left in [&b""[..], b"old"] {
+        let mut world = with_untold_content(true);
+        let mtime_ns = Some(world.nodes[0].disk.tree[&path("a")].stamp.mtime_ns);
+        world.nodes[0].disk.put(&path("a"), Data::File(left.to_vec()), 0o644, mtime_ns);
+        world.crash(0);
+        world.nodes[0].engine.torn_before_ns = Some(i64::MAX);
+        world.settle();
+        world.link(0, 1);
+        world.settle();
+        world.assert_equal();
+        assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"older".into()));
+        assert_eq!(names(&world.nodes[0]), ["a"]);
+    }
+}
+
+/// The mark of a torn file stands for no content that any node could ever have.
+#[test]
+fn what_is_torn_does_not_outlive_a_concurrent_delete() {
+    let mut world = linked(2);
+    world.write(0, "a", b"content");
+    world.settle();
+    world.cut(0, 1);
+    world.write(0, "a", b"changed here");
+    world.settle();
+    world.delete(1, "a");
+    world.settle();
+    world.nodes[0].disk.put(&path("a"), Data::File(b"ch".to_vec()), 0o644, Some(0));
+    world.crash(0);
+    world.nodes[0].engine.torn_before_ns = Some(i64::MAX);
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert!(names(&world.nodes[0]).is_empty());
 }
 
 #[test]
