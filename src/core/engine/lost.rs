@@ -27,7 +27,8 @@ impl Engine {
             return Ok(false);
         }
         let Some(row) = self.index.get(path)? else { return Ok(false) };
-        let has_waited = self.patience(&row).is_some_and(|delay| self.placement.is_without_source(path, delay));
+        let has_waited =
+            self.patience(&row).is_some_and(|delay| self.placement.is_without_source(path, delay));
         if !has_waited || !self.is_lost(path, digest, &row, time)? {
             return Ok(false);
         }
