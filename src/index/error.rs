@@ -25,7 +25,9 @@ impl fmt::Display for IndexError {
                 write!(f, "the index has format {format}, made by a newer p2pnetwork; install that version")
             }
             Self::Corrupt(what) => write!(f, "the index is damaged (a {what} cannot be read); {WAY_OUT}"),
-            Self::Storage(error) if is_damaged(error) => write!(f, "the index is damaged ({error}); {WAY_OUT}"),
+            Self::Storage(error) if is_damaged(error) => {
+                write!(f, "the index is damaged ({error}); {WAY_OUT}")
+            }
             Self::Storage(_) if self.is_no_space() => {
                 write!(f, "the disk is full, the index cannot be written; make room on it")
             }
