@@ -44,7 +44,7 @@ class Disk:
         image = directory / "image"
         with open(image, "wb") as file:
             file.truncate(size_mib << 20)
-        subprocess.run([*make, str(image)], check=True)
+        subprocess.run([*make, str(image)], check=True, stdout=subprocess.DEVNULL)
         return image
 
     def start_server(self):

@@ -32,7 +32,7 @@ class Host:
         self.log = open(directory / "log", "ab")
         self.node = None
         self.arguments = []
-        self.booted_at_s = time.clock_gettime(time.CLOCK_BOOTTIME) - 1
+        self.booted_at_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     @property
     def state(self):
@@ -54,7 +54,8 @@ class Host:
         if libc.unshare(CLONE_NEWTIME) != 0:
             raise OSError(ctypes.get_errno(), "unshare of the clocks")
         with open("/proc/self/timens_offsets", "w") as file:
-            file.write(f"boottime -{int(self.booted_at_s)} 0")
+            seconds, nanoseconds = divmod(-self.booted_at_ns, 1_000_000_000)
+            file.write(f"boottime {seconds} {nanoseconds}")
         own = os.open("/proc/self/ns/time_for_children", os.O_RDONLY)
         if libc.setns(own, CLONE_NEWTIME) != 0:
             raise OSError(ctypes.get_errno(), "setns to the clocks")
@@ -107,8 +108,8 @@ class Host:
         return lost
 
     def revive(self):
+        self.booted_at_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self.disk.revive()
-        self.booted_at_s = time.clock_gettime(time.CLOCK_BOOTTIME) - 1
 
     def end(self):
         if self.node:

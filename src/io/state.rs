@@ -192,6 +192,14 @@ fn make_state_dir(dir: &Path) -> Result<(), StateError> {
     if found.is_dir() { Ok(()) } else { Err(StateError::NotDirectory(dir.to_owned())) }
 }
 
+/// The way to the key is as durable as the key: whoever was told its join code relies on it.
+fn sync_way(dir: &Path) -> io::Result<()> {
+    [Some(dir), dir.parent()]
+        .into_iter()
+        .flatten()
+        .try_for_each(|directory| File::open(directory)?.sync_all())
+}
+
 /// The lock goes with the process, however it ends; the file stays.
 fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
@@ -256,7 +264,7 @@ fn write_key(dir: &Path, key: GroupKey) -> Result<GroupKey, StateError> {
         file.write_all(format!("{GROUP_TITLE}{}\n", key.join_code()).as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
-        File::open(dir)?.sync_all()
+        sync_way(dir)
     };
     write().map_err(io_error(&path))?;
     Ok(key)

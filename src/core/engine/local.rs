@@ -3,7 +3,7 @@
 //! A local change is a difference from the row's base, never from its entry: what was applied from a peer
 //! stands in the base before the watch tells of it, so an echo compares equal and nothing is said.
 
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use super::{Engine, Result, scan::is_whole_second};
 use crate::{
@@ -88,7 +88,10 @@ impl Engine {
         }
         let row = self.index.get(&path)?;
         let base = row.as_ref().and_then(|row| row.base.as_ref());
-        let doubtful = base.zip(stat).is_some_and(|(base, stat)| self.is_doubtful(&path, base, &stat, time));
+        let doubtful = match base.zip(stat) {
+            Some((base, stat)) => self.is_doubtful(&path, base, &stat, time)?,
+            None => false,
+        };
         match (base, stat) {
             (None, None) => Ok(()),
             (Some(_), None) => self.handle_missing(path, time),
@@ -216,7 +219,7 @@ impl Engine {
                 }
                 return self.place(path, None, time);
             }
-            if self.is_torn(row.as_ref(), content, stat) {
+            if self.is_torn(row.as_ref(), content, stat, time) {
                 return self.restore_torn(path, row, stat, time);
             }
         } else if row.as_ref().is_none_or(|row| row.base.is_none()) {
@@ -245,6 +248,10 @@ impl Engine {
         let (known, replaced) = (prior.map(Version::vector), prior.map(|prior| prior.changed));
         let mut version = self.next_version(known, replaced, since_ms);
         if is_ambiguous {
+            debug!(
+                "{path} may be what the last run knew and has forgotten: nobody's, at {}",
+                version.changed
+            );
             version.author = NodeId::NOBODY;
         }
         let base = found.map(|(content, stat)| base_of(content, stat));
@@ -341,13 +348,14 @@ impl Engine {
     // --- Torn by a power cut ---------------------------------------------------------------------------
 
     /// Must a file be read although its stamp is what it was?
-    fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
+    fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> Result<bool> {
         if stat.kind != FileKind::File {
-            return false;
+            return Ok(false);
         }
+        let is_torn = is_marked_torn(&base.content) && self.is_caught_up();
         let given_up =
-            is_marked_torn(&base.content) && self.placement.has_waited_long(path) && self.is_caught_up();
-        given_up || self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat)
+            is_torn && (self.placement.has_waited_long(path) || self.is_lost_for_good(path, time)?);
+        Ok(given_up || self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat))
     }
 
     /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the
@@ -365,7 +373,7 @@ impl Engine {
     }
 
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
-    fn is_torn(&self, row: Option<&Row>, content: &Content, stat: &Stat) -> bool {
+    fn is_torn(&self, row: Option<&Row>, content: &Content, stat: &Stat, time: Time) -> bool {
         let (Some(before_ns), Some(base)) = (self.torn_before_ns, row.and_then(|row| row.base.as_ref()))
         else {
             return false;
@@ -373,7 +381,11 @@ impl Engine {
         let (Content::File { size, .. }, Content::File { size: was, .. }) = (content, &base.content) else {
             return false;
         };
-        let is_shorter = size < was && stat.stamp.mtime_ns < before_ns;
+        // From the future: written before the clock forgot the time, as one without a battery does.
+        let mtime_ms = stat.stamp.mtime_ns / 1_000_000;
+        let is_older =
+            stat.stamp.mtime_ns < before_ns || u64::try_from(mtime_ms).is_ok_and(|ms| ms > time.wall_ms);
+        let is_shorter = size < was && is_older;
         !is_marked_torn(&base.content) && (is_shorter || base.stamp == stat.stamp)
     }
 

@@ -11,7 +11,7 @@ use log::warn;
 use super::{Engine, Result, local::is_marked_torn};
 use crate::{
     core::{
-        entry::{Digest, Entry, Row},
+        entry::{Content, Digest, Entry, Row},
         seam::Time,
         version::NodeId,
     },
@@ -59,6 +59,15 @@ impl Engine {
             (true, true, _) => Some(LOST_CONTENT_DELAY * 4),
             (false, _, false) => None,
         }
+    }
+
+    /// Is nothing to be hoped for but what a power cut has left of the file here? Whoever holds an earlier version has had
+    /// the time to state that.
+    pub(super) fn is_lost_for_good(&self, path: &RelPath, time: Time) -> Result<bool> {
+        let Some(row) = self.index.get(path)? else { return Ok(false) };
+        let Some(Content::File { digest, .. }) = row.entry.content else { return Ok(false) };
+        let has_waited = self.placement.is_without_source(path, LOST_CONTENT_DELAY * 4);
+        Ok(has_waited && self.is_lost(path, &digest, &row, time)?)
     }
 
     /// Has every node that is still counted with been asked in vain?

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 
 use super::{Engine, Result, transfer::Serve};
 use crate::{
@@ -200,7 +200,14 @@ impl Engine {
             Some(row) => match decide(&row.entry, &entry) {
                 Decision::Ignore => return Ok(()),
                 Decision::Take => replace(row, entry),
-                Decision::Merge(merged) => replace(row, merged),
+                Decision::Merge(merged) => {
+                    let [held, other] = [&row.entry, &entry].map(|entry| &entry.version);
+                    debug!(
+                        "{path}: concurrent versions of {} at {} and of {} at {}",
+                        held.author, held.changed, other.author, other.changed
+                    );
+                    replace(row, merged)
+                }
             },
         };
         self.index.put(path, &row)?;

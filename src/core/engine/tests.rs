@@ -548,6 +548,24 @@ fn what_a_power_cut_has_torn_does_not_replace_what_another_node_holds() {
     }
 }
 
+/// A machine without a battery for its clock may come up in the past: what was written before the power cut is then from
+/// the future.
+#[test]
+fn what_a_power_cut_has_torn_is_known_though_the_clock_is_not() {
+    let mut world = linked(2);
+    world.write(0, "a", b"content");
+    world.settle();
+    let next_hour_ns = (world.time.wall_ms as i64 + 3_600_000) * 1_000_000;
+    world.nodes[0].disk.put(&path("a"), Data::File(Vec::new()), 0o644, Some(next_hour_ns));
+    world.crash(0);
+    world.nodes[0].engine.torn_before_ns = Some(0);
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"content".into()));
+}
+
 /// The mark of a torn file stands for no content that any node could ever have.
 #[test]
 fn what_is_torn_does_not_outlive_a_concurrent_delete() {

@@ -295,9 +295,11 @@ impl FileSystem for Kernel {
         }
     }
 
+    /// Not `fdatasync`: mode and time, too, must be what the index says of the file when it has its name. On a journal of
+    /// whole transactions that is the same; F2FS, for one, would give a file its name with the mode of a temporary one.
     fn sync_content(&self, file: &Handle) -> Result<()> {
         #[cfg(target_os = "linux")]
-        return fs::fdatasync(file.fd()?);
+        return fs::fsync(file.fd()?);
         #[cfg(not(target_os = "linux"))]
         self.sync_all(file)
     }
