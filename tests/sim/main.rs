@@ -6,12 +6,7 @@ mod simulation;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use simulation::{
-    plan::Plan,
-    run,
-    shrink::{only, shrink},
-    trace::print_log,
-};
+use simulation::{plan::Plan, run};
 
 /// How many seeds a plain `cargo test` runs.
 const SEEDS: u64 = 300;
@@ -57,32 +52,12 @@ fn seeds() {
 /// actions a failure needs, first.
 #[test]
 fn replay() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seed = number("SEED").unwrap_or(0);
-    let mut plan = Plan::new(seed);
-    let keep = std::env::var("KEEP").ok();
-    let mut kept: Vec<usize> = match &keep {
-        Some(keep) => keep.split(',').filter_map(|at| at.parse().ok()).collect(),
-        None => (0..plan.actions.len()).collect(),
-    };
-    plan = only(&plan, &kept);
-    if number("SHRINK").is_some() {
-        let needed = shrink(&plan, 1000);
-        kept = needed.iter().map(|at| kept[*at]).collect();
-        plan = only(&plan, &needed);
-    }
-    let prints = std::env::var("SEED").is_ok();
-    if prints {
-        print_log();
-    }
-    let outcome = run(&plan, prints);
-    if let Some(failure) = outcome.failure {
-        let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    let text = |name: &str| std::env::var(name).ok();
+    let Some(seed) = text("SEED").and_then(|seed| seed.parse().ok()) else { return };
+    if let Err(failure) = simulation::replay::replay(seed, text("KEEP").as_deref(), text("SHRINK").is_some())
+    {
         // The hook for panics keeps what they say to itself.
-        println!(
-            "seed {seed}: {failure}\n  SEED={seed} KEEP={} cargo test --test sim replay -- --nocapture",
-            kept.join(",")
-        );
+        println!("{failure}");
         std::process::exit(1);
     }
 }

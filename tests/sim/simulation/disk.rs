@@ -112,6 +112,14 @@ pub enum Unmounted {
     Emptied,
 }
 
+/// Something that a user did: the trees before and after, and what is half-written.
+pub struct Done {
+    pub kind: Kind,
+    pub before: Tree,
+    pub after: Tree,
+    pub half_written: BTreeSet<ContentId>,
+}
+
 pub struct Disk {
     pub device: u64,
     pub inodes: BTreeMap<Ino, Inode>,
@@ -133,8 +141,8 @@ pub struct Disk {
     pub fuse: Fuse,
     pub rng: Rng,
     pub ambush: Option<Ambush>,
-    /// What users did, not yet told to the checks: the trees before and after.
-    pub deeds: Vec<(Tree, Tree, Kind)>,
+    /// What users did, not yet told to the checks.
+    pub deeds: Vec<Done>,
     /// Files that users hold open and have written half of, and what they are to be.
     pub slow: Vec<(Ino, Vec<u8>)>,
     /// A user acts, not the program.

@@ -12,9 +12,10 @@ mod network;
 mod oracle;
 pub mod plan;
 mod random;
-pub mod shrink;
+pub mod replay;
+mod shrink;
 mod storage;
-pub mod trace;
+mod trace;
 mod user;
 mod world;
 

@@ -415,6 +415,11 @@ impl World {
         self.machines[away].up_at = None;
         for _ in 0..37 {
             self.now += Duration::from_secs(10 * 86_400);
+            // Systems write to their disks what has waited for half a minute.
+            for machine in &self.machines {
+                machine.disk.borrow_mut().sync_all();
+                machine.storage.write_back();
+            }
             self.network.skip_silence(self.now);
             self.advance(self.now + Duration::from_secs(2))?;
         }
@@ -616,8 +621,8 @@ impl World {
     fn note_deeds(&mut self, at: usize) -> Checked {
         self.note(at, Vec::new());
         let deeds = std::mem::take(&mut self.machines[at].disk.borrow_mut().deeds);
-        for (before, after, kind) in deeds {
-            self.oracle.record(at, &before, &after, kind);
+        for done in deeds {
+            self.oracle.record(at, &done);
         }
         let violation = self.machines[at].disk.borrow_mut().violations.pop();
         violation.map_or(Ok(()), |violation| Err(format!("node {at}: {violation}")))
