@@ -586,9 +586,14 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         debug!("{path}: {failure:?}");
+        if let Some(digest) = &in_flight.partial {
+            match failure {
+                ApplyFailure::Content => self.drop_download(digest),
+                _ => self.transfers.give_back(digest),
+            }
+        }
         match failure {
             ApplyFailure::Unexpected(stat) => {
-                in_flight.partial.iter().for_each(|digest| self.transfers.give_back(digest));
                 self.compare(path.clone(), stat, time)?;
                 self.placement.kick();
                 if !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
@@ -605,11 +610,9 @@ impl Engine {
                 self.outputs.extend(parent.map(|path| Output::Inspect { path }));
             }
             ApplyFailure::Content => {
-                in_flight.partial.iter().for_each(|digest| self.drop_download(digest));
                 self.placement.block(path, "its content was not what it should be", time.now);
             }
             ApplyFailure::System(reason) => {
-                in_flight.partial.iter().for_each(|digest| self.transfers.give_back(digest));
                 warn!("{path} cannot be written, and is tried again: {reason}");
                 self.placement.block(path, &reason, time.now);
             }

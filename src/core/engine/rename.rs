@@ -14,6 +14,7 @@ use std::{
 use super::{
     Engine, Result,
     local::{is_marked_torn, is_same},
+    scan::is_shared,
 };
 use crate::{
     core::{
@@ -180,7 +181,7 @@ impl Engine {
     ) -> Result<Option<Content>> {
         let known = match self.renames.content(path, stat, time.now) {
             Some(known) => Some(known),
-            None => self.content_of_inode(stat)?,
+            None => self.content_of_inode(stat, time)?,
         };
         let known = known.filter(|(content, _)| !is_marked_torn(content));
         if let Some((content, dot)) = &known {
@@ -190,7 +191,10 @@ impl Engine {
     }
 
     /// What the file with all of this stamp holds, whatever its path was, and the change that made it.
-    fn content_of_inode(&self, stat: &Stat) -> Result<Option<(Content, Dot)>> {
+    fn content_of_inode(&self, stat: &Stat, time: Time) -> Result<Option<(Content, Dot)>> {
+        if is_shared(&stat.stamp, time.wall_ms) {
+            return Ok(None);
+        }
         let Some(held) = self.index.path_at(&stat.stamp)? else { return Ok(None) };
         let row = self.index.get(&held)?;
         let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);

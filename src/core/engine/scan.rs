@@ -20,7 +20,8 @@ use crate::{
     },
     limits::{
         FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, RACY_KEEP,
-        REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STEP_ENTRIES,
+        REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY,
+        STEP_ENTRIES,
     },
     path::RelPath,
 };
@@ -557,10 +558,22 @@ impl Engine {
 
 /// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the same again?
 fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
-    const GRANULARITY_MS: i64 = 2000;
+    is_whole_second(stamp) && is_younger(stamp, now_ms, 2000)
+}
+
+/// May a later state of the file have this stamp as well, or another file that has got its inode?
+pub(super) fn is_shared(stamp: &Stamp, now_ms: u64) -> bool {
+    is_fresh(stamp, now_ms) || is_younger(stamp, now_ms, STAMP_GRANULARITY.as_millis() as i64)
+}
+
+fn is_whole_second(stamp: &Stamp) -> bool {
+    stamp.ctime_ns % 1_000_000_000 == 0
+}
+
+fn is_younger(stamp: &Stamp, now_ms: u64, than_ms: i64) -> bool {
     const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
     let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
-    stamp.ctime_ns % 1_000_000_000 == 0 && (-CLOCK_WAS_SET_BACK_MS..GRANULARITY_MS).contains(&age_ms)
+    (-CLOCK_WAS_SET_BACK_MS..than_ms).contains(&age_ms)
 }
 
 fn hash(name: &[u8]) -> u64 {
