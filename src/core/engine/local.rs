@@ -5,7 +5,7 @@
 
 use log::{info, warn};
 
-use super::{Engine, Result};
+use super::{Engine, Result, scan::is_whole_second};
 use crate::{
     core::{
         entry::{Base, Content, Digest, Entry, FileKind, Row, Stamp, Stat, Version},
@@ -356,10 +356,12 @@ impl Engine {
         !is_marked_torn(&base.content) && self.was_just_written(stat)
     }
 
+    /// Nor do whole seconds tell whether it was written to again in the second in which the last run read it.
     fn was_just_written(&self, stat: &Stat) -> bool {
         let suspect_ns = TORN_SUSPECT.as_nanos() as i64;
-        let is_late = |booted_ns: i64| stat.stamp.ctime_ns >= booted_ns.saturating_sub(suspect_ns);
-        !self.scan.is_walked() && self.torn_before_ns.is_some_and(is_late)
+        let is_late = |since_ns: i64| stat.stamp.ctime_ns >= since_ns.saturating_sub(suspect_ns);
+        let racy = Some(self.began_ns).filter(|_| is_whole_second(&stat.stamp));
+        !self.scan.is_walked() && self.torn_before_ns.into_iter().chain(racy).any(is_late)
     }
 
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.

@@ -195,7 +195,8 @@ impl Engine {
         if is_shared(&stat.stamp, time.wall_ms) {
             return Ok(None);
         }
-        let Some(held) = self.index.path_at(&stat.stamp)? else { return Ok(None) };
+        let is_certain = |held: &RelPath| !self.scan.is_racy(held, time.now) && !self.scan.is_reading(held);
+        let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_certain) else { return Ok(None) };
         let row = self.index.get(&held)?;
         let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
         let base = row.and_then(|row| row.base).filter(|base| is_same(base, stat));

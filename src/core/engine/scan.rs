@@ -566,7 +566,8 @@ pub(super) fn is_shared(stamp: &Stamp, now_ms: u64) -> bool {
     is_fresh(stamp, now_ms) || is_younger(stamp, now_ms, STAMP_GRANULARITY.as_millis() as i64)
 }
 
-fn is_whole_second(stamp: &Stamp) -> bool {
+/// Is it a time of a file system that keeps whole seconds?
+pub(super) fn is_whole_second(stamp: &Stamp) -> bool {
     stamp.ctime_ns % 1_000_000_000 == 0
 }
 

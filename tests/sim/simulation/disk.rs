@@ -292,6 +292,8 @@ impl Disk {
     /// A new inode without a name.
     pub fn make(&mut self, what: What, mode: u16) -> Ino {
         let reused = if self.rng.chance(50) { self.free.pop() } else { None };
+        // A journal knows that an inode is free before it is used again.
+        let reused = reused.filter(|ino| !self.may_come_back(*ino));
         let ino = reused.unwrap_or_else(|| {
             self.next_ino += 1;
             self.next_ino
@@ -301,6 +303,13 @@ impl Disk {
         self.inodes.insert(ino, Inode { what, mode, mtime_ns: 0, ctime_ns: 0, links: 0 });
         self.touch(ino, true);
         ino
+    }
+
+    /// Could a power cut bring a name of it back?
+    fn may_come_back(&self, ino: Ino) -> bool {
+        let is_named = |names: &BTreeMap<Name, Ino>| names.values().any(|named| *named == ino);
+        let is_pending = |change: &NameChange| change.sets.iter().any(|(_, _, named)| *named == Some(ino));
+        self.durable_names.values().any(is_named) || self.pending.iter().any(is_pending)
     }
 
     /// Inodes from here on are numbered beyond this one.

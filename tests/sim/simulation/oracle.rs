@@ -58,7 +58,7 @@ impl Oracle {
                 self.dead.remove(&id);
             }
         }
-        if matches!(kind, Kind::Chmod | Kind::Touch) {
+        if before == after || matches!(kind, Kind::Chmod | Kind::Touch) {
             // An edit without new content: it outlives what others do at the same time.
             for path in after.keys() {
                 self.touched.entry(path.clone()).or_default().insert(node);

@@ -415,16 +415,20 @@ impl World {
         self.machines[away].up_at = None;
         for _ in 0..37 {
             self.now += Duration::from_secs(10 * 86_400);
-            // Systems write to their disks what has waited for half a minute.
-            for machine in &self.machines {
-                machine.disk.borrow_mut().sync_all();
-                machine.storage.write_back();
-            }
+            self.write_back();
             self.network.skip_silence(self.now);
             self.advance(self.now + Duration::from_secs(2))?;
         }
         self.machines[away].up_at = Some(self.now);
         Ok(())
+    }
+
+    /// Systems write to their disks what has waited for half a minute.
+    fn write_back(&self) {
+        for machine in &self.machines {
+            machine.disk.borrow_mut().sync_all();
+            machine.storage.write_back();
+        }
     }
 
     // --- Rest, and what must hold then -----------------------------------------------------------------
@@ -454,6 +458,7 @@ impl World {
                 self.advance(self.now + Duration::from_secs(70))?;
             }
         }
+        self.write_back();
         self.check_rest()
     }
 
