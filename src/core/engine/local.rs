@@ -238,7 +238,7 @@ impl Engine {
     ) -> Result<()> {
         let prior = row.as_ref().and_then(prior_version);
         let mut since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
-        let ambiguous = found.as_ref().filter(|(_, stat)| self.is_ambiguous(stat, since_ms));
+        let ambiguous = found.as_ref().filter(|(_, stat)| self.is_ambiguous(stat, since_ms, time));
         let is_ambiguous = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {
             // What was received has its maker's mtime, and a later ctime: it must not win against what its maker
@@ -316,9 +316,11 @@ impl Engine {
     }
 
     /// May it be something that the last run, which was killed, knew and this one does not? Directories do not
-    /// tell since when they are there.
-    fn is_ambiguous(&self, stat: &Stat, since_ms: u64) -> bool {
-        let before = |start| since_ms < start || stat.kind == FileKind::Directory && !self.scan.is_walked();
+    /// tell since when they are there, nor do files of a time to come: the clock was set back.
+    fn is_ambiguous(&self, stat: &Stat, since_ms: u64, time: Time) -> bool {
+        let is_timeless =
+            stat.kind == FileKind::Directory || stat.stamp.ctime_ns / 1_000_000 > time.wall_ms as i64;
+        let before = |start| since_ms < start || is_timeless && !self.scan.is_walked();
         self.ambiguous_before_ms.is_some_and(before)
     }
 

@@ -15,7 +15,7 @@ use log::{debug, info, warn};
 use super::{Engine, Result};
 use crate::{
     core::{
-        entry::Stamp,
+        entry::{Content, Stamp},
         seam::{Listed, Output, Time},
     },
     limits::{
@@ -463,6 +463,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Has the directory listed when it is seen next, as if it were another one.
+    fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
+        let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
+        match &mut row.base {
+            Some(base) if base.content == Content::Directory => base.stamp.inode = 0,
+            _ => return Ok(()),
+        }
+        self.index.put(directory, &row)
+    }
+
     /// A directory is gone: so is everything below it, children first.
     fn step_vanished(&mut self, at: usize, time: Time) -> Result<()> {
         let directory = self.scan.vanished[at].0.clone();
@@ -479,8 +489,9 @@ impl Engine {
                 self.observe(path, None, time)?;
             }
             if rows.is_empty() && leaf == directory {
-                // Gone, or something else by now.
+                // Gone, or something else by now; should it be back, nothing is known of what is in it.
                 self.scan.vanished.remove(at);
+                self.forget_listing(&directory)?;
                 self.outputs.push_back(Output::Inspect { path: directory });
                 return Ok(());
             }
