@@ -88,10 +88,7 @@ impl Engine {
         }
         let row = self.index.get(&path)?;
         let base = row.as_ref().and_then(|row| row.base.as_ref());
-        let doubtful = match base.zip(stat) {
-            Some((base, stat)) => self.is_doubtful(&path, base, &stat, time)?,
-            None => false,
-        };
+        let doubtful = base.zip(stat).is_some_and(|(base, stat)| self.is_doubtful(&path, base, &stat, time));
         match (base, stat) {
             (None, None) => Ok(()),
             (Some(_), None) => self.handle_missing(path, time),
@@ -350,14 +347,8 @@ impl Engine {
     // --- Torn by a power cut ---------------------------------------------------------------------------
 
     /// Must a file be read although its stamp is what it was?
-    fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> Result<bool> {
-        if stat.kind != FileKind::File {
-            return Ok(false);
-        }
-        let is_torn = is_marked_torn(&base.content) && self.is_caught_up();
-        let given_up =
-            is_torn && (self.placement.has_waited_long(path) || self.is_lost_for_good(path, time)?);
-        Ok(given_up || self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat))
+    fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
+        stat.kind == FileKind::File && (self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat))
     }
 
     /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the

@@ -32,7 +32,7 @@ impl Engine {
         if !has_waited || !self.is_lost(path, digest, &row, time)? {
             return Ok(false);
         }
-        warn!("{path} is given up: what others were told of it was gone from here before any of them had it");
+        warn!("{path} is given up: what others were told of it was gone before any of them had it");
         self.placement.unblock(path);
         if row.base.is_some() {
             self.restate(path, row, time)?;
@@ -46,10 +46,10 @@ impl Engine {
     }
 
     /// How long the pause between two tries has to be before this node gives the version up; `None`: it is for another
-    /// node, or what is here is the torn rest of a file, which is no content.
+    /// node. The torn rest of a file is better than nothing, and worse than any version that another node holds.
     fn patience(&self, row: &Row) -> Option<Duration> {
-        if row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content)) {
-            return None;
+        if is_torn(row) {
+            return Some(LOST_CONTENT_DELAY * 4);
         }
         let is_own = [self.config.node, NodeId::NOBODY].contains(&row.entry.version.author);
         let is_held = row.base_version().is_some_and(|held| held.author != NodeId::NOBODY);
@@ -61,16 +61,7 @@ impl Engine {
         }
     }
 
-    /// Is nothing to be hoped for but what a power cut has left of the file here? Whoever holds an earlier version has had
-    /// the time to state that.
-    pub(super) fn is_lost_for_good(&self, path: &RelPath, time: Time) -> Result<bool> {
-        let Some(row) = self.index.get(path)? else { return Ok(false) };
-        let Some(Content::File { digest, .. }) = row.entry.content else { return Ok(false) };
-        let has_waited = self.placement.is_without_source(path, LOST_CONTENT_DELAY * 4);
-        Ok(has_waited && self.is_lost(path, &digest, &row, time)?)
-    }
-
-    /// Has every node that is still counted with been asked in vain?
+    /// Has every node that is still counted with been asked in vain? If there is none, what is torn is all that there is.
     fn is_lost(&self, path: &RelPath, digest: &Digest, row: &Row, time: Time) -> Result<bool> {
         let version = &row.entry.version;
         if self.transfers.is_fetching(digest) || self.holder(path, digest)?.is_some() {
@@ -84,6 +75,10 @@ impl Engine {
         let lately = time.wall_ms.saturating_sub(NODE_KEEP.as_millis() as u64);
         let counted = self.index.nodes()?.into_iter().filter(|(_, record)| record.seen_ms >= lately);
         let counted: Vec<_> = counted.map(|(node, _)| node).chain(self.links.keys().copied()).collect();
-        Ok(!counted.is_empty() && counted.iter().all(has_said_no))
+        Ok((!counted.is_empty() || is_torn(row)) && counted.iter().all(has_said_no))
     }
+}
+
+fn is_torn(row: &Row) -> bool {
+    row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
 }

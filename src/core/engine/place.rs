@@ -171,11 +171,6 @@ impl Placement {
         self.blocked.contains_key(path)
     }
 
-    /// Has it been tried for as long as the delay grows?
-    pub(super) fn has_waited_long(&self, path: &RelPath) -> bool {
-        self.blocked.get(path).is_some_and(|blocked| blocked.delay >= RETRY_DELAY_MAX)
-    }
-
     /// Has nobody had the path's content, in so many tries that the pause between them is as long as this?
     pub(super) fn is_without_source(&self, path: &RelPath, delay: Duration) -> bool {
         self.blocked.get(path).is_some_and(|blocked| blocked.reason == NO_SOURCE && blocked.delay >= delay)

@@ -548,6 +548,61 @@ fn what_a_power_cut_has_torn_does_not_replace_what_another_node_holds() {
     }
 }
 
+/// Tears node 0's file, whose power was cut.
+fn tear(world: &mut World, left: &[u8]) {
+    world.nodes[0].disk.put(&path("a"), Data::File(left.to_vec()), 0o644, Some(0));
+    world.crash(0);
+    world.nodes[0].engine.torn_before_ns = Some(i64::MAX);
+    world.settle();
+}
+
+/// Seconds go by.
+fn wait(world: &mut World, seconds: u64) {
+    let end = world.time.now + Duration::from_secs(seconds);
+    while world.time.now < end {
+        world.turn();
+        world.time.now += Duration::from_millis(250);
+        world.time.wall_ms += 250;
+    }
+}
+
+#[test]
+fn what_a_power_cut_has_torn_is_believed_within_a_minute_when_nobody_has_more() {
+    let mut world = with_untold_content(false);
+    tear(&mut world, b"rest");
+    world.link(0, 1);
+    wait(&mut world, 50);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"rest".into()));
+}
+
+#[test]
+fn what_a_power_cut_has_torn_is_not_believed_while_another_node_may_have_more() {
+    let mut world = linked(2);
+    world.write(0, "a", b"content");
+    world.settle();
+    tear(&mut world, b"");
+    wait(&mut world, 600);
+    assert_eq!(world.nodes[0].engine.status().unwrap().wanted, 1);
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"content".into()));
+}
+
+#[test]
+fn what_a_power_cut_has_torn_is_believed_where_there_is_no_other_node() {
+    let mut world = World::new(1);
+    world.settle();
+    world.write(0, "a", b"content");
+    world.settle();
+    tear(&mut world, b"rest");
+    wait(&mut world, 50);
+    let row = world.nodes[0].engine.index().get(&path("a")).unwrap().unwrap();
+    assert!(!row.is_wanted() && row.entry.content.unwrap().size() == 4);
+}
+
 /// A machine without a battery for its clock may come up in the past: what was written before the power cut is then from
 /// the future.
 #[test]

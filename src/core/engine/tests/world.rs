@@ -331,10 +331,11 @@ impl World {
     }
 
     pub(super) fn link(&mut self, a: usize, b: usize) {
-        self.both(a, b, |node, direction| {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-            Input::LinkUp { node, direction, address }
-        });
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        self.both(a, b, |node, direction| Input::LinkUp { node, direction, address });
+        for (here, there) in [(a, b), (b, a)] {
+            self.nodes[here].engine.remember(id(there as u8), address, self.time).unwrap();
+        }
     }
 
     pub(super) fn cut(&mut self, a: usize, b: usize) {
