@@ -205,7 +205,7 @@ pub const MAX_INTERFACES: usize = 16;
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// As [`SWEEP_INTERVAL`], while another node is linked: whoever is new sweeps by itself and is heard, and a sweep of 254
 /// addresses each minute would be most of what is sent at rest.
-pub const LINKED_SWEEP_INTERVAL: Duration = Duration::from_secs(240);
+pub const LINKED_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// Addresses of one sweep of one interface, nearest first; those farther away are left to hints.
 pub const MAX_SWEEP_ADDRESSES: usize = 1024;
 /// A sweep goes on this often ...
