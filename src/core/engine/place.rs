@@ -176,11 +176,13 @@ impl Placement {
         self.blocked.get(path).is_some_and(|blocked| blocked.reason == NO_SOURCE && blocked.delay >= delay)
     }
 
-    /// Another version of the path has come: nothing is wanted any more, or its content may be had where the last
-    /// one's could not.
-    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool) {
-        if !is_wanted || self.is_without_source(path, Duration::ZERO) {
+    /// Another version of the path has come, whose content may be had where the last one's could not. If nothing is
+    /// wanted any more, what could not be read is looked at now.
+    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool, now: Instant) {
+        if self.is_without_source(path, Duration::ZERO) {
             self.blocked.remove(path);
+        } else if let Some(blocked) = self.blocked.get_mut(path).filter(|_| !is_wanted) {
+            blocked.until = Some(now);
         }
     }
 

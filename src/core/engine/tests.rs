@@ -656,6 +656,22 @@ fn a_newer_version_does_not_wait_for_the_next_try_of_the_last() {
 }
 
 #[test]
+fn what_could_not_be_looked_at_is_looked_at_again_whatever_others_say_meanwhile() {
+    let mut world = linked(2);
+    world.put(0, "d", Data::Directory);
+    world.settle();
+    world.nodes[0].disk.tree.remove(&path("d"));
+    let unseen = Input::Seen { path: path("d"), stat: Err("Input/output error".to_owned()) };
+    world.nodes[0].engine.handle_input(unseen, world.time).unwrap();
+    let row = world.nodes[1].engine.index().get(&path("d")).unwrap().unwrap();
+    world.nodes[1].engine.restate(&path("d"), row, world.time).unwrap();
+    world.settle();
+    world.assert_equal();
+    assert!(names(&world.nodes[0]).is_empty());
+    assert!(world.nodes[0].engine.status().unwrap().problems.is_empty());
+}
+
+#[test]
 fn what_was_gone_before_anybody_had_it_is_given_up() {
     for holds_older in [false, true] {
         let mut world = with_lost_content(holds_older);
