@@ -11,7 +11,7 @@ use log::warn;
 use super::{Engine, Result, local::is_marked_torn};
 use crate::{
     core::{
-        entry::{Content, Digest, Entry, Row},
+        entry::{Digest, Entry, Row},
         seam::Time,
         version::NodeId,
     },
