@@ -1,8 +1,8 @@
-//! Runs simulated seeds on and on: `cargo run --release --example soak -- --seeds N [--start S]`. See `docs/TESTING.md`.
+//! Runs simulated seeds on and on: `cargo run --profile soak --example soak -- --seeds N [--start S]`; or one again, with
+//! what happens: `-- --replay N [--shrink] [--keep 1,5,8]`. See `docs/TESTING.md`.
 
 #[cfg(target_os = "linux")]
 #[path = "../tests/sim/simulation/mod.rs"]
-#[expect(dead_code, reason = "shared with tests/sim, which uses the rest")]
 mod simulation;
 
 #[cfg(target_os = "linux")]
@@ -12,10 +12,16 @@ fn main() {
     use simulation::{plan::Plan, run};
 
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |flag: &str| {
-        let at = arguments.iter().position(|argument| argument == flag)?;
-        arguments.get(at + 1)?.parse::<u64>().ok()
-    };
+    let at = |flag: &str| arguments.iter().position(|argument| argument == flag);
+    let text = |flag: &str| arguments.get(at(flag)? + 1).map(String::as_str);
+    let number = |flag: &str| text(flag)?.parse::<u64>().ok();
+    if let Some(seed) = number("--replay") {
+        if let Err(failure) = simulation::replay::replay(seed, text("--keep"), at("--shrink").is_some()) {
+            println!("{failure}");
+            std::process::exit(1);
+        }
+        return;
+    }
     let (start, count) = (number("--start").unwrap_or(0), number("--seeds").unwrap_or(u64::MAX));
     let (began, mut said_at, mut failed) = (Instant::now(), Instant::now(), 0);
     let mut turns = 0;
@@ -26,7 +32,7 @@ fn main() {
         if let Some(failure) = outcome.failure {
             failed += 1;
             println!(
-                "seed {seed}: {failure}\n  SEED={seed} SHRINK=1 cargo test --release --test sim replay -- --nocapture"
+                "seed {seed}: {failure}\n  SEED={seed} SHRINK=1 cargo test --test sim replay -- --nocapture"
             );
         }
         if said_at.elapsed() > Duration::from_secs(10) || done + 1 == count {

@@ -95,7 +95,7 @@ pub const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// Both are longer for a large file, so that one that is written all the time is not read faster than this on the
 /// whole: a tenth of what a Raspberry Pi 4 hashes.
 pub const SETTLE_BYTES_PER_S: u64 = 10_000_000;
-/// A large file that is closed after every write is read again no sooner than this rate allows ...
+/// A large file that is saved again and again is read, after two reads, no sooner than this rate allows ...
 pub const REREAD_BYTES_PER_S: u64 = 50_000_000;
 /// ... unless that is less than this.
 pub const REREAD_REST_MIN: Duration = Duration::from_millis(50);
@@ -103,7 +103,7 @@ pub const REREAD_REST_MIN: Duration = Duration::from_millis(50);
 // --- Index ---------------------------------------------------------------------------------------------
 
 /// Memory that the database may use as its cache, in bytes; beyond it pages are read again.
-pub const INDEX_CACHE_BYTES: usize = 4 * 1024 * 1024;
+pub const INDEX_CACHE_BYTES: usize = 3 * 1024 * 1024;
 /// Changes become durable together, at the latest this long after the first of them.
 pub const COMMIT_DELAY: Duration = Duration::from_secs(1);
 /// Chunks in one part of a recipe, in the index and in a message. A longer recipe has more parts.
@@ -203,6 +203,9 @@ pub const MAX_NEIGHBOURS: usize = 1024;
 pub const MAX_INTERFACES: usize = 16;
 /// From the end of a sweep to the next one, plus up to a fifth.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// As [`SWEEP_INTERVAL`], while another node is linked: whoever is new sweeps by itself and is heard, and a sweep of 254
+/// addresses each minute would be most of what is sent at rest.
+pub const LINKED_SWEEP_INTERVAL: Duration = Duration::from_secs(240);
 /// Addresses of one sweep of one interface, nearest first; those farther away are left to hints.
 pub const MAX_SWEEP_ADDRESSES: usize = 1024;
 /// A sweep goes on this often ...

@@ -78,8 +78,8 @@ class Process:
     def pids(self):
         found = [self.child.pid]
         for pid in found:
-            children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
-            found += [int(child) for child in children.read_text().split()] if children.exists() else []
+            for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):  # a child is its thread's
+                found += map(int, children.read_text().split())
         return found
 
     def processor_s(self):

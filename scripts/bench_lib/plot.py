@@ -50,13 +50,14 @@ def group(line, found, programs, length, top):
     height = BAR_HEIGHT * len(programs)
     parts = [f'<text x="{LABEL_WIDTH - 10}" y="{top + height / 2 + 4}" text-anchor="end">'
              f'{escape(line.label.strip())}</text>']
+    if line.target:
+        x = LABEL_WIDTH + length(line.target)
+        parts.append(f'<line x1="{x:.1f}" y1="{top - 2}" x2="{x:.1f}" y2="{top + height}" stroke="#d00"/>')
     for at, (program, colour) in enumerate(zip(programs, COLOURS)):
         y, value = top + BAR_HEIGHT * at, found.get(program)
         bar = length(value) if value else 0
         parts.append(f'<rect x="{LABEL_WIDTH}" y="{y}" width="{bar:.1f}" height="{BAR_HEIGHT - 2}" '
                      f'fill="{colour}"/><text x="{LABEL_WIDTH + bar + 5:.1f}" y="{y + BAR_HEIGHT - 4}" '
-                     f'font-size="10">{escape(show(value, line.unit))}</text>')
-    if line.target:
-        x = LABEL_WIDTH + length(line.target)
-        parts.append(f'<line x1="{x:.1f}" y1="{top - 2}" x2="{x:.1f}" y2="{top + height}" stroke="#d00"/>')
+                     f'font-size="10" paint-order="stroke" stroke="white" stroke-width="3">'
+                     f'{escape(show(value, line.unit))}</text>')
     return parts

@@ -26,12 +26,14 @@ class Sizes:
     edited_mib: int
     renamed: int
     deleted: int
+    hashed_mib: int
     rest_s: int
 
 
 FULL = Sizes(saves=200, files=10_000, large_mib=1024, swarm_mib=128, edited_mib=256, renamed=100, deleted=2000,
-             rest_s=60)
-QUICK = Sizes(saves=40, files=1000, large_mib=128, swarm_mib=16, edited_mib=64, renamed=20, deleted=200, rest_s=10)
+             hashed_mib=10_240, rest_s=60)
+QUICK = Sizes(saves=40, files=1000, large_mib=128, swarm_mib=16, edited_mib=64, renamed=20, deleted=200,
+              hashed_mib=256, rest_s=10)
 
 
 class Bench:
@@ -50,7 +52,8 @@ class Bench:
         shutil.rmtree(self.directory)
 
     def measured(self, change, arrived):
-        """Makes a change; how long it took to arrive, and what it cost."""
+        """Makes a change, on a disk at rest; how long it took to arrive, and what it cost."""
+        os.sync()
         processes = self.program.processes
         for process in processes.values():
             process.reset_peak()
@@ -109,17 +112,22 @@ def save(bench):
     delays_ms = []
     for number in range(bench.sizes.saves):
         writer, reader = (bench.first, bench.others[0]) if number % 2 == 0 else (bench.others[0], bench.first)
-        content = os.urandom(1000)
         time.sleep(0.1)
-        start = time.perf_counter()
-        (writer / f"save-{number % 10}").write_bytes(content)
-        wait_until("the save", lambda: has_content(reader / f"save-{number % 10}", content), pause_s=0.0002)
-        delays_ms.append((time.perf_counter() - start) * 1000)
+        delays_ms.append(save_once(writer, reader, f"save-{number % 10}"))
     delays_ms.sort()
     p99 = delays_ms[min(len(delays_ms) - 1, int(len(delays_ms) * 0.99))]
     bench.program.settle()
     return {"median_ms": statistics.median(delays_ms), "p99_ms": p99,
             "peak_bytes": max(process.memory_bytes("VmHWM") for process in bench.program.processes.values())}
+
+
+def save_once(writer, reader, name):
+    """In ms."""
+    content = os.urandom(1000)
+    start = time.perf_counter()
+    (writer / name).write_bytes(content)
+    wait_until("the save", lambda: has_content(reader / name, content), pause_s=0.0002)
+    return (time.perf_counter() - start) * 1000
 
 
 def has_content(path, content):
@@ -176,6 +184,22 @@ def large(bench):
     wait_until("its end", lambda: not (bench.others[0] / "large").exists())
     bench.program.settle()
     return result
+
+
+def beside(bench):
+    """Small files saved, one after the other, while a large one is on its way: from before it is hashed until it is
+    there."""
+    if not bench.program.watches:
+        return None
+    source, delays_ms = bench.make_file("beside.new", bench.sizes.large_mib), []
+    os.sync()
+    source.rename(bench.first / "beside")
+    while not (bench.others[0] / "beside").exists():
+        time.sleep(0.1)
+        delays_ms.append(save_once(bench.first, bench.others[0], f"note-{len(delays_ms) % 10}"))
+    bench.program.settle()
+    bench.compare()
+    return {"median_ms": statistics.median(delays_ms), "slowest_ms": max(delays_ms)}
 
 
 def overwrite(bench):
@@ -250,16 +274,34 @@ def swarm(bench):
     return bench.measured(lambda: source.rename(bench.first / "swarm"), arrived)
 
 
-ROWS = {"save": save, "small": small, "rest": rest, "large": large, "overwrite": overwrite, "insert": insert,
-        "rename": rename, "delete": delete, "swarm": swarm}
+def hashing(bench):
+    """A host of its own hashes a large file; how long it takes to answer `status`, its start included, meanwhile."""
+    host = next(iter(bench.roots))
+    source, delays_ms = bench.make_file("hashed.new", bench.sizes.hashed_mib), []
+    os.sync()
+    known, start = bench.program.status(host)["entries"], time.monotonic()
+    source.rename(bench.first / "hashed")
+    is_known = False
+    while not is_known:
+        asked = time.perf_counter()
+        is_known = bench.program.status(host)["entries"] > known
+        delays_ms.append((time.perf_counter() - asked) * 1000)
+        time.sleep(0.02)
+    return {"time_s": time.monotonic() - start, "slowest_ms": max(delays_ms),
+            "turn_ms": bench.program.longest_turn_ms()}
+
+
+ROWS = {"save": save, "small": small, "rest": rest, "large": large, "beside": beside, "overwrite": overwrite,
+        "insert": insert, "rename": rename, "delete": delete, "swarm": swarm, "hash": hashing}
+ON_ONE, ON_TWO = ("hash",), tuple(name for name in ROWS if name not in ("hash", "swarm"))
 
 
 def measure(program, lab, directory, chosen, sizes):
     """{row: its figures} of one program."""
     results = {}
-    for hosts, names in ((lab.hosts[:2], [name for name in chosen if name != "swarm"]),
-                         (lab.hosts, [name for name in chosen if name == "swarm"])):
-        if not names:
+    for hosts, suitable in ((lab.hosts[:2], ON_TWO), (lab.hosts, ("swarm",)), (lab.hosts[:1], ON_ONE)):
+        names = [name for name in chosen if name in suitable]
+        if not names or names == ["hash"] and not hasattr(program, "status"):
             continue
         bench = Bench(program, lab, directory / f"{program.name}-{len(hosts)}", hosts, sizes)
         try:

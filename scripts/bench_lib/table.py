@@ -33,6 +33,8 @@ def lines(sizes):
         Line("large", f"one file of {sizes.large_mib} MiB", "s", figure("time_s"), 7),
         Line("large", "  processor, sender", "s", figure("sender_cpu_s"), 5),
         Line("large", "  processor, receiver", "s", figure("receiver_cpu_s"), 5),
+        Line("beside", "small save while that is under way, median", "ms", figure("median_ms")),
+        Line("beside", "  slowest", "ms", figure("slowest_ms"), 100),
         Line("swarm", f"{sizes.swarm_mib} MiB to 7 hosts, sent by its origin", "x size",
              figure("origin_bytes", swarm_bytes), 1.5),
         Line("swarm", f"{sizes.swarm_mib} MiB to 7 hosts", "s", figure("time_s")),
@@ -48,7 +50,10 @@ def lines(sizes):
         Line("rest", "at rest, written to the disk", "B/s", figure("disk_bytes_per_s")),
         Line("rest", "at rest, on the wire, each way", "B/s", figure("wire_bytes_per_s")),
         Line("peak", "peak resident memory, in any row", "MiB", figure("peak_bytes", MIB), 24),
-        Line("longest turn", "longest turn of the loop", "ms", figure("ms")),
+        Line("hash", f"{sizes.hashed_mib:,} MiB hashed", "s", figure("time_s")),
+        Line("hash", "  answer to a question meanwhile, slowest", "ms", figure("slowest_ms"), 50),
+        Line("hash", "  longest turn of the loop", "ms", figure("turn_ms"), 50),
+        Line("longest turn", "longest turn of the loop, in all rows", "ms", figure("ms")),
     ]
 
 

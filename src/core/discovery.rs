@@ -26,7 +26,10 @@ use heapless::{Deque, Vec};
 
 use crate::{
     core::version::NodeId,
-    limits::{MAX_DISCOVERY_ACTIONS, MAX_INTERFACES, MAX_SWEEP_KNOCKS, SWEEP_BURST, SWEEP_INTERVAL},
+    limits::{
+        LINKED_SWEEP_INTERVAL, MAX_DISCOVERY_ACTIONS, MAX_INTERFACES, MAX_SWEEP_KNOCKS, SWEEP_BURST,
+        SWEEP_INTERVAL,
+    },
     wire::arp::is_host_address,
 };
 use jitter::Jitter;
@@ -408,7 +411,8 @@ impl Discovery {
             }
         }
         if self.sweep.is_stopped() && self.probe != Probe::None && !self.interfaces.is_empty() {
-            self.sweep.schedule(now + self.jitter.beyond(SWEEP_INTERVAL));
+            let pause = if self.nodes.any_linked() { LINKED_SWEEP_INTERVAL } else { SWEEP_INTERVAL };
+            self.sweep.schedule(now + self.jitter.beyond(pause));
         }
     }
 

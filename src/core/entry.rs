@@ -78,12 +78,16 @@ impl Version {
     }
 }
 
+/// What is kept the same of a file's mode. The other bits (set-user-ID, set-group-ID, sticky) are each machine's own:
+/// nobody else may say what runs with somebody's rights there.
+pub const MODE_BITS: u16 = 0o777;
+
 /// The newest version known of one path, as nodes tell it each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// What the path holds; `None` is a tombstone.
     pub content: Option<Content>,
-    /// Permission bits (`0o7777`); 0 for symbolic links and tombstones.
+    /// Permission bits, of [`MODE_BITS`]; 0 for symbolic links and tombstones.
     pub mode: u16,
     /// Modification time of a file in ns since 1970; 0 for anything else.
     pub mtime_ns: i64,
@@ -114,6 +118,12 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The stamp of no file: whatever is there differs from it, and is looked at.
+    #[must_use]
+    pub fn of_no_file(self) -> Self {
+        Self { ctime_ns: 0, ..self }
+    }
+
     /// Is it the same file, longer than it was?
     pub fn has_grown_since(&self, was: &Stamp) -> bool {
         (self.device, self.inode) == (was.device, was.inode) && self.size > was.size
@@ -140,7 +150,7 @@ pub struct Stat {
     pub kind: FileKind,
     /// Identifies the state.
     pub stamp: Stamp,
-    /// Permission bits (`0o7777`).
+    /// Permission bits, of [`MODE_BITS`].
     pub mode: u16,
     /// Number of hard links.
     pub links: u64,

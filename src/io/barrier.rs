@@ -89,6 +89,14 @@ impl Barrier {
         Ok(())
     }
 
+    /// Makes everything durable, what users have written included: the last that is done before the index says that it
+    /// knows what is on the disk, and nobody will look again.
+    pub fn sync_everything(&mut self, root: &Root) -> io::Result<()> {
+        root.files().sync_all(root.directory())?;
+        self.new_names = NewNames::default();
+        Ok(())
+    }
+
     fn carry_out(
         &mut self,
         root: &Root,

@@ -75,6 +75,11 @@ impl Changes {
         self.barrier.sync_names(root)
     }
 
+    /// Makes everything durable, what users have written included.
+    pub fn sync_everything(&mut self, root: &Root) -> io::Result<()> {
+        self.barrier.sync_everything(root)
+    }
+
     fn action(&mut self, root: &Root, path: &RelPath, action: seam::Action) -> Result<Action, ApplyFailure> {
         Ok(match action {
             seam::Action::WriteFile { source, mode, mtime_ns } => {

@@ -195,11 +195,15 @@ impl Replica {
     pub fn stop(&mut self, links: &mut impl Links, time: Time) -> Result<bool> {
         self.settle(links, time)?;
         self.run_barrier(links, time)?;
-        let is_durable = self.tree.sync_names() == Beyond::Commit;
-        if is_durable {
-            self.engine.stop()?;
+        match self.tree.sync_everything() {
+            Ok(()) => self.engine.stop().map(|()| true),
+            Err(error) => {
+                warn!(
+                    "the disk does not promise to keep what was written: the next start looks at all of it: {error}"
+                );
+                Ok(false)
+            }
         }
-        Ok(is_durable)
     }
 
     fn run_barrier(&mut self, links: &mut impl Links, time: Time) -> Result<()> {

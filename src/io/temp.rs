@@ -30,7 +30,8 @@ impl Temp {
         Ok(Self { files: root.share_files(), file })
     }
 
-    /// Opens one that is left from before; `None` when there is none.
+    /// Opens one that is left from before; `None` when there is none. One that is also in the tree, because a power cut
+    /// has kept its new name and its old one, is not: it loses the old one.
     pub fn open_existing(root: &Root, name: &str) -> io::Result<Option<Self>> {
         check_name(name)?;
         let (files, directory) = (root.files(), root.temporary()?);
@@ -43,6 +44,7 @@ impl Temp {
             result => result,
         };
         match opened {
+            Ok(file) if files.stat_of(&file, 0)?.links > 1 => remove(root, at.1).map(|()| None),
             Ok(file) => Ok(Some(Self { files: root.share_files(), file })),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),

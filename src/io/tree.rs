@@ -180,6 +180,12 @@ impl Tree {
         }
     }
 
+    /// Makes everything durable, what users have written included: after a clean stop the index is believed, also if the
+    /// power fails before the disk would have had it.
+    pub fn sync_everything(&mut self) -> io::Result<()> {
+        self.changes.sync_everything(&self.root)
+    }
+
     /// Forgets directories that were kept open: between turns the tree may change under them.
     pub fn end_of_turn(&self) {
         self.root.end_of_turn();

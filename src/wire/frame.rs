@@ -152,7 +152,7 @@ impl FrameWriter {
 }
 
 /// Messages on their way out of a socket. Holds at most the bytes fed while [`Self::is_hungry`], one record and
-/// one message.
+/// one message, and after a small portion next to no memory.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     sealed: Vec<u8>,
@@ -163,6 +163,9 @@ pub struct FrameReader {
     taken: usize,
     /// May there be a message in the buffers?
     is_fed: bool,
+    /// Did the last bytes come in a small portion? Then large buffers are of no use any more. Fresh pages for each
+    /// message of a long transfer would cost as much as the opening, so they are kept as long as that lasts.
+    is_slack: bool,
 }
 
 impl FrameReader {
@@ -178,6 +181,7 @@ impl FrameReader {
         self.opened = 0;
         self.sealed.extend_from_slice(bytes);
         self.is_fed = true;
+        self.is_slack = bytes.len() <= IDLE_BUFFER_BYTES;
     }
 
     /// Where the next message lies, for [`Self::message`]; `None` when it has not arrived yet.
@@ -235,20 +239,16 @@ impl FrameReader {
 
     fn rest(&mut self) {
         self.is_fed = false;
-        if self.opened == self.sealed.len() {
-            empty(&mut self.sealed);
-            self.opened = 0;
-        }
-        if self.taken == self.plain.len() {
-            empty(&mut self.plain);
-            self.taken = 0;
+        for (buffer, used) in [(&mut self.sealed, &mut self.opened), (&mut self.plain, &mut self.taken)] {
+            if *used == buffer.len() {
+                buffer.clear();
+                *used = 0;
+                if self.is_slack {
+                    buffer.shrink_to(IDLE_BUFFER_BYTES);
+                }
+            }
         }
     }
-}
-
-fn empty(buffer: &mut Vec<u8>) {
-    buffer.clear();
-    buffer.shrink_to(IDLE_BUFFER_BYTES);
 }
 
 #[cfg(test)]
@@ -369,12 +369,14 @@ mod tests {
     fn idle_buffers_are_small() {
         let (mut writer, mut reader) = (FrameWriter::default(), FrameReader::default());
         let (mut seal, mut open) = (Toy::default(), Toy::default());
-        writer.push(&[1; MAX_MESSAGE_BYTES], &mut seal);
-        writer.finish(&mut seal);
-        reader.feed(writer.unsent());
-        assert!(matches!(reader.next_message(&mut open), Ok(Some(_))));
-        assert_eq!(reader.next_message(&mut open), Ok(None));
-        writer.mark_sent(writer.len());
+        for message in [&[1; MAX_MESSAGE_BYTES][..], &[2]] {
+            writer.push(message, &mut seal);
+            writer.finish(&mut seal);
+            reader.feed(writer.unsent());
+            assert!(matches!(reader.next_message(&mut open), Ok(Some(_))));
+            assert_eq!(reader.next_message(&mut open), Ok(None));
+            writer.mark_sent(writer.len());
+        }
         writer.release();
         assert!(writer.plain.capacity() + writer.sealed.capacity() <= 2 * IDLE_BUFFER_BYTES);
         assert!(reader.plain.capacity() + reader.sealed.capacity() <= 2 * IDLE_BUFFER_BYTES);

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     core::{
-        entry::{Content, Digest, Entry},
+        entry::{Content, Digest, Entry, MODE_BITS},
         version::{Knowledge, Origin, Seq},
     },
     limits::{
@@ -215,7 +215,7 @@ fn check_entry(entry: &Entry) -> Result<(), MessageError> {
         && version.vector().covers(&version.made_with)
         && vectors.iter().all(|vector| vector.len() <= MAX_VECTOR_COMPONENTS)
         && version.changed <= MAX_CHANGED_MS
-        && entry.mode <= 0o7777
+        && entry.mode <= MODE_BITS
         && target_fits;
     if legal { Ok(()) } else { Err(MessageError("an entry is not one that a node makes")) }
 }

@@ -164,6 +164,11 @@ impl Nodes {
         self.0.get(&id).is_some_and(|node| !node.is_idle())
     }
 
+    /// Is there a link to anybody?
+    pub fn any_linked(&self) -> bool {
+        self.0.values().any(|node| !node.is_idle())
+    }
+
     pub fn is_full(&self) -> bool {
         self.0.is_full()
     }

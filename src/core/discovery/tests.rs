@@ -93,6 +93,22 @@ fn sweeps_at_start_paced_then_is_quiet_until_the_next() {
 }
 
 #[test]
+fn sweeps_are_rare_while_a_node_is_linked() {
+    let start = Instant::now();
+    let mut now = start;
+    let mut discovery = node(now, Probe::Arp);
+    discovery.handle_interfaces(now, &[interface(1)]);
+    discovery.handle_greeting(now, at(2, 40_000), greeting(2), true);
+    discovery.handle_outbound_up(now, id(2));
+    let mut requests = |seconds| {
+        let actions = run(&mut discovery, &mut now, start + seconds * SECOND);
+        actions.iter().filter(|(_, action)| matches!(action, Action::ArpRequest { .. })).count()
+    };
+    assert!(requests(239) <= 253, "one at the start");
+    assert!(requests(300) >= 252, "and the next");
+}
+
+#[test]
 fn a_changed_address_is_swept_at_once_and_an_unchanged_one_is_not() {
     let mut now = Instant::now();
     let mut discovery = node(now, Probe::Arp);

@@ -45,6 +45,8 @@ pub struct Link {
     node: NodeId,
     welcomed: bool,
     sent: Knowledge,
+    /// Everything is being sent, whatever the node says that it knows.
+    sends_all: bool,
     told: Option<Told>,
     announce_at: Option<Instant>,
     announce_due: bool,
@@ -80,6 +82,7 @@ impl Link {
             node,
             welcomed: false,
             sent: Knowledge::default(),
+            sends_all: false,
             told: None,
             announce_at: None,
             announce_due: false,
@@ -135,7 +138,7 @@ impl Link {
 
     /// Tells the node everything that it is not known to have, as on a new connection.
     pub(super) fn restart(&mut self) {
-        self.sent = self.known.clone().unwrap_or_default();
+        self.sent = self.known.clone().filter(|_| !self.sends_all).unwrap_or_default();
         self.told = None;
         self.welcomed = false;
         self.relay_at = None;
@@ -144,7 +147,9 @@ impl Link {
     /// The node says up to where it knows. Never less than before on one connection.
     pub(super) fn handle_knowledge(&mut self, known: Knowledge, now: Instant) {
         let unheard = |told: &Told| told.backed && !known.covers(&told.known) && now >= told.at + HEAL_DELAY;
-        if self.known.is_none() || self.told.as_ref().is_some_and(unheard) {
+        if self.sends_all {
+            // Its knowledge is what is in doubt.
+        } else if self.known.is_none() || self.told.as_ref().is_some_and(unheard) {
             self.sent = known.clone();
             self.told = None;
         } else {
@@ -155,7 +160,8 @@ impl Link {
 
     /// The node itself sent this entry, so it has it.
     pub(super) fn handle_has(&mut self, advance: Advance) {
-        for vector in [Some(&mut self.sent), self.known.as_mut()].into_iter().flatten() {
+        let sent = (!self.sends_all).then_some(&mut self.sent);
+        for vector in [sent, self.known.as_mut()].into_iter().flatten() {
             vector.advance(advance.origin, advance.before, advance.seq);
         }
     }
@@ -190,9 +196,10 @@ impl Link {
         due
     }
 
-    /// The cursor begins again from the first change.
+    /// The cursor begins again from the first change, and goes through all, also on a new connection.
     pub(super) fn send_everything(&mut self) {
         self.sent = Knowledge::default();
+        self.sends_all = true;
         self.told = None;
     }
 
@@ -212,7 +219,7 @@ impl Link {
         }
         if self.relay_at.is_some_and(|at| at <= now) {
             self.relay_at = None;
-            if let Some(known) = &self.known {
+            if let Some(known) = self.known.as_ref().filter(|_| !self.sends_all) {
                 self.sent.join(known);
             }
         }
@@ -373,6 +380,7 @@ impl Engine {
             return Ok(None);
         }
         link.announce_due = false;
+        link.sends_all &= !backed;
         self.knowledge_for(node, backed, time).map(Some)
     }
 

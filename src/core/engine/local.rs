@@ -5,10 +5,10 @@
 
 use log::{debug, info, warn};
 
-use super::{Engine, Result};
+use super::{Engine, Result, scan::is_whole_second};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Entry, FileKind, Row, Stamp, Stat, Version},
+        entry::{Base, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Stat, Version},
         ignore::IGNORE_FILE,
         reconcile::{Decision, decide},
         seam::{Found, Hint, Output, Time},
@@ -176,7 +176,10 @@ impl Engine {
         if stat.kind == FileKind::File && stat.links == 1 && self.scan.is_settling(&path) {
             return Ok(());
         }
-        let must_read = must_read || self.scan.is_reading(&path) || self.scan.is_racy(&path, time.now);
+        let must_read = must_read
+            || self.scan.is_reading(&path)
+            || self.scan.is_racy(&path, time.now)
+            || self.was_just_written(&stat);
         let known = if must_read { None } else { self.known_content(&path, &stat, time)? };
         if known.is_some() {
             self.scan.handle_settled(&path);
@@ -235,7 +238,7 @@ impl Engine {
     ) -> Result<()> {
         let prior = row.as_ref().and_then(prior_version);
         let mut since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
-        let ambiguous = found.as_ref().filter(|(_, stat)| self.is_ambiguous(stat, since_ms));
+        let ambiguous = found.as_ref().filter(|(_, stat)| self.is_ambiguous(stat, since_ms, time));
         let is_ambiguous = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {
             // What was received has its maker's mtime, and a later ctime: it must not win against what its maker
@@ -271,6 +274,9 @@ impl Engine {
     /// a directory a concurrent file. Whoever made the newest version is not said to have been known, so
     /// that its content is kept where it is held.
     pub(super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        if row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content)) {
+            return self.believe_torn(path, row);
+        }
         let known = row.base_version().map(|version| version.vector().clone());
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
@@ -310,9 +316,11 @@ impl Engine {
     }
 
     /// May it be something that the last run, which was killed, knew and this one does not? Directories do not
-    /// tell since when they are there.
-    fn is_ambiguous(&self, stat: &Stat, since_ms: u64) -> bool {
-        let before = |start| since_ms < start || stat.kind == FileKind::Directory && !self.scan.is_walked();
+    /// tell since when they are there, nor do files of a time to come: the clock was set back.
+    fn is_ambiguous(&self, stat: &Stat, since_ms: u64, time: Time) -> bool {
+        let is_timeless =
+            stat.kind == FileKind::Directory || stat.stamp.ctime_ns / 1_000_000 > time.wall_ms as i64;
+        let before = |start| since_ms < start || is_timeless && !self.scan.is_walked();
         self.ambiguous_before_ms.is_some_and(before)
     }
 
@@ -333,6 +341,7 @@ impl Engine {
     }
 
     pub(super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
+        debug_assert!(!row.entry.content.as_ref().is_some_and(is_marked_torn), "{path} has no such content");
         self.index.put(path, row)?;
         self.announce_soon(time);
         Ok(())
@@ -354,9 +363,15 @@ impl Engine {
     /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the
     /// disk has only its length and its times. What was received was synced.
     fn may_be_torn(&self, base: &Base, stat: &Stat) -> bool {
+        !is_marked_torn(&base.content) && self.was_just_written(stat)
+    }
+
+    /// Nor do whole seconds tell whether it was written to again in the second in which the last run read it.
+    fn was_just_written(&self, stat: &Stat) -> bool {
         let suspect_ns = TORN_SUSPECT.as_nanos() as i64;
-        let is_late = |booted_ns: i64| stat.stamp.ctime_ns >= booted_ns.saturating_sub(suspect_ns);
-        !self.scan.is_walked() && !is_marked_torn(&base.content) && self.torn_before_ns.is_some_and(is_late)
+        let is_late = |since_ns: i64| stat.stamp.ctime_ns >= since_ns.saturating_sub(suspect_ns);
+        let racy = Some(self.began_ns).filter(|_| is_whole_second(&stat.stamp));
+        !self.scan.is_walked() && self.torn_before_ns.into_iter().chain(racy).any(is_late)
     }
 
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
@@ -389,6 +404,17 @@ impl Engine {
         }
         self.index.put(path, &row)?;
         self.place(path, None, time)
+    }
+
+    /// Nobody has what the file held before the power cut, or it is not to be replaced by what others have: it is read,
+    /// and what it holds is an edit.
+    fn believe_torn(&mut self, path: &RelPath, mut row: Row) -> Result<()> {
+        if let Some(base) = &mut row.base {
+            base.stamp = base.stamp.of_no_file();
+        }
+        self.index.put(path, &row)?;
+        self.outputs.push_back(Output::Inspect { path: path.clone() });
+        Ok(())
     }
 }
 
@@ -445,7 +471,7 @@ fn prior_version(row: &Row) -> Option<&Version> {
 }
 
 fn base_of(content: Content, stat: Stat) -> Base {
-    let mode = if matches!(content, Content::Symlink { .. }) { stat.mode } else { stat.mode & 0o7777 };
+    let mode = if matches!(content, Content::Symlink { .. }) { stat.mode } else { stat.mode & MODE_BITS };
     Base { content, stamp: stat.stamp, mode, version: None }
 }
 

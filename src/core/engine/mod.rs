@@ -95,6 +95,8 @@ pub struct Engine {
     paused: Option<String>,
     commit_at: Option<Instant>,
     commit_asked: bool,
+    /// When this run began, in ns since 1970.
+    began_ns: i64,
     /// Files shorter than their base and not touched since this time were torn by a power cut.
     torn_before_ns: Option<i64>,
     /// The last run was killed: what the first walk finds from before this start may be what that run had
@@ -133,6 +135,7 @@ impl Engine {
             paused: None,
             commit_at: Some(time.now),
             commit_asked: false,
+            began_ns: (time.wall_ms as i64).saturating_mul(1_000_000),
             torn_before_ns: power_cut.then_some(config.boot_time_ns),
             ambiguous_before_ms: (!last.clean_stop).then_some(time.wall_ms),
             config,

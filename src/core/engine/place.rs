@@ -17,6 +17,7 @@ use crate::{
         entry::{Base, Content, Digest, FileKind, Row, Stat, Version},
         reconcile::{Fate, conflict_name, fate},
         seam::{Action, Apply, ApplyFailure, Output, Source, Time},
+        version::NodeId,
     },
     limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_INLINE_BYTES, RETRY_DELAY_MAX, RETRY_DELAY_MIN, STEP_ENTRIES},
     path::RelPath,
@@ -469,8 +470,9 @@ impl Engine {
     pub(super) fn fate_of(&self, row: &Row) -> Option<Fate> {
         let base = row.base.as_ref()?;
         // A directory that this node states over its own file is stated for what is in it: the file is not replaced
-        // by it. (When a user does that, the base is the directory at once.)
-        let own = row.entry.version.author == self.config.node;
+        // by it, unless it is nobody's. (When a user does that, the base is the directory at once.)
+        let own = row.entry.version.author == self.config.node
+            && row.base_version().is_some_and(|held| held.author != NodeId::NOBODY);
         if own && row.entry.content == Some(Content::Directory) && base.content != Content::Directory {
             return Some(Fate::ConflictCopy);
         }
@@ -588,9 +590,14 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         debug!("{path}: {failure:?}");
+        if let Some(digest) = &in_flight.partial {
+            match failure {
+                ApplyFailure::Content => self.drop_download(digest),
+                _ => self.transfers.give_back(digest),
+            }
+        }
         match failure {
             ApplyFailure::Unexpected(stat) => {
-                in_flight.partial.iter().for_each(|digest| self.transfers.give_back(digest));
                 self.compare(path.clone(), stat, time)?;
                 self.placement.kick();
                 if !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
@@ -607,11 +614,9 @@ impl Engine {
                 self.outputs.extend(parent.map(|path| Output::Inspect { path }));
             }
             ApplyFailure::Content => {
-                in_flight.partial.iter().for_each(|digest| self.drop_download(digest));
                 self.placement.block(path, "its content was not what it should be", time.now);
             }
             ApplyFailure::System(reason) => {
-                in_flight.partial.iter().for_each(|digest| self.transfers.give_back(digest));
                 warn!("{path} cannot be written, and is tried again: {reason}");
                 self.placement.block(path, &reason, time.now);
             }

@@ -11,7 +11,11 @@ use std::{
     time::Instant,
 };
 
-use super::{Engine, Result, local::is_same};
+use super::{
+    Engine, Result,
+    local::{is_marked_torn, is_same},
+    scan::is_shared,
+};
 use crate::{
     core::{
         entry::{Base, Content, Digest, Stamp, Stat},
@@ -164,8 +168,7 @@ impl Engine {
         }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         let Some(base) = &mut row.base else { return Ok(()) };
-        // No file has this stamp.
-        base.stamp.ctime_ns = 0;
+        base.stamp = base.stamp.of_no_file();
         self.index.put(path, &row)
     }
 
@@ -178,8 +181,9 @@ impl Engine {
     ) -> Result<Option<Content>> {
         let known = match self.renames.content(path, stat, time.now) {
             Some(known) => Some(known),
-            None => self.content_of_inode(stat)?,
+            None => self.content_of_inode(stat, time)?,
         };
+        let known = known.filter(|(content, _)| !is_marked_torn(content));
         if let Some((content, dot)) = &known {
             self.renames.note_known(path, content, *dot);
         }
@@ -187,8 +191,12 @@ impl Engine {
     }
 
     /// What the file with all of this stamp holds, whatever its path was, and the change that made it.
-    fn content_of_inode(&self, stat: &Stat) -> Result<Option<(Content, Dot)>> {
-        let Some(held) = self.index.path_at(&stat.stamp)? else { return Ok(None) };
+    fn content_of_inode(&self, stat: &Stat, time: Time) -> Result<Option<(Content, Dot)>> {
+        if is_shared(&stat.stamp, time.wall_ms) {
+            return Ok(None);
+        }
+        let is_certain = |held: &RelPath| !self.scan.is_racy(held, time.now) && !self.scan.is_reading(held);
+        let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_certain) else { return Ok(None) };
         let row = self.index.get(&held)?;
         let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
         let base = row.and_then(|row| row.base).filter(|base| is_same(base, stat));

@@ -15,12 +15,13 @@ use log::{debug, info, warn};
 use super::{Engine, Result};
 use crate::{
     core::{
-        entry::Stamp,
+        entry::{Content, Stamp},
         seam::{Listed, Output, Time},
     },
     limits::{
         FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, RACY_KEEP,
-        REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STEP_ENTRIES,
+        REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY,
+        STEP_ENTRIES,
     },
     path::RelPath,
 };
@@ -47,8 +48,8 @@ pub(super) struct Scan {
     racy: BTreeMap<RelPath, (Stamp, Instant)>,
     /// Files that are being written.
     settling: BTreeMap<RelPath, Settling>,
-    /// Large files that were read lately: when they may be read again.
-    rests: BTreeMap<RelPath, Instant>,
+    /// Large files that were read lately.
+    rests: BTreeMap<RelPath, Rest>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
@@ -72,6 +73,15 @@ struct Settling {
     until: Instant,
     /// ... which is never later than this.
     latest: Instant,
+}
+
+/// How soon a large file that was read may be read again. One change is never made to wait; the next is, so that a file
+/// that is saved all the time is not read all the time.
+#[derive(Debug)]
+struct Rest {
+    until: Instant,
+    /// It was read twice within the time that one rest takes.
+    is_due: bool,
 }
 
 /// One directory under way.
@@ -182,25 +192,27 @@ impl Scan {
         settling.until = (now + settling.quiet).min(settling.latest);
     }
 
-    /// A file of this size was read: if it is large, it is left alone for a while, however often it is saved.
+    /// A file of this size was read: if it is large, and was lately, it is left alone for a while, however often it is
+    /// saved.
     pub(super) fn handle_was_read(&mut self, path: &RelPath, size: u64, now: Instant) {
         let rest = Duration::from_micros(size.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
         if rest < REREAD_REST_MIN {
             return;
         }
         if self.rests.len() >= MAX_SETTLING {
-            self.rests.retain(|_, until| *until > now);
+            self.rests.retain(|_, rest| rest.until > now);
         }
-        if self.rests.len() < MAX_SETTLING {
-            self.rests.insert(path.clone(), now + rest.min(FULL_SCAN_INTERVAL));
+        let is_due = self.rests.get(path).is_some_and(|last| last.until > now);
+        if is_due || self.rests.len() < MAX_SETTLING {
+            self.rests.insert(path.clone(), Rest { until: now + rest.min(FULL_SCAN_INTERVAL), is_due });
         }
     }
 
     /// It was closed by its writer, and was read so lately that it has to wait.
     pub(super) fn must_rest(&mut self, path: &RelPath, now: Instant) -> bool {
-        let Some(until) = self.rests.get(path).copied() else { return false };
-        if until <= now || self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path) {
-            self.rests.remove(path);
+        let Some(&Rest { until, is_due }) = self.rests.get(path) else { return false };
+        let is_full = self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path);
+        if until <= now || !is_due || is_full {
             return false;
         }
         self.settling.insert(path.clone(), Settling { quiet: SETTLE_QUIET, until, latest: until });
@@ -451,6 +463,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Has the directory listed when it is seen next, as if it were another one.
+    fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
+        let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
+        match &mut row.base {
+            Some(base) if base.content == Content::Directory => base.stamp.inode = 0,
+            _ => return Ok(()),
+        }
+        self.index.put(directory, &row)
+    }
+
     /// A directory is gone: so is everything below it, children first.
     fn step_vanished(&mut self, at: usize, time: Time) -> Result<()> {
         let directory = self.scan.vanished[at].0.clone();
@@ -467,8 +489,9 @@ impl Engine {
                 self.observe(path, None, time)?;
             }
             if rows.is_empty() && leaf == directory {
-                // Gone, or something else by now.
+                // Gone, or something else by now; should it be back, nothing is known of what is in it.
                 self.scan.vanished.remove(at);
+                self.forget_listing(&directory)?;
                 self.outputs.push_back(Output::Inspect { path: directory });
                 return Ok(());
             }
@@ -557,14 +580,50 @@ impl Engine {
 
 /// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the same again?
 fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
-    const GRANULARITY_MS: i64 = 2000;
+    is_whole_second(stamp) && is_younger(stamp, now_ms, 2000)
+}
+
+/// May a later state of the file have this stamp as well, or another file that has got its inode?
+pub(super) fn is_shared(stamp: &Stamp, now_ms: u64) -> bool {
+    is_fresh(stamp, now_ms) || is_younger(stamp, now_ms, STAMP_GRANULARITY.as_millis() as i64)
+}
+
+/// Is it a time of a file system that keeps whole seconds?
+pub(super) fn is_whole_second(stamp: &Stamp) -> bool {
+    stamp.ctime_ns % 1_000_000_000 == 0
+}
+
+fn is_younger(stamp: &Stamp, now_ms: u64, than_ms: i64) -> bool {
     const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
     let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
-    stamp.ctime_ns % 1_000_000_000 == 0 && (-CLOCK_WAS_SET_BACK_MS..GRANULARITY_MS).contains(&age_ms)
+    (-CLOCK_WAS_SET_BACK_MS..than_ms).contains(&age_ms)
 }
 
 fn hash(name: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(name);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_file_that_is_saved_all_the_time_rests() {
+        const LARGE: u64 = 1 << 30;
+        let (start, path) = (Instant::now(), RelPath::new(b"large").unwrap());
+        let mut scan = Scan::new(start);
+        let after = |s| start + Duration::from_secs(s);
+        scan.handle_was_read(&path, LARGE, start);
+        assert!(!scan.must_rest(&path, after(1)), "one change does not wait");
+        scan.handle_was_read(&path, LARGE, after(2));
+        assert!(scan.must_rest(&path, after(3)), "the next one does");
+        assert!(scan.is_settling(&path));
+        assert!(!scan.must_rest(&path, after(24)), "1 GiB rests for 21 s");
+        scan.handle_was_read(&path, LARGE, after(24));
+        assert!(!scan.must_rest(&path, after(25)), "it begins anew");
+        scan.handle_was_read(&path, 1 << 20, after(26));
+        assert!(!scan.must_rest(&path, after(26)), "small ones never do");
+    }
 }

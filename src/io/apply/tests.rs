@@ -28,7 +28,7 @@ fn run(tree: &Tree, at: &RelPath, expect: Option<Stat>, action: Action) -> Outco
 
 fn write_file(tree: &Tree, content: &[u8]) -> Action {
     temp::remove(&tree.root, b"temp").unwrap();
-    Action::WriteFile { temp: tree.temp("temp", content), mode: 0o4751, mtime_ns: 1_234_567_890_123_456_789 }
+    Action::WriteFile { temp: tree.temp("temp", content), mode: 0o751, mtime_ns: 1_234_567_890_123_456_789 }
 }
 
 fn trashed(entries: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
@@ -44,7 +44,7 @@ fn writes_where_nothing_was() {
     each_mode(|tree| {
         let stat = run(tree, &path("a"), None, write_file(tree, b"new")).unwrap().unwrap();
         assert_eq!(tree.read("a"), b"new");
-        assert_eq!((stat.mode, stat.stamp.mtime_ns), (0o4751, 1_234_567_890_123_456_789));
+        assert_eq!((stat.mode, stat.stamp.mtime_ns), (0o751, 1_234_567_890_123_456_789));
         assert_eq!((tree.stat("a"), stat.links, tree.temps()), (Some(stat), 1, 0));
         assert_eq!(tree.trash(), []);
     });

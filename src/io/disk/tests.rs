@@ -55,13 +55,37 @@ fn sees_that_the_root_is_gone_or_replaced() {
 }
 
 #[test]
+fn what_runs_with_whose_rights_is_the_machines_own() {
+    each_mode(|tree| {
+        for (name, special) in [("d", 0o2000), ("f", 0o4000)] {
+            if name == "d" {
+                tree.make_directory(name)
+            } else {
+                tree.write(name, "")
+            };
+            let at = tree.at.join(name);
+            fs::set_permissions(&at, fs::Permissions::from_mode(special | 0o755)).unwrap();
+            assert_eq!(tree.stat(name).unwrap().mode, 0o755, "nobody is told");
+            let files = tree.root.files();
+            let handle = files.open_at((tree.root.directory(), name.as_bytes()), How::ForMode).unwrap();
+            files.set_mode(&handle, 0o750).unwrap();
+            assert_eq!(
+                fs::metadata(&at).unwrap().permissions().mode() & 0o7777,
+                special | 0o750,
+                "nobody else's say"
+            );
+        }
+    });
+}
+
+#[test]
 fn tells_what_a_path_is() {
     each_mode(|tree| {
         let file = tree.write("a", "12345");
         fs::set_permissions(tree.at.join("a"), fs::Permissions::from_mode(0o4712)).unwrap();
         let file = Stat {
             stamp: Stamp { ctime_ns: tree.stat("a").unwrap().stamp.ctime_ns, ..file.stamp },
-            mode: 0o4712,
+            mode: 0o712,
             ..file
         };
         assert_eq!((tree.stat("a"), file.kind, file.stamp.size), (Some(file), FileKind::File, 5));

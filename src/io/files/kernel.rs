@@ -10,7 +10,7 @@ use rustix::{
 #[cfg(target_os = "linux")]
 use super::copy_bytes;
 use super::{At, FileSystem, Handle, How, Names};
-use crate::core::entry::{FileKind, Stamp, Stat};
+use crate::core::entry::{FileKind, MODE_BITS, Stamp, Stat};
 #[cfg(target_os = "linux")]
 use crate::io::sys::is_unsupported;
 
@@ -174,7 +174,9 @@ impl FileSystem for Kernel {
     }
 
     fn set_mode(&self, handle: &Handle, mode: u16) -> Result<()> {
-        let (fd, mode) = (handle.fd()?, Mode::from_raw_mode(mode.into()));
+        let fd = handle.fd()?;
+        let own_bits = Mode::from_raw_mode(fs::fstat(fd)?.st_mode) - Mode::from_raw_mode(MODE_BITS.into());
+        let mode = own_bits | Mode::from_raw_mode(mode.into());
         match fs::fchmod(fd, mode) {
             #[cfg(target_os = "linux")]
             Err(Errno::BADF) => {
@@ -418,7 +420,7 @@ fn to_stat(raw: &fs::Stat, device: u64) -> Stat {
         stamp.mtime_ns = nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64);
         stamp.ctime_ns = nanoseconds(raw.st_ctime as i64, raw.st_ctime_nsec as i64);
     }
-    let mode = if kind == FileKind::Symlink { 0 } else { (raw.st_mode as u32 & 0o7777) as u16 };
+    let mode = if kind == FileKind::Symlink { 0 } else { raw.st_mode as u16 & MODE_BITS };
     Stat { kind, stamp, mode, links: raw.st_nlink as u64 }
 }
 

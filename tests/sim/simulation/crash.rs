@@ -132,6 +132,14 @@ impl Disk {
         if !self.dirty.contains(&ino) {
             return durable.unwrap_or(live);
         }
+        // Only what was written can be torn, not what has merely another name, or other bits.
+        let is_written = |durable: &Inode| match (&durable.what, &live.what) {
+            (What::File(durable), What::File(live)) => durable.bytes != live.bytes,
+            _ => true,
+        };
+        if durable.as_ref().is_some_and(|durable| !is_written(durable)) {
+            return if self.rng.chance(50) { durable.unwrap_or(live) } else { live };
+        }
         match (self.rng.below(3), durable, &live.what) {
             (0, Some(durable), _) => durable,
             (1, None, What::File(_)) => Inode { what: What::File(Content::new(Vec::new())), ..live },

@@ -112,6 +112,14 @@ pub enum Unmounted {
     Emptied,
 }
 
+/// Something that a user did: the trees before and after, and what is half-written.
+pub struct Done {
+    pub kind: Kind,
+    pub before: Tree,
+    pub after: Tree,
+    pub half_written: BTreeSet<ContentId>,
+}
+
 pub struct Disk {
     pub device: u64,
     pub inodes: BTreeMap<Ino, Inode>,
@@ -133,8 +141,8 @@ pub struct Disk {
     pub fuse: Fuse,
     pub rng: Rng,
     pub ambush: Option<Ambush>,
-    /// What users did, not yet told to the checks: the trees before and after.
-    pub deeds: Vec<(Tree, Tree, Kind)>,
+    /// What users did, not yet told to the checks.
+    pub deeds: Vec<Done>,
     /// Files that users hold open and have written half of, and what they are to be.
     pub slow: Vec<(Ino, Vec<u8>)>,
     /// A user acts, not the program.
@@ -284,6 +292,8 @@ impl Disk {
     /// A new inode without a name.
     pub fn make(&mut self, what: What, mode: u16) -> Ino {
         let reused = if self.rng.chance(50) { self.free.pop() } else { None };
+        // A journal knows that an inode is free before it is used again.
+        let reused = reused.filter(|ino| !self.may_come_back(*ino));
         let ino = reused.unwrap_or_else(|| {
             self.next_ino += 1;
             self.next_ino
@@ -293,6 +303,13 @@ impl Disk {
         self.inodes.insert(ino, Inode { what, mode, mtime_ns: 0, ctime_ns: 0, links: 0 });
         self.touch(ino, true);
         ino
+    }
+
+    /// Could a power cut bring a name of it back?
+    fn may_come_back(&self, ino: Ino) -> bool {
+        let is_named = |names: &BTreeMap<Name, Ino>| names.values().any(|named| *named == ino);
+        let is_pending = |change: &NameChange| change.sets.iter().any(|(_, _, named)| *named == Some(ino));
+        self.durable_names.values().any(is_named) || self.pending.iter().any(is_pending)
     }
 
     /// Inodes from here on are numbered beyond this one.

@@ -401,8 +401,12 @@ impl FileSystem for SimFiles {
     }
 
     fn set_mtime(&self, at: At<'_>, mtime_ns: i64) -> Result<()> {
-        let mut disk = self.enter_to_change("set the time of", at)?;
+        // The directory need not be writable for that.
+        let mut disk = self.enter()?;
         let found = disk.look_up(ino(at.0)?, at.1)?;
+        let path = disk.path_of(ino(at.0)?, at.1);
+        disk.log.push(format!("set the time of {path}"));
+        disk.changes += 1;
         disk.set_mtime(found, mtime_ns);
         disk.tell_inode(found, EventMask::ATTRIB);
         Ok(())

@@ -298,6 +298,9 @@ fn take_turn(
     let mut batch = 0;
     while replica.engine().has_room() {
         let Some(heard) = wire.network.hear(wire.node, wire.now) else { break };
+        if !matches!(heard, Heard::Message { .. }) {
+            wire.log.push(format!("hears {heard:?}"));
+        }
         match heard {
             Heard::Up { node, direction, address } => {
                 replica.handle_input(Input::LinkUp { node, direction, address }, time)?;

@@ -88,6 +88,7 @@ impl Network {
             }
             self.tell(to, now, Heard::Down { node: old.speaker, direction: Direction::Inbound });
         }
+        self.replace_twin((from, speaker), (to, listener), now);
         let link = Link {
             speaker,
             listener,
@@ -101,6 +102,27 @@ impl Network {
         let up = |node, direction, of| Heard::Up { node, direction, address: address(of) };
         self.tell(from, now, up(listener, Direction::Outbound, to));
         self.tell(to, now, up(speaker, Direction::Inbound, from));
+    }
+
+    /// A node has one connection of each direction with any other, and the newer replaces the older: also when it is
+    /// another machine that has the same identity.
+    fn replace_twin(
+        &mut self,
+        (from, speaker): (usize, NodeId),
+        (to, listener): (usize, NodeId),
+        now: Duration,
+    ) {
+        let is_twin = |(ends, link): &(&(usize, usize), &Link)| {
+            ends.1 == to && link.speaker == speaker || ends.0 == from && link.listener == listener
+        };
+        let twins: Vec<(usize, usize)> = self.links.iter().filter(is_twin).map(|(ends, _)| *ends).collect();
+        for ends in twins {
+            let Some(old) = self.links.remove(&ends) else { continue };
+            if !old.ended {
+                self.tell(ends.0, now, Heard::Down { node: old.listener, direction: Direction::Outbound });
+            }
+            self.tell(ends.1, now, Heard::Down { node: old.speaker, direction: Direction::Inbound });
+        }
     }
 
     /// Ends what `from` says to `to`, which hears some of what is on the way, to any byte.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    disk::{ContentId, Tree},
+    disk::{ContentId, Done, Tree},
     user::Kind,
 };
 
@@ -41,7 +41,8 @@ pub struct Oracle {
 
 impl Oracle {
     /// A user of `node` did something.
-    pub fn record(&mut self, node: usize, before: &Tree, after: &Tree, kind: Kind) {
+    pub fn record(&mut self, node: usize, done: &Done) {
+        let Done { kind, before, after, half_written } = done;
         for (path, id) in before.iter().filter(|(path, id)| after.get(*path) != Some(id)) {
             self.touched.entry(path.clone()).or_default().insert(node);
             if let Some(id) = id {
@@ -51,13 +52,13 @@ impl Oracle {
         for (path, id) in after.iter().filter(|(path, id)| before.get(*path) != Some(id)) {
             self.touched.entry(path.clone()).or_default().insert(node);
             // What is half-written is not stable: nobody can owe it.
-            if let Some(id) = id.filter(|_| kind != Kind::SlowBegin) {
+            if let Some(id) = id.filter(|id| !half_written.contains(id)) {
                 self.instances.insert((path.clone(), id), false);
                 self.made.insert(id);
                 self.dead.remove(&id);
             }
         }
-        if matches!(kind, Kind::Chmod | Kind::Touch) {
+        if before == after || matches!(kind, Kind::Chmod | Kind::Touch) {
             // An edit without new content: it outlives what others do at the same time.
             for path in after.keys() {
                 self.touched.entry(path.clone()).or_default().insert(node);

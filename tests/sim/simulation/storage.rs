@@ -117,6 +117,14 @@ impl Storage {
         Self { images: Arc::new(Mutex::new(images)), fuse }
     }
 
+    /// What was written is durable.
+    pub fn write_back(&self) {
+        let images = &mut *self.images.lock().unwrap();
+        for change in images.pending.drain(..) {
+            change.apply(&mut images.durable);
+        }
+    }
+
     pub fn set_full(&self, is_full: bool) {
         self.images.lock().unwrap().is_full = is_full;
     }
@@ -165,10 +173,7 @@ impl StorageBackend for Storage {
         if !self.fuse.burn() {
             return Err(io::Error::other("the power is off"));
         }
-        let images = &mut *self.images.lock().unwrap();
-        for change in images.pending.drain(..) {
-            change.apply(&mut images.durable);
-        }
+        self.write_back();
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 
 use inotify::EventMask;
 
-use super::disk::{Content, Disk, Ino, Name, ROOT, What};
+use super::disk::{Content, Disk, Done, Ino, Name, ROOT, What};
 
 /// Kinds of actions; a seed gives each a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,8 +119,8 @@ impl Disk {
         self.by_user = was_user;
         if let Some(said) = said {
             self.log.push(format!("USER {:?}: {said}", deed.kind));
-            let after = self.tree();
-            self.deeds.push((before, after, deed.kind));
+            let half_written = self.slow.iter().filter_map(|(ino, _)| self.content_id(*ino)).collect();
+            self.deeds.push(Done { kind: deed.kind, before, after: self.tree(), half_written });
         }
     }
 

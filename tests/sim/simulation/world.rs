@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2pnetwork::core::entry::Entry;
+
 use super::{
     disk::{ContentId, Tree},
     machine::Machine,
@@ -413,11 +415,20 @@ impl World {
         self.machines[away].up_at = None;
         for _ in 0..37 {
             self.now += Duration::from_secs(10 * 86_400);
+            self.write_back();
             self.network.skip_silence(self.now);
             self.advance(self.now + Duration::from_secs(2))?;
         }
         self.machines[away].up_at = Some(self.now);
         Ok(())
+    }
+
+    /// Systems write to their disks what has waited for half a minute.
+    fn write_back(&self) {
+        for machine in &self.machines {
+            machine.disk.borrow_mut().sync_all();
+            machine.storage.write_back();
+        }
     }
 
     // --- Rest, and what must hold then -----------------------------------------------------------------
@@ -447,6 +458,7 @@ impl World {
                 self.advance(self.now + Duration::from_secs(70))?;
             }
         }
+        self.write_back();
         self.check_rest()
     }
 
@@ -503,7 +515,10 @@ impl World {
                 return Err(format!("at rest, node {at} wants {}: {:?}", status.wanted, status.problems));
             }
             if let Some(peer) = status.peers.iter().find(|peer| !peer.in_sync) {
-                return Err(format!("at rest, node {at} is not in sync with {peer:?}"));
+                return Err(format!(
+                    "at rest, node {at} is not in sync with {peer:?}\n{}",
+                    self.show_row_differences()
+                ));
             }
         }
         let disks: Vec<Rc<RefCell<_>>> =
@@ -559,6 +574,27 @@ impl World {
         lines.join("\n")
     }
 
+    /// Rows that are not the same everywhere.
+    fn show_row_differences(&self) -> String {
+        let mut entries: BTreeMap<String, Vec<Option<Entry>>> = BTreeMap::new();
+        for (at, machine) in self.machines.iter().enumerate() {
+            let Some(replica) = &machine.replica else { continue };
+            for (path, row) in replica.engine().index().rows(None, 1000).unwrap_or_default() {
+                let row_of =
+                    entries.entry(path.to_string()).or_insert_with(|| vec![None; self.machines.len()]);
+                row_of[at] = Some(row.entry);
+            }
+        }
+        let differs =
+            |entries: &&(String, Vec<Option<Entry>>)| entries.1.iter().any(|entry| *entry != entries.1[0]);
+        let lines = entries.into_iter().collect::<Vec<_>>();
+        let lines = lines.iter().filter(differs).flat_map(|(path, entries)| {
+            let line = move |(at, entry)| format!("  {path} on node {at}: {entry:?}");
+            entries.iter().enumerate().map(line)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     fn show(&self) -> String {
         let mut lines = vec![format!("  at {:?}, activity {:?}", self.now, self.activity())];
         for machine in &self.machines {
@@ -590,8 +626,8 @@ impl World {
     fn note_deeds(&mut self, at: usize) -> Checked {
         self.note(at, Vec::new());
         let deeds = std::mem::take(&mut self.machines[at].disk.borrow_mut().deeds);
-        for (before, after, kind) in deeds {
-            self.oracle.record(at, &before, &after, kind);
+        for done in deeds {
+            self.oracle.record(at, &done);
         }
         let violation = self.machines[at].disk.borrow_mut().violations.pop();
         violation.map_or(Ok(()), |violation| Err(format!("node {at}: {violation}")))

@@ -97,9 +97,10 @@ impl Engine {
         if !self.transfers.has_slot(size) {
             return Ok(Outcome::NoSlot);
         }
-        // A copy that failed is not tried again while there are others to ask.
+        // A copy that failed is not tried again while there are others to ask; what is being read is in doubt.
         let may_ask = self.links.values().any(|link| link.is_ready());
-        let local = self.holder(path, &digest)?.filter(|_| !may_ask || !self.placement.is_problem(path));
+        let may_copy = !may_ask || !self.placement.is_problem(path);
+        let local = self.holder(path, &digest)?.filter(|(from, _)| may_copy && !self.scan.is_reading(from));
         let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
         self.transfers.downloads.insert(digest, Download::new(path.clone(), size, stage, time.now));
         match local {
