@@ -425,7 +425,7 @@ impl Engine {
     pub(super) fn handle_piece_failed(&mut self, digest: Digest, reason: &str, time: Time) {
         if let Some(download) = self.transfers.downloads.get(&digest) {
             let path = download.path.clone();
-            warn!("{path} cannot be written, and is tried again: {reason}");
+            self.warn_once(&path, reason);
             self.drop_download(&digest);
             self.placement.block(&path, reason, time.now);
         }
