@@ -157,6 +157,11 @@ impl Root {
         Ok(self.files.space(&self.directory)?)
     }
 
+    /// How many bytes its file system lacks for so many bytes of received content.
+    pub fn lacking_bytes(&self, content_bytes: u64) -> io::Result<u64> {
+        Ok(sys::lacking_bytes(self.files(), &self.directory, content_bytes)?)
+    }
+
     /// Looks whether the root is still there. If not, what seems deleted is not deleted.
     pub fn check(&self) -> RootState {
         let Ok(now) = self.files.identity_of_path(&self.path) else { return RootState::Gone };

@@ -152,6 +152,10 @@ impl Tree {
             &mut self.inputs,
             (time, slice_bytes),
         );
+        let wanted_room = self.partials.take_wanted_room().max(self.changes.take_wanted_room());
+        if let Some(content_bytes) = wanted_room {
+            self.housekeeping.make_room(content_bytes);
+        }
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
     }
 

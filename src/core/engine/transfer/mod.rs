@@ -341,7 +341,11 @@ impl Engine {
                 if let Some((from, _)) = self.holder(&path, &digest)? {
                     self.outputs.push_back(Output::Inspect { path: from });
                 }
-                self.placement.block(&path, "its content on this disk is changing", time.now);
+                let reason = match &failure {
+                    ApplyFailure::System(reason) => reason,
+                    _ => "its content on this disk is changing",
+                };
+                self.placement.block(&path, reason, time.now);
                 Ok(())
             }
         }
