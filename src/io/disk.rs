@@ -60,8 +60,10 @@ pub enum OpenError {
 pub enum RootState {
     /// Yes, and the node's own directory is in it.
     Present,
-    /// Its path leads nowhere, cannot be looked at, or the node's own directory is missing from it.
+    /// Its path leads nowhere, or cannot be looked at.
     Gone,
+    /// The node's own directory is missing from it.
+    Stateless,
     /// Its path leads to another directory: something was mounted, unmounted or moved.
     Replaced,
 }
@@ -170,7 +172,7 @@ impl Root {
         }
         match self.files.stat_at((&self.directory, STATE_DIR.as_bytes()), self.device) {
             Ok(stat) if stat.kind == FileKind::Directory => RootState::Present,
-            _ => RootState::Gone,
+            _ => RootState::Stateless,
         }
     }
 
