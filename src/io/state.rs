@@ -151,6 +151,15 @@ pub fn read_group(directory: &Path) -> Result<GroupKey, StateError> {
     read_key(&state_dir(directory))?.ok_or_else(|| StateError::NoNode(directory.to_owned()))
 }
 
+/// Does a node run on `directory`? Its process id, if it has written it. Makes nothing.
+pub fn runs(directory: &Path) -> Option<Option<u32>> {
+    let file = File::open(state_dir(directory).join(LOCK_FILE)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read_process(&file)),
+        _ => None,
+    }
+}
+
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StateError {
     move |error| match error.kind() {
         io::ErrorKind::NotADirectory => StateError::NotDirectory(path.to_owned()),
@@ -328,7 +337,9 @@ mod tests {
         let error = open(parent.path(), GroupChoice::Keep).unwrap_err().to_string();
         let process = format!("process {}", std::process::id());
         assert!(error.contains(&process) && error.contains(parent.path().to_str().unwrap()), "{error}");
+        assert_eq!(runs(parent.path()), Some(Some(std::process::id())));
         drop(first);
+        assert_eq!(runs(parent.path()), None);
         assert!(open(parent.path(), GroupChoice::Keep).is_ok());
     }
 

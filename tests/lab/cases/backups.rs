@@ -183,6 +183,7 @@ fn node_that_waits_for_room_ends_when_asked_to() {
     ));
     wait_until("the index to be full", DEFAULT_BOUND, || a.has_logged("not even the index has room"));
     thread::sleep(Duration::from_millis(200));
+    a.p2pnetwork(&["status", &root.to_string()]).assert_one_clear_line(&["full", "make some"]);
     a.stop();
 }
 
