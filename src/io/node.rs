@@ -52,7 +52,13 @@ pub fn run(config: Config) -> Result<(), RunError> {
     if let Err(error) = rights::drop_capabilities() {
         warn!("this process keeps rights that it does not need: {error}");
     }
-    let mut node = EventLoop::start(config.clone(), &state, arp, false).map_err(RunError::Start)?;
+    let mut node = match EventLoop::start(config.clone(), &state, arp, false) {
+        Ok(node) => node,
+        Err(error) => {
+            state.forget_new_group(&config.group);
+            return Err(RunError::Start(error));
+        }
+    };
     banner::print(&config, &state);
     Service::new(clock::read().now).tell_ready();
     loop {
