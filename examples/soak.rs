@@ -1,5 +1,6 @@
-//! Runs simulated seeds on and on: `cargo run --profile soak --example soak -- --seeds N [--start S]`; or one again, with
-//! what happens: `-- --replay N [--shrink] [--keep 1,5,8]`. See `docs/TESTING.md`.
+//! Runs simulated seeds on and on: `cargo run --profile soak --example soak -- --seeds N [--start S]`, with
+//! `--until-failure` up to the first that fails; or one again, with what happens: `-- --replay N [--shrink]
+//! [--keep 1,5,8]`. See `docs/TESTING.md`.
 
 #[cfg(target_os = "linux")]
 #[path = "../tests/sim/simulation/mod.rs"]
@@ -34,6 +35,9 @@ fn main() {
             println!(
                 "seed {seed}: {failure}\n  SEED={seed} SHRINK=1 cargo test --test sim replay -- --nocapture"
             );
+        }
+        if failed > 0 && at("--until-failure").is_some() {
+            break;
         }
         if said_at.elapsed() > Duration::from_secs(10) || done + 1 == count {
             said_at = Instant::now();

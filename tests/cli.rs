@@ -98,6 +98,42 @@ fn usage_errors_end_with_2() {
 }
 
 #[test]
+fn wrong_values_are_told_how_they_should_be() {
+    let wrong: [(&[&str], &str); 9] = [
+        (&["run", "a", "--sync-port", "0"], "from 1 to 65535"),
+        (&["run", "a", "--discovery-port", "70000"], "from 1 to 65535"),
+        (&["run", "a", "--sync-port", "ssh"], "from 1 to 65535"),
+        (&["scan", "--discovery-port", "-1"], "from 1 to 65535"),
+        (&["run", "a", "--bind", "300.1.1.1"], "0.0.0.0"),
+        (&["run", ""], "name a directory"),
+        (&["status", ""], "name a directory"),
+        (&["invite", ""], "name a directory"),
+        (&["scan", "--dir", ""], "name a directory"),
+    ];
+    for (args, word) in wrong {
+        let ended = p2pnetwork(args);
+        assert!(ended.code == Some(2) && ended.stderr.contains(word), "{args:?}: {ended:?}");
+    }
+}
+
+/// Whoever mistypes a flag at the first start, and then joins with the code of another machine, is in no group yet.
+#[test]
+fn start_that_failed_begins_no_group() {
+    const CODE: &str = "SKMT-APE0-3CMV-GMW7-2SRW-7A4T-88YP";
+    // An address that no machine has.
+    let elsewhere = ["--bind", "192.0.2.77", "--mode", "test", "--peer", "192.0.2.78"];
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("new");
+    let start = ["run", text(&directory)];
+    p2pnetwork(&[&start[..], &elsewhere].concat()).assert_one_clear_line(&["192.0.2.77", "--bind"]);
+    let join = [&start[..], &["--join", CODE], &elsewhere].concat();
+    p2pnetwork(&join).assert_one_clear_line(&["192.0.2.77", "--bind"]);
+    // The code is given once.
+    p2pnetwork(&[&start[..], &elsewhere].concat()).assert_one_clear_line(&["192.0.2.77"]);
+    assert!(p2pnetwork(&["invite", text(&directory)]).stdout.contains(CODE));
+}
+
+#[test]
 fn every_subcommand_has_help() {
     let flags_of_run = [
         "--join",

@@ -15,7 +15,7 @@ use crate::io::state;
 #[argh(subcommand, name = "invite")]
 pub struct InviteArguments {
     /// a directory that 'run' was started on
-    #[argh(positional, arg_name = "DIR")]
+    #[argh(positional, arg_name = "DIR", from_str_fn(super::directory))]
     directory: PathBuf,
 }
 

@@ -13,6 +13,8 @@ use std::{
     ffi::OsString,
     fmt,
     io::{self, Write},
+    num::NonZeroU16,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -107,6 +109,16 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Argumen
         }
         Err(EarlyExit { output, status: Err(()) }) => Err(Failure::Usage(output.trim_end().to_owned())),
     }
+}
+
+/// A directory's name, as it was given.
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("it is empty; name a directory".to_owned()) } else { Ok(text.into()) }
+}
+
+/// A port that can be listened on.
+fn port(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| "use a number from 1 to 65535".to_owned())
 }
 
 /// Prints on stdout.

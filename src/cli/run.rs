@@ -23,7 +23,7 @@ use crate::{
 )]
 pub struct RunArguments {
     /// the directory; made when it is missing
-    #[argh(positional, arg_name = "DIR")]
+    #[argh(positional, arg_name = "DIR", from_str_fn(super::directory))]
     pub directory: PathBuf,
 
     /// join the group with this join code, as printed by 'run' or 'invite' on a machine that is in it
@@ -57,15 +57,25 @@ pub struct RunArguments {
     pub interface: Vec<String>,
 
     /// own address to listen on; default: 0.0.0.0, all of IPv4
-    #[argh(option, arg_name = "ADDR", default = "IpAddr::from([0, 0, 0, 0])")]
+    #[argh(option, arg_name = "ADDR", from_str_fn(own_address), default = "IpAddr::from([0, 0, 0, 0])")]
     pub bind: IpAddr,
 
     /// TCP port to be found on, the same on all machines; default: 2194
-    #[argh(option, arg_name = "PORT", default = "default_port(crate::limits::DISCOVERY_PORT)")]
+    #[argh(
+        option,
+        arg_name = "PORT",
+        from_str_fn(super::port),
+        default = "default_port(crate::limits::DISCOVERY_PORT)"
+    )]
     pub discovery_port: NonZeroU16,
 
     /// TCP port for data; default: 2195
-    #[argh(option, arg_name = "PORT", default = "default_port(crate::limits::SYNC_PORT)")]
+    #[argh(
+        option,
+        arg_name = "PORT",
+        from_str_fn(super::port),
+        default = "default_port(crate::limits::SYNC_PORT)"
+    )]
     pub sync_port: NonZeroU16,
 
     /// least level that is logged: error, warn, info, debug, trace; default: info
@@ -75,6 +85,10 @@ pub struct RunArguments {
     /// append the log to this file; default: the log goes to stderr
     #[argh(option, arg_name = "PATH")]
     pub log_file: Option<PathBuf>,
+}
+
+fn own_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
 }
 
 fn default_port(port: u16) -> NonZeroU16 {

@@ -23,7 +23,7 @@ use crate::{
 #[argh(subcommand, name = "scan")]
 pub struct ScanArguments {
     /// ask for members of the group of this directory; default: of the open group
-    #[argh(option, arg_name = "DIR")]
+    #[argh(option, arg_name = "DIR", from_str_fn(super::directory))]
     dir: Option<PathBuf>,
 
     /// ask on this network interface only, such as eth0; may be repeated; default: on all
@@ -31,7 +31,7 @@ pub struct ScanArguments {
     interface: Vec<String>,
 
     /// TCP port on which p2pnetwork is to be found; default: 2194
-    #[argh(option, arg_name = "PORT")]
+    #[argh(option, arg_name = "PORT", from_str_fn(super::port))]
     discovery_port: Option<NonZeroU16>,
 }
 

@@ -18,7 +18,7 @@ const PROBLEMS_SHOWN: usize = 10;
 #[argh(subcommand, name = "status")]
 pub struct StatusArguments {
     /// the directory that 'run' runs on
-    #[argh(positional, arg_name = "DIR")]
+    #[argh(positional, arg_name = "DIR", from_str_fn(super::directory))]
     directory: PathBuf,
 
     /// print one line of JSON instead, for programs

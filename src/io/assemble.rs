@@ -10,7 +10,7 @@ use crate::{
         entry::{Digest, Stamp},
         seam::ApplyFailure,
     },
-    io::{disk::Root, partial::Partials},
+    io::{disk::Root, partial::Partials, temp},
     limits::HOLE_COST_BYTES,
     path::RelPath,
     wire::message::Chunk,
@@ -31,13 +31,32 @@ pub struct AssembleJob {
     offset: u64,
     has_partial: Option<bool>,
     have: Vec<u32>,
+    missing_bytes: u64,
 }
 
 impl AssembleJob {
     /// Nothing is looked at yet.
     pub fn new(digest: Digest, chunks: Vec<Chunk>, old: Option<OldVersion>) -> Self {
         let old_places = old.as_ref().map(|(_, _, chunks)| places(chunks)).unwrap_or_default();
-        Self { digest, chunks, old, old_places, next: 0, offset: 0, has_partial: None, have: Vec::new() }
+        let missing_bytes =
+            chunks.iter().filter(|chunk| **chunk != ZEROS).map(|chunk| u64::from(chunk.length));
+        let missing_bytes = missing_bytes.sum();
+        Self {
+            digest,
+            chunks,
+            old,
+            old_places,
+            next: 0,
+            offset: 0,
+            has_partial: None,
+            have: Vec::new(),
+            missing_bytes,
+        }
+    }
+
+    /// What has to come from elsewhere, in bytes, as far as is known.
+    pub fn missing_bytes(&self) -> u64 {
+        self.missing_bytes
     }
 
     /// Looks at chunks of `budget_bytes` together, one at least. The chunks that are there when all are through.
@@ -52,7 +71,11 @@ impl AssembleJob {
         while left > 0 {
             let Some(chunk) = self.chunks.get(self.next).copied() else { return Some(self.finish(root)) };
             match self.take(root, partials, chunk, buffer) {
-                Ok(true) => self.have.push(self.next as u32),
+                Ok(true) => {
+                    self.have.push(self.next as u32);
+                    let is_written = chunk != ZEROS;
+                    self.missing_bytes -= if is_written { u64::from(chunk.length) } else { 0 };
+                }
                 Ok(false) => {}
                 Err(error) => return Some(Err(ApplyFailure::System(error.to_string()))),
             }
@@ -100,6 +123,10 @@ impl AssembleJob {
     fn copy(&self, root: &Root, partials: &mut Partials, from: u64, length: u32) -> io::Result<bool> {
         let Some((path, stamp, _)) = &self.old else { return Ok(false) };
         let Some(old) = root.open_file(path, stamp)? else { return Ok(false) };
+        match root.lacking_bytes(u64::from(length))? {
+            0 => {}
+            lacking_bytes => return Err(temp::no_room(lacking_bytes)),
+        }
         let partial = partials.create(root, &self.digest)?;
         root.files().copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
         partials.handle_written(&self.digest, self.offset..self.offset + u64::from(length))?;

@@ -36,6 +36,8 @@ pub struct Changes {
     barrier: Barrier,
     partials: VecDeque<Option<Digest>>,
     temporary_files: u64,
+    /// There was no room for so many bytes.
+    wanted_room: Option<u64>,
 }
 
 impl Changes {
@@ -51,6 +53,11 @@ impl Changes {
         self.barrier.push(Apply { path, expect, keep, action }).map_err(full)?;
         self.partials.push_back(partial);
         Ok(())
+    }
+
+    /// For how many bytes there was no room since the last time, if so.
+    pub fn take_wanted_room(&mut self) -> Option<u64> {
+        self.wanted_room.take()
     }
 
     /// Is there nothing to do?
@@ -111,6 +118,7 @@ impl Changes {
         match temp.write_at(0, bytes) {
             Ok(()) => Ok(name),
             Err(error) => {
+                self.wanted_room = temp::is_no_space(&error).then_some(bytes.len() as u64);
                 temp::remove(root, name.as_bytes())?;
                 Err(error)
             }

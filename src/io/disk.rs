@@ -60,8 +60,10 @@ pub enum OpenError {
 pub enum RootState {
     /// Yes, and the node's own directory is in it.
     Present,
-    /// Its path leads nowhere, cannot be looked at, or the node's own directory is missing from it.
+    /// Its path leads nowhere, or cannot be looked at.
     Gone,
+    /// The node's own directory is missing from it.
+    Stateless,
     /// Its path leads to another directory: something was mounted, unmounted or moved.
     Replaced,
 }
@@ -157,6 +159,11 @@ impl Root {
         Ok(self.files.space(&self.directory)?)
     }
 
+    /// How many bytes its file system lacks for so many bytes of received content.
+    pub fn lacking_bytes(&self, content_bytes: u64) -> io::Result<u64> {
+        Ok(sys::lacking_bytes(self.files(), &self.directory, content_bytes)?)
+    }
+
     /// Looks whether the root is still there. If not, what seems deleted is not deleted.
     pub fn check(&self) -> RootState {
         let Ok(now) = self.files.identity_of_path(&self.path) else { return RootState::Gone };
@@ -165,7 +172,7 @@ impl Root {
         }
         match self.files.stat_at((&self.directory, STATE_DIR.as_bytes()), self.device) {
             Ok(stat) if stat.kind == FileKind::Directory => RootState::Present,
-            _ => RootState::Gone,
+            _ => RootState::Stateless,
         }
     }
 

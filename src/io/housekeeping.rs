@@ -1,11 +1,14 @@
-//! What nobody waits for: the trash is emptied of what is too old or too much.
+//! The trash is emptied of what is too old or too much, and gives way to what is received. Nobody waits for it.
 
 use std::time::Instant;
 
-use log::warn;
+use log::{info, warn};
 
 use crate::{
-    io::{disk::Root, trash::Prune},
+    io::{
+        disk::Root,
+        trash::{MakeRoom, Prune},
+    },
     limits::{STEP_ENTRIES, TRASH_KEEP_DAYS, TRASH_MAX_PERCENT, TRASH_PRUNE_INTERVAL},
 };
 
@@ -13,17 +16,18 @@ use crate::{
 pub struct Housekeeping {
     due_at: Instant,
     prune: Option<Prune>,
+    room: Option<MakeRoom>,
 }
 
 impl Housekeeping {
     /// The first time is right at the start.
     pub fn new(now: Instant) -> Self {
-        Self { due_at: now, prune: None }
+        Self { due_at: now, prune: None, room: None }
     }
 
     /// Is it under way? Then the next turn must not wait.
     pub fn is_busy(&self) -> bool {
-        self.prune.is_some()
+        self.prune.is_some() || self.room.is_some()
     }
 
     /// When it begins next.
@@ -31,8 +35,14 @@ impl Housekeeping {
         self.due_at
     }
 
+    /// Received content has no room on the disk: some of the trash gives way, if that helps.
+    pub fn make_room(&mut self, content_bytes: u64) {
+        self.room.get_or_insert_with(|| MakeRoom::new(content_bytes));
+    }
+
     /// Begins it when it is due; one bounded step of it when it is under way.
     pub fn step(&mut self, root: &Root, now: Instant, wall_ms: u64) {
+        self.step_room(root);
         if self.due_at <= now {
             self.due_at = now + TRASH_PRUNE_INTERVAL;
             self.prune = begin(root, wall_ms);
@@ -46,6 +56,22 @@ impl Housekeeping {
                 self.prune = None;
             }
         }
+    }
+
+    fn step_room(&mut self, root: &Root) {
+        let Some(room) = &mut self.room else { return };
+        match room.step(root, STEP_ENTRIES) {
+            Ok(false) => return,
+            Ok(true) if room.removed_bytes() > 0 => {
+                info!(
+                    "the disk is nearly full: the trash gives way to what is received, {} MB of it",
+                    room.removed_bytes().div_ceil(1_000_000)
+                );
+            }
+            Ok(true) => {}
+            Err(error) => warn!("the disk is nearly full, and the trash cannot be emptied: {error}"),
+        }
+        self.room = None;
     }
 }
 

@@ -99,14 +99,16 @@ impl CopyJob {
     /// Copies a slice, or passes a hole; of one at the end the last bytes are copied, which make the copy as long.
     fn step(&mut self, root: &Root, partials: &mut Partials, budget: usize) -> Result<(), ApplyFailure> {
         let system = |error: io::Error| ApplyFailure::System(error.to_string());
-        if self.offset == 0 {
-            // What an earlier try has left there would show through the holes.
-            partials.create(root, &self.digest).and_then(|partial| partial.set_len(0)).map_err(system)?;
-        }
         let length = (self.size - self.offset).min(budget as u64);
         let end = self.offset + length;
         let file = root.open_file(&self.from, &self.stamp).map_err(|error| system(error.into()))?;
         let Some(file) = file else { return Err(ApplyFailure::Content) };
+        if self.offset == 0 {
+            let needed_bytes = if root.files().is_sparse(&file) { 0 } else { self.size };
+            partials.expect(root, &self.digest, needed_bytes).map_err(system)?;
+            // What an earlier try has left there would show through the holes.
+            partials.create(root, &self.digest).and_then(|partial| partial.set_len(0)).map_err(system)?;
+        }
         let data = root.files().next_data(&file, self.offset).unwrap_or(self.size);
         if data >= end && end < self.size {
             self.offset = data.min(self.size - 1);
@@ -341,7 +343,11 @@ impl Jobs {
     ) {
         let Some(job) = self.assemblies.front_mut() else { return };
         if let Some(result) = job.step(root, partials, budget, &mut self.buffer) {
-            inputs.push_back(Input::Assembled { digest: job.digest, result });
+            let digest = job.digest;
+            inputs.push_back(match partials.expect(root, &digest, job.missing_bytes()) {
+                Ok(()) => Input::Assembled { digest, result },
+                Err(error) => Input::PieceFailed { digest, reason: error.to_string() },
+            });
             self.assemblies.pop_front();
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     io::{
         banner, clock,
+        disk::Root,
         event_loop::{ArpSockets, EventLoop, LoopError, StartError, Stopped},
         files::{FileSystem, Kernel},
         index_mark, logging, rights,
@@ -16,8 +17,9 @@ use crate::{
         signals::Signals,
         state::{State, StateError},
         sys, token,
+        trash::MakeRoom,
     },
-    limits::DISK_FULL_INTERVAL,
+    limits::{DISK_FULL_INTERVAL, STEP_ENTRIES},
 };
 
 /// Why a node does not run (any more), as one line that says what to do.
@@ -50,7 +52,13 @@ pub fn run(config: Config) -> Result<(), RunError> {
     if let Err(error) = rights::drop_capabilities() {
         warn!("this process keeps rights that it does not need: {error}");
     }
-    let mut node = EventLoop::start(config.clone(), &state, arp, false).map_err(RunError::Start)?;
+    let mut node = match EventLoop::start(config.clone(), &state, arp, false) {
+        Ok(node) => node,
+        Err(error) => {
+            state.forget_new_group(&config.group);
+            return Err(RunError::Start(error));
+        }
+    };
     banner::print(&config, &state);
     Service::new(clock::read().now).tell_ready();
     loop {
@@ -98,7 +106,9 @@ fn wait_for_room(state: &State) -> Result<bool, LoopError> {
     let directory = Kernel.open_root(state.dir()).map_err(system)?;
     let mut service = Service::new(clock::read().now);
     service.tell_status("paused: the disk is full".to_owned());
+    let mut room = MakeRoom::new(0);
     while sys::is_nearly_full(&Kernel, &directory).map_err(system)? {
+        empty_trash(state, &mut room);
         match poll.poll(&mut events, Some(DISK_FULL_INTERVAL)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(LoopError::Poll(error)),
             _ => signals.handle_ready(),
@@ -113,4 +123,14 @@ fn wait_for_room(state: &State) -> Result<bool, LoopError> {
     }
     info!("there is room again");
     Ok(true)
+}
+
+/// As far as it helps: the trash gives way to the index, too. Some of it now, the rest when it is called again.
+fn empty_trash(state: &State, room: &mut MakeRoom) {
+    let Ok(root) = Root::open(state.root()) else { return };
+    match room.step(&root, STEP_ENTRIES) {
+        Ok(false) => {}
+        Ok(true) => *room = MakeRoom::new(0),
+        Err(error) => info!("the trash cannot be emptied: {error}"),
+    }
 }

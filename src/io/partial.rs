@@ -19,13 +19,47 @@ pub struct Partials {
     unsent: Option<(Digest, Range<u64>)>,
     /// Bytes written to each since it was last synced.
     unsynced_bytes: BTreeMap<Digest, u64>,
+    /// Bytes that are still to come for each, for which there was room.
+    awaited_bytes: BTreeMap<Digest, u64>,
+    /// There was no room for so many bytes.
+    wanted_room: Option<u64>,
 }
 
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
     pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.create(root, digest)?.write_sparse_at(offset, bytes)?;
+        if let Err(error) = self.create(root, digest)?.write_sparse_at(offset, bytes) {
+            let awaited_bytes = self.awaited_bytes.values().sum();
+            self.wanted_room = temp::is_no_space(&error).then_some(awaited_bytes);
+            return Err(error);
+        }
+        if let Some(awaited_bytes) = self.awaited_bytes.get_mut(digest) {
+            *awaited_bytes = awaited_bytes.saturating_sub(bytes.len() as u64);
+        }
         self.handle_written(digest, offset..offset + bytes.len() as u64)
+    }
+
+    /// So many bytes are to come for a file. `StorageFull` when the disk has no room for them beside those that are to
+    /// come for others: known before they are sent, which would be in vain, again and again.
+    pub fn expect(&mut self, root: &Root, digest: &Digest, bytes: u64) -> io::Result<()> {
+        let others = self.awaited_bytes.iter().filter(|(other, _)| *other != digest);
+        let awaited_bytes = others.map(|(_, bytes)| bytes).sum::<u64>().saturating_add(bytes);
+        match root.lacking_bytes(awaited_bytes)? {
+            _ if bytes == 0 => Ok(()),
+            0 => {
+                self.awaited_bytes.insert(*digest, bytes);
+                Ok(())
+            }
+            lacking_bytes => {
+                self.wanted_room = Some(awaited_bytes);
+                Err(temp::no_room(lacking_bytes))
+            }
+        }
+    }
+
+    /// For how many bytes there was no room since the last time, if so.
+    pub fn take_wanted_room(&mut self) -> Option<u64> {
+        self.wanted_room.take()
     }
 
     /// Has the kernel begin to write what has come to the disk, and now and then waits until it has: the sync at the
@@ -95,13 +129,14 @@ impl Partials {
     /// It has its name, or is kept for another try.
     pub fn forget(&mut self, digest: &Digest) {
         self.unsynced_bytes.remove(digest);
+        self.awaited_bytes.remove(digest);
         self.open.remove(digest);
     }
 
     /// What has come for `from` is the partial file of `to` from now on, unless that has one. Each chunk of it is
     /// verified before it counts.
     pub fn adopt(&mut self, root: &Root, from: &Digest, to: &Digest) -> io::Result<()> {
-        self.open.remove(from);
+        self.forget(from);
         if self.open(root, to)? {
             return temp::remove(root, name(from).as_bytes());
         }

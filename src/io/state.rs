@@ -44,6 +44,8 @@ pub enum StateError {
     },
     /// A file or something else is where a directory is needed.
     NotDirectory(PathBuf),
+    /// It is everything that there is on this machine.
+    WholeSystem(PathBuf),
     /// Another process runs there.
     Running {
         /// The directory.
@@ -71,6 +73,11 @@ impl fmt::Display for StateError {
         match self {
             Self::Io { path, error } => write!(f, "{}: {error}; {}", path.display(), way_out(error)),
             Self::NotDirectory(path) => write!(f, "{}: not a directory; name another one", path.display()),
+            Self::WholeSystem(path) => write!(
+                f,
+                "{}: that is the whole system, which other machines would get, and change; name a directory below it",
+                path.display()
+            ),
             Self::Running { directory, process } => {
                 let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
                 let directory = directory.display();
@@ -135,6 +142,17 @@ impl State {
         &self.group
     }
 
+    /// The node did not start: a group that was begun for it, and whose code nobody was told, is no reason to refuse
+    /// another one next time.
+    pub fn forget_new_group(self, choice: &GroupChoice) {
+        if self.is_new_group
+            && *choice == GroupChoice::Keep
+            && let Err(error) = fs::remove_file(self.dir.join(GROUP_FILE))
+        {
+            log::debug!("the new group stays: {error}");
+        }
+    }
+
     /// Is the directory in this group only since now?
     pub fn is_new_group(&self) -> bool {
         self.is_new_group
@@ -149,6 +167,15 @@ pub fn state_dir(directory: &Path) -> PathBuf {
 /// The key of the group that `directory` is in. Makes and locks nothing.
 pub fn read_group(directory: &Path) -> Result<GroupKey, StateError> {
     read_key(&state_dir(directory))?.ok_or_else(|| StateError::NoNode(directory.to_owned()))
+}
+
+/// Does a node run on `directory`? Its process id, if it has written it. Makes nothing.
+pub fn runs(directory: &Path) -> Option<Option<u32>> {
+    let file = File::open(state_dir(directory).join(LOCK_FILE)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read_process(&file)),
+        _ => None,
+    }
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -179,7 +206,8 @@ fn make_root(directory: &Path) -> Result<PathBuf, StateError> {
     }
     // Not readable is better known now than at the first scan.
     fs::read_dir(directory).map_err(io_error(directory))?;
-    fs::canonicalize(directory).map_err(io_error(directory))
+    let root = fs::canonicalize(directory).map_err(io_error(directory))?;
+    if root.parent().is_none() { Err(StateError::WholeSystem(directory.to_owned())) } else { Ok(root) }
 }
 
 fn make_state_dir(dir: &Path) -> Result<(), StateError> {
@@ -328,7 +356,9 @@ mod tests {
         let error = open(parent.path(), GroupChoice::Keep).unwrap_err().to_string();
         let process = format!("process {}", std::process::id());
         assert!(error.contains(&process) && error.contains(parent.path().to_str().unwrap()), "{error}");
+        assert_eq!(runs(parent.path()), Some(Some(std::process::id())));
         drop(first);
+        assert_eq!(runs(parent.path()), None);
         assert!(open(parent.path(), GroupChoice::Keep).is_ok());
     }
 
@@ -358,6 +388,17 @@ mod tests {
         symlink(parent.path(), parent.path().join(STATE_DIR)).unwrap();
         let error = open(parent.path(), GroupChoice::Keep).unwrap_err();
         assert!(matches!(error, StateError::NotDirectory(_)), "{error}");
+    }
+
+    #[test]
+    fn the_whole_system_is_refused() {
+        for path in ["/", "/usr/..", "//"] {
+            let error = make_root(Path::new(path)).unwrap_err();
+            assert!(
+                matches!(error, StateError::WholeSystem(_)) && error.to_string().contains(path),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -96,8 +96,14 @@ pub fn remove(files: &dyn FileSystem, at: At<'_>) -> Result<()> {
 
 /// Is there so little room on the file system that received content must not take it?
 pub fn is_nearly_full(files: &dyn FileSystem, handle: &Handle) -> Result<bool> {
+    Ok(lacking_bytes(files, handle, 0)? > 0)
+}
+
+/// How many bytes the file system lacks for so many bytes of received content.
+pub fn lacking_bytes(files: &dyn FileSystem, handle: &Handle, content_bytes: u64) -> Result<u64> {
     let (total_bytes, available_bytes) = files.space(handle)?;
     let reserve_bytes = DISK_RESERVE_BYTES.min(total_bytes / DISK_RESERVE_PART);
     // File systems that do not count say that they have no blocks at all.
-    Ok(total_bytes > 0 && available_bytes < reserve_bytes)
+    let needed_bytes = if total_bytes > 0 { reserve_bytes.saturating_add(content_bytes) } else { 0 };
+    Ok(needed_bytes.saturating_sub(available_bytes))
 }

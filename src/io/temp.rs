@@ -54,10 +54,9 @@ impl Temp {
     /// Writes all of `bytes` at `offset`. A full disk, or one that is so but for the reserve, is `StorageFull` or
     /// `QuotaExceeded`.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if sys::is_nearly_full(&*self.files, &self.file)? {
-            let reason =
-                "the disk is nearly full, the rest is not for received files; make room and it goes on";
-            return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
+        match sys::lacking_bytes(&*self.files, &self.file, 0)? {
+            0 => {}
+            lacking_bytes => return Err(no_room(lacking_bytes)),
         }
         Ok(self.files.write_at(&self.file, bytes, offset)?)
     }
@@ -148,6 +147,15 @@ pub fn rename(root: &Root, from: &str, to: &str) -> io::Result<()> {
 /// Removes a temporary file; one that is not there is fine.
 pub fn remove(root: &Root, name: &[u8]) -> io::Result<()> {
     Ok(sys::remove(root.files(), (&*root.temporary()?, name))?)
+}
+
+/// The error of a disk that lacks so many bytes for what is received.
+pub fn no_room(lacking_bytes: u64) -> io::Error {
+    let lacking_mb = lacking_bytes.div_ceil(1_000_000);
+    let reason = format!(
+        "the disk is nearly full, it lacks {lacking_mb} MB for this and the reserve; make room and it goes on"
+    );
+    io::Error::new(io::ErrorKind::StorageFull, reason)
 }
 
 /// Is the disk, or this user's part of it, full?

@@ -1,7 +1,11 @@
 //! Where the old content goes that a peer's change replaced or deleted: `.p2pnetwork/trash/DATE/PATH`.
 //!
 //! Owns that directory. Things come into it by rename only, under names that were free, and leave it by whole
-//! days, oldest first.
+//! days, oldest first, or one by one when a received file needs their room.
+
+mod room;
+
+pub use self::room::MakeRoom;
 
 use std::io;
 
@@ -110,10 +114,7 @@ impl Prune {
         if self.today.as_str() < EARLIEST_DAY {
             return Ok(true);
         }
-        let trash = match root.open_directory(&root.state_path(&[TRASH])?, How::List) {
-            Err(error) if sys::is_absent(error) => return Ok(true),
-            result => result?,
-        };
+        let Some(trash) = open_trash(root)? else { return Ok(true) };
         if self.days.is_none() {
             self.days = Some(self.find_days(root, &trash)?);
         }
@@ -152,14 +153,8 @@ impl Prune {
     }
 
     fn find_days(&self, root: &Root, trash: &Handle) -> io::Result<Vec<Box<[u8]>>> {
-        let mut entries = vec![];
-        let mut listing = Listing::over(root, root.files().open_at((trash, b"."), How::List)?, false)?;
-        listing.next_batch(TRASH_MAX_DAYS, &mut entries)?;
         let mut days = vec![];
-        for (name, stat) in entries {
-            if stat.kind != FileKind::Directory || !is_day(&name) {
-                continue;
-            }
+        for name in list_days(root, trash)? {
             days.push(if &name[..10] < EARLIEST_DAY.as_bytes() {
                 self.redate(root, trash, &name)?
             } else {
@@ -188,6 +183,8 @@ struct Walk {
     day: Box<[u8]>,
     is_removing: bool,
     bytes: u64,
+    /// When so much was removed, the rest stays.
+    enough_bytes: u64,
     /// From the day down to where the walk is, at most [`TRASH_MAX_DEPTH`] and one.
     levels: Vec<(Box<[u8]>, Listing)>,
 }
@@ -201,7 +198,8 @@ impl std::fmt::Debug for Walk {
 impl Walk {
     fn new(root: &Root, trash: &Handle, day: &[u8], is_removing: bool) -> Result<Self> {
         let listing = Listing::over(root, root.files().open_at((trash, day), How::List)?, false)?;
-        Ok(Self { day: day.into(), is_removing, bytes: 0, levels: vec![(day.into(), listing)] })
+        let levels = vec![(day.into(), listing)];
+        Ok(Self { day: day.into(), is_removing, bytes: 0, enough_bytes: u64::MAX, levels })
     }
 
     /// Walks on; true when the day is done.
@@ -209,6 +207,9 @@ impl Walk {
         let mut entry = Vec::with_capacity(1);
         while *left > 0 {
             *left -= 1;
+            if self.is_removing && self.bytes >= self.enough_bytes {
+                return Ok(true);
+            }
             let Some((_, listing)) = self.levels.last_mut() else { return Ok(true) };
             listing.next_batch(1, &mut entry)?;
             match entry.pop() {
@@ -252,6 +253,23 @@ impl Walk {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// `None` when nothing was ever thrown away.
+fn open_trash(root: &Root) -> io::Result<Option<Handle>> {
+    match root.open_directory(&root.state_path(&[TRASH])?, How::List) {
+        Err(error) if sys::is_absent(error) => Ok(None),
+        result => Ok(Some(result?)),
+    }
+}
+
+/// The names of its days, in any order.
+fn list_days(root: &Root, trash: &Handle) -> io::Result<Vec<Box<[u8]>>> {
+    let mut entries = vec![];
+    let mut listing = Listing::over(root, root.files().open_at((trash, b"."), How::List)?, false)?;
+    listing.next_batch(TRASH_MAX_DAYS, &mut entries)?;
+    entries.retain(|(name, stat)| stat.kind == FileKind::Directory && is_day(name));
+    Ok(entries.into_iter().map(|(name, _)| name).collect())
 }
 
 /// In the directories it came from.

@@ -152,6 +152,10 @@ impl Tree {
             &mut self.inputs,
             (time, slice_bytes),
         );
+        let wanted_room = self.partials.take_wanted_room().max(self.changes.take_wanted_room());
+        if let Some(content_bytes) = wanted_room {
+            self.housekeeping.make_room(content_bytes);
+        }
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
     }
 
@@ -231,6 +235,9 @@ impl Tree {
     fn look_at_root(&self) -> Input<'static> {
         let reason = match self.root.check() {
             RootState::Present => None,
+            RootState::Stateless => {
+                Some(".p2pnetwork is missing from it; put that back, or stop p2pnetwork and join again")
+            }
             RootState::Gone => Some("it is not there any more; put it back, or stop p2pnetwork"),
             RootState::Replaced => Some("another directory is in its place; stop p2pnetwork"),
         };

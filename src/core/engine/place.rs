@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use log::{debug, warn};
+use log::{Level, debug, log, warn};
 
 use super::{Engine, Result, local::is_marked_torn, relocate::Waits, remote::is_realised};
 use crate::{
@@ -614,12 +614,26 @@ impl Engine {
                 self.placement.block(path, "its content was not what it should be", time.now);
             }
             ApplyFailure::System(reason) => {
-                warn!("{path} cannot be written, and is tried again: {reason}");
+                self.warn_once(path, &reason);
                 self.placement.block(path, &reason, time.now);
             }
         }
         Ok(())
     }
+}
+
+impl Engine {
+    /// Says why a path cannot be written; not again each time that it is tried, with other figures in the reason.
+    pub(super) fn warn_once(&self, path: &RelPath, reason: &str) {
+        let before = self.placement.blocked.get(path).map(|blocked| blocked.reason.as_str());
+        let is_known = before.is_some_and(|before| without_figures(before).eq(without_figures(reason)));
+        let level = if is_known { Level::Debug } else { Level::Warn };
+        log!(level, "{path} cannot be written, and is tried again: {reason}");
+    }
+}
+
+fn without_figures(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|char| !char.is_ascii_digit())
 }
 
 /// Are these the bytes of a file of one chunk that has this digest?

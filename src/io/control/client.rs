@@ -9,7 +9,10 @@ use std::{
 
 use super::with_socket_path;
 use crate::{
-    io::state,
+    io::{
+        files::{FileSystem, Kernel},
+        state, sys,
+    },
     limits::{CONTROL_TIMEOUT, MAX_CONTROL_ANSWER_BYTES},
 };
 
@@ -20,6 +23,13 @@ pub enum AskError {
     NoNode(PathBuf),
     /// The node does not run.
     NotRunning(PathBuf),
+    /// It runs, but for the socket: it is being started or stopped, or there is no room on the disk.
+    Deaf {
+        /// The directory.
+        directory: PathBuf,
+        /// Its process id, if it has written it already.
+        process: Option<u32>,
+    },
     /// It did not answer in time.
     Silent(PathBuf),
     /// Anything else.
@@ -48,6 +58,14 @@ impl fmt::Display for AskError {
                     "{directory}: no p2pnetwork is running on it; start it with 'p2pnetwork run {directory}'"
                 )
             }
+            Self::Deaf { directory, process } => {
+                let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
+                let reason = match is_full(directory) {
+                    true => "does nothing until there is room on its disk, which is full; make some",
+                    false => "does not answer, it is being started or stopped; ask again",
+                };
+                write!(f, "{}: p2pnetwork{process} {reason}", directory.display())
+            }
             Self::Silent(directory) => {
                 let (directory, bound) = (directory.display(), CONTROL_TIMEOUT.as_secs());
                 write!(f, "{directory}: p2pnetwork does not answer within {bound} s; is its disk stuck?")
@@ -72,10 +90,17 @@ pub fn ask(directory: &Path, request: &str) -> Result<String, AskError> {
         });
     }
     exchange(&dir, request).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotRunning(directory.into()),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => match state::runs(directory) {
+            Some(process) => AskError::Deaf { directory: directory.into(), process },
+            None => AskError::NotRunning(directory.into()),
+        },
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Silent(directory.into()),
         _ => AskError::Io { directory: directory.into(), error },
     })
+}
+
+fn is_full(directory: &Path) -> bool {
+    Kernel.open_root(directory).and_then(|opened| sys::is_nearly_full(&Kernel, &opened)).unwrap_or(false)
 }
 
 fn exchange(dir: &Path, request: &str) -> io::Result<String> {

@@ -40,9 +40,9 @@ fn sees_that_the_root_is_gone_or_replaced() {
         assert_eq!(tree.root.check(), RootState::Present);
         let state = tree.at.join(STATE_DIR);
         fs::rename(&state, tree.outside.join("state")).unwrap();
-        assert_eq!(tree.root.check(), RootState::Gone);
+        assert_eq!(tree.root.check(), RootState::Stateless);
         fs::write(&state, "").unwrap();
-        assert_eq!(tree.root.check(), RootState::Gone);
+        assert_eq!(tree.root.check(), RootState::Stateless);
         fs::remove_file(&state).unwrap();
         fs::rename(tree.outside.join("state"), &state).unwrap();
         assert_eq!(tree.root.check(), RootState::Present);

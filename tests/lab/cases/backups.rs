@@ -120,6 +120,58 @@ fn full_disk_loses_nothing_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn file_that_does_not_fit_is_fetched_when_it_does_and_no_sooner() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    let root = b.root().display();
+    lab.world().shell(&format!("mount -t tmpfs -o size=64m small '{root}'"));
+    lab.start_all();
+    a.write("large", noise(1, 80_000_000));
+    a.write("small", noise(2, 20_000_000));
+    let is_said =
+        || b.status().errors.iter().any(|error| error.path == "large" && error.error.contains("full"));
+    wait_until("the file to be said not to fit", DEFAULT_BOUND, is_said);
+    wait_until("the one that fits", DEFAULT_BOUND, || b.shell(&format!("ls '{root}'")).contains("small"));
+    let sent = a.traffic()[2];
+    // It has been tried again several times by then.
+    thread::sleep(Duration::from_secs(8));
+    let in_vain = a.traffic()[2] - sent;
+    assert!(is_said() && in_vain < 2_000_000, "{in_vain} bytes sent in vain");
+    assert_eq!(b.log().matches("large cannot be written").count(), 1, "it is said again and again");
+    lab.world().shell(&format!("mount -o remount,size=200m '{root}'"));
+    wait_until("the large file", DEFAULT_BOUND, || {
+        b.status().in_sync && b.shell(&format!("ls '{root}'")).contains("large")
+    });
+    assert_eq!(list(a), list(b));
+}
+
+#[test]
+fn trash_gives_way_to_what_is_received() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    let root = b.root().display();
+    lab.world().shell(&format!("mount -t tmpfs -o size=64m small '{root}'"));
+    lab.start_all();
+    for round in 0..5 {
+        a.write("small", noise(100 + round, 60_000));
+        a.write("large", noise(round, 16_000_000));
+        wait_until("the next version", DEFAULT_BOUND, || {
+            a.status().in_sync && b.status().in_sync && list(a) == list(b)
+        });
+    }
+    assert!(b.has_logged("the trash gives way"));
+    // Not more of it than was needed.
+    assert!(b.shell(&format!("ls '{root}/.p2pnetwork/trash/'*")).contains("large"));
+    // What does not fit even so takes nothing from it.
+    a.write("huge", noise(9, 90_000_000));
+    wait_until("the file to be said not to fit", DEFAULT_BOUND, || {
+        b.status().errors.iter().any(|error| error.path == "huge" && error.error.contains("full"))
+    });
+    thread::sleep(Duration::from_secs(3));
+    assert!(b.shell(&format!("ls '{root}/.p2pnetwork/trash/'*")).contains("large"));
+}
+
+#[test]
 fn node_that_waits_for_room_ends_when_asked_to() {
     let lab = Lab::new(1);
     let [a] = lab.hosts();
@@ -131,6 +183,7 @@ fn node_that_waits_for_room_ends_when_asked_to() {
     ));
     wait_until("the index to be full", DEFAULT_BOUND, || a.has_logged("not even the index has room"));
     thread::sleep(Duration::from_millis(200));
+    a.p2pnetwork(&["status", &root.to_string()]).assert_one_clear_line(&["full", "make some"]);
     a.stop();
 }
 

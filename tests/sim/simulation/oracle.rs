@@ -22,14 +22,29 @@ pub struct Holdings {
     pub trash: BTreeSet<ContentId>,
 }
 
+/// Content that a user has put at a path.
+#[derive(Debug)]
+struct Instance {
+    is_settled: bool,
+    /// On which node; the last one if several did.
+    maker: usize,
+}
+
 /// What is owed.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    instances: BTreeMap<(Path, ContentId), bool>,
-    /// On which nodes users changed something at a path.
-    touched: BTreeMap<Path, BTreeSet<usize>>,
+    instances: BTreeMap<(Path, ContentId), Instance>,
+    /// On which nodes users changed something at a path, and in which of all deeds.
+    touched: BTreeMap<Path, BTreeSet<(usize, u64)>>,
+    deeds: u64,
     /// Lost by a power cut before anybody else had it, or with the state that a backup replaced.
     excused: BTreeSet<ContentId>,
+    /// The same, where the content is left at another path.
+    lost_there: BTreeSet<(Path, ContentId)>,
+    /// What users have ever seen on a disk, half-written content included.
+    seen: BTreeSet<ContentId>,
+    /// What power cuts have left of files.
+    torn: BTreeSet<ContentId>,
     /// Nodes that lost some memory: killed, cut off from power, put back, copied.
     forgetful: BTreeSet<usize>,
     /// Not on any disk any more when all were equal.
@@ -43,17 +58,20 @@ impl Oracle {
     /// A user of `node` did something.
     pub fn record(&mut self, node: usize, done: &Done) {
         let Done { kind, before, after, half_written } = done;
+        self.deeds += 1;
+        let deed = (node, self.deeds);
+        self.seen.extend(after.values().flatten());
         for (path, id) in before.iter().filter(|(path, id)| after.get(*path) != Some(id)) {
-            self.touched.entry(path.clone()).or_default().insert(node);
+            self.touched.entry(path.clone()).or_default().insert(deed);
             if let Some(id) = id {
                 self.settle(path, *id);
             }
         }
         for (path, id) in after.iter().filter(|(path, id)| before.get(*path) != Some(id)) {
-            self.touched.entry(path.clone()).or_default().insert(node);
+            self.touched.entry(path.clone()).or_default().insert(deed);
             // What is half-written is not stable: nobody can owe it.
             if let Some(id) = id.filter(|id| !half_written.contains(id)) {
-                self.instances.insert((path.clone(), id), false);
+                self.instances.insert((path.clone(), id), Instance { is_settled: false, maker: node });
                 self.made.insert(id);
                 self.dead.remove(&id);
             }
@@ -61,28 +79,40 @@ impl Oracle {
         if before == after || matches!(kind, Kind::Chmod | Kind::Touch) {
             // An edit without new content: it outlives what others do at the same time.
             for path in after.keys() {
-                self.touched.entry(path.clone()).or_default().insert(node);
+                self.touched.entry(path.clone()).or_default().insert(deed);
             }
         }
     }
 
     /// A user who had this content there knew it and put it away.
     fn settle(&mut self, path: &Path, id: ContentId) {
-        if let Some(settled) = self.instances.get_mut(&(path.clone(), id)) {
-            *settled = true;
+        if let Some(instance) = self.instances.get_mut(&(path.clone(), id)) {
+            instance.is_settled = true;
             return;
         }
         // The program had moved it there (a conflict copy): it is that copy that the user put away.
         self.instances
             .iter_mut()
             .filter(|((_, owed), _)| *owed == id)
-            .for_each(|(_, settled)| *settled = true);
+            .for_each(|(_, instance)| instance.is_settled = true);
     }
 
     /// `lost` was on a node's disk, is not any more without anybody's doing, and is on no other.
     pub fn excuse(&mut self, node: usize, lost: impl IntoIterator<Item = ContentId>) {
         self.forget(node);
         self.excused.extend(lost);
+    }
+
+    /// A power cut, or a backup, has made `before` of a node `after`, while the others had `others`.
+    pub fn handle_loss(&mut self, before: &Tree, after: &Tree, others: &[Tree]) {
+        let is_there =
+            |path: &Path, id: ContentId| others.iter().any(|tree| tree.get(path) == Some(&Some(id)));
+        for (path, id) in before.iter().filter_map(|(path, id)| Some((path, (*id)?))) {
+            if after.get(path) != Some(&Some(id)) && !is_there(path, id) {
+                self.lost_there.insert((path.clone(), id));
+            }
+        }
+        self.torn.extend(after.values().flatten().filter(|id| !self.seen.contains(id)));
     }
 
     /// What the node remembers is less than what it once knew. What it found on its disk at the next start, and had not
@@ -105,9 +135,10 @@ impl Oracle {
     /// All nodes were up, at rest and equal.
     pub fn check(&mut self, now: &Holdings) -> Result<(), String> {
         let live: BTreeSet<ContentId> = now.tree.values().flatten().copied().collect();
-        for ((path, id), _) in self.instances.iter().filter(|(_, settled)| !**settled) {
+        for (at, instance) in self.instances.iter().filter(|(_, instance)| !instance.is_settled) {
+            let (path, id) = at;
             let name = String::from_utf8_lossy(path);
-            if live.contains(id) || self.excused.contains(id) {
+            if live.contains(id) || self.excused.contains(id) || self.lost_there.contains(at) {
                 continue;
             }
             if !now.trash.contains(id) {
@@ -117,6 +148,17 @@ impl Oracle {
                 return Err(format!(
                     "{name} ({id:x}) is only in the trash, and nobody but a user of node {node} did anything there"
                 ));
+            }
+            if self.is_owed_a_copy(path, instance) {
+                return Err(format!(
+                    "{name} ({id:x}) is only in the trash, and its conflict was with one change"
+                ));
+            }
+        }
+        for (path, id) in now.tree.iter().filter_map(|(path, id)| Some((path, (*id)?))) {
+            let name = String::from_utf8_lossy(path);
+            if !self.seen.contains(&id) && !self.torn.contains(&id) {
+                return Err(format!("{name} ({id:x}) is what no user has written"));
             }
         }
         if let Some(id) = live.iter().find(|id| self.dead.contains(id)) {
@@ -141,7 +183,7 @@ impl Oracle {
                 .touched
                 .iter()
                 .filter(|(touched, _)| concerned(touched))
-                .flat_map(|(_, nodes)| nodes.iter().copied())
+                .flat_map(|(_, deeds)| deeds.iter().map(|(node, _)| *node))
                 .collect();
             if !by_user && !self.has_twins && authors.len() < 2 {
                 return Err(format!("{} without concurrency", String::from_utf8_lossy(path)));
@@ -153,9 +195,22 @@ impl Oracle {
     /// The one node whose users did something at, above or below the path, when it never forgot anything.
     fn sole_author(&self, path: &Path) -> Option<usize> {
         let related = self.touched.iter().filter(|(other, _)| is_related(other, path));
-        let nodes: BTreeSet<usize> = related.flat_map(|(_, nodes)| nodes.iter().copied()).collect();
+        let nodes: BTreeSet<usize> =
+            related.flat_map(|(_, deeds)| deeds.iter().map(|(node, _)| *node)).collect();
         let sole = nodes.first().copied().filter(|_| nodes.len() == 1)?;
         (!self.forgetful.contains(&sole)).then_some(sole)
+    }
+
+    /// Did but one deed of another node's users concern the path? If that was done with this content on their disk, the
+    /// content is settled; if not, the two were concurrent. (Of two deeds the second may be done before the node has
+    /// heard of the content, and stated when it has: then it counts as known.)
+    fn is_owed_a_copy(&self, path: &Path, instance: &Instance) -> bool {
+        let related = self.touched.iter().filter(|(other, _)| is_related(other, path));
+        let others: BTreeSet<(usize, u64)> = related
+            .flat_map(|(_, deeds)| deeds.iter().copied())
+            .filter(|(node, _)| *node != instance.maker)
+            .collect();
+        self.forgetful.is_empty() && !self.has_twins && others.len() < 2
     }
 }
 

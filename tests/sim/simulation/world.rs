@@ -199,7 +199,7 @@ impl World {
 
     fn lose_power(&mut self, at: usize) -> Checked {
         self.note_deeds(at)?;
-        let before = self.holdings_of(at);
+        let before = (self.holdings_of(at), self.tree_of(at));
         self.machines[at].cut_power(&mut self.network, self.now);
         let was_planned = self.machines[at].up_at;
         self.machines[at].up_at =
@@ -209,11 +209,14 @@ impl World {
         Ok(())
     }
 
-    fn excuse(&mut self, at: usize, before: BTreeSet<ContentId>) {
+    fn excuse(&mut self, at: usize, (before, tree): (BTreeSet<ContentId>, Tree)) {
         let mut after = self.holdings_of(at);
+        let mut others = Vec::new();
         for other in (0..self.machines.len()).filter(|other| *other != at) {
             after.extend(self.holdings_of(other));
+            others.push(self.tree_of(other));
         }
+        self.oracle.handle_loss(&tree, &self.tree_of(at), &others);
         self.oracle.excuse(at, before.difference(&after).copied());
         self.oracle.revive(&self.tree_of(at));
     }
@@ -381,7 +384,7 @@ impl World {
         }
         self.note_deeds(at)?;
         self.end_slow(at)?;
-        let before = self.holdings_of(at);
+        let before = (self.holdings_of(at), self.tree_of(at));
         self.machines[at].restore(backup, by_file, self.now);
         self.excuse(at, before);
         self.machines[at].up_at = Some(self.now + Duration::from_millis(down_ms));

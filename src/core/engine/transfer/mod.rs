@@ -341,7 +341,11 @@ impl Engine {
                 if let Some((from, _)) = self.holder(&path, &digest)? {
                     self.outputs.push_back(Output::Inspect { path: from });
                 }
-                self.placement.block(&path, "its content on this disk is changing", time.now);
+                let reason = match &failure {
+                    ApplyFailure::System(reason) => reason,
+                    _ => "its content on this disk is changing",
+                };
+                self.placement.block(&path, reason, time.now);
                 Ok(())
             }
         }
@@ -425,7 +429,7 @@ impl Engine {
     pub(super) fn handle_piece_failed(&mut self, digest: Digest, reason: &str, time: Time) {
         if let Some(download) = self.transfers.downloads.get(&digest) {
             let path = download.path.clone();
-            warn!("{path} cannot be written, and is tried again: {reason}");
+            self.warn_once(&path, reason);
             self.drop_download(&digest);
             self.placement.block(&path, reason, time.now);
         }
