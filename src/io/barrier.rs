@@ -34,11 +34,17 @@ pub struct Barrier {
 struct NewNames {
     /// These directories.
     directories: BTreeSet<RelPath>,
-    /// More than `MAX_SYNCED_DIRECTORIES`.
+    /// More than `MAX_SYNCED_DIRECTORIES`, or nobody knows which.
     everywhere: bool,
 }
 
 impl Barrier {
+    /// Of a run that has just begun: any name may be one that the last run, which was killed, gave.
+    pub fn after_start() -> Self {
+        let new_names = NewNames { everywhere: true, ..NewNames::default() };
+        Self { new_names, ..Self::default() }
+    }
+
     /// Adds a change, to be carried out after those before it. Handed back when there are `MAX_BARRIER_APPLIES`.
     #[expect(clippy::result_large_err, reason = "handed back as it came, and rarely")]
     pub fn push(&mut self, apply: Apply) -> std::result::Result<(), Apply> {

@@ -24,7 +24,7 @@ use crate::{
         temp,
         watch::{self, Change, Watcher},
     },
-    limits::{MAX_IGNORE_BYTES, PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
+    limits::{CLOCK_SET_FORWARD, MAX_IGNORE_BYTES, PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
     path::RelPath,
 };
 
@@ -38,6 +38,8 @@ pub struct Tree {
     changes: Changes,
     housekeeping: Housekeeping,
     root_check_at: Instant,
+    /// Both clocks, when all was made durable last for a clock that had been set forward.
+    clock_seen: Time,
     /// What was done for the core, not told it yet.
     inputs: VecDeque<Input<'static>>,
 }
@@ -69,9 +71,10 @@ impl Tree {
             watch_ready: true,
             jobs: Jobs::default(),
             partials: Partials::default(),
-            changes: Changes::default(),
+            changes: Changes::after_start(),
             housekeeping: Housekeeping::new(time.now),
             root_check_at: time.now,
+            clock_seen: time,
             inputs: VecDeque::new(),
         })
     }
@@ -153,6 +156,21 @@ impl Tree {
             (time, slice_bytes),
         );
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
+        self.look_at_clock(time);
+    }
+
+    /// After a power cut it is told by the times of files which of them may be torn. Those from before the clock was set
+    /// forward would look too old: they are made durable.
+    fn look_at_clock(&mut self, time: Time) {
+        let passed = time.now.saturating_duration_since(self.clock_seen.now).as_millis() as u64;
+        let expected_ms = self.clock_seen.wall_ms.saturating_add(passed);
+        if time.wall_ms <= expected_ms.saturating_add(CLOCK_SET_FORWARD.as_millis() as u64) {
+            return;
+        }
+        self.clock_seen = time;
+        if let Err(error) = self.sync_everything() {
+            warn!("the clock was set forward, and the disk does not promise to keep what is older: {error}");
+        }
     }
 
     /// The turn's changes become durable and get their names. True when there were any.
@@ -184,6 +202,12 @@ impl Tree {
     /// power fails before the disk would have had it.
     pub fn sync_everything(&mut self) -> io::Result<()> {
         self.changes.sync_everything(&self.root)
+    }
+
+    /// Files that were read so soon after they were touched that another write may leave their stamps as they are. They
+    /// would have been read once more.
+    pub fn take_fresh(&mut self) -> impl Iterator<Item = RelPath> {
+        self.jobs.take_fresh()
     }
 
     /// Forgets directories that were kept open: between turns the tree may change under them.
@@ -305,6 +329,7 @@ impl From<watch::Hint> for Hint {
             watch::Hint::Settled => Self::Settled,
             watch::Hint::Writing => Self::Writing,
             watch::Hint::Created => Self::Created,
+            watch::Hint::Arrived => Self::Arrived,
         }
     }
 }

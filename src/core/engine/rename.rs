@@ -166,10 +166,7 @@ impl Engine {
         if !self.renames.handle_changed(path, time.now) {
             return Ok(());
         }
-        let Some(mut row) = self.index.get(path)? else { return Ok(()) };
-        let Some(base) = &mut row.base else { return Ok(()) };
-        base.stamp = base.stamp.of_no_file();
-        self.index.put(path, &row)
+        self.doubt(path)
     }
 
     /// What the path holds, if that is known without reading it.

@@ -396,7 +396,7 @@ impl Engine {
             }
             Listed::Unreadable(reason) => {
                 warn!("{directory} cannot be listed, and is left as it was: {reason}");
-                self.placement.block(&directory, &reason, time.now);
+                self.placement.block_unseen(&directory, &reason, time.now);
                 self.scan.listing = None;
                 self.finish_listing();
                 Ok(())
@@ -464,7 +464,7 @@ impl Engine {
     }
 
     /// Has the directory listed when it is seen next, as if it were another one.
-    fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
+    pub(super) fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
         let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
         match &mut row.base {
             Some(base) if base.content == Content::Directory => base.stamp.inode = 0,

@@ -150,15 +150,16 @@ impl<S: EventSource> Translator<S> {
     }
 
     fn moved_to(&mut self, to: RelPath, parent: Row, directory: bool) -> Option<Change> {
+        let arrived = if directory { Hint::Arrived } else { Hint::Settled };
         let Some(MovedFrom { path: from, row, .. }) = self.moved_from.take() else {
-            return settled(to);
+            return told(to, arrived);
         };
         if let Some(row) = row.filter(|_| directory) {
             self.move_row(row, parent, to.name());
         }
         match (from.is_reserved(), to.is_reserved()) {
             (true, true) => None,
-            (true, false) => settled(to),
+            (true, false) => told(to, arrived),
             (false, true) => {
                 self.remove_below(&to);
                 settled(from)
@@ -272,7 +273,11 @@ fn hint(mask: EventMask) -> Hint {
 }
 
 fn settled(path: RelPath) -> Option<Change> {
-    (!path.is_reserved()).then_some(Change::Path { path, hint: Hint::Settled })
+    told(path, Hint::Settled)
+}
+
+fn told(path: RelPath, hint: Hint) -> Option<Change> {
+    (!path.is_reserved()).then_some(Change::Path { path, hint })
 }
 
 #[cfg(test)]

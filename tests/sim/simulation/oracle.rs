@@ -30,6 +30,11 @@ pub struct Oracle {
     touched: BTreeMap<Path, BTreeSet<usize>>,
     /// Lost by a power cut before anybody else had it, or with the state that a backup replaced.
     excused: BTreeSet<ContentId>,
+    /// The same of a path: that another one had the same content is no help to it.
+    excused_there: BTreeSet<(Path, ContentId)>,
+    /// What a node held when it lost its memory. It states that as nobody's, which competes with what others have made of
+    /// it meanwhile by the clocks alone, which never quite agree.
+    forgotten: BTreeSet<Path>,
     /// Nodes that lost some memory: killed, cut off from power, put back, copied.
     forgetful: BTreeSet<usize>,
     /// Not on any disk any more when all were equal.
@@ -80,15 +85,21 @@ impl Oracle {
     }
 
     /// `lost` was on a node's disk, is not any more without anybody's doing, and is on no other.
-    pub fn excuse(&mut self, node: usize, lost: impl IntoIterator<Item = ContentId>) {
-        self.forget(node);
+    pub fn excuse(&mut self, node: usize, tree: &Tree, lost: impl IntoIterator<Item = ContentId>) {
+        self.forget(node, tree);
         self.excused.extend(lost);
+    }
+
+    /// As [`Self::excuse`], of what was at these paths and is at them nowhere now.
+    pub fn excuse_there(&mut self, lost: impl IntoIterator<Item = (Path, ContentId)>) {
+        self.excused_there.extend(lost);
     }
 
     /// What the node remembers is less than what it once knew. What it found on its disk at the next start, and had not
     /// heard of, is nobody's, and goes to the trash when it loses.
-    pub fn forget(&mut self, node: usize) {
+    pub fn forget(&mut self, node: usize, tree: &Tree) {
         self.forgetful.insert(node);
+        self.forgotten.extend(tree.keys().cloned());
     }
 
     /// What is on a disk again, by no user's doing: a power cut brought back what was not durably deleted, or
@@ -107,7 +118,8 @@ impl Oracle {
         let live: BTreeSet<ContentId> = now.tree.values().flatten().copied().collect();
         for ((path, id), _) in self.instances.iter().filter(|(_, settled)| !**settled) {
             let name = String::from_utf8_lossy(path);
-            if live.contains(id) || self.excused.contains(id) {
+            let there = (path.clone(), *id);
+            if live.contains(id) || self.excused.contains(id) || self.excused_there.contains(&there) {
                 continue;
             }
             if !now.trash.contains(id) {
@@ -155,7 +167,7 @@ impl Oracle {
         let related = self.touched.iter().filter(|(other, _)| is_related(other, path));
         let nodes: BTreeSet<usize> = related.flat_map(|(_, nodes)| nodes.iter().copied()).collect();
         let sole = nodes.first().copied().filter(|_| nodes.len() == 1)?;
-        (!self.forgetful.contains(&sole)).then_some(sole)
+        (!self.forgetful.contains(&sole) && !self.forgotten.contains(path)).then_some(sole)
     }
 }
 
