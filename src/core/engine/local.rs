@@ -146,6 +146,8 @@ impl Engine {
             Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
             Found::Unreadable(reason) => {
                 warn!("{path} cannot be read and is left as it was: {reason}");
+                // There was a reason to read it, which its stamp need not show.
+                self.doubt(&path)?;
                 self.placement.block_unseen(&path, &reason, time.now);
             }
         }

@@ -247,9 +247,8 @@ impl Scan {
     /// The file has been read, and found to have this stamp. Has it changed since it began?
     pub(super) fn handle_read_done(&mut self, path: &RelPath, stamp: Option<&Stamp>, now: Instant) -> bool {
         let Some(Reading { again, began_ms }) = self.reading.remove(path) else { return false };
-        match stamp {
-            Some(stamp) => self.handle_known(path, stamp, began_ms, now),
-            None => drop(self.racy.remove(path)),
+        if let Some(stamp) = stamp {
+            self.handle_known(path, stamp, began_ms, now);
         }
         again
     }

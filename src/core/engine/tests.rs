@@ -1,7 +1,7 @@
 //! Whole engines together: what is done on one is on all, whatever happens meanwhile.
 
 mod hostile;
-mod unread;
+mod unseen;
 mod world;
 
 use std::time::Duration;
