@@ -214,6 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn the_first_names_to_be_made_durable_are_all_that_there_are() {
+        each_mode(|tree| {
+            let mut barrier = Barrier::after_start();
+            barrier.push(write(tree, "a", b"a")).unwrap();
+            barrier.run(&tree.root, NOW_MS);
+            assert!(barrier.new_names.everywhere, "some may be of a run that was killed");
+            barrier.sync_names(&tree.root).unwrap();
+            assert!(!barrier.new_names.everywhere);
+        });
+    }
+
+    #[test]
     fn a_missing_temporary_file_fails_alone_and_order_is_kept() {
         each_mode(|tree| {
             let mut barrier = Barrier::default();

@@ -547,6 +547,17 @@ mod tests {
     }
 
     #[test]
+    fn what_would_be_read_again_is_told_at_the_end() {
+        let tree = Tree::new(Abilities::ALL);
+        let stat = tree.write("a", "first");
+        let mut jobs = coarse();
+        jobs.read(path("a"), stat);
+        step(&mut jobs, &tree, after(&stat, 3));
+        assert_eq!(jobs.take_fresh().collect::<Vec<_>>(), [path("a")]);
+        assert_eq!(jobs.poll_timeout(), None);
+    }
+
+    #[test]
     fn a_large_file_is_not_read_just_after_it_was_touched() {
         let tree = Tree::new(Abilities::ALL);
         let stat = tree.write("a", noise(1, 100_000));

@@ -1,6 +1,10 @@
 //! Files that are being received: open in `.p2pnetwork/tmp/` under their digest until they get their name.
 
-use std::{collections::BTreeMap, io, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+};
 
 use crate::{
     core::entry::Digest,
@@ -19,13 +23,26 @@ pub struct Partials {
     unsent: Option<(Digest, Range<u64>)>,
     /// Bytes written to each since it was last synced.
     unsynced_bytes: BTreeMap<Digest, u64>,
+    /// Those that lack bytes that could not be written. The core may have asked for one's name before it hears of that.
+    broken: BTreeSet<Digest>,
 }
 
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
     pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.create(root, digest)?.write_sparse_at(offset, bytes)?;
-        self.handle_written(digest, offset..offset + bytes.len() as u64)
+        let end = offset + bytes.len() as u64;
+        let write = |partial: &Temp| partial.write_sparse_at(offset, bytes);
+        let written =
+            self.create(root, digest).and_then(write).and_then(|()| self.handle_written(digest, offset..end));
+        if written.is_err() {
+            self.broken.insert(*digest);
+        }
+        written
+    }
+
+    /// Does it lack bytes that could not be written?
+    pub fn is_broken(&self, digest: &Digest) -> bool {
+        self.broken.contains(digest)
     }
 
     /// Has the kernel begin to write what has come to the disk, and now and then waits until it has: the sync at the
@@ -111,6 +128,7 @@ impl Partials {
     /// Deletes it.
     pub fn remove(&mut self, root: &Root, digest: &Digest) -> io::Result<()> {
         self.forget(digest);
+        self.broken.remove(digest);
         temp::remove(root, name(digest).as_bytes())
     }
 }

@@ -324,6 +324,10 @@ mod tests {
         Change::Path { path: path(text), hint: Hint::Settled }
     }
 
+    fn arrived(text: &str) -> Change {
+        Change::Path { path: path(text), hint: Hint::Arrived }
+    }
+
     /// Watches: 0 the root, 1 `a`, 2 `a/b`, 3 `c`.
     fn translator() -> Translator<Script> {
         let mut translator = Translator::new(Script::default());
@@ -374,6 +378,14 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_was_out_of_the_tree_is_not_watched_and_said_to_have_arrived() {
+        let mut translator = translator();
+        let events = [(0, DIR_FROM, 1, "a"), (0, DIR_TO, 2, "a"), (0, EventMask::MOVED_TO, 3, "f")];
+        assert_eq!(run(&mut translator, &events), [settled("a"), arrived("a"), settled("f")]);
+        assert_eq!(translator.table.len(), 2, "the root and c");
+    }
+
+    #[test]
     fn a_directory_moved_over_another_takes_its_place() {
         let mut translator = translator();
         let events = [(0, DIR_FROM, 1, "a"), (0, DIR_TO, 1, "c"), (2, EventMask::CREATE, 0, "f")];
@@ -407,7 +419,7 @@ mod tests {
             (0, DIR_FROM, 2, "a"),
             (0, DIR_TO, 2, ".P2PNETWORK"),
         ];
-        assert_eq!(run(&mut translator, &events), [settled("x"), settled("a")]);
+        assert_eq!(run(&mut translator, &events), [arrived("x"), settled("a")]);
         assert_eq!(translator.table.len(), 2, "the root and c");
     }
 }
