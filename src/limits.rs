@@ -373,6 +373,10 @@ pub const MAX_RENAME_WAITS: usize = 1024;
 /// was written last may have its stamp on the disk and not its content. What was changed earlier and not synced till
 /// the power failed is long on the disk.
 pub const TORN_SUSPECT: Duration = Duration::from_secs(86_400);
+/// A clock that is this far ahead of what it was, and of the time that has passed, was set forward: what was written
+/// before is made durable, lest it look older than `TORN_SUSPECT`.
+pub const CLOCK_SET_FORWARD: Duration = Duration::from_secs(3600);
+const _: () = assert!(CLOCK_SET_FORWARD.as_secs() * 2 < TORN_SUSPECT.as_secs());
 
 // --- Stamps that say nothing ---------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ pub enum Hint {
     Created,
     /// It is being written.
     Writing,
+    /// A directory was moved here from where no watch sees it: whatever is known of it, it is listed and watched anew.
+    Arrived,
 }
 
 /// Which of the two connections with a node: one carries what we say, the other what it says.

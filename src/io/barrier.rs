@@ -34,11 +34,17 @@ pub struct Barrier {
 struct NewNames {
     /// These directories.
     directories: BTreeSet<RelPath>,
-    /// More than `MAX_SYNCED_DIRECTORIES`.
+    /// More than `MAX_SYNCED_DIRECTORIES`, or nobody knows which.
     everywhere: bool,
 }
 
 impl Barrier {
+    /// Of a run that has just begun: any name may be one that the last run, which was killed, gave.
+    pub fn after_start() -> Self {
+        let new_names = NewNames { everywhere: true, ..NewNames::default() };
+        Self { new_names, ..Self::default() }
+    }
+
     /// Adds a change, to be carried out after those before it. Handed back when there are `MAX_BARRIER_APPLIES`.
     #[expect(clippy::result_large_err, reason = "handed back as it came, and rarely")]
     pub fn push(&mut self, apply: Apply) -> std::result::Result<(), Apply> {
@@ -205,6 +211,18 @@ mod tests {
                 assert_eq!(tree.temps(), 0);
             });
         }
+    }
+
+    #[test]
+    fn the_first_names_to_be_made_durable_are_all_that_there_are() {
+        each_mode(|tree| {
+            let mut barrier = Barrier::after_start();
+            barrier.push(write(tree, "a", b"a")).unwrap();
+            barrier.run(&tree.root, NOW_MS);
+            assert!(barrier.new_names.everywhere, "some may be of a run that was killed");
+            barrier.sync_names(&tree.root).unwrap();
+            assert!(!barrier.new_names.everywhere);
+        });
     }
 
     #[test]

@@ -41,6 +41,12 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Of a run that has just begun. Names that the last one gave, and did not live to make durable, are as new as those
+    /// that this one gives.
+    pub fn after_start() -> Self {
+        Self { barrier: Barrier::after_start(), ..Self::default() }
+    }
+
     /// Adds a change. The core has at most `MAX_IN_FLIGHT` under way, which the barrier has room for.
     pub fn push(&mut self, root: &Root, change: seam::Apply) -> Result<(), ApplyFailure> {
         let seam::Apply { path, expect, keep, action } = change;

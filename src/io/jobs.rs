@@ -12,7 +12,7 @@ use crate::{
     },
     io::{
         assemble::{AssembleJob, OldVersion},
-        disk::{Listing, Root},
+        disk::{Listing, Root, RootState},
         hash::{HashJob, Step, is_certain},
         partial::Partials,
         watch::{AddError, Watcher},
@@ -263,6 +263,11 @@ impl Jobs {
         true
     }
 
+    /// Files of which a write may still go unseen.
+    pub fn take_fresh(&mut self) -> impl Iterator<Item = RelPath> {
+        std::mem::take(&mut self.fresh).into_iter().map(|fresh| fresh.path)
+    }
+
     /// What was touched just before it was read is told again if it is something else, though its stamp is the same.
     fn read_fresh(&mut self, root: &Root, inputs: &mut VecDeque<Input<'static>>, now: Instant) {
         while self.fresh.front().is_some_and(|fresh| fresh.at <= now)
@@ -322,6 +327,10 @@ impl Jobs {
         });
         let (directory, watched) = (directory.clone(), *watched);
         let listed = match step {
+            // What is mounted over the root, or left of it, says nothing of what is missing.
+            Ok(true) if directory.is_root() && root.check() != RootState::Present => {
+                Listed::Unreadable("the directory as a whole is not there".to_owned())
+            }
             Ok(last) => Listed::Batch { entries, watched, last },
             Err(error) if is_gone(&error) => Listed::Gone,
             Err(error) => Listed::Unreadable(error.to_string()),
@@ -541,6 +550,17 @@ mod tests {
         jobs.read(path("a"), stat);
         assert_eq!(read_paths(&step(&mut jobs, &tree, later)), ["a"]);
         assert_eq!(jobs.poll_timeout(), None, "no longer in doubt");
+    }
+
+    #[test]
+    fn what_would_be_read_again_is_told_at_the_end() {
+        let tree = Tree::new(Abilities::ALL);
+        let stat = tree.write("a", "first");
+        let mut jobs = coarse();
+        jobs.read(path("a"), stat);
+        step(&mut jobs, &tree, after(&stat, 3));
+        assert_eq!(jobs.take_fresh().collect::<Vec<_>>(), [path("a")]);
+        assert_eq!(jobs.poll_timeout(), None);
     }
 
     #[test]

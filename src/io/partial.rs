@@ -1,6 +1,10 @@
 //! Files that are being received: open in `.p2pnetwork/tmp/` under their digest until they get their name.
 
-use std::{collections::BTreeMap, io, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+};
 
 use crate::{
     core::entry::Digest,
@@ -23,20 +27,29 @@ pub struct Partials {
     awaited_bytes: BTreeMap<Digest, u64>,
     /// There was no room for so many bytes.
     wanted_room: Option<u64>,
+    /// Those that lack bytes that could not be written. The core may have asked for one's name before it hears of that.
+    broken: BTreeSet<Digest>,
 }
 
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
     pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.create(root, digest)?.write_sparse_at(offset, bytes) {
-            let awaited_bytes = self.awaited_bytes.values().sum();
-            self.wanted_room = temp::is_no_space(&error).then_some(awaited_bytes);
-            return Err(error);
-        }
-        if let Some(awaited_bytes) = self.awaited_bytes.get_mut(digest) {
+        let end = offset + bytes.len() as u64;
+        let write = |partial: &Temp| partial.write_sparse_at(offset, bytes);
+        let written =
+            self.create(root, digest).and_then(write).and_then(|()| self.handle_written(digest, offset..end));
+        if let Err(error) = &written {
+            self.broken.insert(*digest);
+            self.wanted_room = temp::is_no_space(error).then(|| self.awaited_bytes.values().sum());
+        } else if let Some(awaited_bytes) = self.awaited_bytes.get_mut(digest) {
             *awaited_bytes = awaited_bytes.saturating_sub(bytes.len() as u64);
         }
-        self.handle_written(digest, offset..offset + bytes.len() as u64)
+        written
+    }
+
+    /// Does it lack bytes that could not be written?
+    pub fn is_broken(&self, digest: &Digest) -> bool {
+        self.broken.contains(digest)
     }
 
     /// So many bytes are to come for a file. `StorageFull` when the disk has no room for them beside those that are to
@@ -146,6 +159,7 @@ impl Partials {
     /// Deletes it.
     pub fn remove(&mut self, root: &Root, digest: &Digest) -> io::Result<()> {
         self.forget(digest);
+        self.broken.remove(digest);
         temp::remove(root, name(digest).as_bytes())
     }
 }

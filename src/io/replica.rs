@@ -195,6 +195,9 @@ impl Replica {
     pub fn stop(&mut self, links: &mut impl Links, time: Time) -> Result<bool> {
         self.settle(links, time)?;
         self.run_barrier(links, time)?;
+        for path in self.tree.take_fresh() {
+            self.engine.doubt(&path)?;
+        }
         match self.tree.sync_everything() {
             Ok(()) => self.engine.stop().map(|()| true),
             Err(error) => {

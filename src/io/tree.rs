@@ -12,7 +12,7 @@ use crate::{
     core::{
         entry::{Digest, Stamp},
         ignore::IGNORE_FILE,
-        seam::{Hint, Input, Output, PieceSource, Time},
+        seam::{Action, Apply, ApplyFailure, Hint, Input, Output, PieceSource, Source, Time},
         version::NodeId,
     },
     io::{
@@ -24,7 +24,7 @@ use crate::{
         temp,
         watch::{self, Change, Watcher},
     },
-    limits::{MAX_IGNORE_BYTES, PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
+    limits::{CLOCK_SET_FORWARD, MAX_IGNORE_BYTES, PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
     path::RelPath,
 };
 
@@ -38,6 +38,8 @@ pub struct Tree {
     changes: Changes,
     housekeeping: Housekeeping,
     root_check_at: Instant,
+    /// Both clocks, when all was made durable last for a clock that had been set forward.
+    clock_seen: Time,
     /// What was done for the core, not told it yet.
     inputs: VecDeque<Input<'static>>,
 }
@@ -69,9 +71,10 @@ impl Tree {
             watch_ready: true,
             jobs: Jobs::default(),
             partials: Partials::default(),
-            changes: Changes::default(),
+            changes: Changes::after_start(),
             housekeeping: Housekeeping::new(time.now),
             root_check_at: time.now,
+            clock_seen: time,
             inputs: VecDeque::new(),
         })
     }
@@ -112,12 +115,7 @@ impl Tree {
             Output::Inspect { path } => self.inspect(path),
             Output::List { directory } => self.jobs.list(directory),
             Output::Read { path, stat } => self.jobs.read(path, stat),
-            Output::Apply(change) => {
-                let path = change.path.clone();
-                if let Err(failure) = self.changes.push(&self.root, change) {
-                    self.inputs.push_back(Input::Applied { path, result: Err(failure) });
-                }
-            }
+            Output::Apply(change) => self.change(change),
             Output::Copy { from, stamp, digest, size } => self.jobs.copy(from, stamp, digest, size),
             Output::WritePiece { digest, offset, bytes } => {
                 if let Err(error) = self.partials.write(&self.root, &digest, offset, &bytes) {
@@ -143,6 +141,19 @@ impl Tree {
         None
     }
 
+    fn change(&mut self, change: Apply) {
+        let path = change.path.clone();
+        let is_broken = matches!(&change.action, Action::WriteFile { source: Source::Partial(digest), .. }
+            if self.partials.is_broken(digest));
+        let pushed = match is_broken {
+            true => Err(ApplyFailure::Content),
+            false => self.changes.push(&self.root, change),
+        };
+        if let Err(failure) = pushed {
+            self.inputs.push_back(Input::Applied { path, result: Err(failure) });
+        }
+    }
+
     /// One slice of what takes long: about so many bytes are read.
     pub fn step(&mut self, time: Time, slice_bytes: usize) {
         self.jobs.step(
@@ -157,6 +168,21 @@ impl Tree {
             self.housekeeping.make_room(content_bytes);
         }
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
+        self.look_at_clock(time);
+    }
+
+    /// After a power cut it is told by the times of files which of them may be torn. Those from before the clock was set
+    /// forward would look too old: they are made durable.
+    fn look_at_clock(&mut self, time: Time) {
+        let passed = time.now.saturating_duration_since(self.clock_seen.now).as_millis() as u64;
+        let expected_ms = self.clock_seen.wall_ms.saturating_add(passed);
+        if time.wall_ms <= expected_ms.saturating_add(CLOCK_SET_FORWARD.as_millis() as u64) {
+            return;
+        }
+        self.clock_seen = time;
+        if let Err(error) = self.sync_everything() {
+            warn!("the clock was set forward, and the disk does not promise to keep what is older: {error}");
+        }
     }
 
     /// The turn's changes become durable and get their names. True when there were any.
@@ -188,6 +214,12 @@ impl Tree {
     /// power fails before the disk would have had it.
     pub fn sync_everything(&mut self) -> io::Result<()> {
         self.changes.sync_everything(&self.root)
+    }
+
+    /// Files that were read so soon after they were touched that another write may leave their stamps as they are. They
+    /// would have been read once more.
+    pub fn take_fresh(&mut self) -> impl Iterator<Item = RelPath> {
+        self.jobs.take_fresh()
     }
 
     /// Forgets directories that were kept open: between turns the tree may change under them.
@@ -312,6 +344,7 @@ impl From<watch::Hint> for Hint {
             watch::Hint::Settled => Self::Settled,
             watch::Hint::Writing => Self::Writing,
             watch::Hint::Created => Self::Created,
+            watch::Hint::Arrived => Self::Arrived,
         }
     }
 }
@@ -332,5 +365,71 @@ fn remove_leftovers(root: &Root, now_ms: u64) {
     };
     if let Err(error) = clean() {
         info!("temporary files of an earlier run stay: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::seam::Listed,
+        io::{files::Kernel, sys::Abilities, testing},
+        limits::CLOCK_SET_FORWARD,
+    };
+
+    fn tree(on: &testing::Tree) -> (Tree, Time) {
+        let time = Time { now: Instant::now(), wall_ms: testing::NOW_MS };
+        let root = Root::open_on(std::rc::Rc::new(Kernel), &on.at, Abilities::ALL).unwrap();
+        (Tree::open(root, Watcher::Polling, time).unwrap(), time)
+    }
+
+    #[test]
+    fn a_partial_file_that_could_not_be_written_gets_no_name() {
+        let on = testing::Tree::new(Abilities::ALL);
+        let (mut tree, _) = tree(&on);
+        let digest = Digest([7; 32]);
+        // Nothing can be written to a directory.
+        let in_the_way = on.at.join(".p2pnetwork/tmp").join(partial::name(&digest));
+        std::fs::create_dir(&in_the_way).unwrap();
+        tree.perform(Output::WritePiece { digest, offset: 0, bytes: vec![1; 5] });
+        std::fs::remove_dir(&in_the_way).unwrap();
+        on.temp(&partial::name(&digest), b"");
+        let action = Action::WriteFile { source: Source::Partial(digest), mode: 0o644, mtime_ns: 0 };
+        let apply = Apply { path: testing::path("a"), expect: None, keep: None, action };
+        tree.perform(Output::Apply(apply.clone()));
+        tree.run_barrier(testing::NOW_MS);
+        let told = tree.take_inputs();
+        assert!(matches!(told[0], Input::PieceFailed { .. }), "{told:?}");
+        assert!(matches!(told[1], Input::Applied { result: Err(ApplyFailure::Content), .. }), "{told:?}");
+        assert!(!on.at.join("a").exists());
+        tree.perform(Output::DropPartial { digest });
+        tree.perform(Output::WritePiece { digest, offset: 0, bytes: vec![1; 5] });
+        tree.perform(Output::Apply(apply));
+        tree.run_barrier(testing::NOW_MS);
+        assert_eq!(std::fs::read(on.at.join("a")).unwrap(), [1; 5]);
+    }
+
+    #[test]
+    fn all_is_made_durable_when_the_clock_was_set_forward() {
+        let on = testing::Tree::new(Abilities::ALL);
+        let (mut tree, time) = tree(&on);
+        let later = Time { wall_ms: time.wall_ms + CLOCK_SET_FORWARD.as_millis() as u64, ..time };
+        tree.step(later, 1000);
+        assert_eq!(tree.clock_seen.wall_ms, time.wall_ms, "not yet");
+        let later = Time { wall_ms: later.wall_ms + 1, ..time };
+        tree.step(later, 1000);
+        assert_eq!(tree.clock_seen.wall_ms, later.wall_ms);
+    }
+
+    #[test]
+    fn what_is_mounted_over_the_root_is_not_listed_as_the_root() {
+        let on = testing::Tree::new(Abilities::ALL);
+        let (mut tree, time) = tree(&on);
+        std::fs::rename(&on.at, on.at.with_extension("away")).unwrap();
+        std::fs::create_dir(&on.at).unwrap();
+        tree.perform(Output::List { directory: RelPath::root() });
+        tree.step(time, 1000);
+        let told = tree.take_inputs();
+        assert!(matches!(told[0], Input::Listed { listed: Listed::Unreadable(_), .. }), "{told:?}");
     }
 }

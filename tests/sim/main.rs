@@ -12,8 +12,10 @@ use simulation::{plan::Plan, run};
 const SEEDS: u64 = 300;
 
 /// Seeds beyond those that have found a fault.
-const REGRESSIONS: [u64; 14] =
-    [365, 845, 1216, 1659, 1765, 1807, 1918, 2374, 2614, 2718, 3142, 4018, 6542, 6745];
+const REGRESSIONS: [u64; 32] = [
+    365, 845, 1216, 1659, 1765, 1807, 1918, 2374, 2614, 2718, 2848, 3142, 4018, 5863, 6287, 6542, 6745,
+    10233, 20498, 20649, 21871, 22198, 22251, 30208, 30569, 31537, 32085, 32724, 35815, 36122, 36406, 39210,
+];
 
 /// Seeds that show what is not mended yet: see `docs/TESTING.md`. Each goes from here with its fault.
 const OPEN: [u64; 0] = [];

@@ -31,16 +31,26 @@ impl Engine {
                 let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
                 self.scan.handle_writing_large(&path, size, time.now);
             }
-            Hint::Created | Hint::Settled => {
-                if hint == Hint::Settled {
-                    self.scan.handle_settled(&path);
-                } else {
-                    self.scan.handle_writing(&path, time.now);
+            Hint::Created | Hint::Settled | Hint::Arrived => {
+                match hint {
+                    Hint::Created => self.scan.handle_writing(&path, time.now),
+                    _ => self.scan.handle_settled(&path),
+                }
+                if hint == Hint::Arrived {
+                    self.forget_listing(&path)?;
                 }
                 self.outputs.push_back(Output::Inspect { path });
             }
         }
         Ok(())
+    }
+
+    /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next.
+    pub fn doubt(&mut self, path: &RelPath) -> Result<()> {
+        let Some(mut row) = self.index.get(path)? else { return Ok(()) };
+        let Some(base) = &mut row.base else { return Ok(()) };
+        base.stamp = base.stamp.of_no_file();
+        self.index.put(path, &row)
     }
 
     pub(super) fn handle_seen(
@@ -75,7 +85,7 @@ impl Engine {
                 Ok(())
             }
             Err(reason) => {
-                self.placement.block(&path, &reason, time.now);
+                self.placement.block_unseen(&path, &reason, time.now);
                 Ok(())
             }
         }
@@ -133,7 +143,9 @@ impl Engine {
             Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
             Found::Unreadable(reason) => {
                 warn!("{path} cannot be read and is left as it was: {reason}");
-                self.placement.block(&path, &reason, time.now);
+                // There was a reason to read it, which its stamp need not show.
+                self.doubt(&path)?;
+                self.placement.block_unseen(&path, &reason, time.now);
             }
         }
         if again {
@@ -317,7 +329,8 @@ impl Engine {
     fn is_ambiguous(&self, stat: &Stat, since_ms: u64, time: Time) -> bool {
         let is_timeless =
             stat.kind == FileKind::Directory || stat.stamp.ctime_ns / 1_000_000 > time.wall_ms as i64;
-        let before = |start| since_ms < start || is_timeless && !self.scan.is_walked();
+        // A clock may stand still over a restart.
+        let before = |start| since_ms < start || (is_timeless || since_ms == start) && !self.scan.is_walked();
         self.ambiguous_before_ms.is_some_and(before)
     }
 

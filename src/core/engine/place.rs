@@ -60,6 +60,8 @@ struct Blocked {
     delay: Duration,
     /// `None` while it may be tried.
     until: Option<Instant>,
+    /// It could not be looked at: what this disk holds there is not known, whatever others say of it.
+    is_unseen: bool,
 }
 
 /// A pass over a table of the index.
@@ -122,8 +124,17 @@ impl Placement {
         let delay =
             self.blocked.get(path).map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
         if self.blocked.len() < MAX_BLOCKED || self.blocked.contains_key(path) {
-            let blocked = Blocked { reason: reason.to_owned(), delay, until: Some(now + delay) };
+            let is_unseen = self.blocked.get(path).is_some_and(|last| last.is_unseen);
+            let blocked = Blocked { reason: reason.to_owned(), delay, until: Some(now + delay), is_unseen };
             self.blocked.insert(path.clone(), blocked);
+        }
+    }
+
+    /// As [`Self::block`], until the path could be looked at.
+    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, now: Instant) {
+        self.block(path, reason, now);
+        if let Some(blocked) = self.blocked.get_mut(path) {
+            blocked.is_unseen = true;
         }
     }
 
@@ -176,19 +187,18 @@ impl Placement {
         self.blocked.get(path).is_some_and(|blocked| blocked.reason == NO_SOURCE && blocked.delay >= delay)
     }
 
-    /// Another version of the path has come, whose content may be had where the last one's could not. If nothing is
-    /// wanted any more, what could not be read is looked at now.
-    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool, now: Instant) {
-        if self.is_without_source(path, Duration::ZERO) {
+    /// Another version of the path has come: nothing is wanted any more, or its content may be had where the last
+    /// one's could not. What could not be looked at still is to be.
+    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool) {
+        let is_over = !is_wanted || self.is_without_source(path, Duration::ZERO);
+        if is_over && !self.blocked.get(path).is_some_and(|blocked| blocked.is_unseen) {
             self.blocked.remove(path);
-        } else if let Some(blocked) = self.blocked.get_mut(path).filter(|_| !is_wanted) {
-            blocked.until = Some(now);
         }
     }
 
     /// Another node is linked, which may have what nobody had: as if nobody had been asked.
     pub(super) fn handle_new_source(&mut self) {
-        self.blocked.retain(|_, blocked| blocked.reason != NO_SOURCE);
+        self.blocked.retain(|_, blocked| blocked.is_unseen || blocked.reason != NO_SOURCE);
         self.kick();
     }
 

@@ -90,7 +90,7 @@ impl Renames {
     }
 
     /// What the file at this path holds, if all that has happened to it is a rename.
-    fn content(&mut self, path: &RelPath, stat: &Stat, now: Instant) -> Option<(Content, Dot)> {
+    fn content(&self, path: &RelPath, stat: &Stat, now: Instant) -> Option<(Content, Dot)> {
         let full = self.touched.len() >= MAX_RENAMES;
         if self.at != Some(now) || full || self.touched.contains(path) {
             return None;
@@ -101,11 +101,20 @@ impl Renames {
         if !is_same(&renamed, stat) {
             return None;
         }
+        Some((renamed.content, dot))
+    }
+
+    /// Has more been told of the path in this turn than a rename?
+    fn is_touched(&self, path: &RelPath, now: Instant) -> bool {
+        self.at == Some(now) && self.touched.contains(path)
+    }
+
+    /// It is not read: what it holds is known from another name.
+    fn note_believed(&mut self, path: &RelPath) {
         if self.believed.len() >= MAX_RENAMES {
             self.believed.pop_front();
         }
         self.believed.push_back(path.clone());
-        Some((renamed.content, dot))
     }
 
     /// The content of this path is that of another one, made by this change.
@@ -166,10 +175,7 @@ impl Engine {
         if !self.renames.handle_changed(path, time.now) {
             return Ok(());
         }
-        let Some(mut row) = self.index.get(path)? else { return Ok(()) };
-        let Some(base) = &mut row.base else { return Ok(()) };
-        base.stamp = base.stamp.of_no_file();
-        self.index.put(path, &row)
+        self.doubt(path)
     }
 
     /// What the path holds, if that is known without reading it.
@@ -181,10 +187,12 @@ impl Engine {
     ) -> Result<Option<Content>> {
         let known = match self.renames.content(path, stat, time.now) {
             Some(known) => Some(known),
+            None if self.renames.is_touched(path, time.now) => None,
             None => self.content_of_inode(stat, time)?,
         };
         let known = known.filter(|(content, _)| !is_marked_torn(content));
         if let Some((content, dot)) = &known {
+            self.renames.note_believed(path);
             self.renames.note_known(path, content, *dot);
         }
         Ok(known.map(|(content, _)| content))

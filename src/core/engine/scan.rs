@@ -247,9 +247,8 @@ impl Scan {
     /// The file has been read, and found to have this stamp. Has it changed since it began?
     pub(super) fn handle_read_done(&mut self, path: &RelPath, stamp: Option<&Stamp>, now: Instant) -> bool {
         let Some(Reading { again, began_ms }) = self.reading.remove(path) else { return false };
-        match stamp {
-            Some(stamp) => self.handle_known(path, stamp, began_ms, now),
-            None => drop(self.racy.remove(path)),
+        if let Some(stamp) = stamp {
+            self.handle_known(path, stamp, began_ms, now);
         }
         again
     }
@@ -396,7 +395,7 @@ impl Engine {
             }
             Listed::Unreadable(reason) => {
                 warn!("{directory} cannot be listed, and is left as it was: {reason}");
-                self.placement.block(&directory, &reason, time.now);
+                self.placement.block_unseen(&directory, &reason, time.now);
                 self.scan.listing = None;
                 self.finish_listing();
                 Ok(())
@@ -464,7 +463,7 @@ impl Engine {
     }
 
     /// Has the directory listed when it is seen next, as if it were another one.
-    fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
+    pub(super) fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
         let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
         match &mut row.base {
             Some(base) if base.content == Content::Directory => base.stamp.inode = 0,

@@ -122,7 +122,7 @@ fn a_directory_moved_out_is_silent_until_it_is_back() {
     File::create(lab.outside("a/b/f")).unwrap();
     assert_eq!(lab.drain(), []);
     fs::rename(lab.outside("a"), lab.at("z")).unwrap();
-    assert_eq!(lab.drain(), [change("z", Hint::Settled)]);
+    assert_eq!(lab.drain(), [change("z", Hint::Arrived)]);
     assert_eq!(lab.add("z").unwrap(), Watched::Watched);
     assert_eq!(lab.add("z/b").unwrap(), Watched::Watched);
     File::create(lab.at("z/b/g")).unwrap();

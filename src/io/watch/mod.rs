@@ -78,6 +78,9 @@ pub enum Hint {
     Settled,
     /// It is open for writing: when it has been quiet for a while.
     Writing,
+    /// At once: a directory that was moved here from where nothing is watched, so that nothing in it is, either. It may
+    /// have been here before.
+    Arrived,
     /// New and not a directory. A file that was opened will be `Settled` on close; a hard link, a symbolic
     /// link or a device never will, and inotify does not tell which it is.
     Created,

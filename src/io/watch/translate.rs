@@ -150,15 +150,16 @@ impl<S: EventSource> Translator<S> {
     }
 
     fn moved_to(&mut self, to: RelPath, parent: Row, directory: bool) -> Option<Change> {
+        let arrived = if directory { Hint::Arrived } else { Hint::Settled };
         let Some(MovedFrom { path: from, row, .. }) = self.moved_from.take() else {
-            return settled(to);
+            return told(to, arrived);
         };
         if let Some(row) = row.filter(|_| directory) {
             self.move_row(row, parent, to.name());
         }
         match (from.is_reserved(), to.is_reserved()) {
             (true, true) => None,
-            (true, false) => settled(to),
+            (true, false) => told(to, arrived),
             (false, true) => {
                 self.remove_below(&to);
                 settled(from)
@@ -272,7 +273,11 @@ fn hint(mask: EventMask) -> Hint {
 }
 
 fn settled(path: RelPath) -> Option<Change> {
-    (!path.is_reserved()).then_some(Change::Path { path, hint: Hint::Settled })
+    told(path, Hint::Settled)
+}
+
+fn told(path: RelPath, hint: Hint) -> Option<Change> {
+    (!path.is_reserved()).then_some(Change::Path { path, hint })
 }
 
 #[cfg(test)]
@@ -317,6 +322,10 @@ mod tests {
 
     fn settled(text: &str) -> Change {
         Change::Path { path: path(text), hint: Hint::Settled }
+    }
+
+    fn arrived(text: &str) -> Change {
+        Change::Path { path: path(text), hint: Hint::Arrived }
     }
 
     /// Watches: 0 the root, 1 `a`, 2 `a/b`, 3 `c`.
@@ -369,6 +378,14 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_was_out_of_the_tree_is_not_watched_and_said_to_have_arrived() {
+        let mut translator = translator();
+        let events = [(0, DIR_FROM, 1, "a"), (0, DIR_TO, 2, "a"), (0, EventMask::MOVED_TO, 3, "f")];
+        assert_eq!(run(&mut translator, &events), [settled("a"), arrived("a"), settled("f")]);
+        assert_eq!(translator.table.len(), 2, "the root and c");
+    }
+
+    #[test]
     fn a_directory_moved_over_another_takes_its_place() {
         let mut translator = translator();
         let events = [(0, DIR_FROM, 1, "a"), (0, DIR_TO, 1, "c"), (2, EventMask::CREATE, 0, "f")];
@@ -402,7 +419,7 @@ mod tests {
             (0, DIR_FROM, 2, "a"),
             (0, DIR_TO, 2, ".P2PNETWORK"),
         ];
-        assert_eq!(run(&mut translator, &events), [settled("x"), settled("a")]);
+        assert_eq!(run(&mut translator, &events), [arrived("x"), settled("a")]);
         assert_eq!(translator.table.len(), 2, "the root and c");
     }
 }

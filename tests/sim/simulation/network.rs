@@ -35,6 +35,9 @@ struct Link {
     /// Who they were when it was made.
     speaker: NodeId,
     listener: NodeId,
+    /// When they learn that it is up: nothing is said before, and nothing heard.
+    speaks_from: Duration,
+    hears_from: Duration,
     queue: VecDeque<Sent>,
     bytes: usize,
     heard_at: Duration,
@@ -89,9 +92,14 @@ impl Network {
             self.tell(to, now, Heard::Down { node: old.speaker, direction: Direction::Inbound });
         }
         self.replace_twin((from, speaker), (to, listener), now);
+        let up = |node, direction, of| Heard::Up { node, direction, address: address(of) };
+        let speaks_from = self.tell(from, now, up(listener, Direction::Outbound, to));
+        let hears_from = self.tell(to, now, up(speaker, Direction::Inbound, from));
         let link = Link {
             speaker,
             listener,
+            speaks_from,
+            hears_from,
             queue: VecDeque::new(),
             bytes: 0,
             heard_at: now,
@@ -99,9 +107,6 @@ impl Network {
             orphaned: false,
         };
         self.links.insert((from, to), link);
-        let up = |node, direction, of| Heard::Up { node, direction, address: address(of) };
-        self.tell(from, now, up(listener, Direction::Outbound, to));
-        self.tell(to, now, up(speaker, Direction::Inbound, from));
     }
 
     /// A node has one connection of each direction with any other, and the newer replaces the older: also when it is
@@ -190,8 +195,8 @@ impl Network {
         let told = self.heard[node].front().map(|(at, _)| *at);
         let links = self.links.iter().filter(|((from, to), _)| *to == node && !self.is_blocked(*from, *to));
         let arrives = links.filter_map(|((_, _), link)| match link.queue.front() {
-            Some(sent) => Some(sent.arrives_at),
-            None => link.ended.then_some(Duration::ZERO),
+            Some(sent) => Some(sent.arrives_at.max(link.hears_from)),
+            None => link.ended.then_some(link.hears_from),
         });
         arrives.chain(told).min()
     }
@@ -204,7 +209,8 @@ impl Network {
         let blocked = &self.blocked;
         let open = |(from, to): &(usize, usize)| *to == node && !blocked.contains(&(*from, *to));
         let links = self.links.iter().filter(|(ends, _)| open(ends));
-        let arrived = links.filter_map(|(ends, link)| match link.queue.front() {
+        let known = links.filter(|(_, link)| link.hears_from <= now);
+        let arrived = known.filter_map(|(ends, link)| match link.queue.front() {
             Some(sent) => (sent.arrives_at <= now).then_some((sent.arrives_at, *ends)),
             None => link.ended.then_some((now, *ends)),
         });
@@ -263,9 +269,11 @@ impl Network {
         self.blocked.contains(&(from, to))
     }
 
-    fn tell(&mut self, node: usize, at: Duration, heard: Heard) {
+    /// In the order in which it is told. When the node hears it.
+    fn tell(&mut self, node: usize, at: Duration, heard: Heard) -> Duration {
         let after = self.heard[node].back().map_or(at, |(last, _)| at.max(*last));
         self.heard[node].push_back((after, heard));
+        after
     }
 
     fn delay(&mut self, ends: (usize, usize)) -> Duration {
@@ -294,7 +302,9 @@ pub struct Wire<'a> {
 
 impl Wire<'_> {
     fn find(&self, node: NodeId) -> Option<(usize, usize)> {
-        let mine = |(ends, link): &(&(usize, usize), &Link)| ends.0 == self.node && link.listener == node;
+        let mine = |(ends, link): &(&(usize, usize), &Link)| {
+            ends.0 == self.node && link.listener == node && link.speaks_from <= self.now
+        };
         self.network.links.iter().find(mine).map(|(ends, _)| *ends)
     }
 }

@@ -45,6 +45,9 @@ pub struct Oracle {
     seen: BTreeSet<ContentId>,
     /// What power cuts have left of files.
     torn: BTreeSet<ContentId>,
+    /// What a node held when it lost its memory. It states that as nobody's, which competes with what others have made of
+    /// it meanwhile by the clocks alone, which never quite agree.
+    forgotten: BTreeSet<Path>,
     /// Nodes that lost some memory: killed, cut off from power, put back, copied.
     forgetful: BTreeSet<usize>,
     /// Not on any disk any more when all were equal.
@@ -98,8 +101,8 @@ impl Oracle {
     }
 
     /// `lost` was on a node's disk, is not any more without anybody's doing, and is on no other.
-    pub fn excuse(&mut self, node: usize, lost: impl IntoIterator<Item = ContentId>) {
-        self.forget(node);
+    pub fn excuse(&mut self, node: usize, tree: &Tree, lost: impl IntoIterator<Item = ContentId>) {
+        self.forget(node, tree);
         self.excused.extend(lost);
     }
 
@@ -117,8 +120,9 @@ impl Oracle {
 
     /// What the node remembers is less than what it once knew. What it found on its disk at the next start, and had not
     /// heard of, is nobody's, and goes to the trash when it loses.
-    pub fn forget(&mut self, node: usize) {
+    pub fn forget(&mut self, node: usize, tree: &Tree) {
         self.forgetful.insert(node);
+        self.forgotten.extend(tree.keys().cloned());
     }
 
     /// What is on a disk again, by no user's doing: a power cut brought back what was not durably deleted, or
@@ -198,7 +202,7 @@ impl Oracle {
         let nodes: BTreeSet<usize> =
             related.flat_map(|(_, deeds)| deeds.iter().map(|(node, _)| *node)).collect();
         let sole = nodes.first().copied().filter(|_| nodes.len() == 1)?;
-        (!self.forgetful.contains(&sole)).then_some(sole)
+        (!self.forgetful.contains(&sole) && !self.forgotten.contains(path)).then_some(sole)
     }
 
     /// Did but one deed of another node's users concern the path? If that was done with this content on their disk, the

@@ -193,13 +193,14 @@ impl World {
 
     fn stop_running(&mut self, at: usize, for_a_while: Duration) {
         self.machines[at].kill(&mut self.network, self.now);
-        self.oracle.forget(at);
+        let tree = self.tree_of(at);
+        self.oracle.forget(at, &tree);
         self.machines[at].up_at = Some(self.now + for_a_while);
     }
 
     fn lose_power(&mut self, at: usize) -> Checked {
         self.note_deeds(at)?;
-        let before = (self.holdings_of(at), self.tree_of(at));
+        let before = (self.tree_of(at), self.holdings_of(at));
         self.machines[at].cut_power(&mut self.network, self.now);
         let was_planned = self.machines[at].up_at;
         self.machines[at].up_at =
@@ -209,7 +210,7 @@ impl World {
         Ok(())
     }
 
-    fn excuse(&mut self, at: usize, (before, tree): (BTreeSet<ContentId>, Tree)) {
+    fn excuse(&mut self, at: usize, (tree, before): (Tree, BTreeSet<ContentId>)) {
         let mut after = self.holdings_of(at);
         let mut others = Vec::new();
         for other in (0..self.machines.len()).filter(|other| *other != at) {
@@ -217,7 +218,7 @@ impl World {
             others.push(self.tree_of(other));
         }
         self.oracle.handle_loss(&tree, &self.tree_of(at), &others);
-        self.oracle.excuse(at, before.difference(&after).copied());
+        self.oracle.excuse(at, &tree, before.difference(&after).copied());
         self.oracle.revive(&self.tree_of(at));
     }
 
@@ -384,7 +385,7 @@ impl World {
         }
         self.note_deeds(at)?;
         self.end_slow(at)?;
-        let before = (self.holdings_of(at), self.tree_of(at));
+        let before = (self.tree_of(at), self.holdings_of(at));
         self.machines[at].restore(backup, by_file, self.now);
         self.excuse(at, before);
         self.machines[at].up_at = Some(self.now + Duration::from_millis(down_ms));
@@ -405,9 +406,9 @@ impl World {
         self.machines.push(machine);
         self.network.add_node();
         self.oracle.has_twins = true;
-        self.oracle.forget(from);
-        self.oracle.forget(to);
         let tree = self.tree_of(to);
+        self.oracle.forget(from, &tree);
+        self.oracle.forget(to, &tree);
         self.oracle.revive(&tree);
         Ok(())
     }
@@ -438,13 +439,27 @@ impl World {
 
     fn settle(&mut self) -> Checked {
         self.heal()?;
+        self.wait_for_rest()?;
+        // What could not be done is tried again after a minute at the latest; till then it is said to be a problem. Of
+        // what a power cut has torn, and nobody has, that is believed after two.
+        for _ in 0..5 {
+            if self.machines.iter().any(has_problems) {
+                self.advance(self.now + Duration::from_secs(70))?;
+                self.wait_for_rest()?;
+            }
+        }
+        self.write_back();
+        self.check_rest()
+    }
+
+    fn wait_for_rest(&mut self) -> Checked {
         let by = self.now + QUIET_WITHIN;
         loop {
             let before = self.activity();
             self.advance(self.now + QUIET)?;
             let all_up = self.machines.iter().all(|machine| machine.replica.is_some());
             if all_up && before == self.activity() {
-                break;
+                return Ok(());
             }
             if self.now > by {
                 return Err(format!(
@@ -454,15 +469,6 @@ impl World {
                 ));
             }
         }
-        // What could not be done is tried again after a minute at the latest; till then it is said to be a problem. Of
-        // what a power cut has torn, and nobody has, that is believed after two.
-        for _ in 0..5 {
-            if self.machines.iter().any(has_problems) {
-                self.advance(self.now + Duration::from_secs(70))?;
-            }
-        }
-        self.write_back();
-        self.check_rest()
     }
 
     fn heal(&mut self) -> Checked {

@@ -1,0 +1,132 @@
+//! What this disk holds and its stamps, or its events, do not show is found out all the same.
+
+use super::*;
+use crate::core::seam::{Found, Hint};
+
+fn looks_in_vain(world: &mut World, node: usize, name: &str) {
+    let seen = Input::Seen { path: path(name), stat: Err("Input/output error".to_owned()) };
+    world.nodes[node].engine.handle_input(seen, world.time).unwrap();
+}
+
+/// A file that nobody was told of, since its disk could not be read just then.
+fn with_unseen_file() -> World {
+    let mut world = linked(2);
+    world.settle();
+    world.nodes[0].disk.put(&path("a"), Data::File(b"unseen".to_vec()), 0o644, None);
+    looks_in_vain(&mut world, 0, "a");
+    world
+}
+
+fn wait(world: &mut World) {
+    world.settle();
+    for _ in 0..RETRY_DELAY_MAX.as_secs() {
+        world.time.now += Duration::from_secs(1);
+        while world.turn() {}
+    }
+    world.settle();
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_looked_at_after_a_newer_version_of_it() {
+    let mut world = with_unseen_file();
+    // Its deletion is what this node holds already, as far as it knows.
+    world.cut(0, 1);
+    world.put(1, "a", Data::Directory);
+    while world.turn() {}
+    world.delete(1, "a");
+    while world.turn() {}
+    world.link(0, 1);
+    wait(&mut world);
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[1]), ["a"]);
+    assert_eq!(world.nodes[0].engine.status().unwrap().problems, []);
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_looked_at_though_nobody_has_its_newest_version() {
+    let mut world = with_unseen_file();
+    world.nodes[0].engine.placement.block(&path("a"), super::super::place::NO_SOURCE, world.time.now);
+    world.nodes[0].engine.placement.handle_newer(&path("a"), true);
+    world.nodes[0].engine.placement.handle_new_source();
+    wait(&mut world);
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[1]), ["a"]);
+}
+
+#[test]
+fn what_could_not_be_read_is_read_though_its_stamp_is_what_it_was() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    world.settle();
+    edit_unseen(&mut world);
+    let found = Found::Unreadable("Input/output error".to_owned());
+    world.nodes[0].engine.handle_input(Input::Read { path: path("a"), found }, world.time).unwrap();
+    wait(&mut world);
+    assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"other".to_vec()));
+}
+
+#[test]
+fn what_is_in_doubt_is_read_though_its_stamp_is_what_it_was() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    world.settle();
+    edit_unseen(&mut world);
+    world.tell(0, path("a"));
+    world.settle();
+    assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"first".to_vec()));
+    world.nodes[0].engine.doubt(&path("a")).unwrap();
+    world.tell(0, path("a"));
+    world.settle();
+    assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"other".to_vec()));
+}
+
+/// To the same length, and within the same tick of a coarse clock.
+fn edit_unseen(world: &mut World) {
+    world.nodes[0].disk.tree.get_mut(&path("a")).unwrap().data = Data::File(b"other".to_vec());
+}
+
+#[test]
+fn a_directory_that_was_moved_away_and_back_is_listed() {
+    let mut world = linked(2);
+    world.put(0, "d", Data::Directory);
+    world.settle();
+    world.nodes[0].disk.put(&path("d/x"), Data::File(b"x".to_vec()), 0o644, None);
+    let arrived = Input::Changed { path: path("d"), hint: Hint::Arrived };
+    world.nodes[0].engine.handle_input(arrived, world.time).unwrap();
+    world.settle();
+    assert_eq!(names(&world.nodes[1]), ["d", "d/x"]);
+}
+
+#[test]
+fn an_edit_in_the_tick_of_a_rename_is_read() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    world.settle();
+    edit_unseen(&mut world);
+    // By one name or the other, its stamp is what it was.
+    let inode = world.nodes[0].disk.tree.remove(&path("a")).unwrap();
+    world.nodes[0].disk.tree.insert(path("b"), inode);
+    let changed = Input::Changed { path: path("b"), hint: Hint::Settled };
+    world.nodes[0].engine.handle_input(changed, world.time).unwrap();
+    world.tell(0, path("a"));
+    world.settle();
+    assert_eq!(world.nodes[1].disk.tree[&path("b")].data, Data::File(b"other".to_vec()));
+}
+
+#[test]
+fn what_a_killed_node_had_received_is_nobodys_though_its_clock_stands_still() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    while world.turn() {}
+    world.cut(0, 1);
+    let started_ns = (world.time.wall_ms as i64 + 1000) * 1_000_000;
+    world.nodes[1].disk.tree.get_mut(&path("a")).unwrap().stamp.ctime_ns = started_ns;
+    world.nodes[1].disk.tree.get_mut(&path("a")).unwrap().stamp.mtime_ns = started_ns;
+    world.write(0, "a", b"second");
+    world.crash(1);
+    world.settle();
+    world.link_all();
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[0]), ["a"]);
+}
