@@ -169,9 +169,11 @@ impl Engine {
     }
 
     fn handle_directory(&mut self, path: RelPath, row: Option<Row>, stat: Stat, time: Time) -> Result<()> {
-        let known = row
-            .and_then(|row| row.base)
-            .is_some_and(|base| base.content == Content::Directory && base.stamp.inode == stat.stamp.inode);
+        let base = row.and_then(|row| row.base).filter(|base| base.content == Content::Directory);
+        let known = base.as_ref().is_some_and(|base| base.stamp.inode == stat.stamp.inode);
+        if base.is_some() && !known {
+            self.forget_listings_below(&path)?;
+        }
         self.scan.handle_settled(&path);
         let reappeared = self.scan.handle_reappeared(&path);
         self.observe(&path, Some((Content::Directory, stat)), time)?;

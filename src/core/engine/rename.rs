@@ -160,6 +160,8 @@ impl Engine {
         let row = self.index.get(&from)?.filter(|_| !in_doubt);
         let base = row.and_then(|row| Some((row.base.clone()?, row.base_version()?.dot)));
         self.renames.handle_renamed(&from, &to, base);
+        // Another directory may be there already, which the watch has now taken for the one that has gone.
+        self.forget_listing(&from)?;
         // The new name first: its content is known from the old one, which is still in the index.
         for path in [to, from] {
             if !path.is_reserved() && !path.is_root() {

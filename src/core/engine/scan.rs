@@ -466,10 +466,28 @@ impl Engine {
     pub(super) fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
         let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
         match &mut row.base {
-            Some(base) if base.content == Content::Directory => base.stamp.inode = 0,
+            Some(base) if base.content == Content::Directory && base.stamp.inode != 0 => base.stamp.inode = 0,
             _ => return Ok(()),
         }
         self.index.put(directory, &row)
+    }
+
+    /// As [`Self::forget_listing`], of all directories below this one, which is not the one that was there: their watches
+    /// have gone with that. When there are many, everything is listed.
+    pub(super) fn forget_listings_below(&mut self, directory: &RelPath) -> Result<()> {
+        let end = [directory.as_bytes(), b"/\xff"].concat();
+        let mut cursor = directory.clone();
+        for _ in 0..STEP_ENTRIES {
+            match self.index.next_directory(&cursor)? {
+                Some(next) if next.as_bytes() < &end[..] => cursor = next,
+                _ => return Ok(()),
+            }
+            if cursor.is_below(directory) {
+                self.forget_listing(&cursor)?;
+            }
+        }
+        self.scan.request_walk();
+        Ok(())
     }
 
     /// A directory is gone: so is everything below it, children first.

@@ -98,6 +98,19 @@ fn a_directory_that_was_moved_away_and_back_is_listed() {
 }
 
 #[test]
+fn a_directory_in_the_place_of_one_that_was_renamed_is_listed() {
+    let mut world = linked(2);
+    world.put(0, "d", Data::Directory);
+    world.put(0, "d/e", Data::Directory);
+    world.settle();
+    world.nodes[0].disk.put(&path("d/e/x"), Data::File(b"x".to_vec()), 0o644, None);
+    let renamed = Input::Renamed { from: path("d"), to: path("e") };
+    world.nodes[0].engine.handle_input(renamed, world.time).unwrap();
+    world.settle();
+    assert_eq!(names(&world.nodes[1]), ["d", "d/e", "d/e/x"]);
+}
+
+#[test]
 fn an_edit_in_the_tick_of_a_rename_is_read() {
     let mut world = linked(2);
     world.write(0, "a", b"first");
