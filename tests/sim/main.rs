@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use simulation::{plan::Plan, run};
 
-/// How many seeds a plain `cargo test` runs.
+/// How many seeds a plain `cargo test` runs; `SEEDS=20` runs fewer, as a slow machine may want.
 const SEEDS: u64 = 300;
 
 /// Seeds beyond those that have found a fault.
@@ -23,12 +23,12 @@ const OPEN: [u64; 0] = [];
 /// Every seed of the first few hundred runs clean, but for the open ones, which fail; and each twice the same.
 #[test]
 fn seeds() {
-    let next = AtomicUsize::new(0);
+    let (next, count) = (AtomicUsize::new(0), number("SEEDS").unwrap_or(SEEDS));
     let check = || {
         let mut failed = Vec::new();
         loop {
             let next = next.fetch_add(1, Ordering::Relaxed);
-            let Some(seed) = (0..SEEDS).chain(REGRESSIONS).nth(next) else { return failed };
+            let Some(seed) = (0..count).chain(REGRESSIONS).nth(next) else { return failed };
             let plan = Plan::new(seed);
             let (first, second) = (run(&plan, false), run(&plan, false));
             if OPEN.contains(&seed) {
@@ -56,12 +56,19 @@ fn seeds() {
 /// actions a failure needs, first.
 #[test]
 fn replay() {
-    let text = |name: &str| std::env::var(name).ok();
-    let Some(seed) = text("SEED").and_then(|seed| seed.parse().ok()) else { return };
+    let Some(seed) = number("SEED") else { return };
     if let Err(failure) = simulation::replay::replay(seed, text("KEEP").as_deref(), text("SHRINK").is_some())
     {
         // The hook for panics keeps what they say to itself.
         println!("{failure}");
         std::process::exit(1);
     }
+}
+
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn number(name: &str) -> Option<u64> {
+    text(name)?.parse().ok()
 }
