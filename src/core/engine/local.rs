@@ -285,8 +285,8 @@ impl Engine {
     /// a directory a concurrent file. Whoever made the newest version is not said to have been known, so
     /// that its content is kept where it is held.
     pub(super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
-        if row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content)) {
-            return self.believe_torn(path, row);
+        if holds_torn(&row) {
+            return self.believe_torn(path);
         }
         let known = row.base_version().map(|version| version.vector().clone());
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
@@ -414,11 +414,8 @@ impl Engine {
 
     /// Nobody has what the file held before the power cut, or it is not to be replaced by what others have: it is read,
     /// and what it holds is an edit.
-    fn believe_torn(&mut self, path: &RelPath, mut row: Row) -> Result<()> {
-        if let Some(base) = &mut row.base {
-            base.stamp = base.stamp.of_no_file();
-        }
-        self.index.put(path, &row)?;
+    fn believe_torn(&mut self, path: &RelPath) -> Result<()> {
+        self.doubt(path)?;
         self.outputs.push_back(Output::Inspect { path: path.clone() });
         Ok(())
     }
@@ -429,6 +426,11 @@ const TORN: Digest = Digest([0; 32]);
 
 pub(super) fn is_marked_torn(content: &Content) -> bool {
     matches!(content, Content::File { digest: TORN, .. })
+}
+
+/// Is what a power cut has left of a file all that this disk has of the path?
+pub(super) fn holds_torn(row: &Row) -> bool {
+    row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
 }
 
 /// Does the disk hold what was last seen of it?

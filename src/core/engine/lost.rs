@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::warn;
 
-use super::{Engine, Result, local::is_marked_torn};
+use super::{Engine, Result, local::holds_torn};
 use crate::{
     core::{
         entry::{Digest, Entry, Row},
@@ -48,7 +48,7 @@ impl Engine {
     /// How long the pause between two tries has to be before this node gives the version up; `None`: it is for another
     /// node. The torn rest of a file is better than nothing, and worse than any version that another node holds.
     fn patience(&self, row: &Row) -> Option<Duration> {
-        if is_torn(row) {
+        if holds_torn(row) {
             return Some(LOST_CONTENT_DELAY * 4);
         }
         let is_own = [self.config.node, NodeId::NOBODY].contains(&row.entry.version.author);
@@ -75,10 +75,6 @@ impl Engine {
         let lately = time.wall_ms.saturating_sub(NODE_KEEP.as_millis() as u64);
         let counted = self.index.nodes()?.into_iter().filter(|(_, record)| record.seen_ms >= lately);
         let counted: Vec<_> = counted.map(|(node, _)| node).chain(self.links.keys().copied()).collect();
-        Ok((!counted.is_empty() || is_torn(row)) && counted.iter().all(has_said_no))
+        Ok((!counted.is_empty() || holds_torn(row)) && counted.iter().all(has_said_no))
     }
-}
-
-fn is_torn(row: &Row) -> bool {
-    row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
 }

@@ -159,9 +159,11 @@ impl Engine {
         let in_doubt = self.scan.is_settling(&from) || self.scan.is_reading(&from);
         let row = self.index.get(&from)?.filter(|_| !in_doubt);
         let base = row.and_then(|row| Some((row.base.clone()?, row.base_version()?.dot)));
+        if base.as_ref().is_some_and(|(base, _)| base.content == Content::Directory) {
+            // Another directory may be there already, which the watch has now taken for the one that has gone.
+            self.forget_listing(&from)?;
+        }
         self.renames.handle_renamed(&from, &to, base);
-        // Another directory may be there already, which the watch has now taken for the one that has gone.
-        self.forget_listing(&from)?;
         // The new name first: its content is known from the old one, which is still in the index.
         for path in [to, from] {
             if !path.is_reserved() && !path.is_root() {
