@@ -123,10 +123,7 @@ impl AssembleJob {
     fn copy(&self, root: &Root, partials: &mut Partials, from: u64, length: u32) -> io::Result<bool> {
         let Some((path, stamp, _)) = &self.old else { return Ok(false) };
         let Some(old) = root.open_file(path, stamp)? else { return Ok(false) };
-        match root.lacking_bytes(u64::from(length))? {
-            0 => {}
-            lacking_bytes => return Err(temp::no_room(lacking_bytes)),
-        }
+        temp::require_room(root.lacking_bytes(u64::from(length))?)?;
         let partial = partials.create(root, &self.digest)?;
         root.files().copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
         partials.handle_written(&self.digest, self.offset..self.offset + u64::from(length))?;

@@ -55,19 +55,19 @@ impl Partials {
     /// So many bytes are to come for a file. `StorageFull` when the disk has no room for them beside those that are to
     /// come for others: known before they are sent, which would be in vain, again and again.
     pub fn expect(&mut self, root: &Root, digest: &Digest, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let others = self.awaited_bytes.iter().filter(|(other, _)| *other != digest);
         let awaited_bytes = others.map(|(_, bytes)| bytes).sum::<u64>().saturating_add(bytes);
-        match root.lacking_bytes(awaited_bytes)? {
-            _ if bytes == 0 => Ok(()),
-            0 => {
-                self.awaited_bytes.insert(*digest, bytes);
-                Ok(())
-            }
-            lacking_bytes => {
+        match temp::require_room(root.lacking_bytes(awaited_bytes)?) {
+            Ok(()) => drop(self.awaited_bytes.insert(*digest, bytes)),
+            Err(error) => {
                 self.wanted_room = Some(awaited_bytes);
-                Err(temp::no_room(lacking_bytes))
+                return Err(error);
             }
         }
+        Ok(())
     }
 
     /// For how many bytes there was no room since the last time, if so.

@@ -54,10 +54,7 @@ impl Temp {
     /// Writes all of `bytes` at `offset`. A full disk, or one that is so but for the reserve, is `StorageFull` or
     /// `QuotaExceeded`.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match sys::lacking_bytes(&*self.files, &self.file, 0)? {
-            0 => {}
-            lacking_bytes => return Err(no_room(lacking_bytes)),
-        }
+        require_room(sys::lacking_bytes(&*self.files, &self.file, 0)?)?;
         Ok(self.files.write_at(&self.file, bytes, offset)?)
     }
 
@@ -149,8 +146,12 @@ pub fn remove(root: &Root, name: &[u8]) -> io::Result<()> {
     Ok(sys::remove(root.files(), (&*root.temporary()?, name))?)
 }
 
-/// The error of a disk that lacks so many bytes for what is received.
-pub fn no_room(lacking_bytes: u64) -> io::Error {
+/// `StorageFull` where the disk lacks bytes for what is received.
+pub fn require_room(lacking_bytes: u64) -> io::Result<()> {
+    if lacking_bytes == 0 { Ok(()) } else { Err(no_room(lacking_bytes)) }
+}
+
+fn no_room(lacking_bytes: u64) -> io::Error {
     let lacking_mb = lacking_bytes.div_ceil(1_000_000);
     let reason = format!(
         "the disk is nearly full, it lacks {lacking_mb} MB for this and the reserve; make room and it goes on"
