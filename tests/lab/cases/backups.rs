@@ -85,9 +85,8 @@ fn restart_goes_on_under_the_same_number() {
 fn full_disk_loses_nothing_and_goes_on_when_there_is_room() {
     let lab = Lab::new(2);
     let [a, b] = lab.hosts();
-    // In the lab's own mount namespace: this process sees the disk of b by b's shell only.
     let root = b.root().display();
-    lab.world().shell(&format!("mount -t tmpfs -o size=16m small '{root}'"));
+    give_small_disk(&lab, b, 16);
     a.start();
     b.start();
     lab.wait_linked();
@@ -109,7 +108,7 @@ fn full_disk_loses_nothing_and_goes_on_when_there_is_room() {
     wait_until("the index to be full, too", DEFAULT_BOUND, || b.has_logged("not even the index has room"));
     assert!(b.is_running());
     b.shell(&format!("rm '{root}/.p2pnetwork/rest'"));
-    lab.world().shell(&format!("mount -o remount,size=200m '{root}'"));
+    enlarge_disk(&lab, b, 200);
     wait_until("everything to arrive", DEFAULT_BOUND, || {
         b.try_status().is_some_and(|status| status.in_sync && status.is_linked(a.name()))
             && a.status().in_sync
@@ -124,21 +123,19 @@ fn file_that_does_not_fit_is_fetched_when_it_does_and_no_sooner() {
     let lab = Lab::new(2);
     let [a, b] = lab.hosts();
     let root = b.root().display();
-    lab.world().shell(&format!("mount -t tmpfs -o size=64m small '{root}'"));
+    give_small_disk(&lab, b, 64);
     lab.start_all();
     a.write("large", noise(1, 80_000_000));
     a.write("small", noise(2, 20_000_000));
-    let is_said =
-        || b.status().errors.iter().any(|error| error.path == "large" && error.error.contains("full"));
-    wait_until("the file to be said not to fit", DEFAULT_BOUND, is_said);
+    wait_until("the file to be said not to fit", DEFAULT_BOUND, || is_said_not_to_fit(b, "large"));
     wait_until("the one that fits", DEFAULT_BOUND, || b.shell(&format!("ls '{root}'")).contains("small"));
     let sent = a.traffic()[2];
     // It has been tried again several times by then.
     thread::sleep(Duration::from_secs(8));
     let in_vain = a.traffic()[2] - sent;
-    assert!(is_said() && in_vain < 2_000_000, "{in_vain} bytes sent in vain");
+    assert!(is_said_not_to_fit(b, "large") && in_vain < 2_000_000, "{in_vain} bytes sent in vain");
     assert_eq!(b.log().matches("large cannot be written").count(), 1, "it is said again and again");
-    lab.world().shell(&format!("mount -o remount,size=200m '{root}'"));
+    enlarge_disk(&lab, b, 200);
     wait_until("the large file", DEFAULT_BOUND, || {
         b.status().in_sync && b.shell(&format!("ls '{root}'")).contains("large")
     });
@@ -150,7 +147,7 @@ fn trash_gives_way_to_what_is_received() {
     let lab = Lab::new(2);
     let [a, b] = lab.hosts();
     let root = b.root().display();
-    lab.world().shell(&format!("mount -t tmpfs -o size=64m small '{root}'"));
+    give_small_disk(&lab, b, 64);
     lab.start_all();
     for round in 0..5 {
         a.write("small", noise(100 + round, 60_000));
@@ -164,9 +161,7 @@ fn trash_gives_way_to_what_is_received() {
     assert!(b.shell(&format!("ls '{root}/.p2pnetwork/trash/'*")).contains("large"));
     // What does not fit even so takes nothing from it.
     a.write("huge", noise(9, 90_000_000));
-    wait_until("the file to be said not to fit", DEFAULT_BOUND, || {
-        b.status().errors.iter().any(|error| error.path == "huge" && error.error.contains("full"))
-    });
+    wait_until("the file to be said not to fit", DEFAULT_BOUND, || is_said_not_to_fit(b, "huge"));
     thread::sleep(Duration::from_secs(3));
     assert!(b.shell(&format!("ls '{root}/.p2pnetwork/trash/'*")).contains("large"));
 }
@@ -176,7 +171,7 @@ fn node_that_waits_for_room_ends_when_asked_to() {
     let lab = Lab::new(1);
     let [a] = lab.hosts();
     let root = a.root().display();
-    lab.world().shell(&format!("mount -t tmpfs -o size=4m small '{root}'"));
+    give_small_disk(&lab, a, 4);
     a.start();
     a.shell(&format!(
         "cat /dev/zero > '{root}/.p2pnetwork/rest'; mkdir '{root}/d'; cd '{root}/d'; touch $(seq 3000)"
@@ -203,6 +198,19 @@ fn state_of_a_node_further_down_stays_its_own() {
 }
 
 /// As `cp -a` does it.
+/// In the lab's own mount namespace: this process sees the disk of the host by the host's shell only.
+fn give_small_disk(lab: &Lab, host: &Host, mib: u32) {
+    lab.world().shell(&format!("mount -t tmpfs -o size={mib}m small '{}'", host.root().display()));
+}
+
+fn enlarge_disk(lab: &Lab, host: &Host, mib: u32) {
+    lab.world().shell(&format!("mount -o remount,size={mib}m '{}'", host.root().display()));
+}
+
+fn is_said_not_to_fit(host: &Host, path: &str) -> bool {
+    host.status().errors.iter().any(|error| error.path == path && error.error.contains("full"))
+}
+
 fn copy_directory(from: &Host, to: &Host) {
     fs::remove_dir(to.root()).unwrap();
     let copied = Command::new("cp").arg("-a").args([from.root(), to.root()]).status().unwrap();

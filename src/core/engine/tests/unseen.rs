@@ -17,12 +17,10 @@ fn with_unseen_file() -> World {
     world
 }
 
-fn wait(world: &mut World) {
+/// As long as the longest pause between two tries.
+fn wait_for_a_try(world: &mut World) {
     world.settle();
-    for _ in 0..RETRY_DELAY_MAX.as_secs() {
-        world.time.now += Duration::from_secs(1);
-        while world.turn() {}
-    }
+    world.wait(RETRY_DELAY_MAX.as_secs());
     world.settle();
 }
 
@@ -36,7 +34,7 @@ fn what_could_not_be_looked_at_is_looked_at_after_a_newer_version_of_it() {
     world.delete(1, "a");
     while world.turn() {}
     world.link(0, 1);
-    wait(&mut world);
+    wait_for_a_try(&mut world);
     world.assert_equal();
     assert_eq!(names(&world.nodes[1]), ["a"]);
     assert_eq!(world.nodes[0].engine.status().unwrap().problems, []);
@@ -48,9 +46,24 @@ fn what_could_not_be_looked_at_is_looked_at_though_nobody_has_its_newest_version
     world.nodes[0].engine.placement.block(&path("a"), super::super::place::NO_SOURCE, world.time.now);
     world.nodes[0].engine.placement.handle_newer(&path("a"), true);
     world.nodes[0].engine.placement.handle_new_source();
-    wait(&mut world);
+    wait_for_a_try(&mut world);
     world.assert_equal();
     assert_eq!(names(&world.nodes[1]), ["a"]);
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_looked_at_again_whatever_others_say_meanwhile() {
+    let mut world = linked(2);
+    world.put(0, "d", Data::Directory);
+    world.settle();
+    world.nodes[0].disk.tree.remove(&path("d"));
+    looks_in_vain(&mut world, 0, "d");
+    let row = world.nodes[1].engine.index().get(&path("d")).unwrap().unwrap();
+    world.nodes[1].engine.restate(&path("d"), row, world.time).unwrap();
+    world.settle();
+    world.assert_equal();
+    assert!(names(&world.nodes[0]).is_empty());
+    assert!(world.nodes[0].engine.status().unwrap().problems.is_empty());
 }
 
 #[test]
@@ -61,7 +74,7 @@ fn what_could_not_be_read_is_read_though_its_stamp_is_what_it_was() {
     edit_unseen(&mut world);
     let found = Found::Unreadable("Input/output error".to_owned());
     world.nodes[0].engine.handle_input(Input::Read { path: path("a"), found }, world.time).unwrap();
-    wait(&mut world);
+    wait_for_a_try(&mut world);
     assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"other".to_vec()));
 }
 

@@ -364,6 +364,16 @@ impl World {
         self.time.wall_ms += 1000;
     }
 
+    /// Seconds go by.
+    pub(super) fn wait(&mut self, seconds: u64) {
+        let end = self.time.now + Duration::from_secs(seconds);
+        while self.time.now < end {
+            self.turn();
+            self.time.now += Duration::from_millis(250);
+            self.time.wall_ms += 250;
+        }
+    }
+
     /// Days go by.
     pub(super) fn pass(&mut self, days: u64) {
         for _ in 0..days {

@@ -1,0 +1,184 @@
+//! Content that is nowhere any more, and what a power cut has left of files.
+
+use super::*;
+
+/// Node 1 is told of a large file, which is gone before it has asked for it; node 0 is killed and does not know any more.
+fn with_lost_content(holds_older: bool) -> World {
+    let mut world = with_untold_content(holds_older);
+    world.nodes[0].disk.tree.remove(&path("a"));
+    world.crash(0);
+    world.settle();
+    world
+}
+
+fn with_untold_content(holds_older: bool) -> World {
+    let mut world = linked(2);
+    if holds_older {
+        world.write(0, "a", b"older");
+        world.settle();
+    }
+    world.write(0, "a", &large(1));
+    world.messages_per_turn = 1;
+    let told = |world: &World| {
+        let row = world.nodes[1].engine.index().get(&path("a")).unwrap();
+        row.is_some_and(|row| row.entry.content.is_some_and(|content| content.size() == LARGE as u64))
+    };
+    while !told(&world) {
+        assert!(world.turn());
+    }
+    world.messages_per_turn = usize::MAX;
+    world
+}
+
+/// The power of node 0 is cut: the file is there, torn, and what it was to hold is nowhere. Node 1 has what it was before.
+#[test]
+fn what_a_power_cut_has_torn_does_not_replace_what_another_node_holds() {
+    for left in [&b""[..], b"old"] {
+        let mut world = with_untold_content(true);
+        let mtime_ns = Some(world.nodes[0].disk.tree[&path("a")].stamp.mtime_ns);
+        world.nodes[0].disk.put(&path("a"), Data::File(left.to_vec()), 0o644, mtime_ns);
+        world.crash(0);
+        world.nodes[0].engine.torn_before_ns = Some(i64::MAX);
+        world.settle();
+        world.link(0, 1);
+        world.settle();
+        world.assert_equal();
+        assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"older".into()));
+        assert_eq!(names(&world.nodes[0]), ["a"]);
+    }
+}
+
+/// Tears node 0's file, whose power was cut.
+fn tear(world: &mut World, left: &[u8]) {
+    world.nodes[0].disk.put(&path("a"), Data::File(left.to_vec()), 0o644, Some(0));
+    world.crash(0);
+    world.nodes[0].engine.torn_before_ns = Some(i64::MAX);
+    world.settle();
+}
+
+#[test]
+fn what_a_power_cut_has_torn_is_believed_within_a_minute_when_nobody_has_more() {
+    let mut world = with_untold_content(false);
+    tear(&mut world, b"rest");
+    world.link(0, 1);
+    world.wait(50);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"rest".into()));
+}
+
+#[test]
+fn what_a_power_cut_has_torn_is_not_believed_while_another_node_may_have_more() {
+    let mut world = linked(2);
+    world.write(0, "a", b"content");
+    world.settle();
+    tear(&mut world, b"");
+    world.wait(600);
+    assert_eq!(world.nodes[0].engine.status().unwrap().wanted, 1);
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"content".into()));
+}
+
+#[test]
+fn what_a_power_cut_has_torn_is_believed_where_there_is_no_other_node() {
+    let mut world = World::new(1);
+    world.settle();
+    world.write(0, "a", b"content");
+    world.settle();
+    tear(&mut world, b"rest");
+    world.wait(50);
+    let row = world.nodes[0].engine.index().get(&path("a")).unwrap().unwrap();
+    assert!(!row.is_wanted() && row.entry.content.unwrap().size() == 4);
+}
+
+/// A machine without a battery for its clock may come up in the past: what was written before the power cut is then from
+/// the future.
+#[test]
+fn what_a_power_cut_has_torn_is_known_though_the_clock_is_not() {
+    let mut world = linked(2);
+    world.write(0, "a", b"content");
+    world.settle();
+    let next_hour_ns = (world.time.wall_ms as i64 + 3_600_000) * 1_000_000;
+    world.nodes[0].disk.put(&path("a"), Data::File(Vec::new()), 0o644, Some(next_hour_ns));
+    world.crash(0);
+    world.nodes[0].engine.torn_before_ns = Some(0);
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"content".into()));
+}
+
+/// The mark of a torn file stands for no content that any node could ever have.
+#[test]
+fn what_is_torn_does_not_outlive_a_concurrent_delete() {
+    let mut world = linked(2);
+    world.write(0, "a", b"content");
+    world.settle();
+    world.cut(0, 1);
+    world.write(0, "a", b"changed here");
+    world.settle();
+    world.delete(1, "a");
+    world.settle();
+    world.nodes[0].disk.put(&path("a"), Data::File(b"ch".to_vec()), 0o644, Some(0));
+    world.crash(0);
+    world.nodes[0].engine.torn_before_ns = Some(i64::MAX);
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert!(names(&world.nodes[0]).is_empty());
+}
+
+#[test]
+fn a_newer_version_does_not_wait_for_the_next_try_of_the_last() {
+    let mut world = with_lost_content(true);
+    world.write(0, "a", b"newer");
+    world.link(0, 1);
+    let before = world.time.now;
+    while world.turn() {}
+    assert_eq!(
+        (world.nodes[1].disk.tree[&path("a")].data.clone(), world.time.now),
+        (Data::File(b"newer".into()), before)
+    );
+}
+
+#[test]
+fn what_was_gone_before_anybody_had_it_is_given_up() {
+    for holds_older in [false, true] {
+        let mut world = with_lost_content(holds_older);
+        assert_eq!(world.nodes[1].engine.status().unwrap().wanted, 1, "there is hope while nobody was asked");
+        world.link(0, 1);
+        world.settle();
+        world.assert_equal();
+        assert!(names(&world.nodes[0]).is_empty());
+    }
+}
+
+/// Node 2 has the file, and is away: it may come back.
+#[test]
+fn what_an_absent_node_has_is_not_given_up() {
+    let mut world = linked(3);
+    world.write(0, "a", &large(1));
+    world.settle();
+    world.cut(0, 2);
+    world.cut(1, 2);
+    world.settle();
+    for node in [0, 1] {
+        world.nodes[node].disk.tree.remove(&path("a"));
+        // As after a power cut that took the file and left the index.
+        let row = world.nodes[node].engine.index().get(&path("a")).unwrap().unwrap();
+        world.nodes[node].engine.index.put(&path("a"), &Row { base: None, ..row }).unwrap();
+        world.tell(node, path("a"));
+    }
+    world.nodes.iter_mut().for_each(|node| node.engine.placement.kick());
+    world.settle();
+    world.pass(2);
+    assert_eq!(world.nodes[0].engine.status().unwrap().wanted, 1);
+    world.link_all();
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[0]), ["a"]);
+}
