@@ -442,9 +442,16 @@ impl<'a> Site<'a> {
             Err(error) => return Err(self.failed("set the permissions of", error)),
         }
         if old.kind == FileKind::File {
+            // Once the time is set, nothing but the watch tells of an edit meanwhile.
+            let now = look(&opened)?;
+            if !is_same(&old, &now) {
+                return Err(ApplyError::Unexpected(Some(now)));
+            }
             files.set_mtime(self.at(), mtime_ns).map_err(|error| self.failed("set the time of", error))?;
         }
-        look(&opened).map(Some)
+        let set = look(&opened)?;
+        let is_other_length = set.stamp.size != old.stamp.size;
+        if is_other_length { Err(ApplyError::Unexpected(Some(set))) } else { Ok(Some(set)) }
     }
 
     fn remove_file(&self, current: Option<Stat>) -> Result<Option<Stat>> {

@@ -28,6 +28,8 @@ impl Engine {
         match hint {
             Hint::Writing if self.scan.is_settling(&path) => self.scan.handle_writing(&path, time.now),
             Hint::Writing => {
+                // Its stamp need not show it, if that was set, or looked at, in the same instant.
+                self.doubt(&path)?;
                 let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
                 self.scan.handle_writing_large(&path, size, time.now);
             }
@@ -49,6 +51,9 @@ impl Engine {
     pub fn doubt(&mut self, path: &RelPath) -> Result<()> {
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         let Some(base) = &mut row.base else { return Ok(()) };
+        if base.stamp == base.stamp.of_no_file() {
+            return Ok(());
+        }
         base.stamp = base.stamp.of_no_file();
         self.index.put(path, &row)
     }
