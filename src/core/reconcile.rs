@@ -102,8 +102,8 @@ fn is_forgotten(held: &Version, newest: &Version) -> bool {
     one_author || [held.author, newest.author].contains(&NodeId::NOBODY)
 }
 
-/// Where the content of a version that lost is kept: `NAME.sync-conflict-YYYYMMDD-HHMMSS-NODE.EXT`, beside
-/// the winner. Made of the losing version alone, so that every node that holds it makes the very same copy.
+/// Where the content of a version that lost is kept: `NAME.sync-conflict-YYYYMMDD-HHMMSSmmm-NODE.EXT`, beside
+/// the winner; to the millisecond, since two saves of one second may lose. Made of the losing version alone, so that every node that holds it makes the very same copy.
 /// The name is cut where the whole would be longer than the file system takes.
 pub fn conflict_name(path: &RelPath, loser: &Version) -> Option<RelPath> {
     let name = path.name();
@@ -128,10 +128,11 @@ fn short(node: NodeId) -> String {
     node.to_string()[..8].to_owned()
 }
 
-/// `YYYYMMDD-HHMMSS` in UTC of a time in ms since 1970.
+/// `YYYYMMDD-HHMMSSmmm` in UTC of a time in ms since 1970.
 fn timestamp(time_ms: u64) -> String {
     let Date { year, month, day, hour, minute, second } = Date::from_ms(time_ms);
-    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+    let ms = time_ms % 1000;
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}{ms:03}")
 }
 
 #[cfg(test)]
@@ -272,10 +273,10 @@ mod tests {
 
     #[test]
     fn conflict_names_keep_the_extension_and_fit() {
-        let loser = version(0xab, 1_700_000_000_000);
+        let loser = version(0xab, 1_700_000_000_042);
         let name = |path: &[u8]| conflict_name(&RelPath::new(path).unwrap(), &loser).unwrap();
-        assert_eq!(name(b"d/a.tar").as_bytes(), b"d/a.sync-conflict-20231114-221320-abababab.tar");
-        assert_eq!(name(b".bashrc").as_bytes(), b".bashrc.sync-conflict-20231114-221320-abababab");
+        assert_eq!(name(b"d/a.tar").as_bytes(), b"d/a.sync-conflict-20231114-221320042-abababab.tar");
+        assert_eq!(name(b".bashrc").as_bytes(), b".bashrc.sync-conflict-20231114-221320042-abababab");
         let long = name("ä".repeat(127).as_bytes());
         assert!(long.as_bytes().len() <= 255 && std::str::from_utf8(long.as_bytes()).is_ok());
     }

@@ -449,9 +449,15 @@ impl<'a> Site<'a> {
             }
             files.set_mtime(self.at(), mtime_ns).map_err(|error| self.failed("set the time of", error))?;
         }
-        let set = look(&opened)?;
-        let is_other_length = set.stamp.size != old.stamp.size;
-        if is_other_length { Err(ApplyError::Unexpected(Some(set))) } else { Ok(Some(set)) }
+        let mut set = look(&opened)?;
+        if set.stamp.size != old.stamp.size {
+            return Err(ApplyError::Unexpected(Some(set)));
+        }
+        if old.kind == FileKind::File && set.stamp.mtime_ns != mtime_ns {
+            // The file system keeps it less exactly, or the file was written to since: the next look reads it.
+            set.stamp = set.stamp.of_no_file();
+        }
+        Ok(Some(set))
     }
 
     fn remove_file(&self, current: Option<Stat>) -> Result<Option<Stat>> {
@@ -484,7 +490,7 @@ impl<'a> Site<'a> {
             self.move_in(source.at())?;
         }
         match self.stat()? {
-            Some(after) if is_same(&before, &after) => Ok(Some(after)),
+            Some(after) if is_same(&before, &after) => self.settled(&before),
             _ => {
                 source.move_in(self.at())?;
                 Err(ApplyError::Unexpected(source.stat()?))
@@ -503,7 +509,7 @@ impl<'a> Site<'a> {
         };
         exchange()?;
         match (self.stat()?, other.stat()?) {
-            (Some(now), Some(then)) if is_same(&there, &now) && is_same(&here, &then) => Ok(Some(now)),
+            (Some(now), Some(then)) if is_same(&there, &now) && is_same(&here, &then) => self.settled(&there),
             _ => {
                 exchange()?;
                 Err(ApplyError::Unexpected(self.stat()?))
@@ -545,7 +551,7 @@ impl<'a> Site<'a> {
     /// What is at the path now that `placed` was put there. If somebody has touched it already, it is said to be
     /// what was put there, so that the next look sees the edit.
     fn settled(&self, placed: &Stat) -> Result<Option<Stat>> {
-        let after = self.stat()?.filter(|after| is_same(placed, after));
+        let after = self.stat()?.filter(|after| is_same(placed, after) && after.mode == placed.mode);
         Ok(Some(after.unwrap_or(*placed)))
     }
 

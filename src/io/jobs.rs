@@ -277,12 +277,12 @@ impl Jobs {
                 self.large_reads.push_front(LargeRead { path, stat, has_waited: true });
                 continue;
             };
-            let again = self.read_whole(root, &path, stat);
-            if let Found::Content { content: Content::File { digest: now, .. }, .. } = &again
-                && *now != digest
-            {
-                inputs.push_back(Input::Read { path, found: again });
-            }
+            inputs.extend(match self.read_whole(root, &path, stat) {
+                Found::Content { content: Content::File { digest: now, .. }, .. } if now == digest => None,
+                found @ Found::Content { .. } => Some(Input::Read { path, found }),
+                // It has gone, perhaps to another name: what it holds there is not known.
+                _ => Some(Input::Changed { path, hint: Hint::Writing }),
+            });
         }
     }
 

@@ -116,7 +116,6 @@ impl Engine {
         }
         index.update_summary(|summary| {
             summary.clean_stop = false;
-            summary.boot = config.boot.clone();
             summary.root = config.root;
         });
         let mut engine = Self {
@@ -230,6 +229,7 @@ impl Engine {
         self.commit_asked = false;
         self.commit_at = None;
         self.activity.report();
+        self.note_boot();
         self.index.commit()?;
         self.check_invariants();
         Ok(())
@@ -257,8 +257,18 @@ impl Engine {
 
     /// Ends in an orderly way: all that was announced is durable. Nothing may be called after it.
     pub fn stop(&mut self) -> Result<()> {
-        self.index.update_summary(|summary| summary.clean_stop = true);
+        let is_known = self.ambiguous_before_ms.is_none() || self.scan.is_through();
+        self.note_boot();
+        self.index.update_summary(|summary| summary.clean_stop = is_known);
         self.index.commit()
+    }
+
+    /// What the last run and a power cut have left is known only when all of it was looked at: should this run end before,
+    /// the next one is in its place.
+    fn note_boot(&mut self) {
+        if self.scan.is_through() && self.index.summary().boot != self.config.boot {
+            self.index.update_summary(|summary| summary.boot.clone_from(&self.config.boot));
+        }
     }
 
     /// Can it take another message? If not, messages wait in their sockets until changes to the disk are done.

@@ -567,11 +567,12 @@ impl Engine {
         if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
             self.scan.handle_known(path, &stat.stamp, time.wall_ms, time.now);
         }
-        row.base = stat.zip(in_flight.content).map(|(stat, content)| Base {
-            content,
-            stamp: stat.stamp,
-            mode: stat.mode,
-            version,
+        let held = row.base.take().map(|base| base.content);
+        row.base = stat.zip(in_flight.content).map(|(stat, content)| {
+            // Bits and time were set, and what was written in that instant may have left no trace in the stamp.
+            let is_unsure = held.as_ref() == Some(&content) && self.scan.is_unwatched(path);
+            let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
+            Base { content, stamp, mode: stat.mode, version }
         });
         // What was renamed has the bits and the time that it had before.
         if let (Some(base), true) = (&mut row.base, newest && in_flight.is_renamed) {

@@ -120,6 +120,16 @@ impl Scan {
         self.walked
     }
 
+    /// Has all that the first walk found been read?
+    pub(super) fn is_through(&self) -> bool {
+        self.walked && self.reading.is_empty()
+    }
+
+    /// Do no events tell of what happens in the directory of this path?
+    pub(super) fn is_unwatched(&self, path: &RelPath) -> bool {
+        self.all_degraded || path.parent().is_some_and(|parent| self.degraded.contains(&parent))
+    }
+
     /// Directories that no events come from.
     pub(super) fn degraded_directories(&self) -> usize {
         self.degraded.len()

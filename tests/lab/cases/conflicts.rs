@@ -15,7 +15,7 @@ fn original_name(copy: &str) -> Option<String> {
     let [date, time, node] = parts[..] else { return None };
     let digits = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
     let named = !node.is_empty() && node.bytes().all(|b| b.is_ascii_alphanumeric());
-    (digits(date, 8) && digits(time, 6) && named).then(|| format!("{stem}{extension}"))
+    (digits(date, 8) && digits(time, 9) && named).then(|| format!("{stem}{extension}"))
 }
 
 /// Runs `change` while the second host's cable is out, and waits until all agree again.

@@ -201,17 +201,17 @@ impl Machine {
 
     // --- Ending ----------------------------------------------------------------------------------------
 
-    pub fn stop(&mut self, network: &mut Network, now: Duration, began: Instant) {
+    /// Ends the program in an orderly way. False when its disk did not let it keep what it knew.
+    pub fn stop(&mut self, network: &mut Network, now: Duration, began: Instant) -> bool {
         let time = self.time(now, began);
         drop(self.disk_at(now));
-        if let Some(mut replica) = self.replica.take() {
-            let mut wire = Wire { network, node: self.at, now, fuse: &self.fuse, log: Vec::new() };
-            let stopped = replica.stop(&mut wire, time);
-            drop(replica);
-            self.index_is_latest = stopped.is_ok();
-            self.disk.borrow_mut().kill();
-            network.forget_node(self.at, false, now);
-        }
+        let Some(mut replica) = self.replica.take() else { return true };
+        let mut wire = Wire { network, node: self.at, now, fuse: &self.fuse, log: Vec::new() };
+        self.index_is_latest = replica.stop(&mut wire, time).is_ok();
+        drop(replica);
+        self.disk.borrow_mut().kill();
+        network.forget_node(self.at, false, now);
+        self.index_is_latest
     }
 
     /// The process is gone; what it wrote is there.

@@ -288,7 +288,7 @@ impl World {
 
     /// Two machines with one identity have met.
     fn renew_identity(&mut self, at: usize) {
-        self.machines[at].stop(&mut self.network, self.now, self.began);
+        self.end(at);
         self.machines[at].fresh_identity = true;
         self.machines[at].up_at = Some(self.now + Duration::from_millis(20));
         self.trace.note(self.now, &format!("node {at} has a twin"));
@@ -362,8 +362,16 @@ impl World {
 
     fn stop(&mut self, at: usize, down_ms: u64) {
         if self.machines[at].replica.is_some() {
-            self.machines[at].stop(&mut self.network, self.now, self.began);
+            self.end(at);
             self.machines[at].up_at = Some(self.now + Duration::from_millis(down_ms));
+        }
+    }
+
+    /// Ends a node in an orderly way, as far as its disk lets it.
+    fn end(&mut self, at: usize) {
+        if !self.machines[at].stop(&mut self.network, self.now, self.began) {
+            let tree = self.tree_of(at);
+            self.oracle.forget(at, &tree);
         }
     }
 
