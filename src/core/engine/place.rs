@@ -121,8 +121,10 @@ impl Placement {
 
     /// Leaves the path alone for a while, longer each time.
     pub(super) fn block(&mut self, path: &RelPath, reason: &str, now: Instant) {
-        let delay =
-            self.blocked.get(path).map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
+        // That nobody has it is counted by itself: what it was blocked for before is no reason to give it up.
+        let last = self.blocked.get(path);
+        let last = last.filter(|last| (last.reason == NO_SOURCE) == (reason == NO_SOURCE));
+        let delay = last.map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
         if self.blocked.len() < MAX_BLOCKED || self.blocked.contains_key(path) {
             let is_unseen = self.blocked.get(path).is_some_and(|last| last.is_unseen);
             let blocked = Blocked { reason: reason.to_owned(), delay, until: Some(now + delay), is_unseen };
@@ -190,8 +192,10 @@ impl Placement {
     /// Another version of the path has come: nothing is wanted any more, or its content may be had where the last
     /// one's could not. What could not be looked at still is to be.
     pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool) {
-        let is_over = !is_wanted || self.is_without_source(path, Duration::ZERO);
-        if is_over && !self.blocked.get(path).is_some_and(|blocked| blocked.is_unseen) {
+        let Some(blocked) = self.blocked.get_mut(path) else { return };
+        if blocked.is_unseen {
+            blocked.delay = RETRY_DELAY_MIN;
+        } else if !is_wanted || blocked.reason == NO_SOURCE {
             self.blocked.remove(path);
         }
     }
@@ -199,6 +203,8 @@ impl Placement {
     /// Another node is linked, which may have what nobody had: as if nobody had been asked.
     pub(super) fn handle_new_source(&mut self) {
         self.blocked.retain(|_, blocked| blocked.is_unseen || blocked.reason != NO_SOURCE);
+        let unseen = self.blocked.values_mut().filter(|blocked| blocked.reason == NO_SOURCE);
+        unseen.for_each(|blocked| blocked.delay = RETRY_DELAY_MIN);
         self.kick();
     }
 

@@ -118,6 +118,8 @@ pub struct Done {
     pub before: Tree,
     pub after: Tree,
     pub half_written: BTreeSet<ContentId>,
+    /// What has gone from the trash: a file in it had another name, and was written to by that.
+    pub overwritten: BTreeSet<ContentId>,
 }
 
 pub struct Disk {

@@ -207,11 +207,12 @@ impl Machine {
         drop(self.disk_at(now));
         let Some(mut replica) = self.replica.take() else { return true };
         let mut wire = Wire { network, node: self.at, now, fuse: &self.fuse, log: Vec::new() };
-        self.index_is_latest = replica.stop(&mut wire, time).is_ok();
+        let stopped = replica.stop(&mut wire, time);
         drop(replica);
+        self.index_is_latest = stopped.is_ok();
         self.disk.borrow_mut().kill();
         network.forget_node(self.at, false, now);
-        self.index_is_latest
+        stopped.unwrap_or(false)
     }
 
     /// The process is gone; what it wrote is there.

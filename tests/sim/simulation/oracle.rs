@@ -60,7 +60,7 @@ pub struct Oracle {
 impl Oracle {
     /// A user of `node` did something.
     pub fn record(&mut self, node: usize, done: &Done) {
-        let Done { kind, before, after, half_written } = done;
+        let Done { kind, before, after, half_written, overwritten } = done;
         self.deeds += 1;
         let deed = (node, self.deeds);
         self.seen.extend(after.values().flatten());
@@ -79,6 +79,9 @@ impl Oracle {
                 self.dead.remove(&id);
             }
         }
+        for id in overwritten {
+            self.settle_everywhere(*id);
+        }
         if before == after || matches!(kind, Kind::Chmod | Kind::Touch) {
             // An edit without new content: it outlives what others do at the same time.
             for path in after.keys() {
@@ -94,10 +97,12 @@ impl Oracle {
             return;
         }
         // The program had moved it there (a conflict copy): it is that copy that the user put away.
-        self.instances
-            .iter_mut()
-            .filter(|((_, owed), _)| *owed == id)
-            .for_each(|(_, instance)| instance.is_settled = true);
+        self.settle_everywhere(id);
+    }
+
+    fn settle_everywhere(&mut self, id: ContentId) {
+        let instances = self.instances.iter_mut().filter(|((_, owed), _)| *owed == id);
+        instances.for_each(|(_, instance)| instance.is_settled = true);
     }
 
     /// `lost` was on a node's disk, is not any more without anybody's doing, and is on no other.

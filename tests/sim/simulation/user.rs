@@ -113,14 +113,16 @@ const MAX_DEPTH: usize = 3;
 impl Disk {
     /// Does it, and has the checks know what became of what was there.
     pub fn perform(&mut self, deed: &Deed) {
-        let before = self.tree();
+        let (before, trash) = (self.tree(), self.own("trash"));
         let was_user = std::mem::replace(&mut self.by_user, true);
         let said = self.act(deed);
         self.by_user = was_user;
         if let Some(said) = said {
             self.log.push(format!("USER {:?}: {said}", deed.kind));
             let half_written = self.slow.iter().filter_map(|(ino, _)| self.content_id(*ino)).collect();
-            self.deeds.push(Done { kind: deed.kind, before, after: self.tree(), half_written });
+            let overwritten = trash.difference(&self.own("trash")).copied().collect();
+            let after = self.tree();
+            self.deeds.push(Done { kind: deed.kind, before, after, half_written, overwritten });
         }
     }
 
