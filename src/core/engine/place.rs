@@ -624,8 +624,10 @@ impl Engine {
             }
             ApplyFailure::Parent => {
                 self.placement.block(path, "its directory is not there", time.now);
+                // What was in it is not there, either.
                 let parent = path.parent().filter(|parent| !parent.is_root());
-                self.outputs.extend(parent.map(|path| Output::Inspect { path }));
+                let paths = parent.into_iter().chain([path.clone()]);
+                self.outputs.extend(paths.map(|path| Output::Inspect { path }));
             }
             ApplyFailure::Content => {
                 self.placement.block(path, "its content was not what it should be", time.now);
