@@ -94,14 +94,17 @@ impl AssembleJob {
         chunk: Chunk,
         buffer: &mut [u8],
     ) -> io::Result<bool> {
-        if chunk == ZEROS {
-            self.leave_hole(root, partials)?;
-            return Ok(true);
-        }
         let has_partial = match self.has_partial {
             Some(has_partial) => has_partial,
-            None => *self.has_partial.insert(partials.open(root, &self.digest)?),
+            None => {
+                let has_partial = self.open_partial(root, partials)?;
+                *self.has_partial.insert(has_partial)
+            }
         };
+        if chunk == ZEROS {
+            self.leave_hole(root, partials, buffer)?;
+            return Ok(true);
+        }
         if has_partial && is_there(partials, &self.digest, self.offset, chunk, buffer)? {
             return Ok(true);
         }
@@ -111,12 +114,30 @@ impl AssembleJob {
         self.copy(root, partials, self.old_places[at].1, chunk.length)
     }
 
-    /// Nobody ever writes to where a chunk of zeros is; but the file must exist, and reach so far.
-    fn leave_hole(&self, root: &Root, partials: &mut Partials) -> io::Result<()> {
+    /// Opens the partial file of an earlier try, or of an older state, which may be longer.
+    fn open_partial(&self, root: &Root, partials: &mut Partials) -> io::Result<bool> {
+        if !partials.open(root, &self.digest)? {
+            return Ok(false);
+        }
         let partial = partials.create(root, &self.digest)?;
-        let is_last = self.next + 1 == self.chunks.len();
+        let length = self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+        if partial.len()? > length {
+            partial.set_len(length)?;
+        }
+        Ok(true)
+    }
+
+    /// Nobody writes to where a chunk of zeros is, unless an older state had something there; but the file must exist,
+    /// and reach so far.
+    fn leave_hole(&self, root: &Root, partials: &mut Partials, buffer: &mut [u8]) -> io::Result<()> {
+        let partial = partials.create(root, &self.digest)?;
         let end = self.offset + u64::from(ZEROS.length);
-        if is_last && partial.len()? < end { partial.set_len(end) } else { Ok(()) }
+        let length = partial.len()?;
+        if length > self.offset && !partial.is_hole(self.offset, end) {
+            partial.clear(self.offset..end, buffer)?;
+        }
+        let is_last = self.next + 1 == self.chunks.len();
+        if is_last && length < end { partial.set_len(end) } else { Ok(()) }
     }
 
     /// Copies a chunk of the old version; a file system that can shares the blocks.
@@ -206,6 +227,27 @@ mod tests {
             assert_eq!(partial.len().unwrap(), length);
             assert!(partial.is_hole(0, length));
         }
+    }
+
+    /// A longer, older state that has bytes where the new one has zeros.
+    #[test]
+    fn nothing_of_an_older_state_shows_through() {
+        let tree = Tree::new(crate::io::sys::Abilities::ALL);
+        let data = Chunk::of(b"data");
+        let recipe = vec![data, ZEROS, data];
+        let digest = combine(recipe.iter().copied());
+        let older = Digest([1; 32]);
+        let mut partials = Partials::default();
+        partials.write(&tree.root, &older, 0, &vec![7; 3 << 20]).unwrap();
+        partials.adopt(&tree.root, &older, &digest).unwrap();
+        let mut job = AssembleJob::new(digest, recipe, None);
+        assert_eq!(run(&mut job, &tree, &mut partials), Ok(vec![1]));
+        let end = 4 + u64::from(ZEROS.length);
+        for at in [0, end] {
+            partials.write(&tree.root, &digest, at, b"data").unwrap();
+        }
+        let whole = std::fs::read(tree.root.path().join(".p2pnetwork/tmp").join(digest.to_string())).unwrap();
+        assert_eq!(whole, [&b"data"[..], &vec![0; ZEROS.length as usize], b"data"].concat());
     }
 
     fn chunks(bytes: &[u8]) -> Vec<Chunk> {

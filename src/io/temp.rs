@@ -67,6 +67,18 @@ impl Temp {
         Ok(self.files.write_zeros(&self.file, bytes, offset)?)
     }
 
+    /// Makes a range read as zeros, without room on the disk where the file system knows holes. `buffer` is filled with them.
+    pub fn clear(&self, range: std::ops::Range<u64>, buffer: &mut [u8]) -> io::Result<()> {
+        buffer.fill(0);
+        let mut offset = range.start;
+        while offset < range.end {
+            let length = (range.end - offset).min(buffer.len() as u64);
+            self.files.write_zeros(&self.file, &buffer[..length as usize], offset)?;
+            offset += length;
+        }
+        Ok(())
+    }
+
     /// Is there nothing but a hole, or the end of the file, from `offset` to `end`?
     pub fn is_hole(&self, offset: u64, end: u64) -> bool {
         self.files.next_data(&self.file, offset).is_none_or(|data| data >= end)

@@ -288,6 +288,7 @@ impl Engine {
                 info!("the directory is back: going on");
                 self.scan.request_walk();
                 self.placement.retry_all(time.now);
+                self.placement.kick();
             }
             _ => {}
         }
