@@ -143,8 +143,9 @@ pub enum Output {
     Assemble { digest: Digest, chunks: Vec<Chunk>, old: Option<(RelPath, Stamp, Vec<Chunk>)> },
     /// Close the partial file `digest`, and keep it for another try.
     ClosePartial { digest: Digest },
-    /// What has come for the partial file `from` may be of use to `to`, which has none yet: it is its partial file now.
-    AdoptPartial { from: Digest, to: Digest },
+    /// What has come for the partial file `from` may be of use to `to`, of `size` bytes, which has none yet: it is its
+    /// partial file now.
+    AdoptPartial { from: Digest, to: Digest, size: u64 },
     /// Drop the partial file `digest`.
     DropPartial { digest: Digest },
     /// Read `.p2pignore`: answered by [`Input::IgnoreRules`].

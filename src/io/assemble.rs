@@ -96,10 +96,7 @@ impl AssembleJob {
     ) -> io::Result<bool> {
         let has_partial = match self.has_partial {
             Some(has_partial) => has_partial,
-            None => {
-                let has_partial = self.open_partial(root, partials)?;
-                *self.has_partial.insert(has_partial)
-            }
+            None => *self.has_partial.insert(partials.open(root, &self.digest)?),
         };
         if chunk == ZEROS {
             self.leave_hole(root, partials, buffer)?;
@@ -112,19 +109,6 @@ impl AssembleJob {
             return Ok(false);
         };
         self.copy(root, partials, self.old_places[at].1, chunk.length)
-    }
-
-    /// Opens the partial file of an earlier try, or of an older state, which may be longer.
-    fn open_partial(&self, root: &Root, partials: &mut Partials) -> io::Result<bool> {
-        if !partials.open(root, &self.digest)? {
-            return Ok(false);
-        }
-        let partial = partials.create(root, &self.digest)?;
-        let length = self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
-        if partial.len()? > length {
-            partial.set_len(length)?;
-        }
-        Ok(true)
     }
 
     /// Nobody writes to where a chunk of zeros is, unless an older state had something there; but the file must exist,
@@ -239,7 +223,7 @@ mod tests {
         let older = Digest([1; 32]);
         let mut partials = Partials::default();
         partials.write(&tree.root, &older, 0, &vec![7; 3 << 20]).unwrap();
-        partials.adopt(&tree.root, &older, &digest).unwrap();
+        partials.adopt(&tree.root, &older, &digest, 8 + u64::from(ZEROS.length)).unwrap();
         let mut job = AssembleJob::new(digest, recipe, None);
         assert_eq!(run(&mut job, &tree, &mut partials), Ok(vec![1]));
         let end = 4 + u64::from(ZEROS.length);

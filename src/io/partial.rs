@@ -146,12 +146,16 @@ impl Partials {
         self.open.remove(digest);
     }
 
-    /// What has come for `from` is the partial file of `to` from now on, unless that has one. Each chunk of it is
-    /// verified before it counts.
-    pub fn adopt(&mut self, root: &Root, from: &Digest, to: &Digest) -> io::Result<()> {
+    /// What has come for `from` is the partial file of `to`, of `length` bytes, from now on, unless that has one. Each
+    /// chunk of it is verified before it counts.
+    pub fn adopt(&mut self, root: &Root, from: &Digest, to: &Digest, length: u64) -> io::Result<()> {
         self.forget(from);
         if self.open(root, to)? {
             return temp::remove(root, name(from).as_bytes());
+        }
+        let Some(partial) = Temp::open_existing(root, &name(from))? else { return Ok(()) };
+        if partial.len()? > length {
+            partial.set_len(length)?;
         }
         temp::rename(root, &name(from), &name(to))
     }

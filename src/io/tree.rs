@@ -124,8 +124,8 @@ impl Tree {
             }
             Output::Assemble { digest, chunks, old } => self.jobs.assemble(digest, chunks, old),
             Output::ClosePartial { digest } => self.partials.forget(&digest),
-            Output::AdoptPartial { from, to } => {
-                if let Err(error) = self.partials.adopt(&self.root, &from, &to) {
+            Output::AdoptPartial { from, to, size } => {
+                if let Err(error) = self.partials.adopt(&self.root, &from, &to, size) {
                     debug!("what has come of an older state is of no use to the newer: {error}");
                 }
             }

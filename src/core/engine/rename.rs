@@ -156,9 +156,8 @@ impl Engine {
             return Ok(());
         }
         self.renames.begin_turn(time.now);
-        let in_doubt = self.scan.is_settling(&from)
-            || self.scan.is_reading(&from)
-            || self.scan.is_racy(&from, time.now);
+        let in_doubt =
+            self.scan.is_settling(&from) || self.scan.is_reading(&from) || self.scan.is_racy(&from, time.now);
         let row = self.index.get(&from)?.filter(|_| !in_doubt);
         // Another write in the tick of the clock in which it was read would not show.
         let is_settled = |base: &Base| !is_shared(&base.stamp, time.wall_ms);

@@ -568,7 +568,7 @@ impl Node {
                 Input::Assembled { digest, result: self.disk.assemble(digest, &chunks, old) }
             }
             Output::ClosePartial { .. } => return,
-            Output::AdoptPartial { from, to } => {
+            Output::AdoptPartial { from, to, .. } => {
                 let partial = self.disk.partials.remove(&from);
                 self.disk.partials.extend(partial.map(|bytes| (to, bytes)));
                 return;

@@ -93,7 +93,7 @@ impl Engine {
         if self.transfers.is_fetching(&digest) {
             return self.retarget(path, &digest).map(|()| Outcome::Going);
         }
-        self.adopt_older(path, &digest)?;
+        self.adopt_older(path, &digest, size)?;
         if !self.transfers.has_slot(size) {
             return Ok(Outcome::NoSlot);
         }
@@ -112,13 +112,13 @@ impl Engine {
 
     /// What has come of an older state of the path, which nobody wants any more, may be a part of the new one: a file
     /// that grows faster than it travels would never arrive.
-    fn adopt_older(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
+    fn adopt_older(&mut self, path: &RelPath, digest: &Digest, size: u64) -> Result<()> {
         let is_older = |download: &Download| download.path == *path && download.stage == Stage::Chunks;
         let older = self.transfers.downloads.iter().find(|(_, download)| is_older(download));
         let Some(older) = older.map(|(older, _)| *older) else { return Ok(()) };
         if !self.is_still_wanted(&older)? {
             self.transfers.downloads.remove(&older);
-            self.outputs.push_back(Output::AdoptPartial { from: older, to: *digest });
+            self.outputs.push_back(Output::AdoptPartial { from: older, to: *digest, size });
         }
         Ok(())
     }
