@@ -149,6 +149,8 @@ pub struct Disk {
     pub slow: Vec<(Ino, Vec<u8>)>,
     /// A user acts, not the program.
     pub by_user: bool,
+    /// The file that the program made last, until it is synced: of a copy that has failed nothing is kept.
+    pub copying: Option<Ino>,
     /// What the program has changed, counted.
     pub changes: u64,
     /// What must never happen, and did.
@@ -191,6 +193,7 @@ impl Disk {
             deeds: Vec::new(),
             slow: Vec::new(),
             by_user: false,
+            copying: None,
             changes: 0,
             violations: Vec::new(),
             pruned: BTreeSet::new(),
@@ -397,7 +400,7 @@ impl Disk {
         let path = place.map(|(directory, name, _)| self.path_of(*directory, name)).unwrap_or_default();
         let temporary = format!("{STATE_DIR}/tmp/");
         let trash = format!("{STATE_DIR}/trash/");
-        if path.starts_with(&temporary) || self.is_elsewhere(id) {
+        if path.starts_with(&temporary) || self.copying == Some(ino) || self.is_elsewhere(id) {
             return;
         }
         if let Some(day) = path.strip_prefix(&trash).and_then(|path| path.get(..10)) {

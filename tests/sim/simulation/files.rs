@@ -279,6 +279,7 @@ impl FileSystem for SimFiles {
     fn create_at(&self, at: At<'_>) -> Result<Handle> {
         let mut disk = self.enter_to_make("create", at)?;
         let made = disk.make_in(ino(at.0)?, at.1, What::File(Content::new(Vec::new())), 0o600);
+        disk.copying = Some(made);
         Ok(self.handle(&mut disk, made, true))
     }
 
@@ -459,6 +460,7 @@ impl FileSystem for SimFiles {
     fn sync_content(&self, file: &Handle) -> Result<()> {
         let mut disk = self.enter()?;
         disk.sync_file(ino(file)?);
+        disk.copying = disk.copying.filter(|copying| ino(file) != Ok(*copying));
         Ok(())
     }
 
