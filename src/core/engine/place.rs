@@ -481,17 +481,17 @@ impl Engine {
     }
 
     pub(super) fn fate_of(&self, row: &Row) -> Option<Fate> {
-        let base = row.base.as_ref()?;
-        // A directory that this node states over its own file is stated for what is in it: the file is not replaced
-        // by it, unless it is nobody's. (When a user does that, the base is the directory at once.)
-        let own = row.entry.version.author == self.config.node
-            && row.base_version().is_some_and(|held| held.author != NodeId::NOBODY);
-        if own && row.entry.content == Some(Content::Directory) && base.content != Content::Directory {
+        let (base, held, newest) = (row.base.as_ref()?, row.base_version()?, &row.entry);
+        // A directory that this node states over its own file is stated for what is in it, and not made with knowledge of
+        // the file: that is not replaced by it, unless it is nobody's. (When a user does that, the base is the directory
+        // at once.)
+        let is_own = newest.version.author == self.config.node && held.author != NodeId::NOBODY;
+        let is_over_file = newest.content == Some(Content::Directory) && base.content != Content::Directory;
+        if is_own && is_over_file && !newest.version.knew(held) {
             return Some(Fate::ConflictCopy);
         }
-        let held = row.base_version()?;
         // What a power cut has left of a version is not that version: it is never stated, nor kept beside another.
-        Some(if is_marked_torn(&base.content) { Fate::Superseded } else { fate(base, held, &row.entry) })
+        Some(if is_marked_torn(&base.content) { Fate::Superseded } else { fate(base, held, newest) })
     }
 
     pub(super) fn apply(
