@@ -302,12 +302,18 @@ impl Engine {
         self.put_own(path, &row, time)
     }
 
-    /// States a directory that lives because something in it does.
+    /// States a directory that lives because something in it does. If that is nobody's, so is the directory.
     pub(super) fn state_parent(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         let known = row.entry.is_tombstone().then(|| row.entry.version.vector().clone());
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
+        let has_author = |_: &RelPath, child: &Row| {
+            !child.entry.is_tombstone() && child.entry.version.author != NodeId::NOBODY
+        };
+        if !self.any_child(path, has_author)? {
+            version.author = NodeId::NOBODY;
+        }
         let entry = Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version };
         let mut base = row.base;
         if let Some(base) = &mut base {

@@ -466,7 +466,11 @@ impl Engine {
         })
     }
 
-    fn any_child(&self, directory: &RelPath, is_one: impl Fn(&RelPath, &Row) -> bool) -> Result<bool> {
+    pub(super) fn any_child(
+        &self,
+        directory: &RelPath,
+        is_one: impl Fn(&RelPath, &Row) -> bool,
+    ) -> Result<bool> {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let rows = self.index.children(directory, after.as_deref(), STEP_ENTRIES)?;
@@ -612,7 +616,11 @@ impl Engine {
         }
         match failure {
             ApplyFailure::Unexpected(stat) => {
-                self.compare(path.clone(), stat, time)?;
+                match stat {
+                    Some(_) => self.compare(path.clone(), stat, time)?,
+                    // Whether it is missing, or the directory as a whole, is not asked when changes are carried out.
+                    None => self.outputs.push_back(Output::Inspect { path: path.clone() }),
+                }
                 self.placement.kick();
                 if !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
                     self.placement.block(path, "it keeps changing", time.now);
