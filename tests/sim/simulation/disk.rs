@@ -118,6 +118,8 @@ pub struct Done {
     pub before: Tree,
     pub after: Tree,
     pub half_written: BTreeSet<ContentId>,
+    /// Paths that have another inode, time or bits than before.
+    pub touched: BTreeSet<Vec<u8>>,
     /// What has gone from the trash: a file in it had another name, and was written to by that.
     pub overwritten: BTreeSet<ContentId>,
 }
@@ -252,6 +254,17 @@ impl Disk {
             tree.insert(path.to_vec(), self.content_id(ino));
         });
         tree
+    }
+
+    /// Inode, time and bits of what is in the user's tree.
+    pub fn inodes_by_path(&self) -> BTreeMap<Vec<u8>, (Ino, i64, u16)> {
+        let mut found = BTreeMap::new();
+        self.walk(ROOT, b"", &mut |path, ino| {
+            let inode = &self.inodes[&ino];
+            let is_directory = matches!(inode.what, What::Directory(_));
+            found.insert(path.to_vec(), (ino, if is_directory { 0 } else { inode.mtime_ns }, inode.mode));
+        });
+        found
     }
 
     /// Content in the trash, or, with `tmp`, of what is being received.

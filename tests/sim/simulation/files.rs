@@ -60,6 +60,9 @@ impl SimFiles {
     fn enter_to_change(&self, what: &str, (directory, name): At<'_>) -> Result<Borrowed<'_>> {
         let mut disk = self.enter()?;
         let directory = ino(directory)?;
+        if directory == ROOT && disk.troubles.unmounted == Some(Unmounted::Emptied) {
+            return Err(Errno::NOENT);
+        }
         let path = disk.path_of(directory, name);
         disk.log.push(format!("{what} {path}"));
         disk.changes += 1;

@@ -60,7 +60,7 @@ pub struct Oracle {
 impl Oracle {
     /// A user of `node` did something.
     pub fn record(&mut self, node: usize, done: &Done) {
-        let Done { kind, before, after, half_written, overwritten } = done;
+        let Done { kind, before, after, half_written, touched, overwritten } = done;
         self.deeds += 1;
         let deed = (node, self.deeds);
         self.seen.extend(after.values().flatten());
@@ -78,6 +78,9 @@ impl Oracle {
                 self.made.insert(id);
                 self.dead.remove(&id);
             }
+        }
+        for path in touched {
+            self.touched.entry(path.clone()).or_default().insert(deed);
         }
         for id in overwritten {
             self.settle_everywhere(*id);

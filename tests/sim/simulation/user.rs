@@ -113,7 +113,7 @@ const MAX_DEPTH: usize = 3;
 impl Disk {
     /// Does it, and has the checks know what became of what was there.
     pub fn perform(&mut self, deed: &Deed) {
-        let (before, trash) = (self.tree(), self.own("trash"));
+        let (before, inodes, trash) = (self.tree(), self.inodes_by_path(), self.own("trash"));
         let was_user = std::mem::replace(&mut self.by_user, true);
         let said = self.act(deed);
         self.by_user = was_user;
@@ -121,8 +121,11 @@ impl Disk {
             self.log.push(format!("USER {:?}: {said}", deed.kind));
             let half_written = self.slow.iter().filter_map(|(ino, _)| self.content_id(*ino)).collect();
             let overwritten = trash.difference(&self.own("trash")).copied().collect();
-            let after = self.tree();
-            self.deeds.push(Done { kind: deed.kind, before, after, half_written, overwritten });
+            let (after, now) = (self.tree(), self.inodes_by_path());
+            let is_touched = |path: &&Vec<u8>| inodes.get(*path) != now.get(*path);
+            let touched = inodes.keys().chain(now.keys()).filter(is_touched).cloned().collect();
+            let kind = deed.kind;
+            self.deeds.push(Done { kind, before, after, half_written, touched, overwritten });
         }
     }
 
