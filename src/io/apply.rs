@@ -435,12 +435,7 @@ impl<'a> Site<'a> {
         if look(&opened)?.stamp != old.stamp {
             return Err(ApplyError::Unexpected(self.stat()?));
         }
-        match files.set_mode(&opened, mode) {
-            // FAT refuses bits that it cannot keep; what it made of them is read back.
-            Ok(()) | Err(Errno::PERM) => {}
-            Err(error) if sys::is_unsupported(error) => {}
-            Err(error) => return Err(self.failed("set the permissions of", error)),
-        }
+        self.set_mode(&opened, mode)?;
         if old.kind == FileKind::File {
             // Once the time is set, nothing but the watch tells of an edit meanwhile.
             let now = look(&opened)?;
@@ -450,6 +445,11 @@ impl<'a> Site<'a> {
             files.set_mtime(self.at(), mtime_ns).map_err(|error| self.failed("set the time of", error))?;
         }
         let mut set = look(&opened)?;
+        if set.mode != mode {
+            // Somebody else set them in this instant, and will not know which came first; or FAT rounds them, again.
+            self.set_mode(&opened, mode)?;
+            set = look(&opened)?;
+        }
         if set.stamp.size != old.stamp.size {
             return Err(ApplyError::Unexpected(Some(set)));
         }
@@ -458,6 +458,15 @@ impl<'a> Site<'a> {
             set.stamp = set.stamp.of_no_file();
         }
         Ok(Some(set))
+    }
+
+    fn set_mode(&self, opened: &Handle, mode: u16) -> Result<()> {
+        match self.files().set_mode(opened, mode) {
+            // FAT refuses bits that it cannot keep; what it made of them is read back.
+            Ok(()) | Err(Errno::PERM) => Ok(()),
+            Err(error) if sys::is_unsupported(error) => Ok(()),
+            Err(error) => Err(self.failed("set the permissions of", error)),
+        }
     }
 
     fn remove_file(&self, current: Option<Stat>) -> Result<Option<Stat>> {

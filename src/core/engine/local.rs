@@ -131,7 +131,7 @@ impl Engine {
     pub(super) fn handle_read(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
         let stamp = if let Found::Content { stat, .. } = &found { Some(&stat.stamp) } else { None };
         let again = self.scan.handle_read_done(&path, stamp, time.now);
-        self.inspect_old_name(&path);
+        self.inspect_old_names(&path);
         if self.paused.is_some() {
             return Ok(());
         }
@@ -254,7 +254,9 @@ impl Engine {
     ) -> Result<()> {
         let prior = row.as_ref().and_then(prior_version);
         let mut since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
-        let ambiguous = found.as_ref().filter(|(_, stat)| self.is_ambiguous(stat, since_ms, time));
+        let may_be_own = |stat: &Stat| stat.kind == FileKind::Directory && self.placement.is_problem(path);
+        let ambiguous =
+            found.as_ref().filter(|(_, stat)| may_be_own(stat) || self.is_ambiguous(stat, since_ms, time));
         let is_ambiguous = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {
             // What was received has its maker's mtime, and a later ctime: it must not win against what its maker

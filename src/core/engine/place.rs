@@ -486,12 +486,11 @@ impl Engine {
 
     pub(super) fn fate_of(&self, row: &Row) -> Option<Fate> {
         let (base, held, newest) = (row.base.as_ref()?, row.base_version()?, &row.entry);
-        // A directory that this node states over its own file is stated for what is in it, and not made with knowledge of
-        // the file: that is not replaced by it, unless it is nobody's. (When a user does that, the base is the directory
-        // at once.)
-        let is_own = newest.version.author == self.config.node && held.author != NodeId::NOBODY;
-        let is_over_file = newest.content == Some(Content::Directory) && base.content != Content::Directory;
-        if is_own && is_over_file && !newest.version.knew(held) {
+        // A directory that this node states over its own file is stated for what is in it: the file is not replaced
+        // by it, unless it is nobody's. (When a user does that, the base is the directory at once.)
+        let is_somebodys = [held, &newest.version].iter().all(|version| version.author != NodeId::NOBODY);
+        let is_own = newest.version.dot.origin == self.origin() && is_somebodys;
+        if is_own && newest.content == Some(Content::Directory) && base.content != Content::Directory {
             return Some(Fate::ConflictCopy);
         }
         // What a power cut has left of a version is not that version: it is never stated, nor kept beside another.

@@ -43,7 +43,7 @@ pub(super) struct Renames {
     /// The last paths that were not read because of a rename. An event that is still to come may speak of a write
     /// from before they were looked at: the next one makes them be read.
     believed: VecDeque<RelPath>,
-    /// Old paths by the new ones, which are being read: the new one is stated first.
+    /// New paths, which are being read, by the old ones: the new one is stated first.
     unread: BTreeMap<RelPath, RelPath>,
 }
 
@@ -223,14 +223,14 @@ impl Engine {
     pub(super) fn waits_for_new_name(&mut self, from: &RelPath, time: Time) -> bool {
         let to = self.renamed_to(from, time).filter(|to| self.scan.is_reading(to));
         let Some(to) = to.filter(|_| self.renames.unread.len() < MAX_RENAMES) else { return false };
-        self.renames.unread.insert(to, from.clone());
+        self.renames.unread.insert(from.clone(), to);
         true
     }
 
-    /// The path was read: the one that it was renamed from has its turn.
-    pub(super) fn inspect_old_name(&mut self, to: &RelPath) {
-        let from = self.renames.unread.remove(to);
-        self.outputs.extend(from.map(|path| Output::Inspect { path }));
+    /// The path was read: those that were renamed to it, one after the other, have their turn.
+    pub(super) fn inspect_old_names(&mut self, to: &RelPath) {
+        let old = self.renames.unread.extract_if(.., |_, unread| unread == to);
+        self.outputs.extend(old.map(|(path, _)| Output::Inspect { path }));
     }
 
     /// Where a directory that is missing has gone to, as far as is known.

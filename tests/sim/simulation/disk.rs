@@ -145,6 +145,8 @@ pub struct Disk {
     pub fuse: Fuse,
     pub rng: Rng,
     pub ambush: Option<Ambush>,
+    /// A user was faster, in this turn.
+    pub is_ambushed: bool,
     /// What users did, not yet told to the checks.
     pub deeds: Vec<Done>,
     /// Files that users hold open and have written half of, and what they are to be.
@@ -192,6 +194,7 @@ impl Disk {
             fuse,
             rng,
             ambush: None,
+            is_ambushed: false,
             deeds: Vec::new(),
             slow: Vec::new(),
             by_user: false,

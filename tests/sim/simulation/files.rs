@@ -48,7 +48,8 @@ impl SimFiles {
         if let Some(ambush) = disk.ambush.take() {
             ambush.step(&mut disk);
         }
-        let percent = disk.troubles.io_errors;
+        // What a faster user has had moved aside by mistake cannot be put back if the disk fails as well.
+        let percent = if disk.is_ambushed { 0 } else { disk.troubles.io_errors };
         if percent > 0 && disk.rng.chance(percent) {
             disk.log.push("an operation fails".to_owned());
             return Err(Errno::IO);

@@ -289,7 +289,8 @@ fn take_turn(
     time: Time,
 ) -> Result<(), IndexError> {
     let is_ready = {
-        let disk = disk.borrow();
+        let mut disk = disk.borrow_mut();
+        disk.is_ambushed = false;
         disk.events.ready_at().is_some_and(|at| at <= disk.now)
     };
     if is_ready {

@@ -89,6 +89,7 @@ impl Ambush {
             return;
         }
         disk.perform(&self.deed);
+        disk.is_ambushed = true;
     }
 }
 
