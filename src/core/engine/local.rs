@@ -235,7 +235,9 @@ impl Engine {
                 }
                 return self.place(path, None, time);
             }
-            if self.is_torn(row.as_ref(), content, stat, time) {
+            if self.is_torn(row.as_ref(), content, stat, time)
+                || row.as_ref().is_some_and(|row| is_still_torn(row, stat))
+            {
                 return self.restore_torn(path, row, stat, time);
             }
         } else if row.as_ref().is_none_or(|row| row.base.is_none()) {
@@ -444,6 +446,13 @@ pub(super) fn is_marked_torn(content: &Content) -> bool {
 /// Is what a power cut has left of a file all that this disk has of the path?
 pub(super) fn holds_torn(row: &Row) -> bool {
     row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
+}
+
+/// Is it what a power cut has left, and was nothing but named anew since? (That it is to be believed, the stamp tells.)
+fn is_still_torn(row: &Row, stat: &Stat) -> bool {
+    let Some(base) = row.base.as_ref().filter(|base| is_marked_torn(&base.content)) else { return false };
+    let was = base.stamp;
+    was != was.of_no_file() && was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp }
 }
 
 /// Does the disk hold what was last seen of it?

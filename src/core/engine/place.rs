@@ -191,10 +191,11 @@ impl Placement {
 
     /// Another version of the path has come: nothing is wanted any more, or its content may be had where the last
     /// one's could not. What could not be looked at still is to be.
-    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool) {
+    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool, now: Instant) {
         let Some(blocked) = self.blocked.get_mut(path) else { return };
         if blocked.is_unseen {
             blocked.delay = RETRY_DELAY_MIN;
+            blocked.until.get_or_insert(now);
         } else if !is_wanted || blocked.reason == NO_SOURCE {
             self.blocked.remove(path);
         }

@@ -211,7 +211,7 @@ impl Engine {
             },
         };
         self.index.put(path, &row)?;
-        self.placement.handle_newer(path, row.is_wanted());
+        self.placement.handle_newer(path, row.is_wanted(), time.now);
         let known = self.index.knowledge();
         for (_, link) in self.links.iter_mut().filter(|(other, _)| **other != node) {
             link.hold_relay(known, time.now);

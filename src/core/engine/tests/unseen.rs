@@ -44,7 +44,7 @@ fn what_could_not_be_looked_at_is_looked_at_after_a_newer_version_of_it() {
 fn what_could_not_be_looked_at_is_looked_at_though_nobody_has_its_newest_version() {
     let mut world = with_unseen_file();
     world.nodes[0].engine.placement.block(&path("a"), super::super::place::NO_SOURCE, world.time.now);
-    world.nodes[0].engine.placement.handle_newer(&path("a"), true);
+    world.nodes[0].engine.placement.handle_newer(&path("a"), true, world.time.now);
     world.nodes[0].engine.placement.handle_new_source();
     wait_for_a_try(&mut world);
     world.assert_equal();
