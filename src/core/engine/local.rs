@@ -306,16 +306,18 @@ impl Engine {
         self.put_own(path, &row, time)
     }
 
-    /// States a directory that lives because something in it does. If that is nobody's, so is the directory.
+    /// States a directory that lives because something in it does. If that is nobody's, or of whoever made what is in the
+    /// directory's place, which cannot have been there at the same time, so is the directory.
     pub(super) fn state_parent(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         let known = row.entry.is_tombstone().then(|| row.entry.version.vector().clone());
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
-        let has_author = |_: &RelPath, child: &Row| {
-            !child.entry.is_tombstone() && child.entry.version.author != NodeId::NOBODY
+        let no_others = [NodeId::NOBODY, row.entry.version.author];
+        let is_others = |_: &RelPath, child: &Row| {
+            !child.entry.is_tombstone() && !no_others.contains(&child.entry.version.author)
         };
-        if !self.any_child(path, has_author)? {
+        if !self.any_child(path, is_others)? {
             version.author = NodeId::NOBODY;
         }
         let entry = Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version };

@@ -64,7 +64,7 @@ impl Engine {
     /// Has every node that is still counted with been asked in vain? If there is none, what is torn is all that there is.
     fn is_lost(&self, path: &RelPath, digest: &Digest, row: &Row, time: Time) -> Result<bool> {
         let version = &row.entry.version;
-        if self.transfers.is_fetching(digest) || self.holder(path, digest)?.is_some() {
+        if self.transfers.is_coming(digest, time.now) || self.holder(path, digest)?.is_some() {
             return Ok(false);
         }
         let has_said_no = |node: &NodeId| {

@@ -88,6 +88,14 @@ impl Ambush {
             disk.ambush = Some(self);
             return;
         }
+        // Where times are whole seconds, a file that is written to in its place between two operations may look as before.
+        let in_place = matches!(
+            self.deed.kind,
+            Kind::Create | Kind::CreateLarge | Kind::CreateSame | Kind::Copy | Kind::Edit | Kind::SlowEnd
+        );
+        if in_place && disk.grain.mtime_ns >= 1_000_000_000 {
+            return;
+        }
         disk.perform(&self.deed);
         disk.is_ambushed = true;
     }

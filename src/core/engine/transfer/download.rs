@@ -116,6 +116,11 @@ impl Download {
         }
     }
 
+    /// Was it begun at this very moment, so that nobody can have answered?
+    pub fn is_new(&self, now: Instant) -> bool {
+        self.heard_at >= now && matches!(self.stage, Stage::Recipe | Stage::Chunks)
+    }
+
     /// Has nobody wanted it for a while?
     pub fn is_orphaned(&mut self, is_wanted: bool, now: Instant) -> bool {
         if is_wanted {

@@ -54,6 +54,11 @@ impl Transfers {
         self.downloads.get(digest).is_some_and(|download| download.stage == Stage::Copying)
     }
 
+    /// Is this content on its way, or here? That another path has asked for it just now, as in vain as ever, is not enough.
+    pub(super) fn is_coming(&self, digest: &Digest, now: Instant) -> bool {
+        self.downloads.get(digest).is_some_and(|download| !download.is_new(now))
+    }
+
     /// Is this content on its way to a partial file, or in one?
     pub(super) fn is_fetching(&self, digest: &Digest) -> bool {
         self.downloads.contains_key(digest)
