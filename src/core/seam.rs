@@ -47,7 +47,7 @@ pub enum Direction {
     Outbound,
 }
 
-/// Why a change to the disk was not made. The disk is as it was.
+/// Why a change to the disk was not made. Unless it says otherwise, the disk is as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApplyFailure {
     /// The path holds something else than the index says: a local edit that is not noticed yet.
@@ -60,6 +60,8 @@ pub enum ApplyFailure {
     Content,
     /// The system said no, for this reason.
     System(String),
+    /// The same, when the change may have been made already.
+    HalfDone(String),
 }
 
 /// What a path was found to hold.

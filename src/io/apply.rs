@@ -5,7 +5,7 @@
 //! is never without content in between. Where the file system cannot exchange names, this is approached as
 //! far as it goes: the old content gets a second name, or is copied, before the new one takes its place.
 
-use std::{fmt, io, rc::Rc};
+use std::{cell::Cell, fmt, io, rc::Rc};
 
 use rustix::io::Errno;
 
@@ -101,6 +101,8 @@ pub enum ApplyError {
     Reserved,
     /// The disk, or this user's part of it, is full.
     NoSpace,
+    /// It could not be found out what came of it: new content may have its name.
+    HalfDone(Box<ApplyError>),
     /// Anything else that the system says.
     Io {
         /// What was tried.
@@ -122,6 +124,7 @@ impl fmt::Display for ApplyError {
             Self::NotDurable(error) => write!(f, "its content cannot be made durable: {error}"),
             Self::Reserved => f.write_str("it is the node's own"),
             Self::NoSpace => f.write_str("the disk is full; make room and it goes on"),
+            Self::HalfDone(error) => write!(f, "it may have been changed, but {error}"),
             Self::Io { op, path, error } => write!(f, "cannot {op} {path}: {error}"),
         }
     }
@@ -153,7 +156,7 @@ fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
         // A second name changes the inode's time, and so the stamp.
         current = site.stat()?;
     }
-    match &apply.action {
+    let done = match &apply.action {
         Action::WriteFile { temp, .. } => site.install(temp.as_bytes(), current),
         Action::MakeDirectory { mode } => site.make_directory(*mode, current),
         Action::MakeSymlink { target } => site.make_symlink(target, current),
@@ -162,6 +165,12 @@ fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
         Action::RemoveDirectory => site.remove_directory(current),
         Action::RenameFrom { from, stamp } => site.rename_from(from, *stamp, current),
         Action::Exchange { with, stamp } => site.exchange(with, *stamp, current),
+    };
+    match done {
+        Err(error @ ApplyError::Io { .. }) if site.has_new.get() => {
+            Err(ApplyError::HalfDone(Box::new(error)))
+        }
+        done => done,
     }
 }
 
@@ -171,6 +180,8 @@ struct Site<'a> {
     path: &'a RelPath,
     parent: Rc<Handle>,
     now_ms: u64,
+    /// Something new has the name.
+    has_new: Cell<bool>,
 }
 
 impl<'a> Site<'a> {
@@ -185,7 +196,7 @@ impl<'a> Site<'a> {
             return Err(ApplyError::Io { op: "write", path: path.clone(), error });
         }
         match root.parent(path) {
-            Ok(parent) => Ok(Self { root, path, parent, now_ms }),
+            Ok(parent) => Ok(Self { root, path, parent, now_ms, has_new: Cell::new(false) }),
             Err(error) if sys::is_absent(error) => Err(ApplyError::Parent),
             Err(error) => Err(failed("open the directory of", path, error)),
         }
@@ -295,7 +306,11 @@ impl<'a> Site<'a> {
             Err(Errno::EXIST) => Err(self.taken()),
             // What is renamed was there a moment ago, so it is the parent that was removed.
             Err(Errno::NOENT) => Err(ApplyError::Parent),
-            result => result.map_err(|error| self.failed("rename to", error)),
+            Err(error) => Err(self.failed("rename to", error)),
+            Ok(()) => {
+                self.has_new.set(true);
+                Ok(())
+            }
         }
     }
 
@@ -310,7 +325,9 @@ impl<'a> Site<'a> {
         let slot = self.place("move to the trash what is to replace", |at| {
             sys::rename_new(files, staged.at(), at, able)
         })?;
-        match sys::exchange(files, slot.at(), self.at(), able) {
+        let exchanged = sys::exchange(files, slot.at(), self.at(), able);
+        self.has_new.set(exchanged.is_ok());
+        match exchanged {
             Ok(()) if self.is_in(&slot, old)? => Ok(()),
             Ok(()) => {
                 sys::exchange(files, slot.at(), self.at(), able)
@@ -365,6 +382,7 @@ impl<'a> Site<'a> {
             true => files.rename(staged.at(), self.at()).map_err(|error| self.failed("replace", error)),
             false => Err(ApplyError::Unexpected(self.stat()?)),
         };
+        self.has_new.set(replaced.is_ok());
         if replaced.is_err() {
             // A second name, or a copy of what is still at the path.
             files.unlink(slot.at()).map_err(|error| self.failed("remove the copy of", error))?;
@@ -400,6 +418,7 @@ impl<'a> Site<'a> {
             Err(Errno::NOENT) => return Err(ApplyError::Parent),
             result => result.map_err(|error| self.failed("make the directory", error))?,
         }
+        self.has_new.set(true);
         self.root.forget_directories();
         let made = self.stat()?;
         self.set_metadata(mode, 0, made)

@@ -164,6 +164,7 @@ fn failure(error: ApplyError) -> ApplyFailure {
         ApplyError::NotEmpty => ApplyFailure::NotEmpty,
         ApplyError::Parent => ApplyFailure::Parent,
         ApplyError::Content => ApplyFailure::Content,
+        ApplyError::HalfDone(error) => ApplyFailure::HalfDone(error.to_string()),
         other => ApplyFailure::System(other.to_string()),
     }
 }

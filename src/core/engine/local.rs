@@ -256,9 +256,9 @@ impl Engine {
     ) -> Result<()> {
         let prior = row.as_ref().and_then(prior_version);
         let mut since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
-        let may_be_own = |stat: &Stat| stat.kind == FileKind::Directory && self.placement.is_problem(path);
+        let may_be_own = self.placement.take_half_done(path);
         let ambiguous =
-            found.as_ref().filter(|(_, stat)| may_be_own(stat) || self.is_ambiguous(stat, since_ms, time));
+            found.as_ref().filter(|(_, stat)| may_be_own || self.is_ambiguous(stat, since_ms, time));
         let is_ambiguous = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {
             // What was received has its maker's mtime, and a later ctime: it must not win against what its maker

@@ -5,7 +5,7 @@
 //! first, so that content that only changed its place is still here when its new place asks for it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,8 @@ pub(super) const NO_SOURCE: &str = "no node that has it can be reached";
 pub(super) struct Placement {
     in_flight: BTreeMap<RelPath, InFlight>,
     blocked: BTreeMap<RelPath, Blocked>,
+    /// Paths that may have been changed, as far as is known.
+    half_done: BTreeSet<RelPath>,
     wanted: Pass,
     removals: Pass,
     pub(super) waits: Waits,
@@ -140,6 +142,19 @@ impl Placement {
         }
     }
 
+    /// What is found at the path next may be what this node has put there, without learning that it had. When there are
+    /// too many, it counts as a user's.
+    fn note_half_done(&mut self, path: &RelPath) {
+        if self.half_done.len() < MAX_BLOCKED {
+            self.half_done.insert(path.clone());
+        }
+    }
+
+    /// May what is found at the path be what this node has put there? Asked once.
+    pub(super) fn take_half_done(&mut self, path: &RelPath) -> bool {
+        self.half_done.remove(path)
+    }
+
     /// Paths that could not be written or read, and why.
     pub(super) fn problems(&self) -> impl Iterator<Item = (&RelPath, &str)> {
         self.blocked.iter().map(|(path, blocked)| (path, blocked.reason.as_str()))
@@ -160,7 +175,9 @@ impl Placement {
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        self.in_flight.len() <= MAX_IN_FLIGHT && self.blocked.len() <= MAX_BLOCKED && self.waits.is_bounded()
+        [&self.blocked.len(), &self.half_done.len()].into_iter().all(|len| *len <= MAX_BLOCKED)
+            && self.in_flight.len() <= MAX_IN_FLIGHT
+            && self.waits.is_bounded()
     }
 
     fn is_blocked(&self, path: &RelPath, now: Instant) -> bool {
@@ -562,6 +579,7 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         self.placement.unblock(path);
+        self.placement.take_half_done(path);
         if let Some(digest) = in_flight.partial {
             self.finish_download(&digest);
         }
@@ -643,6 +661,11 @@ impl Engine {
             ApplyFailure::System(reason) => {
                 self.warn_once(path, &reason);
                 self.placement.block(path, &reason, time.now);
+            }
+            ApplyFailure::HalfDone(reason) => {
+                self.warn_once(path, &reason);
+                self.placement.block(path, &reason, time.now);
+                self.placement.note_half_done(path);
             }
         }
         Ok(())
