@@ -473,9 +473,11 @@ fn adopt(row: &Row, content: &Content, stat: &Stat) -> Option<Row> {
     let mut row = row.clone();
     let newest = row.entry.content.as_ref() == Some(content);
     if let Some(base) = &mut row.base {
-        let same = base.content == *content && base.mode == stat.mode && same_mtime(&base.stamp, &stat.stamp);
-        if same {
-            base.stamp = stat.stamp;
+        let same_metadata = base.mode == stat.mode && same_mtime(&base.stamp, &stat.stamp);
+        // Bits and time may have been set under another of its names; that does not outlive what others have done.
+        let is_linked = stat.links > 1 && base.version.is_some();
+        if base.content == *content && (same_metadata || is_linked) {
+            (base.stamp, base.mode) = (stat.stamp, stat.mode);
             return Some(row);
         }
         base.version.as_ref()?;
