@@ -277,6 +277,8 @@ mod tests {
         let name = |path: &[u8]| conflict_name(&RelPath::new(path).unwrap(), &loser).unwrap();
         assert_eq!(name(b"d/a.tar").as_bytes(), b"d/a.sync-conflict-20231114-221320042-abababab.tar");
         assert_eq!(name(b".bashrc").as_bytes(), b".bashrc.sync-conflict-20231114-221320042-abababab");
+        let next = conflict_name(&RelPath::new(b"d/a.tar").unwrap(), &version(0xab, 1_700_000_000_043));
+        assert_ne!(next.unwrap(), name(b"d/a.tar"), "two versions of one second");
         let long = name("ä".repeat(127).as_bytes());
         assert!(long.as_bytes().len() <= 255 && std::str::from_utf8(long.as_bytes()).is_ok());
     }

@@ -524,3 +524,34 @@ fn joined(a: &VersionVector, b: &VersionVector) -> VersionVector {
     joined.join(b);
     joined
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::version::{Dot, Origin};
+
+    /// Its time was set under another name, while a deletion waits; by a user, where nothing waits.
+    #[test]
+    fn the_time_of_a_file_with_several_names_does_not_outlive_a_deletion() {
+        let version = |seq| {
+            let dot = Dot { origin: Origin(1), seq };
+            let author = NodeId([1; 8]);
+            Version { dot, author, changed: seq, made_with: dot.into(), joined: None }
+        };
+        let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 1, ctime_ns: 1 };
+        let content = Content::File { size: 1, digest: Digest([1; 32]) };
+        let stat = |mtime_ns, links| {
+            let stamp = Stamp { mtime_ns, ctime_ns: 2, ..stamp };
+            Stat { kind: FileKind::File, stamp, mode: 0o644, links }
+        };
+        let base = Base { content: content.clone(), stamp, mode: 0o644, version: Some(Box::new(version(1))) };
+        let entry = Entry { content: None, mode: 0, mtime_ns: 0, version: version(2) };
+        let deleted = Row { entry, base: Some(base) };
+        let adopted = adopt(&deleted, &content, &stat(9, 2)).and_then(|row| row.base);
+        assert_eq!(adopted.map(|base| base.stamp), Some(stat(9, 2).stamp));
+        assert_eq!(adopt(&deleted, &content, &stat(9, 1)), None);
+        let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
+        let live = Row { entry, base: Some(base_of(content.clone(), stat(1, 2))) };
+        assert_eq!(adopt(&live, &content, &stat(9, 2)), None);
+    }
+}

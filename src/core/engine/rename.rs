@@ -229,8 +229,11 @@ impl Engine {
 
     /// The path was read: those that were renamed to it, one after the other, have their turn.
     pub(super) fn inspect_old_names(&mut self, to: &RelPath) {
-        let old = self.renames.unread.extract_if(.., |_, unread| unread == to);
-        self.outputs.extend(old.map(|(path, _)| Output::Inspect { path }));
+        let unread = &mut self.renames.unread;
+        let is_old = |(from, unread): (&RelPath, &RelPath)| (unread == to).then(|| from.clone());
+        let old: Vec<RelPath> = unread.iter().filter_map(is_old).collect();
+        unread.retain(|_, unread| unread != to);
+        self.outputs.extend(old.into_iter().map(|path| Output::Inspect { path }));
     }
 
     /// Where a directory that is missing has gone to, as far as is known.

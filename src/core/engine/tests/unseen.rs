@@ -1,7 +1,10 @@
 //! What this disk holds and its stamps, or its events, do not show is found out all the same.
 
 use super::*;
-use crate::core::seam::{Found, Hint};
+use crate::core::{
+    seam::{ApplyFailure, Found, Hint},
+    version::NodeId,
+};
 
 fn looks_in_vain(world: &mut World, node: usize, name: &str) {
     let seen = Input::Seen { path: path(name), stat: Err("Input/output error".to_owned()) };
@@ -155,4 +158,131 @@ fn what_a_killed_node_had_received_is_nobodys_though_its_clock_stands_still() {
     world.settle();
     world.assert_equal();
     assert_eq!(names(&world.nodes[0]), ["a"]);
+}
+
+#[test]
+fn what_the_watch_tells_as_a_write_is_read_though_its_stamp_is_what_it_was() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    world.settle();
+    edit_unseen(&mut world);
+    let writing = Input::Changed { path: path("a"), hint: Hint::Writing };
+    world.nodes[0].engine.handle_input(writing, world.time).unwrap();
+    world.settle();
+    assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"other".to_vec()));
+}
+
+/// Node 0 is told what came of a change of its file.
+fn change_fails(world: &mut World, failure: ApplyFailure) {
+    let row = world.nodes[0].engine.index().get(&path("a")).unwrap().unwrap();
+    world.nodes[0].engine.placement.begin_exchange(&path("a"), &row);
+    let applied = Input::Applied { path: path("a"), result: Err(failure) };
+    world.nodes[0].engine.handle_input(applied, world.time).unwrap();
+}
+
+/// Whether the file is missing, or the directory as a whole, is asked when it is looked at.
+#[test]
+fn a_change_that_meets_nothing_is_no_deletion() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    world.settle();
+    change_fails(&mut world, ApplyFailure::Unexpected(None));
+    let engine = &mut world.nodes[0].engine;
+    assert!(!engine.index().get(&path("a")).unwrap().unwrap().entry.is_tombstone());
+    let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll_output()).collect();
+    assert!(outputs.contains(&Output::Inspect { path: path("a") }));
+}
+
+#[test]
+fn what_a_change_may_have_left_is_nobodys() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    world.settle();
+    change_fails(&mut world, ApplyFailure::HalfDone("Input/output error".to_owned()));
+    let author = |world: &World| {
+        let row = world.nodes[0].engine.index().get(&path("a")).unwrap().unwrap();
+        row.entry.version.author
+    };
+    world.write(0, "a", b"received, and not known to be");
+    while world.turn() {}
+    assert_eq!(author(&world), NodeId::NOBODY);
+    world.write(0, "a", b"edited");
+    while world.turn() {}
+    assert_eq!(author(&world), id(0));
+}
+
+#[test]
+fn files_that_were_renamed_to_one_name_one_after_the_other_are_gone_from_their_old_ones() {
+    let mut world = linked(2);
+    for name in ["a", "b"] {
+        world.write(0, name, name.as_bytes());
+    }
+    world.settle();
+    world.rename(0, "a", "c");
+    world.rename(0, "b", "c");
+    world.write(0, "c", b"saved");
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[1]), ["c"]);
+}
+
+/// Node 0 is killed, its user makes a directory of a file, and it starts again.
+fn make_directory_while_killed(world: &mut World) {
+    world.write(0, "a", b"file");
+    world.settle();
+    world.nodes[0].disk.tree.remove(&path("a"));
+    world.nodes[0].disk.put(&path("a"), Data::Directory, 0o755, None);
+    world.nodes[0].disk.put(&path("a/in"), Data::File(b"in".to_vec()), 0o644, None);
+    // What it knew of the file is lost as well.
+    world.nodes[0].storage = Storage::default();
+    world.crash(0);
+    world.settle();
+}
+
+#[test]
+fn a_directory_that_a_killed_node_finds_makes_no_conflict_copy_of_the_file_in_its_place() {
+    for edits in [0, 1] {
+        let mut world = linked(2);
+        make_directory_while_killed(&mut world);
+        for _ in 0..edits {
+            world.write(0, "a/in", b"edited");
+            world.settle();
+        }
+        world.link_all();
+        world.settle();
+        world.assert_equal();
+        assert_eq!(names(&world.nodes[1]), ["a", "a/in"]);
+    }
+}
+
+#[test]
+fn a_power_cut_is_in_mind_until_everything_was_looked_at() {
+    let mut world = World::new(1);
+    world.nodes[0].engine.commit().unwrap();
+    world.crash(0);
+    assert!(world.nodes[0].engine.torn_before_ns.is_some(), "it was killed before its first walk");
+    world.nodes[0].engine.stop().unwrap();
+    world.crash(0);
+    assert!(world.nodes[0].engine.torn_before_ns.is_some(), "it was stopped before its first walk");
+    assert!(world.nodes[0].engine.ambiguous_before_ms.is_some());
+    world.write(0, "a", b"a");
+    world.settle();
+    world.crash(0);
+    assert_eq!(world.nodes[0].engine.torn_before_ns, None);
+}
+
+#[test]
+fn nobody_has_it_is_counted_by_itself() {
+    let mut world = linked(2);
+    let placement = &mut world.nodes[0].engine.placement;
+    let (now, second) = (world.time.now, Duration::from_secs(1));
+    for _ in 0..9 {
+        placement.block(&path("a"), "Input/output error", now);
+    }
+    placement.block(&path("a"), super::super::place::NO_SOURCE, now);
+    assert!(!placement.is_without_source(&path("a"), second));
+    for _ in 0..9 {
+        placement.block(&path("a"), super::super::place::NO_SOURCE, now);
+    }
+    assert!(placement.is_without_source(&path("a"), second));
 }
