@@ -384,6 +384,8 @@ const _: () = assert!(CLOCK_SET_FORWARD.as_secs() * 2 < TORN_SUSPECT.as_secs());
 /// a write in it have surely come. Bounded by `MAX_READS` files; of those beyond, a write in the same second that
 /// keeps the size may go unnoticed.
 pub const RACY_KEEP: Duration = Duration::from_secs(30);
+/// Walks after a start in which something could not be listed, until what may be torn there is no longer looked for.
+pub const MAX_FAILED_WALKS: u8 = 8;
 
 // --- The service ---------------------------------------------------------------------------------------
 

@@ -394,7 +394,7 @@ impl Engine {
         let suspect_ns = TORN_SUSPECT.as_nanos() as i64;
         let is_late = |since_ns: i64| stat.stamp.ctime_ns >= since_ns.saturating_sub(suspect_ns);
         let racy = Some(self.began_ns).filter(|_| is_whole_second(&stat.stamp));
-        !self.scan.is_walked() && self.torn_before_ns.into_iter().chain(racy).any(is_late)
+        !self.scan.is_known() && self.torn_before_ns.into_iter().chain(racy).any(is_late)
     }
 
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.

@@ -19,9 +19,9 @@ use crate::{
         seam::{Listed, Output, Time},
     },
     limits::{
-        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING, POLL_INTERVAL, RACY_KEEP,
-        REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY,
-        STEP_ENTRIES,
+        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING,
+        POLL_INTERVAL, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX,
+        SETTLE_QUIET, STAMP_GRANULARITY, STEP_ENTRIES,
     },
     path::RelPath,
 };
@@ -35,6 +35,11 @@ pub(super) struct Scan {
     walk_at: Instant,
     /// Has a walk been through since the start? Until then it is not known what is on the disk.
     walked: bool,
+    /// What of it may be other than its stamps say has been read as well, but for what could not be listed in so many walks.
+    is_known: bool,
+    failed_walks: u8,
+    /// Something could not be listed in this walk.
+    is_unlisted: bool,
     listing: Option<Listing>,
     queue: VecDeque<RelPath>,
     /// Directories that are gone, whose rows are being gone through, and where they have gone, if that is known: what
@@ -102,6 +107,9 @@ impl Scan {
             walk_wanted: true,
             walk_at: now + FULL_SCAN_INTERVAL,
             walked: false,
+            is_known: false,
+            failed_walks: 0,
+            is_unlisted: false,
             listing: None,
             queue: VecDeque::new(),
             vanished: VecDeque::new(),
@@ -120,9 +128,20 @@ impl Scan {
         self.walked
     }
 
-    /// Has all that the first walk found been read?
+    /// Has everything been looked at that may be other than its stamp says?
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Has it been read, too?
     pub(super) fn is_through(&self) -> bool {
-        self.walked && self.reading.is_empty()
+        self.is_known && self.reading.is_empty()
+    }
+
+    fn end_walk(&mut self) {
+        self.is_known |= !self.is_unlisted || self.failed_walks >= MAX_FAILED_WALKS;
+        self.failed_walks = self.failed_walks.saturating_add(1);
+        self.is_unlisted = false;
     }
 
     /// Do no events tell of what happens in the directory of this path?
@@ -405,6 +424,7 @@ impl Engine {
             }
             Listed::Unreadable(reason) => {
                 warn!("{directory} cannot be listed, and is left as it was: {reason}");
+                self.scan.is_unlisted = true;
                 self.placement.block_unseen(&directory, &reason, time.now);
                 self.scan.listing = None;
                 self.finish_listing();
@@ -589,6 +609,7 @@ impl Engine {
         };
         self.scan.walk.clone_from(&next);
         if next.is_none() {
+            self.scan.end_walk();
             self.finish_listing();
         }
         Ok(next)

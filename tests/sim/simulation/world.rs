@@ -471,8 +471,8 @@ impl World {
             if all_up && before == self.activity() {
                 return Ok(());
             }
-            if self.now > by && !self.given_up()?.is_empty() {
-                // It is asked for again and again.
+            // What was given up is asked for again and again.
+            if self.now + QUIET_WITHIN > by + 4 * QUIET && !self.given_up()?.is_empty() {
                 return Ok(());
             }
             if self.now > by {

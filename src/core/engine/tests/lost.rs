@@ -182,25 +182,3 @@ fn what_an_absent_node_has_is_not_given_up() {
     world.assert_equal();
     assert_eq!(names(&world.nodes[0]), ["a"]);
 }
-
-/// Each asks for it just when the other one could be given up.
-#[test]
-fn two_torn_files_of_one_content_are_given_up() {
-    let mut world = linked(2);
-    world.settle();
-    world.cut(0, 1);
-    for name in ["a", "b"] {
-        world.write(0, name, b"content");
-        while world.turn() {}
-        world.nodes[0].disk.put(&path(name), Data::File(b"rest".to_vec()), 0o644, Some(0));
-    }
-    world.nodes[0].engine.commit().unwrap();
-    world.crash(0);
-    world.nodes[0].engine.torn_before_ns = Some(i64::MAX);
-    world.settle();
-    world.link(0, 1);
-    world.wait(200);
-    world.settle();
-    world.assert_equal();
-    assert_eq!(names(&world.nodes[1]), ["a", "b"]);
-}

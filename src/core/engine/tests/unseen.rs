@@ -226,35 +226,6 @@ fn files_that_were_renamed_to_one_name_one_after_the_other_are_gone_from_their_o
     assert_eq!(names(&world.nodes[1]), ["c"]);
 }
 
-/// Node 0 is killed, its user makes a directory of a file, and it starts again.
-fn make_directory_while_killed(world: &mut World) {
-    world.write(0, "a", b"file");
-    world.settle();
-    world.nodes[0].disk.tree.remove(&path("a"));
-    world.nodes[0].disk.put(&path("a"), Data::Directory, 0o755, None);
-    world.nodes[0].disk.put(&path("a/in"), Data::File(b"in".to_vec()), 0o644, None);
-    // What it knew of the file is lost as well.
-    world.nodes[0].storage = Storage::default();
-    world.crash(0);
-    world.settle();
-}
-
-#[test]
-fn a_directory_that_a_killed_node_finds_makes_no_conflict_copy_of_the_file_in_its_place() {
-    for edits in [0, 1] {
-        let mut world = linked(2);
-        make_directory_while_killed(&mut world);
-        for _ in 0..edits {
-            world.write(0, "a/in", b"edited");
-            world.settle();
-        }
-        world.link_all();
-        world.settle();
-        world.assert_equal();
-        assert_eq!(names(&world.nodes[1]), ["a", "a/in"]);
-    }
-}
-
 #[test]
 fn a_power_cut_is_in_mind_until_everything_was_looked_at() {
     let mut world = World::new(1);
