@@ -25,11 +25,13 @@ impl Engine {
             return Ok(());
         }
         self.distrust(&path, time)?;
+        if hint == Hint::Writing {
+            // Its stamp need not show it, if that was set, or looked at, in the same instant.
+            self.doubt(&path)?;
+        }
         match hint {
             Hint::Writing if self.scan.is_settling(&path) => self.scan.handle_writing(&path, time.now),
             Hint::Writing => {
-                // Its stamp need not show it, if that was set, or looked at, in the same instant.
-                self.doubt(&path)?;
                 let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
                 self.scan.handle_writing_large(&path, size, time.now);
             }

@@ -597,8 +597,10 @@ impl Engine {
         }
         let held = row.base.take().map(|base| base.content);
         row.base = stat.zip(in_flight.content).map(|(stat, content)| {
-            // Bits and time were set, and what was written in that instant may have left no trace in the stamp.
-            let is_unsure = held.as_ref() == Some(&content) && self.scan.is_unwatched(path);
+            // What is written in this instant may leave no trace in the stamp: where only bits and time were set, or where
+            // the time is that of a second. No event will tell.
+            let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
+            let is_unsure = self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
             let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
             Base { content, stamp, mode: stat.mode, version }
         });

@@ -16,8 +16,10 @@ type Path = Vec<u8>;
 
 /// What all disks hold in the end.
 pub struct Holdings {
-    /// The tree, equal on all nodes.
+    /// The tree, equal on all nodes but for what was given up.
     pub tree: Tree,
+    /// In anybody's tree.
+    pub live: BTreeSet<ContentId>,
     /// In anybody's trash, or pruned from it because it was old.
     pub trash: BTreeSet<ContentId>,
 }
@@ -146,7 +148,7 @@ impl Oracle {
 
     /// All nodes were up, at rest and equal.
     pub fn check(&mut self, now: &Holdings) -> Result<(), String> {
-        let live: BTreeSet<ContentId> = now.tree.values().flatten().copied().collect();
+        let live = &now.live;
         for (at, instance) in self.instances.iter().filter(|(_, instance)| !instance.is_settled) {
             let (path, id) = at;
             let name = String::from_utf8_lossy(path);
@@ -175,11 +177,11 @@ impl Oracle {
         }
         if let Some(id) = live.iter().find(|id| self.dead.contains(id)) {
             let at = now.tree.iter().find(|(_, there)| **there == Some(*id)).map(|(path, _)| path);
-            let name = String::from_utf8_lossy(at.expect("found in it"));
+            let name = at.map_or("what was given up".into(), |path| String::from_utf8_lossy(path));
             return Err(format!("{name} ({id:x}) is back, and was gone everywhere"));
         }
         self.check_copies(&now.tree)?;
-        self.dead = self.made.difference(&live).copied().collect();
+        self.dead = self.made.difference(live).copied().collect();
         Ok(())
     }
 

@@ -557,9 +557,9 @@ impl World {
             let disk = disk.borrow();
             disk.own("trash").into_iter().chain(disk.pruned.iter().copied()).collect::<Vec<_>>()
         };
-        // Equal, but for what was given up.
-        let tree = (0..self.machines.len()).rev().flat_map(|at| self.tree_of(at)).collect();
-        let holdings = Holdings { tree, trash: disks.iter().flat_map(own).collect() };
+        let tree: Tree = (0..self.machines.len()).rev().flat_map(|at| self.tree_of(at)).collect();
+        let live = (0..self.machines.len()).flat_map(|at| self.tree_of(at).into_values().flatten()).collect();
+        let holdings = Holdings { tree, live, trash: disks.iter().flat_map(own).collect() };
         if self.plan.one_at_a_time
             && let Some(path) =
                 holdings.tree.keys().find(|path| String::from_utf8_lossy(path).contains("sync-conflict"))
