@@ -235,14 +235,20 @@ impl Index {
 
     /// A path on this disk that holds this content.
     pub fn path_with(&self, digest: &Digest) -> Result<Option<RelPath>> {
+        Ok(self.paths_with(digest, 1)?.pop())
+    }
+
+    /// Up to so many paths on this disk that hold this content.
+    pub fn paths_with(&self, digest: &Digest, limit: usize) -> Result<Vec<RelPath>> {
         let digests = self.transaction().open_table(DIGESTS)?;
         let low = keys::digest(digest, &RelPath::root());
-        let Some(item) = digests.range(&low[..]..)?.next() else { return Ok(None) };
-        let key = item?.0;
-        if !key.value().starts_with(&digest.0) {
-            return Ok(None);
+        let mut paths = Vec::new();
+        for item in digests.range(&low[..]..)?.take(limit) {
+            let key = item?.0;
+            let Some(path) = key.value().strip_prefix(&digest.0[..]) else { break };
+            paths.push(keys::path(path)?);
         }
-        keys::path(&key.value()[digest.0.len()..]).map(Some)
+        Ok(paths)
     }
 
     /// The path that was last seen at this inode.

@@ -47,6 +47,10 @@ fn a_row_comes_back_and_its_components_follow_it() {
     assert_eq!(index.next_component(Origin(1), 0).unwrap(), Some((4, path("a/b"))));
     assert_eq!(index.path_with(&Digest([1; 32])).unwrap(), None);
     assert_eq!(index.path_with(&Digest([2; 32])).unwrap(), Some(path("a/b")));
+    index.put(&path("c"), &held(file(2), 8, &[dot(1, 5)])).unwrap();
+    index.put(&path("d"), &held(file(3), 9, &[dot(1, 6)])).unwrap();
+    assert_eq!(index.paths_with(&Digest([2; 32]), 9).unwrap(), [path("a/b"), path("c")]);
+    assert_eq!(index.paths_with(&Digest([2; 32]), 1).unwrap(), [path("a/b")]);
     index.check_invariants().unwrap();
 }
 

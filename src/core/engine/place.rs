@@ -595,7 +595,11 @@ impl Engine {
         if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
             self.scan.handle_known(path, &stat.stamp, time.wall_ms, time.now);
         }
-        let held = row.base.take().map(|base| base.content);
+        let held = row.base.take();
+        if let (Some(held), Some(stat)) = (&held, stat) {
+            self.follow_links(path, held, &stat)?;
+        }
+        let held = held.map(|base| base.content);
         row.base = stat.zip(in_flight.content).map(|(stat, content)| {
             // What is written in this instant may leave no trace in the stamp: where only bits and time were set, or where
             // the time is that of a second. No event will tell.
@@ -618,6 +622,24 @@ impl Engine {
             _ => {}
         }
         self.place(path, None, time)
+    }
+
+    /// Another time was set of a file, and so of all its names on this disk: that is no edit of them. (Other bits are,
+    /// since each name would have them set back for all.)
+    fn follow_links(&mut self, path: &RelPath, held: &Base, now: &Stat) -> Result<()> {
+        let is_same_file = (held.stamp.device, held.stamp.inode) == (now.stamp.device, now.stamp.inode);
+        let Content::File { digest, .. } = &held.content else { return Ok(()) };
+        if now.links < 2 || !is_same_file || held.mode != now.mode {
+            return Ok(());
+        }
+        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
+            let Some(mut row) = self.index.get(&other)? else { continue };
+            if let Some(base) = row.base.as_mut().filter(|base| base.stamp == held.stamp) {
+                base.stamp = now.stamp;
+                self.index.put(&other, &row)?;
+            }
+        }
+        Ok(())
     }
 
     fn handle_failure(
