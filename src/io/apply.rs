@@ -328,12 +328,12 @@ impl<'a> Site<'a> {
         let exchanged = sys::exchange(files, slot.at(), self.at(), able);
         self.has_new.set(exchanged.is_ok());
         match exchanged {
-            Ok(()) if self.is_in(&slot, old)? => Ok(()),
+            Ok(()) if self.is_in(&slot, old)? && self.is_here()? => Ok(()),
             Ok(()) => {
                 sys::exchange(files, slot.at(), self.at(), able)
                     .map_err(|error| self.failed("put back", error))?;
                 self.unstage(&slot, staged, new)?;
-                Err(ApplyError::Unexpected(self.stat()?))
+                Err(self.unexpected()?)
             }
             Err(error) => {
                 self.unstage(&slot, staged, new)?;
@@ -518,10 +518,12 @@ impl<'a> Site<'a> {
             self.move_in(source.at())?;
         }
         match self.stat()? {
-            Some(after) if is_same(&before, &after) => self.settled(&before),
+            Some(after) if is_same(&before, &after) && self.is_here()? && source.is_here()? => {
+                self.settled(&before)
+            }
             _ => {
                 source.move_in(self.at())?;
-                Err(ApplyError::Unexpected(source.stat()?))
+                Err(source.unexpected()?)
             }
         }
     }
@@ -537,10 +539,17 @@ impl<'a> Site<'a> {
         };
         exchange()?;
         match (self.stat()?, other.stat()?) {
-            (Some(now), Some(then)) if is_same(&there, &now) && is_same(&here, &then) => self.settled(&there),
+            (Some(now), Some(then))
+                if is_same(&there, &now)
+                    && is_same(&here, &then)
+                    && self.is_here()?
+                    && other.is_here()? =>
+            {
+                self.settled(&there)
+            }
             _ => {
                 exchange()?;
-                Err(ApplyError::Unexpected(self.stat()?))
+                Err(self.unexpected()?)
             }
         }
     }
@@ -555,18 +564,38 @@ impl<'a> Site<'a> {
         let able = self.root.able();
         let slot =
             self.place("move to the trash", |at| sys::rename_new(self.files(), self.at(), at, able))?;
-        if self.is_in(&slot, old)? {
+        if self.is_in(&slot, old)? && self.is_here()? {
             return Ok(());
         }
         // Another edit that took the name meanwhile stays; the one that was moved then stays in the trash.
         self.move_in(slot.at())?;
-        Err(ApplyError::Unexpected(self.stat()?))
+        Err(self.unexpected()?)
     }
 
     fn place(&self, op: &'static str, take: impl FnMut(At<'_>) -> rustix::io::Result<()>) -> Result<Slot> {
         match trash::place(self.root, self.path, self.now_ms, take) {
             Err(Errno::NOENT) => Err(ApplyError::Unexpected(self.stat()?)),
             result => result.map_err(|error| self.failed(op, error)),
+        }
+    }
+
+    /// What is there, which is not what was expected. If it is in a directory that has gone from its path: nothing.
+    fn unexpected(&self) -> Result<ApplyError> {
+        Ok(ApplyError::Unexpected(if self.is_here()? { self.stat()? } else { None }))
+    }
+
+    /// Is the directory that was opened the one at its path still? If not, it was renamed meanwhile, and what was done in it
+    /// was done to another path.
+    fn is_here(&self) -> Result<bool> {
+        let Some(parent) = self.path.parent().filter(|parent| !parent.is_root()) else { return Ok(true) };
+        let failed = |error| self.failed("look at the directory of", error);
+        match self.root.open_directory(&parent, How::Search) {
+            Ok(now) => {
+                let identity = |directory| self.files().identity(directory).map_err(failed);
+                Ok(identity(&now)? == identity(&self.parent)?)
+            }
+            Err(error) if sys::is_absent(error) => Ok(false),
+            Err(error) => Err(failed(error)),
         }
     }
 
