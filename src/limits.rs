@@ -387,6 +387,11 @@ pub const RACY_KEEP: Duration = Duration::from_secs(30);
 /// Walks after a start in which something could not be listed, until what may be torn there is no longer looked for.
 pub const MAX_FAILED_WALKS: u8 = 8;
 
+/// A node that starts waits so long for the lock of its directory, and looks so often: `status` holds it for a moment.
+pub const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// See [`LOCK_WAIT`].
+pub const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 // --- The service ---------------------------------------------------------------------------------------
 
 /// systemd is told how it goes at most this often, and only when that has changed.

@@ -10,9 +10,16 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::Instant,
 };
 
-use crate::{config::GroupChoice, path::STATE_DIR, wire::join_code::GroupKey};
+use crate::{
+    config::GroupChoice,
+    limits::{LOCK_PAUSE, LOCK_WAIT},
+    path::STATE_DIR,
+    wire::join_code::GroupKey,
+};
 
 const GROUP_FILE: &str = "group";
 const LOCK_FILE: &str = "lock";
@@ -233,12 +240,20 @@ fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
     let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let mut file = open.map_err(io_error(path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(StateError::Running { directory: directory.into(), process: read_process(&file) });
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            // Whoever looks for a running node holds it for a moment.
+            Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_WAIT => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StateError::Running {
+                    directory: directory.into(),
+                    process: read_process(&file),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(io_error(path)(error)),
         }
-        Err(TryLockError::Error(error)) => return Err(io_error(path)(error)),
     }
     let mut write = || {
         file.set_len(0)?;
@@ -347,6 +362,21 @@ mod tests {
             assert!(open(&directory, first.clone()).is_ok());
             assert_eq!(read_group(&directory).unwrap(), key);
         }
+    }
+
+    /// As `status` holds the lock while it looks whether a node runs.
+    #[test]
+    fn a_look_for_a_running_node_keeps_none_from_starting() {
+        let parent = tempfile::tempdir().unwrap();
+        drop(open(parent.path(), GroupChoice::Keep).unwrap());
+        let looked = File::open(parent.path().join(STATE_DIR).join(LOCK_FILE)).unwrap();
+        looked.lock_shared().unwrap();
+        let look = thread::spawn(move || {
+            thread::sleep(LOCK_PAUSE * 5);
+            drop(looked);
+        });
+        assert!(open(parent.path(), GroupChoice::Keep).is_ok());
+        look.join().unwrap();
     }
 
     #[test]
