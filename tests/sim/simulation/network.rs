@@ -47,10 +47,66 @@ struct Link {
     orphaned: bool,
 }
 
+/// One link at most from each node to each: a square, since every turn of every node looks at it many times.
+#[derive(Debug, Default)]
+struct Table {
+    nodes: usize,
+    links: Vec<Option<Link>>,
+}
+
+impl Table {
+    fn new(nodes: usize) -> Self {
+        Self { nodes, links: (0..nodes * nodes).map(|_| None).collect() }
+    }
+
+    fn add_node(&mut self) {
+        let old = std::mem::replace(self, Self::new(self.nodes + 1));
+        for (at, link) in old.links.into_iter().enumerate() {
+            self.links[at / old.nodes * self.nodes + at % old.nodes] = link;
+        }
+    }
+
+    fn get(&self, (from, to): (usize, usize)) -> Option<&Link> {
+        self.links[from * self.nodes + to].as_ref()
+    }
+
+    fn get_mut(&mut self, (from, to): (usize, usize)) -> Option<&mut Link> {
+        self.links[from * self.nodes + to].as_mut()
+    }
+
+    fn insert(&mut self, (from, to): (usize, usize), link: Link) {
+        self.links[from * self.nodes + to] = Some(link);
+    }
+
+    fn remove(&mut self, (from, to): (usize, usize)) -> Option<Link> {
+        self.links[from * self.nodes + to].take()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = ((usize, usize), &Link)> {
+        let ends = |at: usize| (at / self.nodes, at % self.nodes);
+        self.links.iter().enumerate().filter_map(move |(at, link)| Some((ends(at), link.as_ref()?)))
+    }
+
+    /// What is said to a node.
+    fn to(&self, node: usize) -> impl Iterator<Item = ((usize, usize), &Link)> {
+        (0..self.nodes).filter_map(move |from| Some(((from, node), self.get((from, node))?)))
+    }
+
+    /// What a node says.
+    fn from(&self, node: usize) -> impl Iterator<Item = ((usize, usize), &Link)> {
+        (0..self.nodes).filter_map(move |to| Some(((node, to), self.get((node, to))?)))
+    }
+
+    /// The ends of all links that a node has.
+    fn of(&self, node: usize) -> Vec<(usize, usize)> {
+        self.iter().map(|(ends, _)| ends).filter(|(from, to)| *from == node || *to == node).collect()
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Network {
-    links: BTreeMap<(usize, usize), Link>,
+    links: Table,
     heard: Vec<VecDeque<(Duration, Heard)>>,
     /// Nothing gets through from the first to the second.
     pub blocked: BTreeSet<(usize, usize)>,
@@ -65,7 +121,7 @@ pub struct Network {
 impl Network {
     pub fn new(nodes: usize, max_delay_ms: u64, rng: Rng) -> Self {
         Self {
-            links: BTreeMap::new(),
+            links: Table::new(nodes),
             heard: vec![VecDeque::new(); nodes],
             blocked: BTreeSet::new(),
             delays: BTreeMap::new(),
@@ -77,15 +133,16 @@ impl Network {
 
     pub fn add_node(&mut self) {
         self.heard.push(VecDeque::new());
+        self.links.add_node();
     }
 
     pub fn is_linked(&self, from: usize, to: usize) -> bool {
-        self.links.get(&(from, to)).is_some_and(|link| !link.ended && !link.orphaned)
+        self.links.get((from, to)).is_some_and(|link| !link.ended && !link.orphaned)
     }
 
     /// A connection from one to the other is up.
     pub fn link(&mut self, (from, speaker): (usize, NodeId), (to, listener): (usize, NodeId), now: Duration) {
-        if let Some(old) = self.links.remove(&(from, to)) {
+        if let Some(old) = self.links.remove((from, to)) {
             if !old.ended {
                 self.tell(from, now, Heard::Down { node: old.listener, direction: Direction::Outbound });
             }
@@ -117,12 +174,12 @@ impl Network {
         (to, listener): (usize, NodeId),
         now: Duration,
     ) {
-        let is_twin = |(ends, link): &(&(usize, usize), &Link)| {
+        let is_twin = |(ends, link): &((usize, usize), &Link)| {
             ends.1 == to && link.speaker == speaker || ends.0 == from && link.listener == listener
         };
-        let twins: Vec<(usize, usize)> = self.links.iter().filter(is_twin).map(|(ends, _)| *ends).collect();
+        let twins: Vec<(usize, usize)> = self.links.iter().filter(is_twin).map(|(ends, _)| ends).collect();
         for ends in twins {
-            let Some(old) = self.links.remove(&ends) else { continue };
+            let Some(old) = self.links.remove(ends) else { continue };
             if !old.ended {
                 self.tell(ends.0, now, Heard::Down { node: old.listener, direction: Direction::Outbound });
             }
@@ -132,7 +189,7 @@ impl Network {
 
     /// Ends what `from` says to `to`, which hears some of what is on the way, to any byte.
     pub fn cut(&mut self, from: usize, to: usize, now: Duration) {
-        let Some(link) = self.links.get_mut(&(from, to)) else { return };
+        let Some(link) = self.links.get_mut((from, to)) else { return };
         if link.ended {
             return;
         }
@@ -152,10 +209,8 @@ impl Network {
     /// A node is gone; with `silently`, the others find out by themselves.
     pub fn forget_node(&mut self, node: usize, silently: bool, now: Duration) {
         self.heard[node].clear();
-        let concerned: Vec<(usize, usize)> =
-            self.links.keys().copied().filter(|(from, to)| *from == node || *to == node).collect();
-        for (from, to) in concerned {
-            let Some(link) = self.links.get_mut(&(from, to)) else { continue };
+        for (from, to) in self.links.of(node) {
+            let Some(link) = self.links.get_mut((from, to)) else { continue };
             if from == node && silently {
                 link.ended = false;
                 link.orphaned = true;
@@ -166,7 +221,7 @@ impl Network {
                 link.orphaned = true;
             } else {
                 let (was_ended, node, direction) = (link.ended, link.listener, Direction::Outbound);
-                self.links.remove(&(from, to));
+                self.links.remove((from, to));
                 if !was_ended {
                     self.tell(from, now, Heard::Down { node, direction });
                 }
@@ -177,10 +232,8 @@ impl Network {
     /// A node is back: whoever still speaks to the one that it was learns that it is gone.
     pub fn reset_node(&mut self, node: usize, now: Duration) {
         self.heard[node].clear();
-        let concerned: Vec<(usize, usize)> =
-            self.links.keys().copied().filter(|(from, to)| *from == node || *to == node).collect();
-        for (from, to) in concerned {
-            let Some(link) = self.links.remove(&(from, to)) else { continue };
+        for (from, to) in self.links.of(node) {
+            let Some(link) = self.links.remove((from, to)) else { continue };
             let later = now + Duration::from_millis(self.rng.below(50));
             if to != node {
                 self.tell(to, later, Heard::Down { node: link.speaker, direction: Direction::Inbound });
@@ -193,8 +246,8 @@ impl Network {
     /// When a node has something to hear.
     pub fn ready_at(&self, node: usize) -> Option<Duration> {
         let told = self.heard[node].front().map(|(at, _)| *at);
-        let links = self.links.iter().filter(|((from, to), _)| *to == node && !self.is_blocked(*from, *to));
-        let arrives = links.filter_map(|((_, _), link)| match link.queue.front() {
+        let links = self.links.to(node).filter(|(ends, _)| !self.blocked.contains(ends));
+        let arrives = links.filter_map(|(_, link)| match link.queue.front() {
             Some(sent) => Some(sent.arrives_at.max(link.hears_from)),
             None => link.ended.then_some(link.hears_from),
         });
@@ -206,16 +259,14 @@ impl Network {
         if self.heard[node].front().is_some_and(|(at, _)| *at <= now) {
             return self.heard[node].pop_front().map(|(_, heard)| heard);
         }
-        let blocked = &self.blocked;
-        let open = |(from, to): &(usize, usize)| *to == node && !blocked.contains(&(*from, *to));
-        let links = self.links.iter().filter(|(ends, _)| open(ends));
+        let links = self.links.to(node).filter(|(ends, _)| !self.blocked.contains(ends));
         let known = links.filter(|(_, link)| link.hears_from <= now);
         let arrived = known.filter_map(|(ends, link)| match link.queue.front() {
-            Some(sent) => (sent.arrives_at <= now).then_some((sent.arrives_at, *ends)),
-            None => link.ended.then_some((now, *ends)),
+            Some(sent) => (sent.arrives_at <= now).then_some((sent.arrives_at, ends)),
+            None => link.ended.then_some((now, ends)),
         });
         let (_, ends) = arrived.min()?;
-        let link = self.links.get_mut(&ends)?;
+        let link = self.links.get_mut(ends)?;
         let speaker = link.speaker;
         link.heard_at = now;
         match link.queue.pop_front() {
@@ -224,7 +275,7 @@ impl Network {
                 Some(Heard::Message { node: speaker, bytes: sent.bytes })
             }
             None => {
-                self.links.remove(&ends);
+                self.links.remove(ends);
                 Some(Heard::Down { node: speaker, direction: Direction::Inbound })
             }
         }
@@ -232,10 +283,8 @@ impl Network {
 
     /// Gives up on those who were silent for too long, or took nothing for too long.
     pub fn end_silent(&mut self, node: usize, now: Duration) {
-        let concerned: Vec<(usize, usize)> =
-            self.links.keys().copied().filter(|(from, to)| *from == node || *to == node).collect();
-        for (from, to) in concerned {
-            let Some(link) = self.links.get(&(from, to)) else { continue };
+        for (from, to) in self.links.of(node) {
+            let Some(link) = self.links.get((from, to)) else { continue };
             if to == node
                 && now > link.heard_at + LINK_DEAD_AFTER
                 && link.queue.front().is_none_or(|sent| sent.arrives_at > now || self.is_blocked(from, to))
@@ -245,7 +294,7 @@ impl Network {
                 if was_there {
                     self.cut(from, to, now + Duration::from_secs(1));
                 }
-                self.links.remove(&(from, to));
+                self.links.remove((from, to));
                 self.tell(to, now, Heard::Down { node: speaker, direction: Direction::Inbound });
                 self.cut(to, from, now);
                 continue;
@@ -259,7 +308,7 @@ impl Network {
 
     /// Time has jumped, and nobody was silent for it.
     pub fn skip_silence(&mut self, now: Duration) {
-        for link in self.links.values_mut() {
+        for link in self.links.links.iter_mut().flatten() {
             link.heard_at = now;
             link.queue.iter_mut().for_each(|sent| sent.at = now);
         }
@@ -302,16 +351,14 @@ pub struct Wire<'a> {
 
 impl Wire<'_> {
     fn find(&self, node: NodeId) -> Option<(usize, usize)> {
-        let mine = |(ends, link): &(&(usize, usize), &Link)| {
-            ends.0 == self.node && link.listener == node && link.speaks_from <= self.now
-        };
-        self.network.links.iter().find(mine).map(|(ends, _)| *ends)
+        let is_to = |link: &Link| link.listener == node && link.speaks_from <= self.now;
+        self.network.links.from(self.node).find(|(_, link)| is_to(link)).map(|(ends, _)| ends)
     }
 }
 
 impl Links for Wire<'_> {
     fn room(&self, node: NodeId) -> usize {
-        let Some(link) = self.find(node).map(|ends| &self.network.links[&ends]) else { return 0 };
+        let Some(link) = self.find(node).and_then(|ends| self.network.links.get(ends)) else { return 0 };
         if link.ended { 0 } else { MAX_SEND_BUFFER_BYTES.saturating_sub(link.bytes) }
     }
 
@@ -321,7 +368,7 @@ impl Links for Wire<'_> {
             return true;
         }
         let arrives_at = self.now + self.network.delay(ends);
-        let link = self.network.links.get_mut(&ends).expect("found above");
+        let link = self.network.links.get_mut(ends).expect("found above");
         if link.ended {
             return false;
         }

@@ -86,32 +86,35 @@ impl World {
 
     fn advance(&mut self, until: Duration) -> Checked {
         loop {
-            let next = self.next_time();
+            self.plan_dials();
+            let (mut wakes, due) = (self.next_wake(), self.next_due());
+            let next = wakes.map_or(due, |(at, _)| at.min(due));
             if next > until {
                 self.now = until;
                 return Ok(());
             }
             self.now = self.now.max(next);
-            self.handle_due()?;
-            let wakes = |machine: &Machine| machine.wakes_at(&self.network, self.began);
-            let due = self.machines.iter().filter_map(|machine| Some((wakes(machine)?, machine.at))).min();
-            if let Some((_, at)) = due.filter(|(wakes_at, _)| *wakes_at <= self.now) {
+            if due <= self.now {
+                self.handle_due()?;
+                wakes = self.next_wake();
+            }
+            if let Some((_, at)) = wakes.filter(|(wakes_at, _)| *wakes_at <= self.now) {
                 self.turn(at)?;
             }
         }
     }
 
-    fn next_time(&mut self) -> Duration {
-        self.plan_dials();
+    /// Which machine takes a turn next, and when.
+    fn next_wake(&self) -> Option<(Duration, usize)> {
+        let wakes = |machine: &Machine| Some((machine.wakes_at(&self.network, self.began)?, machine.at));
+        self.machines.iter().filter_map(wakes).min()
+    }
+
+    /// When something happens next that is no turn.
+    fn next_due(&self) -> Duration {
         let machines = self.machines.iter().flat_map(|machine| {
             let ends = machine.fuse.is_lit().then_some(machine.next_turn_at + Duration::from_secs(3));
-            [
-                machine.wakes_at(&self.network, self.began),
-                machine.up_at,
-                machine.troubled_until,
-                machine.mounted_at,
-                ends,
-            ]
+            [machine.up_at, machine.troubled_until, machine.mounted_at, ends]
         });
         let others = self.dial_at.values().chain(self.parted_until.values()).copied().map(Some);
         machines.chain(others).flatten().min().unwrap_or(Duration::MAX)
@@ -253,11 +256,11 @@ impl World {
             |at: usize| self.machines[at].replica.is_some() && self.machines[at].frozen_until <= self.now;
         let blocked = &self.network.blocked;
         from != to
+            && !self.network.is_linked(from, to)
             && is_up(from)
             && is_up(to)
             && !blocked.contains(&(from, to))
             && !blocked.contains(&(to, from))
-            && !self.network.is_linked(from, to)
     }
 
     fn plan_dials(&mut self) {
