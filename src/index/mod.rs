@@ -13,6 +13,7 @@ mod keys;
 mod tables;
 
 use std::{
+    cell::OnceCell,
     fs::{self, File},
     io::ErrorKind,
     ops::Bound,
@@ -49,6 +50,8 @@ pub struct Index {
     transaction: Option<WriteTransaction>,
     summary: Summary,
     dirty: bool,
+    /// As [`Index::last_components`] found them since the last change: they are asked for several times a second.
+    last_components: OnceCell<Vec<Dot>>,
 }
 
 type Result<T> = std::result::Result<T, IndexError>;
@@ -72,7 +75,13 @@ impl Index {
     fn start(database: Database) -> Result<Self> {
         let transaction = begin(&database)?;
         let summary = tables::load_summary(&transaction)?;
-        Ok(Self { database, transaction: Some(transaction), summary, dirty: false })
+        Ok(Self {
+            database,
+            transaction: Some(transaction),
+            summary,
+            dirty: false,
+            last_components: OnceCell::new(),
+        })
     }
 
     /// What is kept about the whole: origin, knowledge, counts, sums.
@@ -126,7 +135,7 @@ impl Index {
     pub fn put(&mut self, path: &RelPath, row: &Row) -> Result<()> {
         let before = self.get(path)?.map(|old| Derived::of(path, &old)).unwrap_or_default();
         let after = Derived::of(path, row);
-        self.dirty = true;
+        self.note_change();
         let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
         transaction.open_table(ROWS)?.insert(&keys::row(path)[..], &encode(row)[..])?;
         derived::replace(transaction, path, &before, &after)?;
@@ -134,11 +143,16 @@ impl Index {
         if cfg!(debug_assertions) { self.check_row(path, &after) } else { Ok(()) }
     }
 
+    fn note_change(&mut self) {
+        self.dirty = true;
+        self.last_components.take();
+    }
+
     /// Forgets a path altogether, its tombstone included.
     pub fn remove(&mut self, path: &RelPath) -> Result<()> {
         let Some(row) = self.get(path)? else { return Ok(()) };
         let before = Derived::of(path, &row);
-        self.dirty = true;
+        self.note_change();
         let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
         transaction.open_table(ROWS)?.remove(&keys::row(path)[..])?;
         derived::replace(transaction, path, &before, &Derived::default())?;
@@ -197,7 +211,17 @@ impl Index {
     }
 
     /// The last change of each origin that stands anywhere.
-    pub fn last_components(&self) -> Result<Vec<Dot>> {
+    pub fn last_components(&self) -> Result<&[Dot]> {
+        match self.last_components.get() {
+            Some(last) => Ok(last),
+            None => {
+                let found = self.find_last_components()?;
+                Ok(self.last_components.get_or_init(|| found))
+            }
+        }
+    }
+
+    fn find_last_components(&self) -> Result<Vec<Dot>> {
         let components = self.transaction().open_table(COMPONENTS)?;
         let mut last = Vec::new();
         let mut below = (u64::MAX, u64::MAX);
@@ -327,6 +351,7 @@ impl Index {
         let rows: Vec<_> = rows.iter().map(|(path, row)| (path, Derived::of(path, row))).collect();
         rows.iter().for_each(|(_, derived)| recount.account(&Derived::default(), derived));
         assert_eq!(self.summary, recount);
+        assert_eq!(self.last_components()?, self.find_last_components()?);
         derived::check_all(self.transaction(), rows.iter().map(|(path, derived)| (*path, derived)))
     }
 

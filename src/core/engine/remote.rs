@@ -41,7 +41,7 @@ impl Engine {
         if time.now >= *self.gaps.since.get_or_insert(time.now) + HEAL_DELAY {
             self.gaps.since = None;
             let mut known = self.index.knowledge().clone();
-            self.index.last_components()?.into_iter().for_each(|dot| known.insert(dot));
+            self.index.last_components()?.iter().for_each(|dot| known.insert(*dot));
             self.join_knowledge(&known, time);
         }
         Ok(())
