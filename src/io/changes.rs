@@ -7,7 +7,7 @@ use std::{collections::VecDeque, io};
 
 use crate::{
     core::{
-        entry::{Digest, Stat},
+        entry::{Digest, FileKind, Stamp, Stat},
         seam::{self, ApplyFailure, Source},
     },
     io::{
@@ -144,11 +144,21 @@ fn discard(root: &Root, change: &Apply, partial: Option<Digest>, error: Option<&
     }
 }
 
-/// What is at the other path of an exchange. Should somebody have taken it away already, the watch will tell.
+/// What an exchange that was made has put at its other path.
 fn exchanged(root: &Root, change: &Apply, done: bool) -> Option<Done> {
     let Action::Exchange { with, .. } = &change.action else { return None };
-    let stat = root.stat(with).map_err(|error| ApplyFailure::System(error.to_string()));
-    done.then(|| Done { path: with.clone(), partial: None, result: stat })
+    let put = change.expect.filter(|_| done)?;
+    let found = root.stat(with).map_err(|error| ApplyFailure::System(error.to_string()));
+    Some(Done { path: with.clone(), partial: None, result: found.map(|now| Some(settled(put, now))) })
+}
+
+/// What is at a path now that the file of this stamp was put there. If somebody has touched it already, or taken it away,
+/// it is said to be what was put there, so that the next look sees the edit.
+fn settled(put: Stamp, now: Option<Stat>) -> Stat {
+    match now {
+        Some(now) if Stamp { ctime_ns: put.ctime_ns, ..now.stamp } == put => now,
+        now => Stat { kind: FileKind::File, stamp: put, mode: now.map_or(0, |now| now.mode), links: 1 },
+    }
 }
 
 fn cannot_write(path: &RelPath, error: io::Error) -> ApplyFailure {
@@ -166,5 +176,22 @@ fn failure(error: ApplyError) -> ApplyFailure {
         ApplyError::Content => ApplyFailure::Content,
         ApplyError::HalfDone(error) => ApplyFailure::HalfDone(error.to_string()),
         other => ApplyFailure::System(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A save, or a removal, in the instant after two files have changed places.
+    #[test]
+    fn what_a_user_does_after_an_exchange_is_not_taken_for_what_was_put_there() {
+        let put = Stamp { device: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5 };
+        let stat = |stamp| Stat { kind: FileKind::File, stamp, mode: 0o644, links: 1 };
+        let renamed = stat(Stamp { ctime_ns: 6, ..put });
+        assert_eq!(settled(put, Some(renamed)), renamed);
+        let saved = stat(Stamp { inode: 9, ..put });
+        assert_eq!(settled(put, Some(saved)).stamp, put);
+        assert_eq!(settled(put, None).stamp, put);
     }
 }
