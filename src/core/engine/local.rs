@@ -5,7 +5,7 @@
 
 use log::{debug, info, warn};
 
-use super::{Engine, Result, scan::is_whole_second};
+use super::{Engine, Result, place::HalfDone, scan::is_whole_second};
 use crate::{
     core::{
         entry::{Base, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Stat, Version},
@@ -230,6 +230,7 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let row = self.index.get(path)?;
+        let half_done = self.placement.take_half_done(path);
         if let Some((content, stat)) = &found {
             if let Some(adopted) = row.as_ref().and_then(|row| adopt(row, content, stat)) {
                 if row.is_none_or(|row| row != adopted) {
@@ -245,20 +246,41 @@ impl Engine {
         } else if row.as_ref().is_none_or(|row| row.base.is_none()) {
             return Ok(());
         }
-        self.state(path, row, found, time)
+        if let (Some(row), Some((content, stat)), Some(half_done)) = (&row, &found, &half_done)
+            && half_done.content.as_ref() == Some(content)
+        {
+            return self.find_half_done(path, row.clone(), half_done, (content.clone(), *stat), time);
+        }
+        self.state(path, row, found, half_done.is_some(), time)
     }
 
-    /// Makes a version of what the disk holds, on top of the version that was there.
+    /// What this node was to put there is there, though it could not be seen that it was done: it is that version.
+    fn find_half_done(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        half_done: &HalfDone,
+        (content, stat): (Content, Stat),
+        time: Time,
+    ) -> Result<()> {
+        let version = Some(Box::new(half_done.version.clone()));
+        let base = Some(Base { version, ..base_of(content, stat) });
+        self.index.put(path, &Row { base, ..row })?;
+        self.place(path, None, time)
+    }
+
+    /// Makes a version of what the disk holds, on top of the version that was there. It is this node's own, unless it
+    /// may be what a change has left that was not seen to be done.
     fn state(
         &mut self,
         path: &RelPath,
         row: Option<Row>,
         found: Option<(Content, Stat)>,
+        may_be_own: bool,
         time: Time,
     ) -> Result<()> {
         let prior = row.as_ref().and_then(prior_version);
         let mut since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
-        let may_be_own = self.placement.take_half_done(path);
         let ambiguous =
             found.as_ref().filter(|(_, stat)| may_be_own || self.is_ambiguous(stat, since_ms, time));
         let is_ambiguous = ambiguous.is_some();
@@ -374,6 +396,7 @@ impl Engine {
     pub(super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
         debug_assert!(!row.entry.content.as_ref().is_some_and(is_marked_torn), "{path} has no such content");
         self.index.put(path, row)?;
+        self.placement.handle_newer(path, row.is_wanted(), time.now);
         self.announce_soon(time);
         Ok(())
     }

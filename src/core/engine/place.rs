@@ -5,7 +5,7 @@
 //! first, so that content that only changed its place is still here when its new place asks for it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -32,8 +32,8 @@ pub(super) const NO_SOURCE: &str = "no node that has it can be reached";
 pub(super) struct Placement {
     in_flight: BTreeMap<RelPath, InFlight>,
     blocked: BTreeMap<RelPath, Blocked>,
-    /// Paths that may have been changed, as far as is known.
-    half_done: BTreeSet<RelPath>,
+    /// Paths that may have been changed, as far as is known, and into what.
+    half_done: BTreeMap<RelPath, HalfDone>,
     wanted: Pass,
     removals: Pass,
     pub(super) waits: Waits,
@@ -53,6 +53,13 @@ struct InFlight {
     with: Option<RelPath>,
     /// It has the bits and the time that it had before, at another path.
     is_renamed: bool,
+}
+
+/// What a change was to put at a path, when it could not be found out whether it did.
+#[derive(Debug)]
+pub(super) struct HalfDone {
+    pub(super) content: Option<Content>,
+    pub(super) version: Version,
 }
 
 /// A path that could not be brought to its newest version, or not be read.
@@ -144,14 +151,14 @@ impl Placement {
 
     /// What is found at the path next may be what this node has put there, without learning that it had. When there are
     /// too many, it counts as a user's.
-    fn note_half_done(&mut self, path: &RelPath) {
+    fn note_half_done(&mut self, path: &RelPath, half_done: HalfDone) {
         if self.half_done.len() < MAX_BLOCKED {
-            self.half_done.insert(path.clone());
+            self.half_done.insert(path.clone(), half_done);
         }
     }
 
-    /// May what is found at the path be what this node has put there? Asked once.
-    pub(super) fn take_half_done(&mut self, path: &RelPath) -> bool {
+    /// What this node may have put at the path. Asked once.
+    pub(super) fn take_half_done(&mut self, path: &RelPath) -> Option<HalfDone> {
         self.half_done.remove(path)
     }
 
@@ -689,7 +696,8 @@ impl Engine {
             ApplyFailure::HalfDone(reason) => {
                 self.warn_once(path, &reason);
                 self.placement.block(path, &reason, time.now);
-                self.placement.note_half_done(path);
+                let InFlight { content, version, .. } = in_flight;
+                self.placement.note_half_done(path, HalfDone { content, version });
             }
         }
         Ok(())

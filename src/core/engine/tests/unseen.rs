@@ -211,6 +211,32 @@ fn what_a_change_may_have_left_is_nobodys() {
     assert_eq!(author(&world), id(0));
 }
 
+/// Its name was given, which could not be seen, and a newer version came before it could be.
+#[test]
+fn what_a_change_was_to_put_there_and_is_there_is_that_version() {
+    let mut world = linked(2);
+    world.write(1, "a", b"first");
+    world.settle();
+    let engine = &mut world.nodes[0].engine;
+    let row = engine.index.get(&path("a")).unwrap().unwrap();
+    engine.placement.begin_exchange(&path("a"), &row);
+    engine.index.put(&path("a"), &Row { base: None, ..row }).unwrap();
+    // The clocks do not tell which came first.
+    let later_ns = (world.time.wall_ms as i64 + 3_600_000) * 1_000_000;
+    let stamp = &mut world.nodes[0].disk.tree.get_mut(&path("a")).unwrap().stamp;
+    (stamp.mtime_ns, stamp.ctime_ns) = (later_ns, later_ns);
+    world.write(1, "a", b"second");
+    while world.turn() {}
+    let failure = ApplyFailure::HalfDone("Input/output error".to_owned());
+    let applied = Input::Applied { path: path("a"), result: Err(failure) };
+    world.nodes[0].engine.handle_input(applied, world.time).unwrap();
+    wait_for_a_try(&mut world);
+    world.assert_equal();
+    let row = world.nodes[0].engine.index.get(&path("a")).unwrap().unwrap();
+    assert_eq!(row.entry.version.author, id(1));
+    assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"second".to_vec()));
+}
+
 #[test]
 fn files_that_were_renamed_to_one_name_one_after_the_other_are_gone_from_their_old_ones() {
     let mut world = linked(2);
