@@ -399,6 +399,7 @@ impl<'a> Site<'a> {
         let source = files.open_at(self.at(), How::Read)?;
         let copy = files.create_at(to)?;
         let copied = copy_content(files, &source, &copy)
+            .and_then(|()| set_mode(files, &copy, old.mode))
             .and_then(|()| files.set_mtime_of(&copy, old.stamp.mtime_ns))
             .and_then(|()| files.sync_content(&copy));
         if let Err(error) = copied {
@@ -480,12 +481,7 @@ impl<'a> Site<'a> {
     }
 
     fn set_mode(&self, opened: &Handle, mode: u16) -> Result<()> {
-        match self.files().set_mode(opened, mode) {
-            // FAT refuses bits that it cannot keep; what it made of them is read back.
-            Ok(()) | Err(Errno::PERM) => Ok(()),
-            Err(error) if sys::is_unsupported(error) => Ok(()),
-            Err(error) => Err(self.failed("set the permissions of", error)),
-        }
+        set_mode(self.files(), opened, mode).map_err(|error| self.failed("set the permissions of", error))
     }
 
     fn remove_file(&self, current: Option<Stat>) -> Result<Option<Stat>> {
@@ -674,6 +670,15 @@ fn unlock(root: &Root, path: &RelPath) -> Option<(Handle, u16)> {
 fn is_same(a: &Stat, b: &Stat) -> bool {
     let ctime_ns = 0;
     a.kind == b.kind && Stamp { ctime_ns, ..a.stamp } == Stamp { ctime_ns, ..b.stamp }
+}
+
+fn set_mode(files: &dyn FileSystem, opened: &Handle, mode: u16) -> rustix::io::Result<()> {
+    match files.set_mode(opened, mode) {
+        // FAT refuses bits that it cannot keep; what it made of them is read back.
+        Err(Errno::PERM) => Ok(()),
+        Err(error) if sys::is_unsupported(error) => Ok(()),
+        result => result,
+    }
 }
 
 fn copy_content(files: &dyn FileSystem, source: &Handle, copy: &Handle) -> rustix::io::Result<()> {

@@ -447,7 +447,7 @@ impl Engine {
         if let Some(base) = &mut row.base {
             // The digest is of no content: whatever comes differs from it.
             base.content = Content::File { size: stat.stamp.size, digest: TORN };
-            base.stamp = stat.stamp;
+            (base.stamp, base.mode) = (stat.stamp, stat.mode);
             base.version = version;
         }
         self.index.put(path, &row)?;

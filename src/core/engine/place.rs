@@ -14,7 +14,7 @@ use log::{Level, debug, log, warn};
 use super::{Engine, Result, local::is_marked_torn, relocate::Waits, remote::is_realised};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, FileKind, Row, Stat, Version},
+        entry::{Base, Content, Digest, FileKind, Row, Stamp, Stat, Version},
         reconcile::{Fate, conflict_name, fate},
         seam::{Action, Apply, ApplyFailure, Output, Source, Time},
         version::NodeId,
@@ -641,8 +641,11 @@ impl Engine {
         }
         for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
             let Some(mut row) = self.index.get(&other)? else { continue };
-            if let Some(base) = row.base.as_mut().filter(|base| base.stamp == held.stamp) {
-                base.stamp = now.stamp;
+            // That it got another name may not have been seen yet: then it still is to be.
+            let was = |base: &&mut Base| Stamp { ctime_ns: held.stamp.ctime_ns, ..base.stamp } == held.stamp;
+            if let Some(base) = row.base.as_mut().filter(was) {
+                let is_seen = base.stamp == held.stamp;
+                base.stamp = if is_seen { now.stamp } else { now.stamp.of_no_file() };
                 self.index.put(&other, &row)?;
             }
         }

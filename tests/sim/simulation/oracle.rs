@@ -30,6 +30,9 @@ struct Instance {
     is_settled: bool,
     /// On which node; the last one if several did.
     maker: usize,
+    /// The very same content had been at this path before. Who takes it away and puts it back before the node has looked
+    /// has changed nothing, as far as the node can tell: whoever else edits it at that time knows it.
+    is_again: bool,
 }
 
 /// What is owed.
@@ -50,6 +53,9 @@ pub struct Oracle {
     /// What a node held when it lost its memory. It states that as nobody's, which competes with what others have made of
     /// it meanwhile by the clocks alone, which never quite agree.
     forgotten: BTreeSet<Path>,
+    /// Names that users gave to files which have others on that machine. What is done under one of them is done to all, and
+    /// stated for each: like a second deed, which may come when others' deeds are known.
+    linked: BTreeSet<Path>,
     /// Nodes that lost some memory: killed, cut off from power, put back, copied.
     forgetful: BTreeSet<usize>,
     /// Not on any disk any more when all were equal.
@@ -74,9 +80,14 @@ impl Oracle {
         }
         for (path, id) in after.iter().filter(|(path, id)| before.get(*path) != Some(id)) {
             self.touched.entry(path.clone()).or_default().insert(deed);
+            if *kind == Kind::HardLink {
+                self.linked.insert(path.clone());
+            }
             // What is half-written is not stable: nobody can owe it.
             if let Some(id) = id.filter(|id| !half_written.contains(id)) {
-                self.instances.insert((path.clone(), id), Instance { is_settled: false, maker: node });
+                let at = (path.clone(), id);
+                let is_again = self.instances.contains_key(&at);
+                self.instances.insert(at, Instance { is_settled: false, maker: node, is_again });
                 self.made.insert(id);
                 self.dead.remove(&id);
             }
@@ -224,7 +235,8 @@ impl Oracle {
             .flat_map(|(_, deeds)| deeds.iter().copied())
             .filter(|(node, _)| *node != instance.maker)
             .collect();
-        self.forgetful.is_empty() && !self.has_twins && others.len() < 2
+        let is_plain = !instance.is_again && !self.linked.contains(path);
+        is_plain && self.forgetful.is_empty() && !self.has_twins && others.len() < 2
     }
 }
 
