@@ -161,6 +161,25 @@ fn two_files_change_places() {
     assert_eq!((tree.stat("a"), tree.stat("b")), (Some(a), Some(b)));
 }
 
+/// As a second name would: where there are no links, a copy has the content, its time and its bits.
+#[test]
+fn what_is_kept_beside_has_the_bits_that_it_had() {
+    each_mode(|tree| {
+        tree.write("a", "old");
+        std::fs::set_permissions(tree.at.join("a"), std::fs::Permissions::from_mode(0o640)).unwrap();
+        let old = tree.stat("a").unwrap();
+        let keep = Some(path("a.kept"));
+        let apply =
+            Apply { path: path("a"), expect: Some(old.stamp), keep, action: write_file(tree, b"new") };
+        let mut barrier = Barrier::default();
+        barrier.push(apply).unwrap();
+        barrier.run(&tree.root, NOW_MS).pop().unwrap().1.unwrap();
+        let kept = tree.stat("a.kept").unwrap();
+        assert_eq!((tree.read("a.kept"), kept.mode), (b"old".to_vec(), 0o640));
+        assert_eq!((tree.read("a"), kept.stamp.mtime_ns), (b"new".to_vec(), old.stamp.mtime_ns));
+    });
+}
+
 /// Every action, and what the path would have to be for it.
 fn all_actions(tree: &Tree) -> Vec<Action> {
     let source = tree.stat("source").unwrap_or_else(|| tree.write("source", "source"));

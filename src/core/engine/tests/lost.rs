@@ -1,6 +1,7 @@
 //! Content that is nowhere any more, and what a power cut has left of files.
 
 use super::*;
+use crate::core::seam::Hint;
 
 /// Node 1 is told of a large file, which is gone before it has asked for it; node 0 is killed and does not know any more.
 fn with_lost_content(holds_older: bool) -> World {
@@ -65,6 +66,23 @@ fn what_a_power_cut_has_torn_is_believed_within_a_minute_when_nobody_has_more() 
     world.settle();
     world.assert_equal();
     assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"rest".into()));
+}
+
+/// Its bits are not those that the index knows: that is no reason to read it again before each try, which would make each
+/// the first one.
+#[test]
+fn what_a_power_cut_has_torn_is_believed_though_its_bits_were_set() {
+    let mut world = with_untold_content(false);
+    tear(&mut world, b"rest");
+    world.nodes[0].disk.tree.get_mut(&path("a")).unwrap().mode = 0o600;
+    let settled = Input::Changed { path: path("a"), hint: Hint::Settled };
+    world.nodes[0].engine.handle_input(settled, world.time).unwrap();
+    world.link(0, 1);
+    world.wait(200);
+    world.settle();
+    world.assert_equal();
+    let torn = &world.nodes[1].disk.tree[&path("a")];
+    assert_eq!((&torn.data, torn.mode), (&Data::File(b"rest".into()), 0o600));
 }
 
 #[test]
