@@ -139,7 +139,10 @@ pub enum FileKind {
     Directory,
     /// A symbolic link.
     Symlink,
-    /// A socket, pipe or device, or a directory on another file system: not synchronised.
+    /// On another file system, or something is mounted on it. What the directory itself has under this name is covered:
+    /// it can be neither seen nor reached, and is not missing.
+    Foreign,
+    /// A socket, pipe or device: not synchronised.
     Other,
 }
 

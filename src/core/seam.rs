@@ -47,6 +47,9 @@ pub enum Direction {
     Outbound,
 }
 
+/// Why a path is left alone that something is mounted on, or whose way leads over another file system.
+pub const COVERED: &str = "another file system is mounted here, or is a part of this one (a subvolume); what it covers is left as it was";
+
 /// Why a change to the disk was not made. Unless it says otherwise, the disk is as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApplyFailure {
@@ -77,11 +80,14 @@ pub enum Found {
     Unreadable(String),
 }
 
+/// A name that a directory lists, and what it is; an error's text when that cannot be told.
+pub type ListedEntry = (Box<[u8]>, Result<Stat, String>);
+
 /// A step of listing a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listed {
     /// Some of its entries; `last` when there are no more. `watched` is false when no events come from it.
-    Batch { entries: Vec<(Box<[u8]>, Stat)>, watched: bool, last: bool },
+    Batch { entries: Vec<ListedEntry>, watched: bool, last: bool },
     /// It is not there.
     Gone,
     /// It cannot be listed, for this reason.

@@ -233,6 +233,9 @@ impl<'a> Site<'a> {
     /// What is there, if it is what is expected.
     fn check(&self, expect: Option<Stamp>) -> Result<Option<Stat>> {
         let current = self.stat()?;
+        if current.is_some_and(|stat| stat.kind == FileKind::Foreign) {
+            return Err(self.failed("change", Errno::XDEV));
+        }
         let is_other = current.is_some_and(|stat| stat.kind == FileKind::Other);
         if is_other || current.map(|stat| stat.stamp) != expect {
             return Err(ApplyError::Unexpected(current));
@@ -697,7 +700,7 @@ fn copy_content(files: &dyn FileSystem, source: &Handle, copy: &Handle) -> rusti
 pub(crate) fn failed(op: &'static str, path: &RelPath, error: Errno) -> ApplyError {
     match error {
         Errno::NOSPC | Errno::DQUOT => ApplyError::NoSpace,
-        error => ApplyError::Io { op, path: path.clone(), error: error.into() },
+        error => ApplyError::Io { op, path: path.clone(), error: sys::told(error) },
     }
 }
 

@@ -156,8 +156,8 @@ impl NewNames {
                 Ok(directory) => root.files().sync_names(&directory)?,
                 // It was removed, which is a name in the directory above.
                 Err(error) if sys::is_absent(error) => {}
-                // It may be reached, but not read.
-                Err(Errno::ACCESS) => return Ok(root.files().sync_all(root.directory())?),
+                // It may be reached, but not read; or something was mounted on it just now.
+                Err(Errno::ACCESS | Errno::XDEV) => return Ok(root.files().sync_all(root.directory())?),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -14,7 +14,10 @@ use std::{
 use rustix::io::{Errno, Result};
 
 use crate::{
-    core::entry::{FileKind, Stamp, Stat},
+    core::{
+        entry::{FileKind, Stamp, Stat},
+        seam::ListedEntry,
+    },
     io::{
         files::{At, FileSystem, Handle, How, Kernel, Names},
         sys::{self, Abilities},
@@ -182,7 +185,8 @@ impl Root {
         self.temporary.replace(None);
     }
 
-    /// What a path is. `None` when nothing is there, be it that a parent is missing or is no directory.
+    /// What a path is. `None` when nothing is there, be it that a parent is missing or is no directory; an error when
+    /// the way there leads over another file system, which hides it.
     pub fn stat(&self, path: &RelPath) -> io::Result<Option<Stat>> {
         if path.is_root() {
             return Ok(Some(self.files.stat_of(&self.directory, self.device)?));
@@ -190,15 +194,21 @@ impl Root {
         let parent = match self.parent(path) {
             Ok(parent) => parent,
             Err(error) if sys::is_absent(error) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(sys::told(error)),
         };
         Ok(self.look((&parent, path.name()))?)
     }
 
     /// Begins to list a directory.
     pub fn list(&self, path: &RelPath) -> io::Result<Listing> {
-        let directory = self.open_directory(path, How::List)?;
-        Ok(Listing::over(self, directory, path.is_root())?)
+        let list = || Listing::over(self, self.open_directory(path, How::List)?, path.is_root());
+        list().map_err(sys::told)
+    }
+
+    /// Begins to list a directory that was opened with [`How::Search`], from now on.
+    pub(crate) fn list_opened(&self, directory: &Handle, is_root: bool) -> io::Result<Listing> {
+        let opened = self.files.open_at((directory, b"."), How::List)?;
+        Ok(Listing::over(self, opened, is_root)?)
     }
 
     /// Where a symbolic link points. `None` when the path is no symbolic link (any more).
@@ -208,7 +218,7 @@ impl Root {
             Ok(target) if target.len() > MAX_SYMLINK_BYTES => Err(Errno::NAMETOOLONG.into()),
             Ok(target) => Ok(Some(target)),
             Err(error) if sys::is_absent(error) || error == Errno::INVAL => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(sys::told(error)),
         }
     }
 
@@ -234,7 +244,9 @@ impl Root {
     ) -> io::Result<Option<()>> {
         out.clear();
         let in_range = offset.checked_add(length as u64).is_some_and(|end| end <= expect.size);
-        let Some(file) = self.open_file(path, expect)?.filter(|_| in_range) else { return Ok(None) };
+        let Some(file) = self.open_file(path, expect).map_err(sys::told)?.filter(|_| in_range) else {
+            return Ok(None);
+        };
         out.resize(length, 0);
         let count = self.files.read_at(&file, out, offset)?;
         if count == length && self.files.stat_of(&file, self.device)?.stamp == *expect {
@@ -413,6 +425,10 @@ impl Root {
             if self.other_name((&directory, name))?.is_some() {
                 return Err(Errno::NOENT);
             }
+            // What is mounted on it may be of the same device.
+            if self.files.stat_at((&directory, name), self.device)?.kind == FileKind::Foreign {
+                return Err(Errno::XDEV);
+            }
             directory = self.files.open_at((&directory, name), how)?;
             self.refuse_other_device(&directory)?;
         }
@@ -447,8 +463,9 @@ impl Listing {
     }
 
     /// Appends up to `max` names and what they are to `out`; true when there are no more. The node's own directory
-    /// is left out, and so is what vanishes meanwhile.
-    pub fn next_batch(&mut self, max: usize, out: &mut Vec<(Box<[u8]>, Stat)>) -> io::Result<bool> {
+    /// is left out, and so is what vanishes meanwhile. One name of which nothing can be told (a file server that is
+    /// gone, another user's mount, a damaged inode) says nothing of those beside it.
+    pub fn next_batch(&mut self, max: usize, out: &mut Vec<ListedEntry>) -> io::Result<bool> {
         let full = out.len() + max;
         while out.len() < full {
             let Some(name) = self.names.next_name() else { return Ok(true) };
@@ -458,9 +475,9 @@ impl Listing {
             }
             let name = if self.decomposes { composed(name) } else { name };
             match self.files.stat_at((self.names.directory(), &name), self.device) {
-                Ok(stat) => out.push((name, stat)),
+                Ok(stat) => out.push((name, Ok(stat))),
                 Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => out.push((name, Err(sys::told(error).to_string()))),
             }
         }
         Ok(false)

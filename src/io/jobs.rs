@@ -8,13 +8,15 @@ use std::{collections::VecDeque, io, time::Instant};
 use crate::{
     core::{
         entry::{Content, Digest, FileKind, Stamp, Stat},
-        seam::{ApplyFailure, Found, Hint, Input, Listed, Time},
+        seam::{ApplyFailure, Found, Hint, Input, Listed, ListedEntry, Time},
     },
     io::{
         assemble::{AssembleJob, OldVersion},
         disk::{Listing, Root, RootState},
+        files::How,
         hash::{HashJob, Step, is_certain},
         partial::Partials,
+        sys,
         watch::{AddError, Watcher},
     },
     limits::{
@@ -101,7 +103,7 @@ impl CopyJob {
         let system = |error: io::Error| ApplyFailure::System(error.to_string());
         let length = (self.size - self.offset).min(budget as u64);
         let end = self.offset + length;
-        let file = root.open_file(&self.from, &self.stamp).map_err(|error| system(error.into()))?;
+        let file = root.open_file(&self.from, &self.stamp).map_err(|error| system(sys::told(error)))?;
         let Some(file) = file else { return Err(ApplyFailure::Content) };
         if self.offset == 0 {
             let needed_bytes = if root.files().is_sparse(&file) { 0 } else { self.size };
@@ -385,7 +387,7 @@ fn begin_read(root: &Root, path: &RelPath, stat: Stat) -> Result<Found, Box<Hash
     let begun = match stat.kind {
         FileKind::Symlink => return Ok(read_link(root, path, stat)),
         FileKind::File => HashJob::start(root, path, &stat),
-        FileKind::Directory | FileKind::Other => Ok(None),
+        FileKind::Directory | FileKind::Foreign | FileKind::Other => Ok(None),
     };
     match begun {
         Ok(Some(job)) => Err(Box::new(job)),
@@ -421,17 +423,18 @@ fn read_link(root: &Root, path: &RelPath, stat: Stat) -> Found {
     }
 }
 
-/// Opens a directory, and watches it before its first entry is read. False when it cannot be watched.
+/// Watches a directory, and only then opens it for listing: what is made in it after that need not be listed (btrfs does
+/// not), and what was made before is told by no watch. False when it cannot be watched.
 fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io::Result<(Listing, bool)> {
-    let listing = root.list(directory)?;
-    let watched = match watcher.add(directory, listing.directory()) {
+    let opened = root.open_directory(directory, How::Search).map_err(sys::told)?;
+    let watched = match watcher.add(directory, &opened) {
         Ok(_) => true,
         Err(error) => {
             log::debug!("{directory} is not watched: {error}");
             false
         }
     };
-    Ok((listing, watched))
+    Ok((root.list_opened(&opened, directory.is_root())?, watched))
 }
 
 /// Watches the files of a directory, where that is to be done one by one. False as soon as one cannot be.
@@ -439,12 +442,13 @@ fn watch_files(
     watcher: &mut Watcher,
     directory: &RelPath,
     listing: &Listing,
-    entries: &[(Box<[u8]>, Stat)],
+    entries: &[ListedEntry],
 ) -> bool {
     if !watcher.watches_files() {
         return true;
     }
-    let mut files = entries.iter().filter(|(_, stat)| stat.kind == FileKind::File);
+    let is_file = |stat: &Stat| stat.kind == FileKind::File;
+    let mut files = entries.iter().filter(|(_, stat)| stat.as_ref().is_ok_and(is_file));
     files.all(|(name, _)| {
         // A name that is no path is not synchronised either.
         let Ok(path) = directory.join(name) else { return true };
@@ -460,7 +464,7 @@ fn watch_files(
 
 /// Nothing is there, or something else than a directory, be it a link.
 fn is_gone(error: &io::Error) -> bool {
-    rustix::io::Errno::from_io_error(error).is_some_and(crate::io::sys::is_absent)
+    rustix::io::Errno::from_io_error(error).is_some_and(sys::is_absent)
 }
 
 #[cfg(test)]

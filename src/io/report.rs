@@ -18,7 +18,7 @@ pub struct Report {
     pub node: NodeReport,
     /// Every node of the group that is known, linked or not; by name.
     pub peers: Vec<PeerReport>,
-    /// The directory was looked at, nothing is wanted, and every linked peer is in sync.
+    /// The directory was looked at, nothing is wanted, nothing cannot be read or written, and every linked peer is in sync.
     pub in_sync: bool,
     /// Has the whole directory been looked at since the start?
     pub scanned: bool,
@@ -121,6 +121,7 @@ impl Report {
         let in_sync = status.scanned
             && status.paused.is_none()
             && status.wanted == 0
+            && status.problems.is_empty()
             && status.peers.iter().filter(|peer| is_linked(peer)).all(|peer| peer.in_sync);
         let (threads, resident_bytes) = process_facts();
         Self {

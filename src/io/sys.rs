@@ -1,9 +1,12 @@
 //! What is built from several calls on files, with a substitute for those that a system lacks; and what their errors
 //! mean. Owns no state and makes no decision.
 
+use std::io;
+
 use rustix::io::{Errno, Result};
 
 use crate::{
+    core::seam::COVERED,
     io::files::{At, FileSystem, Handle},
     limits::{DISK_RESERVE_BYTES, DISK_RESERVE_PART},
 };
@@ -26,12 +29,18 @@ impl Abilities {
     pub const NONE: Self = Self { resolve_beneath: false, rename_flags: false, hard_links: false };
 }
 
-/// Does the error say that nothing is there, or that the way there is not a directory?
+/// Does the error say that nothing is there, or that the way there is not a directory? Not so `XDEV`: another file system
+/// on the way hides what is there.
 pub fn is_absent(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG | Errno::ILSEQ
-    )
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::ILSEQ)
+}
+
+/// The error in words that say what to do, where the system's own do not.
+pub fn told(error: Errno) -> io::Error {
+    match error {
+        Errno::XDEV => io::Error::new(io::ErrorKind::CrossesDevices, COVERED),
+        error => error.into(),
+    }
 }
 
 /// Renames; fails with `EXIST` when the new name is taken. Without the file system's help the check and the rename

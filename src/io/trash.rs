@@ -52,8 +52,8 @@ pub(crate) fn place(
     let mut refused = Errno::EXIST;
     for (directory, name) in [nested(root, path, &day), flat(root, path, &day)].into_iter().flatten() {
         let directory = match open_or_make(root, &directory) {
-            // Something else has the name of one of the directories.
-            Err(error) if sys::is_absent(error) => {
+            // Something else has the name of one of the directories, or is mounted on it.
+            Err(error) if sys::is_absent(error) || error == Errno::XDEV => {
                 refused = error;
                 continue;
             }
@@ -214,8 +214,11 @@ impl Walk {
             listing.next_batch(1, &mut entry)?;
             match entry.pop() {
                 None => self.leave(root, trash)?,
-                Some((name, stat)) if stat.kind == FileKind::Directory => self.enter(root, name)?,
-                Some((name, stat)) => self.visit(root, &name, stat.stamp.size)?,
+                Some((name, Ok(stat))) if stat.kind == FileKind::Directory => self.enter(root, name)?,
+                Some((name, Ok(stat))) => self.visit(root, &name, stat.stamp.size)?,
+                Some((name, Err(reason))) => {
+                    log::warn!("{} stays in the trash: {reason}", name.escape_ascii());
+                }
             }
         }
         Ok(self.levels.is_empty())
@@ -268,7 +271,9 @@ fn list_days(root: &Root, trash: &Handle) -> io::Result<Vec<Box<[u8]>>> {
     let mut entries = vec![];
     let mut listing = Listing::over(root, root.files().open_at((trash, b"."), How::List)?, false)?;
     listing.next_batch(TRASH_MAX_DAYS, &mut entries)?;
-    entries.retain(|(name, stat)| stat.kind == FileKind::Directory && is_day(name));
+    entries.retain(|(name, stat)| {
+        is_day(name) && stat.as_ref().is_ok_and(|stat| stat.kind == FileKind::Directory)
+    });
     Ok(entries.into_iter().map(|(name, _)| name).collect())
 }
 

@@ -356,6 +356,7 @@ fn remove_leftovers(root: &Root, now_ms: u64) {
         let mut entries = Vec::new();
         while !listing.next_batch(STEP_ENTRIES, &mut entries)? {}
         for (name, stat) in entries {
+            let stat = stat.map_err(io::Error::other)?;
             let age_ms = (now_ms as i64).saturating_sub(stat.stamp.mtime_ns / 1_000_000);
             if !partial::is_partial(&name) || age_ms > PARTIAL_KEEP.as_millis() as i64 {
                 temp::remove(root, &name)?;

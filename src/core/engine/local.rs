@@ -11,7 +11,7 @@ use crate::{
         entry::{Base, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Stat, Version},
         ignore::IGNORE_FILE,
         reconcile::{Decision, decide},
-        seam::{Found, Hint, Output, Time},
+        seam::{COVERED, Found, Hint, Output, Time},
         version::{NodeId, VersionVector},
     },
     limits::{MAX_READS, MAX_VECTOR_COMPONENTS, TORN_SUSPECT},
@@ -79,7 +79,9 @@ impl Engine {
                 self.scan.request_walk();
                 Ok(())
             }
+            Ok(Some(stat)) if self.is_covered(&path, &stat)? => self.handle_closed(&path, COVERED, time),
             Ok(stat) => {
+                self.handle_open(&path)?;
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
                 let unlisted = is_directory && self.placement.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
@@ -91,11 +93,44 @@ impl Engine {
                 }
                 Ok(())
             }
-            Err(reason) => {
-                self.placement.block_unseen(&path, &reason, time.now);
-                Ok(())
-            }
+            Err(reason) => self.handle_closed(&path, &reason, time),
         }
+    }
+
+    /// Is something mounted on what the index says is there?
+    fn is_covered(&self, path: &RelPath, stat: &Stat) -> Result<bool> {
+        let is_ignored = self.ignore.is_ignored(path, true);
+        let is_held = || Ok(self.index.get(path)?.is_some_and(|row| row.base.is_some()));
+        if stat.kind == FileKind::Foreign && !is_ignored { is_held() } else { Ok(false) }
+    }
+
+    /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left as it was.
+    fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
+        let base = self.index.get(path)?.and_then(|row| row.base);
+        if base.is_some_and(|base| base.content == Content::Directory) {
+            self.scan.handle_closed(path);
+        }
+        self.block_unseen(path, reason, time);
+        Ok(())
+    }
+
+    /// A path cannot be looked at, listed or read, which is said once.
+    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) {
+        let is_known = self.placement.is_problem(path);
+        self.placement.block_unseen(path, reason, time.now);
+        if !is_known && self.placement.is_problem(path) {
+            warn!("{path} is left as it was, and looked at again: {reason}");
+        }
+    }
+
+    /// Something can be told of a path. If that was not so before, all below it is looked at: nothing was watched there.
+    fn handle_open(&mut self, path: &RelPath) -> Result<()> {
+        if self.scan.handle_open(path) {
+            info!("{path} can be looked at again");
+            self.forget_listing(path)?;
+            self.placement.kick();
+        }
+        Ok(())
     }
 
     /// Compares what is there with the base, by the stamp alone.
@@ -110,11 +145,9 @@ impl Engine {
             (None, None) => Ok(()),
             (Some(_), None) => self.handle_missing(path, time),
             (Some(base), Some(stat)) if is_same(base, &stat) && !doubtful => Ok(()),
-            (Some(base), Some(Stat { kind: FileKind::Other, .. })) => {
-                // Something may have been mounted over a directory: missing is never deleted.
-                let covered = base.content == Content::Directory;
-                if covered { Ok(()) } else { self.handle_missing(path, time) }
-            }
+            // What is covered is not missing.
+            (_, Some(Stat { kind: FileKind::Foreign, .. })) => Ok(()),
+            (Some(_), Some(Stat { kind: FileKind::Other, .. })) => self.handle_missing(path, time),
             (None, Some(Stat { kind: FileKind::Other, .. })) => Ok(()),
             (_, Some(stat)) if stat.kind == FileKind::Directory => {
                 self.handle_directory(path, row, stat, time)
@@ -149,10 +182,9 @@ impl Engine {
             Found::Changed => self.scan.handle_writing(&path, time.now),
             Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
             Found::Unreadable(reason) => {
-                warn!("{path} cannot be read and is left as it was: {reason}");
                 // There was a reason to read it, which its stamp need not show.
                 self.doubt(&path)?;
-                self.placement.block_unseen(&path, &reason, time.now);
+                self.block_unseen(&path, &reason, time);
             }
         }
         if again {

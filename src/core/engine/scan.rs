@@ -16,12 +16,12 @@ use super::{Engine, Result};
 use crate::{
     core::{
         entry::{Content, Stamp},
-        seam::{Listed, Output, Time},
+        seam::{Listed, ListedEntry, Output, Time},
     },
     limits::{
-        FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS, MAX_SETTLING,
-        POLL_INTERVAL, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S, SETTLE_MAX,
-        SETTLE_QUIET, STAMP_GRANULARITY, STEP_ENTRIES,
+        FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS,
+        MAX_SETTLING, POLL_INTERVAL, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S,
+        SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY, STEP_ENTRIES,
     },
     path::RelPath,
 };
@@ -55,6 +55,9 @@ pub(super) struct Scan {
     settling: BTreeMap<RelPath, Settling>,
     /// Large files that were read lately.
     rests: BTreeMap<RelPath, Rest>,
+    /// Directories that cannot be entered: something is mounted on them, or nothing can be told of them. Nothing below is
+    /// looked for until they can.
+    closed: BTreeSet<RelPath>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
@@ -117,6 +120,7 @@ impl Scan {
             settling: BTreeMap::new(),
             racy: BTreeMap::new(),
             rests: BTreeMap::new(),
+            closed: BTreeSet::new(),
             degraded: BTreeSet::new(),
             all_degraded: false,
             poll_at: None,
@@ -196,6 +200,24 @@ impl Scan {
         let before = self.vanished.len();
         self.vanished.retain(|(gone, _)| gone != directory && !directory.is_below(gone));
         self.vanished.len() < before
+    }
+
+    /// A directory cannot be entered. Of those beyond the limit what is below is found closed as well, each by itself.
+    pub(super) fn handle_closed(&mut self, directory: &RelPath) {
+        self.is_unlisted = true;
+        if self.closed.len() < MAX_CLOSED {
+            self.closed.insert(directory.clone());
+        }
+    }
+
+    /// A path can be looked at. Could it not be entered before?
+    pub(super) fn handle_open(&mut self, path: &RelPath) -> bool {
+        self.closed.remove(path)
+    }
+
+    /// The directory that cannot be entered, at or above this one.
+    fn closed_above(&self, directory: &RelPath) -> Option<&RelPath> {
+        self.closed.iter().find(|closed| *closed == directory || directory.is_below(closed))
     }
 
     // --- Files being written ---------------------------------------------------------------------------
@@ -317,6 +339,7 @@ impl Scan {
             && self.settling.len() <= MAX_SETTLING
             && self.rests.len() <= MAX_SETTLING
             && self.racy.len() <= MAX_READS
+            && self.closed.len() <= MAX_CLOSED
             && self.degraded.len() <= MAX_DEGRADED
     }
 
@@ -423,9 +446,8 @@ impl Engine {
                 Ok(())
             }
             Listed::Unreadable(reason) => {
-                warn!("{directory} cannot be listed, and is left as it was: {reason}");
                 self.scan.is_unlisted = true;
-                self.placement.block_unseen(&directory, &reason, time.now);
+                self.block_unseen(&directory, &reason, time);
                 self.scan.listing = None;
                 self.finish_listing();
                 Ok(())
@@ -436,7 +458,7 @@ impl Engine {
     fn compare_batch(
         &mut self,
         directory: &RelPath,
-        entries: Vec<(Box<[u8]>, crate::core::entry::Stat)>,
+        entries: Vec<ListedEntry>,
         last: bool,
         time: Time,
     ) -> Result<()> {
@@ -446,7 +468,7 @@ impl Engine {
             }
             match directory.join(&name) {
                 Ok(path) if path.is_reserved() => {}
-                Ok(path) => self.handle_seen(path, Ok(Some(stat)), time)?,
+                Ok(path) => self.handle_seen(path, stat.map(Some), time)?,
                 Err(error) => warn!("something in {directory} is not synchronised: {error}"),
             }
         }
@@ -582,6 +604,7 @@ impl Engine {
 
     fn begin_next_listing(&mut self) -> Result<()> {
         let directory = match self.scan.queue.pop_front() {
+            Some(directory) if self.scan.closed_above(&directory).is_some() => return Ok(()),
             Some(directory) => directory,
             None => match self.next_in_walk()? {
                 Some(directory) => directory,
@@ -600,8 +623,8 @@ impl Engine {
     }
 
     fn next_in_walk(&mut self) -> Result<Option<RelPath>> {
-        let next = match &self.scan.walk {
-            Some(cursor) => self.index.next_directory(cursor)?,
+        let next = match self.scan.walk.clone() {
+            Some(cursor) => self.next_open_directory(cursor)?,
             None => {
                 self.scan.walk_wanted = false;
                 Some(RelPath::root())
@@ -613,6 +636,18 @@ impl Engine {
             self.finish_listing();
         }
         Ok(next)
+    }
+
+    /// The next directory in the order of paths that may be entered, as far as is known.
+    fn next_open_directory(&mut self, mut cursor: RelPath) -> Result<Option<RelPath>> {
+        loop {
+            let Some(next) = self.index.next_directory(&cursor)? else { return Ok(None) };
+            let Some(closed) = self.scan.closed_above(&next) else { return Ok(Some(next)) };
+            // All that begins with it and a slash is passed at once.
+            let end = RelPath::new(&[closed.as_bytes(), b"/\xff"].concat()).unwrap_or_else(|_| next.clone());
+            self.scan.is_unlisted = true;
+            cursor = next.max(end);
+        }
     }
 
     /// After each directory: is the first walk through, and all that it found read?

@@ -61,13 +61,27 @@ impl FileSystem for Kernel {
         rustix::io::fcntl_dupfd_cloexec(handle.fd()?, 0).map(Handle::from)
     }
 
+    /// In one call that also tells whether something is mounted there: a bind mount is on the same device and still
+    /// another file system as far as renames go.
+    #[cfg(target_os = "linux")]
     fn stat_at(&self, (directory, name): At<'_>, device: u64) -> Result<Stat> {
+        use rustix::fs::{StatxAttributes, StatxFlags};
         let directory = directory.fd()?;
-        let stat = to_stat(&fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?, device);
-        if stat.kind == FileKind::Directory && is_mount_point(directory, name) {
-            return Ok(Stat { kind: FileKind::Other, ..stat });
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        match fs::statx(directory, name, flags, StatxFlags::BASIC_STATS) {
+            Ok(raw) if raw.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
+                Ok(Stat { kind: FileKind::Foreign, ..to_stat(&Raw::from(&raw), device) })
+            }
+            Ok(raw) => Ok(to_stat(&Raw::from(&raw), device)),
+            // Before 4.11, and under some sandboxes.
+            Err(Errno::NOSYS) => stat_plainly(directory, name, device),
+            Err(error) => Err(error),
         }
-        Ok(stat)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn stat_at(&self, (directory, name): At<'_>, device: u64) -> Result<Stat> {
+        stat_plainly(directory.fd()?, name, device)
     }
 
     #[cfg(target_vendor = "apple")]
@@ -81,7 +95,7 @@ impl FileSystem for Kernel {
     }
 
     fn stat_of(&self, handle: &Handle, device: u64) -> Result<Stat> {
-        Ok(to_stat(&fs::fstat(handle.fd()?)?, device))
+        Ok(to_stat(&Raw::from(&fs::fstat(handle.fd()?)?), device))
     }
 
     fn identity(&self, handle: &Handle) -> Result<(u64, u64)> {
@@ -385,18 +399,9 @@ fn flags(how: How) -> OFlags {
     }
 }
 
-/// A bind mount is on the same device and still another file system as far as renames go.
-#[cfg(target_os = "linux")]
-fn is_mount_point(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
-    use rustix::fs::{StatxAttributes, StatxFlags};
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    fs::statx(directory, name, flags, StatxFlags::TYPE)
-        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_mount_point(_directory: BorrowedFd<'_>, _name: &[u8]) -> bool {
-    false
+fn stat_plainly(directory: BorrowedFd<'_>, name: &[u8], device: u64) -> Result<Stat> {
+    let raw = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(to_stat(&Raw::from(&raw), device))
 }
 
 #[allow(clippy::unnecessary_cast)]
@@ -404,24 +409,64 @@ fn identity(raw: &fs::Stat) -> (u64, u64) {
     (raw.st_dev as u64, raw.st_ino as u64)
 }
 
+/// What `stat` and `statx` both tell.
+struct Raw {
+    device: u64,
+    inode: u64,
+    mode: u32,
+    size: u64,
+    mtime_ns: i64,
+    ctime_ns: i64,
+    links: u64,
+}
+
 // The fields' types differ between systems and word sizes.
-#[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
-fn to_stat(raw: &fs::Stat, device: u64) -> Stat {
-    let (on, inode) = identity(raw);
-    let kind = match FileType::from_raw_mode(raw.st_mode.into()) {
+#[allow(clippy::unnecessary_cast)]
+impl From<&fs::Stat> for Raw {
+    fn from(raw: &fs::Stat) -> Self {
+        let (device, inode) = identity(raw);
+        Self {
+            device,
+            inode,
+            mode: raw.st_mode as u32,
+            size: raw.st_size as u64,
+            mtime_ns: nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64),
+            ctime_ns: nanoseconds(raw.st_ctime as i64, raw.st_ctime_nsec as i64),
+            links: raw.st_nlink as u64,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl From<&fs::Statx> for Raw {
+    fn from(raw: &fs::Statx) -> Self {
+        Self {
+            device: fs::makedev(raw.stx_dev_major, raw.stx_dev_minor),
+            inode: raw.stx_ino,
+            mode: raw.stx_mode.into(),
+            size: raw.stx_size,
+            mtime_ns: nanoseconds(raw.stx_mtime.tv_sec, raw.stx_mtime.tv_nsec.into()),
+            ctime_ns: nanoseconds(raw.stx_ctime.tv_sec, raw.stx_ctime.tv_nsec.into()),
+            links: raw.stx_nlink.into(),
+        }
+    }
+}
+
+/// A file's device number says nothing: an overlay shows those of the file systems below it.
+fn to_stat(raw: &Raw, device: u64) -> Stat {
+    let kind = match FileType::from_raw_mode(raw.mode as _) {
         FileType::RegularFile => FileKind::File,
-        FileType::Directory if on == device => FileKind::Directory,
+        FileType::Directory if raw.device == device => FileKind::Directory,
+        FileType::Directory => FileKind::Foreign,
         FileType::Symlink => FileKind::Symlink,
         _ => FileKind::Other,
     };
-    let mut stamp = Stamp { device: on, inode, size: 0, mtime_ns: 0, ctime_ns: 0 };
-    if kind != FileKind::Directory {
-        stamp.size = raw.st_size as u64;
-        stamp.mtime_ns = nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64);
-        stamp.ctime_ns = nanoseconds(raw.st_ctime as i64, raw.st_ctime_nsec as i64);
+    let mut stamp = Stamp { device: raw.device, inode: raw.inode, size: 0, mtime_ns: 0, ctime_ns: 0 };
+    if !matches!(kind, FileKind::Directory | FileKind::Foreign) {
+        (stamp.size, stamp.mtime_ns, stamp.ctime_ns) = (raw.size, raw.mtime_ns, raw.ctime_ns);
     }
-    let mode = if kind == FileKind::Symlink { 0 } else { raw.st_mode as u16 & MODE_BITS };
-    Stat { kind, stamp, mode, links: raw.st_nlink as u64 }
+    let mode = if kind == FileKind::Symlink { 0 } else { raw.mode as u16 & MODE_BITS };
+    Stat { kind, stamp, mode, links: raw.links }
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {

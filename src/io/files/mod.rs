@@ -85,8 +85,8 @@ pub trait Names {
 
 /// Files and directories. Errors are the system's: `NOENT`, `EXIST`, `NOSPC`, ...
 ///
-/// A device number given with a call is the root's: a directory that is not on it, or on which something is mounted, is
-/// `FileKind::Other`. Times are in ns since 1970, lengths and offsets in bytes, modes the lower 12 bits.
+/// A device number given with a call is the root's: a directory that is not on it is `FileKind::Foreign`, and so is whatever
+/// something is mounted on. Times are in ns since 1970, lengths and offsets in bytes, modes the lower 12 bits.
 pub trait FileSystem: fmt::Debug {
     // --- Opening ---------------------------------------------------------------------------------------
 

@@ -157,6 +157,7 @@ impl Disk {
 
     /// All that is there is durable.
     fn settle(&mut self) {
+        self.closed.clear();
         self.pending.clear();
         self.dirty.clear();
         self.end_run();

@@ -112,6 +112,15 @@ pub enum Unmounted {
     Emptied,
 }
 
+/// Why something on a disk cannot be reached, by the program or by users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// Another file system is mounted on it.
+    Covered,
+    /// Nothing can be told of its name: a damaged inode, or a mount of which the server is gone.
+    Spoilt,
+}
+
 /// Something that a user did: the trees before and after, and what is half-written.
 pub struct Done {
     pub kind: Kind,
@@ -142,6 +151,8 @@ pub struct Disk {
     pub open: BTreeMap<Ino, u32>,
     pub events: Events,
     pub troubles: Troubles,
+    /// What cannot be reached.
+    pub closed: BTreeMap<Ino, Closed>,
     pub fuse: Fuse,
     pub rng: Rng,
     pub ambush: Option<Ambush>,
@@ -191,6 +202,7 @@ impl Disk {
             open: BTreeMap::new(),
             events: Events::default(),
             troubles: Troubles::default(),
+            closed: BTreeMap::new(),
             fuse,
             rng,
             ambush: None,
@@ -248,6 +260,24 @@ impl Disk {
             see(&path, ino);
             self.walk(ino, &path, see);
         }
+    }
+
+    /// Is it, or anything in it, out of reach?
+    pub fn holds_closed(&self, ino: Ino) -> bool {
+        let below =
+            || self.names(ino).is_some_and(|names| names.values().any(|&child| self.holds_closed(child)));
+        self.closed.contains_key(&ino) || !self.closed.is_empty() && below()
+    }
+
+    /// The paths that are out of reach.
+    pub fn closed_paths(&self) -> Vec<Vec<u8>> {
+        let mut paths = Vec::new();
+        self.walk(ROOT, b"", &mut |path, ino| {
+            if self.closed.contains_key(&ino) {
+                paths.push(path.to_vec());
+            }
+        });
+        paths
     }
 
     /// What is in the user's tree.

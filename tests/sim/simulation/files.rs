@@ -9,7 +9,7 @@ use p2pnetwork::{
 };
 use rustix::io::{Errno, Result};
 
-use super::disk::{Content, Disk, Ino, Inode, Name, ROOT, Unmounted, What};
+use super::disk::{Closed, Content, Disk, Ino, Inode, Name, ROOT, Unmounted, What};
 
 /// Where the root is.
 pub const ROOT_PATH: &str = "/synchronised";
@@ -72,6 +72,9 @@ impl SimFiles {
         };
         match () {
             () if *links == 0 => Err(Errno::NOENT),
+            () if disk.child(directory, name).is_some_and(|ino| disk.closed.contains_key(&ino)) => {
+                Err(Errno::BUSY)
+            }
             () if mode & 0o300 != 0o300 => Err(Errno::ACCESS),
             () => Ok(disk),
         }
@@ -94,6 +97,9 @@ impl SimFiles {
 
     fn open(&self, disk: &mut Disk, ino: Ino, how: How) -> Result<Handle> {
         let inode = disk.inodes.get(&ino).ok_or(Errno::NOENT)?;
+        if disk.closed.contains_key(&ino) {
+            return Err(Errno::XDEV);
+        }
         let right = match how {
             How::Search | How::ForMode => 0,
             How::List | How::Read => 0o400,
@@ -126,6 +132,9 @@ impl Disk {
         let moved = self.child(from.0, from.1).ok_or(Errno::NOENT)?;
         let is_directory = self.is_directory(moved);
         let old = self.child(to.0, to.1);
+        if [Some(moved), old].iter().flatten().any(|ino| self.closed.contains_key(ino)) {
+            return Err(Errno::BUSY);
+        }
         if old.is_some() && !replaces {
             return Err(Errno::EXIST);
         }
@@ -154,6 +163,9 @@ impl Disk {
     pub fn exchange_names(&mut self, a: (Ino, &[u8]), b: (Ino, &[u8])) -> Result<()> {
         let (first, second) = (self.child(a.0, a.1), self.child(b.0, b.1));
         let (Some(first), Some(second)) = (first, second) else { return Err(Errno::NOENT) };
+        if [first, second].iter().any(|ino| self.closed.contains_key(ino)) {
+            return Err(Errno::BUSY);
+        }
         if self.is_within(b.0, first) || self.is_within(a.0, second) {
             return Err(Errno::INVAL);
         }
@@ -205,7 +217,9 @@ impl Disk {
             }
             What::Directory(_) => {
                 let stamp = Stamp { device: self.device, inode: ino, size: 0, mtime_ns: 0, ctime_ns: 0 };
-                let kind = if device == self.device { FileKind::Directory } else { FileKind::Other };
+                let is_covered = self.closed.get(&ino) == Some(&Closed::Covered);
+                let is_foreign = is_covered || device != self.device;
+                let kind = if is_foreign { FileKind::Foreign } else { FileKind::Directory };
                 Stat { kind, stamp, mode, links }
             }
         })
@@ -225,7 +239,8 @@ impl Disk {
         if inode.mode & 0o100 == 0 {
             return Err(Errno::ACCESS);
         }
-        names.get(name).copied().ok_or(Errno::NOENT)
+        let found = names.get(name).copied().ok_or(Errno::NOENT)?;
+        if self.closed.get(&found) == Some(&Closed::Spoilt) { Err(Errno::NOTCONN) } else { Ok(found) }
     }
 }
 
@@ -265,6 +280,9 @@ impl FileSystem for SimFiles {
         for name in path.split(|&byte| byte == b'/') {
             if matches!(disk.inodes.get(&at), Some(Inode { what: What::Symlink(_), .. })) {
                 return Err(Errno::LOOP);
+            }
+            if disk.closed.contains_key(&at) {
+                return Err(Errno::XDEV);
             }
             at = disk.look_up(at, name)?;
         }

@@ -57,6 +57,8 @@ pub struct Machine {
     pub fresh_identity: bool,
     pub troubled_until: Option<Duration>,
     pub mounted_at: Option<Duration>,
+    /// When what is out of reach can be reached again.
+    pub opens_at: Option<Duration>,
     index_is_latest: bool,
     boot: u64,
     booted_at_ms: u64,
@@ -88,6 +90,7 @@ impl Machine {
             fresh_identity: false,
             troubled_until: None,
             mounted_at: None,
+            opens_at: None,
             index_is_latest: true,
             boot: 1,
             booted_at_ms: style.wall_ms.saturating_sub(60_000),

@@ -163,6 +163,9 @@ impl Oracle {
         for (at, instance) in self.instances.iter().filter(|(_, instance)| !instance.is_settled) {
             let (path, id) = at;
             let name = String::from_utf8_lossy(path);
+            if now.trash.contains(id) && self.is_thrown_away(*id) {
+                return Err(format!("{name} ({id:x}) went to a trash, and no user has put it away"));
+            }
             if live.contains(id) || self.excused.contains(id) || self.lost_there.contains(at) {
                 continue;
             }
@@ -226,6 +229,19 @@ impl Oracle {
         (!self.forgetful.contains(&sole) && !self.forgotten.contains(path)).then_some(sole)
     }
 
+    /// Is it in a trash though the users of one node alone have done anything wherever it was, and have put it away nowhere?
+    fn is_thrown_away(&self, id: ContentId) -> bool {
+        let is_lost = self.excused.contains(&id) || self.lost_there.iter().any(|(_, lost)| *lost == id);
+        let is_kept = |((path, _), instance): (&(Path, ContentId), &Instance)| {
+            // The program has put a copy there; and what has another name may be in the trash by that.
+            let is_plain = find(path, b".sync-conflict-").is_none() && !self.linked.contains(path);
+            !instance.is_settled && is_plain && self.sole_author(path).is_some()
+        };
+        !is_lost
+            && !self.has_twins
+            && self.instances.iter().filter(|((_, other), _)| *other == id).all(is_kept)
+    }
+
     /// Did but one deed of another node's users concern the path? If that was done with this content on their disk, the
     /// content is settled; if not, the two were concurrent. (Of two deeds the second may be done before the node has
     /// heard of the content, and stated when it has: then it counts as known.)
@@ -244,7 +260,8 @@ fn is_above(above: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
-fn is_related(a: &[u8], b: &[u8]) -> bool {
+/// Is it the same path, or is one above the other?
+pub fn is_related(a: &[u8], b: &[u8]) -> bool {
     a == b || is_above(a, b) || is_above(b, a)
 }
 

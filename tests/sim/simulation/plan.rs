@@ -1,7 +1,7 @@
 //! What happens in a run, drawn from its seed before anything does: so parts can be left out, and the rest stays.
 
 use super::{
-    disk::{Grain, Unmounted},
+    disk::{Closed, Grain, Unmounted},
     random::Rng,
     user::{Deed, KINDS, Kind},
 };
@@ -107,6 +107,13 @@ pub enum What {
     LoseEvents {
         node: usize,
     },
+    /// Something is out of reach for a while, or until all the others are at rest.
+    Close {
+        node: usize,
+        first: u32,
+        how: Closed,
+        for_ms: u64,
+    },
     Backup {
         node: usize,
     },
@@ -142,6 +149,8 @@ pub struct Plan {
 
 /// 2026-11-22.
 const NOW_MS: u64 = 1_795_300_000_000;
+/// Until all is at rest but for this.
+const FOR_LONG_MS: u64 = 86_400_000;
 const YEAR_MS: u64 = 365 * 86_400_000;
 
 /// Each seed has some kinds of faults, not all.
@@ -201,7 +210,24 @@ impl Plan {
                 plan.actions.push(Action { at_ms: at_ms + 1, what: What::Settle });
             }
         }
+        plan.close_some();
         plan
+    }
+
+    /// In some seeds, some things are out of reach for a while. Drawn by itself: the other seeds stay what they are.
+    fn close_some(&mut self) {
+        let mut rng = Rng::new(self.seed, 4);
+        if !rng.chance(15) {
+            return;
+        }
+        for _ in 0..rng.between(1, 3) {
+            let node = rng.below(self.machines.len() as u64) as usize;
+            let how = rng.pick(&[Closed::Covered, Closed::Spoilt]);
+            let (first, for_ms) = (rng.next() as u32, rng.pick(&[300, 30_000, FOR_LONG_MS]));
+            let at = rng.below(self.actions.len() as u64) as usize;
+            let at_ms = self.actions[at].at_ms;
+            self.actions.insert(at, Action { at_ms, what: What::Close { node, first, how, for_ms } });
+        }
     }
 
     fn draw(&self, number: u32, faults: &[Fault], weights: &[(Kind, u64)], rng: &mut Rng) -> What {

@@ -5,7 +5,7 @@
 
 use inotify::EventMask;
 
-use super::disk::{Content, Disk, Done, Ino, Name, ROOT, What};
+use super::disk::{Closed, Content, Disk, Done, Ino, Name, ROOT, What};
 
 /// Kinds of actions; a seed gives each a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -190,7 +190,7 @@ impl Disk {
                 Some(file.show())
             }
             Kind::RemoveTree => {
-                let top = self.pick(deed.first, |disk, ino| disk.is_directory(ino))?;
+                let top = self.pick(deed.first, Self::may_go)?;
                 self.remove_tree(top.directory, &top.name);
                 Some(top.show())
             }
@@ -211,7 +211,7 @@ impl Disk {
                 self.create_at(made, b"in".as_slice().into(), deed.content(30))
             }
             Kind::DirectoryToFile => {
-                let top = self.pick(deed.first, |disk, ino| disk.is_directory(ino))?;
+                let top = self.pick(deed.first, Self::may_go)?;
                 self.remove_tree(top.directory, &top.name);
                 self.create_at(top.directory, top.name, deed.content(30))
             }
@@ -327,7 +327,8 @@ impl Disk {
         fn below(disk: &Disk, directory: Ino, path: &[u8], into: &mut Vec<Found>) {
             for (name, &ino) in disk.names(directory).into_iter().flatten() {
                 let path = [path, b"/", name].concat();
-                if path[1..].starts_with(p2pnetwork::path::STATE_DIR.as_bytes()) {
+                let is_own = path[1..].starts_with(p2pnetwork::path::STATE_DIR.as_bytes());
+                if is_own || disk.closed.contains_key(&ino) {
                     continue;
                 }
                 into.push(Found { directory, name: name.clone(), ino, path: path[1..].to_vec() });
@@ -343,6 +344,19 @@ impl Disk {
     fn pick(&self, number: u32, suits: impl Fn(&Self, Ino) -> bool) -> Option<Found> {
         let all = self.all(suits);
         (!all.is_empty()).then(|| all[number as usize % all.len()].clone())
+    }
+
+    /// Is it a directory that can be removed?
+    fn may_go(&self, ino: Ino) -> bool {
+        self.is_directory(ino) && !self.holds_closed(ino)
+    }
+
+    /// Takes something out of reach: a directory that something is mounted on, or any name that spoils. Which, if there is one.
+    pub fn close(&mut self, number: u32, how: Closed) -> Option<String> {
+        let suits = |disk: &Self, ino| how == Closed::Spoilt || disk.is_directory(ino);
+        let found = self.pick(number, suits)?;
+        self.closed.insert(found.ino, how);
+        Some(found.show())
     }
 
     fn pick_file(&self, number: u32) -> Option<Found> {

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pnetwork::core::entry::Entry;
+use p2pnetwork::{core::entry::Entry, limits::FULL_SCAN_INTERVAL};
 
 use super::{
     disk::{ContentId, Tree},
     machine::Machine,
     network::Network,
-    oracle::{Holdings, Oracle},
+    oracle::{Holdings, Oracle, is_related},
     plan::{Plan, What},
     random::Rng,
     storage::Fuse,
@@ -45,6 +45,8 @@ pub struct World {
     parted_until: BTreeMap<(usize, usize), Duration>,
     pub turns: u64,
     done_actions: usize,
+    /// Something was out of reach since all was at rest.
+    was_closed: bool,
 }
 
 type Checked = Result<(), String>;
@@ -67,6 +69,7 @@ impl World {
             parted_until: BTreeMap::new(),
             turns: 0,
             done_actions: 0,
+            was_closed: false,
         }
     }
 
@@ -114,7 +117,7 @@ impl World {
     fn next_due(&self) -> Duration {
         let machines = self.machines.iter().flat_map(|machine| {
             let ends = machine.fuse.is_lit().then_some(machine.next_turn_at + Duration::from_secs(3));
-            [machine.up_at, machine.troubled_until, machine.mounted_at, ends]
+            [machine.up_at, machine.troubled_until, machine.mounted_at, machine.opens_at, ends]
         });
         let others = self.dial_at.values().chain(self.parted_until.values()).copied().map(Some);
         machines.chain(others).flatten().min().unwrap_or(Duration::MAX)
@@ -138,6 +141,10 @@ impl World {
                 machine.mounted_at = None;
                 machine.disk.borrow_mut().troubles.unmounted = None;
             }
+            if machine.opens_at.is_some_and(|at| at <= now) {
+                self.open(at);
+            }
+            let machine = &mut self.machines[at];
             if machine.fuse.is_lit() && now >= machine.next_turn_at + Duration::from_secs(3) {
                 self.lose_power(at)?;
             }
@@ -249,6 +256,12 @@ impl World {
         machine.storage.set_full(false);
     }
 
+    /// What was out of reach can be reached again.
+    fn open(&mut self, at: usize) {
+        self.machines[at].opens_at = None;
+        self.machines[at].disk.borrow_mut().closed.clear();
+    }
+
     // --- Links -----------------------------------------------------------------------------------------
 
     fn can_dial(&self, from: usize, to: usize) -> bool {
@@ -346,6 +359,13 @@ impl World {
             }
             What::LoseEvents { node } if self.machines[node].style.watch.is_off => {}
             What::LoseEvents { node } => self.machines[node].disk_at(now).events.overflow(now),
+            What::Close { node, first, how, for_ms } if !self.machines[node].is_off => {
+                let closed = self.machines[node].disk.borrow_mut().close(first, how);
+                self.trace.note(now, &format!("node {node}: out of reach: {closed:?}"));
+                self.machines[node].opens_at = Some(now + ms(for_ms));
+                self.was_closed = true;
+            }
+            What::Close { .. } => {}
             What::Backup { node } if !self.machines[node].is_off => {
                 self.machines[node].backup = Some(self.machines[node].back_up());
             }
@@ -452,6 +472,14 @@ impl World {
 
     fn settle(&mut self) -> Checked {
         self.heal()?;
+        if self.machines.iter().any(|machine| !machine.disk.borrow().closed.is_empty()) {
+            self.wait_for_the_others()?;
+        }
+        (0..self.machines.len()).for_each(|at| self.open(at));
+        if std::mem::take(&mut self.was_closed) {
+            // What was never seen is no problem, and nothing tells that it can be seen now.
+            self.advance(self.now + FULL_SCAN_INTERVAL)?;
+        }
         self.wait_for_rest()?;
         // What could not be done is tried again after a minute at the latest; till then it is said to be a problem. Of
         // what a power cut has torn, and nobody has, that is believed after two.
@@ -463,6 +491,39 @@ impl World {
         }
         self.write_back();
         self.check_rest()
+    }
+
+    /// One thing out of reach does not stop those beside it: they become equal while it is.
+    fn wait_for_the_others(&mut self) -> Checked {
+        let by = self.now + QUIET_WITHIN;
+        loop {
+            self.advance(self.now + QUIET)?;
+            let Some(difference) = self.difference_beside()? else { return Ok(()) };
+            if self.now > by {
+                return Err(format!("what can be reached is not equal:\n{difference}\n{}", self.show()));
+            }
+        }
+    }
+
+    /// What differs between the nodes, but for what has to do with anything that is out of reach on some node, or in trouble.
+    fn difference_beside(&self) -> Result<Option<String>, String> {
+        let mut excused: Vec<Vec<u8>> = Vec::new();
+        for machine in &self.machines {
+            excused.extend(machine.disk.borrow().closed_paths());
+            let Some(replica) = &machine.replica else {
+                return Ok(Some(format!("node {} is down", machine.at)));
+            };
+            let status = replica.engine().status().map_err(|error| error.to_string())?;
+            excused.extend(status.problems.into_iter().map(|(path, _)| path.as_bytes().to_vec()));
+        }
+        let beside = |at: usize| {
+            let mut tree = self.full_tree(at);
+            tree.retain(|path, _| !excused.iter().any(|other| is_related(other, path)));
+            tree
+        };
+        let first = beside(0);
+        let other = (1..self.machines.len()).map(|at| (at, beside(at))).find(|(_, tree)| *tree != first);
+        Ok(other.map(|(at, tree)| self.show_difference(&first, &tree, at)))
     }
 
     fn wait_for_rest(&mut self) -> Checked {

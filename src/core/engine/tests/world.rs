@@ -171,7 +171,7 @@ impl Disk {
             return Listed::Gone;
         }
         let children = self.tree.iter().filter(|(path, _)| path.parent().as_ref() == Some(directory));
-        let entries = children.map(|(path, inode)| (path.name().into(), inode.stat())).collect();
+        let entries = children.map(|(path, inode)| (path.name().into(), Ok(inode.stat()))).collect();
         Listed::Batch { entries, watched: true, last: true }
     }
 
