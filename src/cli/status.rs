@@ -58,6 +58,12 @@ fn headline(report: &Report) -> String {
             count(report.wanted, "path"),
             super::bytes(report.wanted_bytes)
         ),
+        None if !report.errors.is_empty() => {
+            format!(
+                "nothing missing here, but {} cannot be read or written",
+                count(report.errors.len() as u64, "path")
+            )
+        }
         None if report.in_sync && report.peers.iter().any(PeerReport::is_linked) => "in sync".to_owned(),
         None if report.in_sync => "nothing missing here, and nobody is linked".to_owned(),
         None => "nothing missing here, others are being told".to_owned(),

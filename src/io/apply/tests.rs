@@ -502,21 +502,20 @@ fn another_file_system_inside_is_not_entered() {
         std::fs::write(disk.0.path().join("x"), "other").unwrap();
         let at = tree.at.join("mounted");
         std::fs::create_dir(&at).unwrap();
-        let bind = |from: &Path| {
+        // One on another device; and one of the same, which is still not the same.
+        for from in [disk.0.path(), &tree.outside] {
             assert!(Command::new("mount").arg("--bind").arg(from).arg(&at).status().unwrap().success());
-            assert_eq!(tree.stat("mounted").unwrap().kind, FileKind::Other);
-        };
-        let unbind = || assert!(Command::new("umount").arg("--lazy").arg(&at).status().unwrap().success());
-        bind(disk.0.path());
-        assert_eq!(tree.stat("mounted/x"), None);
-        assert!(tree.root.list(&path("mounted")).is_err());
-        for action in all_actions(tree) {
-            assert!(matches!(run(tree, &path("mounted/x"), None, action), Err(ApplyError::Parent)));
+            assert_eq!(tree.stat("mounted").unwrap().kind, FileKind::Foreign);
+            let hidden = tree.root.stat(&path("mounted/x")).unwrap_err();
+            assert!(hidden.to_string().contains("mounted"), "covered is not missing: {hidden}");
+            assert!(tree.root.list(&path("mounted")).is_err());
+            let below = all_actions(tree).into_iter().map(|action| ("mounted/x", action));
+            for (at, action) in below.chain([("mounted", Action::RemoveDirectory)]) {
+                let outcome = run(tree, &path(at), None, action);
+                assert!(matches!(outcome, Err(ApplyError::Io { .. })), "{outcome:?}");
+            }
+            assert!(Command::new("umount").arg("--lazy").arg(&at).status().unwrap().success());
+            assert_eq!(tree.stat("mounted").unwrap().kind, FileKind::Directory);
         }
-        unbind();
-        // Of the same device, and still not the same.
-        bind(&tree.outside);
-        unbind();
-        assert_eq!(tree.stat("mounted").unwrap().kind, FileKind::Directory);
     });
 }

@@ -10,6 +10,7 @@ mod flow;
 mod growing;
 mod harness;
 mod large;
+mod mounts;
 mod names;
 mod offline;
 mod process;

@@ -56,6 +56,8 @@ pub struct Oracle {
     /// Names that users gave to files which have others on that machine. What is done under one of them is done to all, and
     /// stated for each: like a second deed, which may come when others' deeds are known.
     linked: BTreeSet<Path>,
+    /// Those, and the names that the files had before: one of them may be in the trash, and change there with the others.
+    shared: BTreeSet<Path>,
     /// Nodes that lost some memory: killed, cut off from power, put back, copied.
     forgetful: BTreeSet<usize>,
     /// Not on any disk any more when all were equal.
@@ -82,6 +84,8 @@ impl Oracle {
             self.touched.entry(path.clone()).or_default().insert(deed);
             if *kind == Kind::HardLink {
                 self.linked.insert(path.clone());
+                let is_same = |(_, other): &(&Path, &Option<ContentId>)| *other == id;
+                self.shared.extend(after.iter().filter(is_same).map(|(path, _)| path.clone()));
             }
             // What is half-written is not stable: nobody can owe it.
             if let Some(id) = id.filter(|id| !half_written.contains(id)) {
@@ -234,7 +238,7 @@ impl Oracle {
         let is_lost = self.excused.contains(&id) || self.lost_there.iter().any(|(_, lost)| *lost == id);
         let is_kept = |((path, _), instance): (&(Path, ContentId), &Instance)| {
             // The program has put a copy there; and what has another name may be in the trash by that.
-            let is_plain = find(path, b".sync-conflict-").is_none() && !self.linked.contains(path);
+            let is_plain = find(path, b".sync-conflict-").is_none() && !self.shared.contains(path);
             !instance.is_settled && is_plain && self.sole_author(path).is_some()
         };
         !is_lost

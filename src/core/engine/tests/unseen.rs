@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::{
+    entry::FileKind,
     seam::{ApplyFailure, Found, Hint},
     version::NodeId,
 };
@@ -67,6 +68,54 @@ fn what_could_not_be_looked_at_is_looked_at_again_whatever_others_say_meanwhile(
     world.assert_equal();
     assert!(names(&world.nodes[0]).is_empty());
     assert!(world.nodes[0].engine.status().unwrap().problems.is_empty());
+}
+
+/// Something else is told of a path, or nothing, when everything is compared.
+fn close(world: &mut World, name: &str, told: std::result::Result<FileKind, String>) {
+    world.nodes[0].disk.closed.insert(path(name), told);
+    world.nodes[0].engine.handle_input(Input::EventsLost, world.time).unwrap();
+    world.settle();
+}
+
+fn problems(world: &World, node: usize) -> Vec<String> {
+    let problems = world.nodes[node].engine.status().unwrap().problems;
+    problems.into_iter().map(|(path, _)| path.to_string()).collect()
+}
+
+#[test]
+fn one_name_of_which_nothing_can_be_told_stops_nothing_beside_it() {
+    let mut world = linked(2);
+    for name in ["a", "m", "z"] {
+        world.nodes[0].disk.put(&path(name), Data::File(b"new".to_vec()), 0o644, None);
+    }
+    close(&mut world, "m", Err("Transport endpoint is not connected".to_owned()));
+    assert_eq!(problems(&world, 0), ["m"]);
+    assert!(["a", "z"].iter().all(|name| names(&world.nodes[1]).contains(&(*name).to_owned())));
+    world.nodes[0].disk.closed.clear();
+    wait_for_a_try(&mut world);
+    world.assert_equal();
+    assert!(problems(&world, 0).is_empty() && names(&world.nodes[1]).contains(&"m".to_owned()));
+}
+
+#[test]
+fn what_is_covered_is_not_missing_and_nothing_below_it_is_looked_for() {
+    let mut world = linked(2);
+    world.put(0, "d", Data::Directory);
+    world.put(0, "d/e", Data::Directory);
+    world.write(0, "d/e/x", b"precious");
+    world.settle();
+    let below = world.nodes[0].disk.tree.split_off(&path("d/e"));
+    close(&mut world, "d", Ok(FileKind::Foreign));
+    assert_eq!(problems(&world, 0), ["d"]);
+    assert_eq!(names(&world.nodes[1]), ["d", "d/e", "d/e/x"]);
+    // What was mounted on it goes.
+    world.nodes[0].disk.tree.extend(below);
+    world.nodes[0].disk.closed.clear();
+    world.nodes[0].disk.put(&path("d/e/y"), Data::File(b"made before it was covered".to_vec()), 0o644, None);
+    wait_for_a_try(&mut world);
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[1]), ["d", "d/e", "d/e/x", "d/e/y"]);
+    assert!(problems(&world, 0).is_empty());
 }
 
 #[test]

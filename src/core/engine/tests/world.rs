@@ -14,7 +14,7 @@ use super::super::*;
 use crate::{
     core::{
         entry::{Content, Digest, FileKind, Stamp, Stat},
-        seam::{Action, Apply, ApplyFailure, Found, Hint, Listed, PieceSource, Source, Transmit},
+        seam::{Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, PieceSource, Source, Transmit},
     },
     limits::{MAX_INLINE_BYTES, MAX_PIECE_BYTES},
     path::RelPath,
@@ -59,6 +59,8 @@ pub(super) struct Disk {
     pub(super) wall_ms: u64,
     /// Paths that cannot be written, and why.
     pub(super) refused: BTreeMap<RelPath, &'static str>,
+    /// Paths that are not looked at as they are: of which something else is told, or nothing. Nor is what is below them.
+    pub(super) closed: BTreeMap<RelPath, std::result::Result<FileKind, String>>,
     /// Tries to write them.
     pub(super) refusals: u64,
     /// Files that were read, for their digests and to be copied.
@@ -93,6 +95,22 @@ impl Disk {
 
     pub(super) fn stat(&self, path: &RelPath) -> Option<Stat> {
         self.tree.get(path).map(Inode::stat)
+    }
+
+    /// What is told of a path.
+    fn look(&self, path: &RelPath) -> std::result::Result<Option<Stat>, String> {
+        if self.is_below_closed(path) {
+            return Err(COVERED.to_owned());
+        }
+        let stat = self.stat(path);
+        match self.closed.get(path).cloned().transpose()? {
+            Some(kind) => Ok(stat.map(|stat| Stat { kind, ..stat })),
+            None => Ok(stat),
+        }
+    }
+
+    fn is_below_closed(&self, path: &RelPath) -> bool {
+        self.closed.keys().any(|closed| path.is_below(closed))
     }
 
     pub(super) fn has_children(&self, directory: &RelPath) -> bool {
@@ -166,12 +184,17 @@ impl Disk {
     }
 
     pub(super) fn list(&self, directory: &RelPath) -> Listed {
+        if self.closed.contains_key(directory) || self.is_below_closed(directory) {
+            return Listed::Unreadable(COVERED.to_owned());
+        }
         if !directory.is_root() && self.tree.get(directory).is_none_or(|inode| inode.data != Data::Directory)
         {
             return Listed::Gone;
         }
         let children = self.tree.iter().filter(|(path, _)| path.parent().as_ref() == Some(directory));
-        let entries = children.map(|(path, inode)| (path.name().into(), Ok(inode.stat()))).collect();
+        let entries =
+            children.filter_map(|(path, _)| Some((path.name().into(), self.look(path).transpose()?)));
+        let entries = entries.collect();
         Listed::Batch { entries, watched: true, last: true }
     }
 
@@ -531,7 +554,7 @@ impl Node {
 
     pub(super) fn perform(&mut self, output: Output, time: Time) {
         let input = match output {
-            Output::Inspect { path } => Input::Seen { stat: Ok(self.disk.stat(&path)), path },
+            Output::Inspect { path } => Input::Seen { stat: self.disk.look(&path), path },
             Output::List { directory } => Input::Listed { listed: self.disk.list(&directory), directory },
             Output::Read { path, .. } => {
                 self.disk.reads += 1;
