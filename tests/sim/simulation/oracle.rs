@@ -46,6 +46,8 @@ pub struct Oracle {
     excused: BTreeSet<ContentId>,
     /// The same, where the content is left at another path.
     lost_there: BTreeSet<(Path, ContentId)>,
+    /// What a user has ever taken from a path where it was.
+    put_away: BTreeSet<ContentId>,
     /// What users have ever seen on a disk, half-written content included.
     seen: BTreeSet<ContentId>,
     /// What power cuts have left of files.
@@ -65,6 +67,8 @@ pub struct Oracle {
     made: BTreeSet<ContentId>,
     /// One machine's directory was copied to another.
     pub has_twins: bool,
+    /// A disk failed: a second name that a change has made in a trash may have stayed there.
+    pub has_failed: bool,
 }
 
 impl Oracle {
@@ -77,6 +81,7 @@ impl Oracle {
         for (path, id) in before.iter().filter(|(path, id)| after.get(*path) != Some(id)) {
             self.touched.entry(path.clone()).or_default().insert(deed);
             if let Some(id) = id {
+                self.put_away.insert(*id);
                 self.settle(path, *id);
             }
         }
@@ -99,6 +104,7 @@ impl Oracle {
         for path in touched {
             self.touched.entry(path.clone()).or_default().insert(deed);
         }
+        self.put_away.extend(overwritten);
         for id in overwritten {
             self.settle_everywhere(*id);
         }
@@ -233,17 +239,16 @@ impl Oracle {
         (!self.forgetful.contains(&sole) && !self.forgotten.contains(path)).then_some(sole)
     }
 
-    /// Is it in a trash though the users of one node alone have done anything wherever it was, and have put it away nowhere?
+    /// Is it in a trash though nobody has put it away, wherever it was, and the users of one node alone have done anything
+    /// there?
     fn is_thrown_away(&self, id: ContentId) -> bool {
-        let is_lost = self.excused.contains(&id) || self.lost_there.iter().any(|(_, lost)| *lost == id);
-        let is_kept = |((path, _), instance): (&(Path, ContentId), &Instance)| {
-            // The program has put a copy there; and what has another name may be in the trash by that.
-            let is_plain = find(path, b".sync-conflict-").is_none() && !self.shared.contains(path);
-            !instance.is_settled && is_plain && self.sole_author(path).is_some()
-        };
-        !is_lost
-            && !self.has_twins
-            && self.instances.iter().filter(|((_, other), _)| *other == id).all(is_kept)
+        let is_gone = self.put_away.contains(&id) || self.excused.contains(&id);
+        let is_lost = is_gone || self.lost_there.iter().any(|(_, lost)| *lost == id);
+        // The program has put a copy there; and what has another name may be in the trash by that.
+        let is_plain = |path: &Path| find(path, b".sync-conflict-").is_none() && !self.shared.contains(path);
+        let places = self.instances.keys().filter(|(_, other)| *other == id);
+        let is_kept = |(path, _): &(Path, ContentId)| is_plain(path) && self.sole_author(path).is_some();
+        !is_lost && !self.has_twins && !self.has_failed && { places }.all(is_kept)
     }
 
     /// Did but one deed of another node's users concern the path? If that was done with this content on their disk, the

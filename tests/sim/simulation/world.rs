@@ -345,6 +345,7 @@ impl World {
             What::PowerCut { node, after, down_ms } => self.light_fuse(node, after, down_ms)?,
             What::SetClock { node, by_ms } => self.machines[node].set_clock(now, by_ms),
             What::IoErrors { node, percent, for_ms } => {
+                self.oracle.has_failed = true;
                 self.machines[node].disk.borrow_mut().troubles.io_errors = percent;
                 self.machines[node].troubled_until = Some(now + ms(for_ms));
             }
