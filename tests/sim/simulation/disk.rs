@@ -12,6 +12,7 @@ use std::{
 };
 
 use p2pnetwork::path::STATE_DIR;
+use serde::{Deserialize, Serialize};
 
 use super::{
     events::Events,
@@ -78,7 +79,8 @@ pub struct Inode {
 }
 
 /// Units in which a file system keeps times, in ns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Grain {
     pub mtime_ns: i64,
     pub ctime_ns: i64,
@@ -102,7 +104,8 @@ pub struct Troubles {
     pub unmounted: Option<Unmounted>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unmounted {
     /// The path leads nowhere; who holds the root open still sees it.
     Moved,

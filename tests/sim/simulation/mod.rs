@@ -1,7 +1,7 @@
 //! Whole nodes in one thread: real core, real index, real work on files, on machines that are not real.
 //!
 //! Everything that happens follows from a seed. `plan` draws what will happen, `world` has it happen, `oracle` says what
-//! must hold then, `shrink` leaves out of a failing plan what it does not need.
+//! must hold then, `saved` keeps plans in files.
 
 mod crash;
 mod disk;
@@ -12,8 +12,7 @@ mod network;
 mod oracle;
 pub mod plan;
 mod random;
-pub mod replay;
-mod shrink;
+pub mod saved;
 mod storage;
 mod trace;
 mod user;

@@ -1,4 +1,10 @@
 //! What happens in a run, drawn from its seed before anything does: so parts can be left out, and the rest stays.
+//!
+//! Plans are also read from files (`saved.rs`). What one of these types gains later has a default, so that older files
+//! stay readable: a machine's field in `Machine::default`, any other field by `#[serde(default)]`. It means what
+//! happened before there was such a field.
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     disk::{Closed, Grain, Unmounted},
@@ -7,7 +13,8 @@ use super::{
 };
 
 /// How events come to a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WatchStyle {
     /// None at all: every directory is compared on the timer.
     pub is_off: bool,
@@ -18,7 +25,8 @@ pub struct WatchStyle {
 }
 
 /// One machine.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Machine {
     pub grain: Grain,
     pub watch: WatchStyle,
@@ -33,14 +41,16 @@ pub struct Machine {
 }
 
 /// Something happens at a moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Action {
     pub at_ms: u64,
     pub what: What,
 }
 
 /// What.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum What {
     Deed {
         node: usize,
@@ -137,7 +147,8 @@ pub enum What {
 }
 
 /// A whole run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     pub seed: u64,
     pub machines: Vec<Machine>,
@@ -184,6 +195,28 @@ const FAULTS: [(Fault, u64); 12] = [
     (Fault::Copies, 8),
     (Fault::Year, 6),
 ];
+
+impl Default for WatchStyle {
+    /// One that tells everything at once.
+    fn default() -> Self {
+        Self { is_off: false, delay_ms: 0, limit: 0, max_watches: 1000 }
+    }
+}
+
+impl Default for Machine {
+    /// One that nothing is wrong with.
+    fn default() -> Self {
+        Self {
+            grain: Grain { mtime_ns: 1, ctime_ns: 1 },
+            watch: WatchStyle::default(),
+            no_rename_flags: false,
+            no_links: false,
+            wall_ms: NOW_MS,
+            clock_rate: 1000,
+            turn_us: 100,
+        }
+    }
+}
 
 impl Plan {
     pub fn new(seed: u64) -> Self {

@@ -30,25 +30,3 @@ impl Trace {
         self.hasher.finish()
     }
 }
-
-/// Prints what the nodes log, too.
-struct Printer;
-
-impl log::Log for Printer {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        println!("             {}: {}", record.level(), record.args());
-    }
-
-    fn flush(&self) {}
-}
-
-/// From now on, what the nodes log is printed.
-pub fn print_log() {
-    if log::set_logger(&Printer).is_ok() {
-        log::set_max_level(log::LevelFilter::Debug);
-    }
-}

@@ -4,11 +4,13 @@
 //! are left out of the plan.
 
 use inotify::EventMask;
+use serde::{Deserialize, Serialize};
 
 use super::disk::{Closed, Content, Disk, Done, Ino, Name, ROOT, What};
 
 /// Kinds of actions; a seed gives each a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     Create,
     CreateLarge,
@@ -63,7 +65,8 @@ pub const KINDS: [Kind; 22] = [
 ];
 
 /// One action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Deed {
     pub kind: Kind,
     /// Makes content of its own.

@@ -1,7 +1,7 @@
 //! Leaves out of a failing plan whatever it fails without: first many actions at once, then one by one
 //! (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002).
 
-use super::{
+use super::simulation::{
     plan::{Plan, What},
     run,
 };

@@ -1,23 +1,30 @@
 //! Runs simulated seeds on and on: `cargo run --profile soak --example soak -- --seeds N [--start S]`, with
-//! `--until-failure` up to the first that fails; or one again, with what happens: `-- --replay N [--shrink]
-//! [--keep 1,5,8]`. See `docs/TESTING.md`.
+//! `--until-failure` up to the first that fails; or one again, with what happens: `-- --replay SEED-OR-FILE [--shrink]
+//! [--keep 1,5,8] [--save FILE]`. See `docs/TESTING.md`.
 
 #[cfg(target_os = "linux")]
-#[path = "../tests/sim/simulation/mod.rs"]
+#[path = "../../tests/sim/simulation/mod.rs"]
 mod simulation;
+
+#[cfg(target_os = "linux")]
+mod replay;
+#[cfg(target_os = "linux")]
+mod shrink;
 
 #[cfg(target_os = "linux")]
 fn main() {
     use std::time::{Duration, Instant};
 
+    use replay::{Replay, replay};
     use simulation::{plan::Plan, run};
 
     let arguments: Vec<String> = std::env::args().collect();
     let at = |flag: &str| arguments.iter().position(|argument| argument == flag);
     let text = |flag: &str| arguments.get(at(flag)? + 1).map(String::as_str);
     let number = |flag: &str| text(flag)?.parse::<u64>().ok();
-    if let Some(seed) = number("--replay") {
-        if let Err(failure) = simulation::replay::replay(seed, text("--keep"), at("--shrink").is_some()) {
+    if let Some(plan) = text("--replay") {
+        let (keep, save) = (text("--keep"), text("--save"));
+        if let Err(failure) = replay(&Replay { plan, keep, shrinks: at("--shrink").is_some(), save }) {
             println!("{failure}");
             std::process::exit(1);
         }
@@ -32,9 +39,7 @@ fn main() {
         turns += outcome.turns;
         if let Some(failure) = outcome.failure {
             failed += 1;
-            println!(
-                "seed {seed}: {failure}\n  SEED={seed} SHRINK=1 cargo test --test sim replay -- --nocapture"
-            );
+            println!("seed {seed}: {failure}\n  --replay {seed} --shrink");
         }
         if failed > 0 && at("--until-failure").is_some() {
             break;
