@@ -44,6 +44,10 @@ impl Engine {
                     Hint::Created => self.scan.handle_writing(&path, time.now),
                     _ => self.scan.handle_settled(&path),
                 }
+                if hint == Hint::Settled {
+                    // They hold for what its writer writes next.
+                    self.follow_ignore_file(&path);
+                }
                 if hint == Hint::Arrived {
                     self.forget_listing(&path)?;
                 }

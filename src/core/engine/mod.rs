@@ -156,7 +156,7 @@ impl Engine {
             Input::Renamed { from, to } => self.handle_renamed(from, to, time)?,
             Input::EventsLost => self.scan.request_walk(),
             Input::WatchLost { directory } => self.scan.handle_unwatched(directory),
-            Input::IgnoreRules { text, through } => self.handle_ignore_rules(text, through)?,
+            Input::IgnoreRules { text, through } => self.handle_ignore_rules(text, through, time)?,
             Input::Paused { reason } => self.handle_paused(reason, time),
             Input::Seen { path, stat } => self.handle_seen(path, stat, time)?,
             Input::Listed { directory, listed } => self.handle_listed(directory, listed, time)?,
@@ -176,6 +176,7 @@ impl Engine {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, time: Time) -> Result<()> {
+        self.handle_rules_timeout(time);
         self.handle_scan_timeout(time);
         self.handle_placement_timeout(time);
         self.handle_transfer_timeout(time);
@@ -220,6 +221,7 @@ impl Engine {
         let deadlines = [
             self.commit_at.filter(|_| !self.commit_asked),
             self.links.values().filter_map(Link::next_timeout).min(),
+            self.rules.next_timeout(),
             self.scan.next_timeout(),
             self.placement.next_timeout(),
             self.transfers.next_timeout(),

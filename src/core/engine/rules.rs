@@ -9,6 +9,8 @@
 //! that is killed meanwhile begins the pass again. A path that is not ignored any more is unknown here: it is compared
 //! with what was last seen of it, and what is missing was not deleted.
 
+use std::time::Instant;
+
 use log::{debug, info};
 
 use super::{Engine, Result};
@@ -16,10 +18,10 @@ use crate::{
     core::{
         entry::{Content, FileKind, Row, Standing, Stat},
         ignore::{IGNORE_FILE, IgnoreRules},
-        seam::Output,
+        seam::{Output, Time},
     },
     index::{Index, RuleTexts},
-    limits::{MAX_IGNORE_LINKS, STEP_ENTRIES},
+    limits::{MAX_IGNORE_LINKS, SETTLE_QUIET, STEP_ENTRIES},
     path::RelPath,
 };
 
@@ -33,6 +35,8 @@ pub(super) struct Rules {
     next: Option<(IgnoreRules, Vec<u8>)>,
     /// The last row that the pass has come to.
     cursor: Option<RelPath>,
+    /// There are none any more; that counts from then on. Who replaces the file by another one may take it away first.
+    gone_at: Option<Instant>,
     /// The files that were looked at to read the rules, where the file of that name is a symbolic link.
     through: Vec<RelPath>,
 }
@@ -48,6 +52,10 @@ impl Rules {
     /// Are there rows that may stand by other rules?
     pub(super) fn are_changing(&self) -> bool {
         self.before.is_some()
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.gone_at
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -116,15 +124,33 @@ impl Engine {
     }
 
     /// The rules were read, through these files; `None` when they cannot be: those before hold.
-    pub(super) fn handle_ignore_rules(&mut self, text: Option<Vec<u8>>, through: Vec<RelPath>) -> Result<()> {
+    pub(super) fn handle_ignore_rules(
+        &mut self,
+        text: Option<Vec<u8>>,
+        through: Vec<RelPath>,
+        time: Time,
+    ) -> Result<()> {
         self.rules.through = through;
+        let gone_at = self.rules.gone_at.take();
         let Some(text) = text else { return Ok(()) };
         let rules = IgnoreRules::parse(&text);
+        let (none, quiet) = (IgnoreRules::default(), time.now + SETTLE_QUIET);
+        if rules == none && self.rules.now != none && gone_at.is_none_or(|at| time.now < at) {
+            self.rules.gone_at = Some(gone_at.unwrap_or(quiet));
+            return Ok(());
+        }
         if self.rules.are_changing() {
             self.rules.next = Some((rules, text)).filter(|(rules, _)| *rules != self.rules.now);
             return Ok(());
         }
         self.change_rules(rules, text)
+    }
+
+    /// Are there still none?
+    pub(super) fn handle_rules_timeout(&mut self, time: Time) {
+        if self.rules.gone_at.is_some_and(|at| at <= time.now) {
+            self.outputs.push_back(Output::LoadIgnoreRules);
+        }
     }
 
     fn change_rules(&mut self, rules: IgnoreRules, text: Vec<u8>) -> Result<()> {

@@ -13,6 +13,7 @@ mod oracle;
 pub mod plan;
 mod random;
 pub mod replay;
+mod rules;
 mod shrink;
 mod storage;
 mod trace;

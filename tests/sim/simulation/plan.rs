@@ -3,6 +3,7 @@
 use super::{
     disk::{Grain, Unmounted},
     random::Rng,
+    rules,
     user::{Deed, KINDS, Kind},
 };
 
@@ -201,6 +202,7 @@ impl Plan {
                 plan.actions.push(Action { at_ms: at_ms + 1, what: What::Settle });
             }
         }
+        rules::add_to(&mut plan.actions, plan.machines.len(), one_at_a_time, seed);
         plan
     }
 

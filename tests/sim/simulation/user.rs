@@ -35,6 +35,8 @@ pub enum Kind {
     /// Opens a file, writes half of it, and goes on much later.
     SlowBegin,
     SlowEnd,
+    /// Writes ignore rules, or removes them. Not among [`KINDS`]: plans have it by themselves.
+    Rules,
 }
 
 pub const KINDS: [Kind; 22] = [
@@ -225,6 +227,7 @@ impl Disk {
                 self.slow.push((ino, half));
                 Some(self.path_of(directory, &name))
             }
+            Kind::Rules => self.change_rules(deed),
             Kind::SlowEnd => {
                 let (ino, whole) = self.slow.pop()?;
                 self.end_slow(ino, &whole);
@@ -275,7 +278,7 @@ impl Disk {
         Some(file.show())
     }
 
-    fn overwrite(&mut self, ino: Ino, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn overwrite(&mut self, ino: Ino, change: impl FnOnce(&mut Vec<u8>)) {
         self.write(ino, change);
         self.tell_inode(ino, EventMask::MODIFY);
         self.tell_inode(ino, EventMask::CLOSE_WRITE);
@@ -327,7 +330,8 @@ impl Disk {
         fn below(disk: &Disk, directory: Ino, path: &[u8], into: &mut Vec<Found>) {
             for (name, &ino) in disk.names(directory).into_iter().flatten() {
                 let path = [path, b"/", name].concat();
-                if path[1..].starts_with(p2pnetwork::path::STATE_DIR.as_bytes()) {
+                let is_rules = path[1..] == *p2pnetwork::core::ignore::IGNORE_FILE.as_bytes();
+                if is_rules || path[1..].starts_with(p2pnetwork::path::STATE_DIR.as_bytes()) {
                     continue;
                 }
                 into.push(Found { directory, name: name.clone(), ino, path: path[1..].to_vec() });
@@ -360,7 +364,7 @@ impl Disk {
         name.into_iter().find(free).map(|name| (directory, name.as_bytes().into()))
     }
 
-    fn bytes(&self, ino: Ino) -> Vec<u8> {
+    pub(super) fn bytes(&self, ino: Ino) -> Vec<u8> {
         match &self.inodes[&ino].what {
             What::File(content) => content.bytes.clone(),
             _ => Vec::new(),

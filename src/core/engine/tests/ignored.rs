@@ -101,6 +101,9 @@ fn a_node_that_is_killed_while_the_rules_change_begins_again() {
     set_rules(&mut world, "c");
     world.delete(0, "c");
     world.settle();
+    let input = Input::IgnoreRules { text: Some(b"# none".to_vec()), through: Vec::new() };
+    world.nodes[0].engine.handle_input(input, world.time).unwrap();
+    world.time.now += Duration::from_secs(2);
     let input = Input::IgnoreRules { text: Some(Vec::new()), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     assert!(world.nodes[0].engine.has_work());
@@ -130,6 +133,24 @@ fn rules_that_come_while_others_take_effect_have_their_turn() {
     let engine = &world.nodes[0].engine;
     let is_ignored = |name: &str| engine.is_ignored(&path(name), None, None);
     assert!(!is_ignored("d") && !is_ignored("c") && is_ignored("x.o"));
+}
+
+#[test]
+fn rules_whose_file_is_gone_for_a_moment_hold() {
+    let mut world = holding(2);
+    set_rules(&mut world, "secret");
+    world.delete(0, ".p2pignore");
+    world.write(0, "secret", b"s");
+    while world.turn() {}
+    world.write(0, ".p2pignore", b"secret\nother");
+    world.write(0, "other", b"o");
+    world.settle();
+    world.wait(5);
+    assert_eq!((held(&world, 1, "secret"), held(&world, 1, "other")), (None, None));
+    world.delete(0, ".p2pignore");
+    world.settle();
+    world.assert_equal();
+    assert_eq!(held(&world, 1, "secret"), file("s"));
 }
 
 #[test]
