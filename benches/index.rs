@@ -79,10 +79,8 @@ fn row(inode: u64, seq: u64) -> Row {
     let content = Content::File { size: 4096, digest: sha256(&seq.to_le_bytes()) };
     let mtime_ns = 1_700_000_000_000_000_000 + seq as i64;
     let stamp = Stamp { device: 1, inode, size: 4096, mtime_ns, ctime_ns: mtime_ns };
-    Row {
-        entry: Entry { content: Some(content.clone()), mode: 0o644, mtime_ns, version },
-        base: Some(Base { content, stamp, mode: 0o644, version: None }),
-    }
+    let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns, version };
+    Row::new(entry, Some(Base { content, stamp, mode: 0o644, version: None }))
 }
 
 criterion_group!(benches, index);

@@ -172,6 +172,19 @@ pub struct Base {
     pub version: Option<Box<Version>>,
 }
 
+/// How what is on this disk stands to a path's row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// The disk is compared with the row: what is missing was deleted.
+    #[default]
+    Known,
+    /// The ignore rules name the path: it is left alone. The base is what was last seen of it.
+    Ignored,
+    /// It was ignored, and was not looked at since: what is there is compared with the base, and what is missing was
+    /// not deleted, but is to be fetched.
+    Unknown,
+}
+
 /// Everything the index keeps of one path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
@@ -179,12 +192,26 @@ pub struct Row {
     pub entry: Entry,
     /// What is on this disk; `None` when nothing is.
     pub base: Option<Base>,
+    /// Is that so? Kept behind the others, and only when it is not [`Standing::Known`].
+    #[serde(skip)]
+    pub standing: Standing,
 }
 
 impl Row {
-    /// Does the disk hold something else than the newest version?
+    /// The row of a path that is on this disk as `base` says.
+    pub fn new(entry: Entry, base: Option<Base>) -> Self {
+        Self { entry, base, standing: Standing::Known }
+    }
+
+    /// Do the ignore rules leave the path alone?
+    pub fn is_ignored(&self) -> bool {
+        self.standing == Standing::Ignored
+    }
+
+    /// Is the disk to hold something else than it does, the newest version?
     pub fn is_wanted(&self) -> bool {
         match &self.base {
+            _ if self.is_ignored() => false,
             None => !self.entry.is_tombstone(),
             Some(base) => base.version.is_some(),
         }

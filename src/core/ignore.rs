@@ -9,6 +9,9 @@ use crate::{limits::MAX_IGNORE_RULES, path::RelPath};
 /// The name of the file with the rules.
 pub const IGNORE_FILE: &str = ".p2pignore";
 
+/// Some editors begin every text with it.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// The rules in force; none by default.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct IgnoreRules(Vec<Rule>);
@@ -24,6 +27,7 @@ struct Rule {
 impl IgnoreRules {
     /// Reads the rules of a file. Lines beyond the `MAX_IGNORE_RULES`th are left out, and said to be.
     pub fn parse(text: &[u8]) -> Self {
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let mut rules: Vec<_> = text.split(|&b| b == b'\n').filter_map(Rule::parse).collect();
         if rules.len() > MAX_IGNORE_RULES {
             warn!("{IGNORE_FILE} has more than {MAX_IGNORE_RULES} rules: the others do not count");
@@ -134,6 +138,12 @@ mod tests {
         assert!(!ignored("# a", "# a") && ignored("\\# a", "# a"));
         assert!(ignored("\\!a", "!a") && ignored("a{b}", "a{b}") && !ignored("a{b,c}", "ab"));
         assert!(ignored("a  ", "a") && ignored("a\r\n", "a") && ignored("[ab]x", "bx"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_rule() {
+        assert!(ignored("\u{feff}secret\n*.bak", "secret") && ignored("\u{feff}secret\n*.bak", "a.bak"));
+        assert!(!ignored("\u{feff}# a", "# a") && ignored("a\n\u{feff}b", "\u{feff}b"));
     }
 
     #[test]

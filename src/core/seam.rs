@@ -105,8 +105,9 @@ pub enum Input<'a> {
     EventsLost,
     /// No events come from this directory any more, though it may still be there.
     WatchLost { directory: RelPath },
-    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds; nothing when it is not there.
-    IgnoreRules { text: Vec<u8> },
+    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds, nothing when it is not there; `None` when that cannot
+    /// be told. Where it is a symbolic link, the paths that it led through.
+    IgnoreRules { text: Option<Vec<u8>>, through: Vec<RelPath> },
     /// The root is not what it was, for this reason; or it is again (`None`).
     Paused { reason: Option<String> },
     /// Answers [`Output::Inspect`]; an error's text when it cannot be told.

@@ -31,7 +31,7 @@ pub struct Derived {
     directory: bool,
     wanted: bool,
     removal: bool,
-    /// Is the path live?
+    /// Does the path count as live? An ignored one is left out.
     pub live: bool,
     /// Is it a conflict copy?
     pub conflict: bool,
@@ -42,10 +42,12 @@ pub struct Derived {
 }
 
 impl Derived {
-    /// What follows from the row of `path`.
+    /// What follows from the row of `path`. From an ignored one: what nodes tell each other of it, and nothing of this
+    /// disk.
     pub fn of(path: &RelPath, row: &Row) -> Self {
         let live = !row.entry.is_tombstone();
-        let base = row.base.as_ref();
+        let counts = live && !row.is_ignored();
+        let base = row.base.as_ref().filter(|_| !row.is_ignored());
         let held = base.map(|base| &base.content);
         let newest = row.entry.content.as_ref();
         Self {
@@ -55,8 +57,8 @@ impl Derived {
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),
             removal: !live && row.is_wanted(),
-            live,
-            conflict: live && path.name().windows(CONFLICT_MARK.len()).any(|part| part == CONFLICT_MARK),
+            live: counts,
+            conflict: counts && path.name().windows(CONFLICT_MARK.len()).any(|part| part == CONFLICT_MARK),
             wanted_bytes: newest.filter(|_| row.is_wanted() && newest != held).map_or(0, Content::size),
             live_digest: if live { share(path, row) } else { 0 },
         }

@@ -3,7 +3,7 @@
 
 use super::{error::encode, tests::path, *};
 use crate::{
-    core::entry::{Base, Content, Entry},
+    core::entry::{Base, Content, Entry, Standing},
     wire::golden::{hex, vector, version},
 };
 
@@ -19,19 +19,19 @@ fn rows() -> Vec<(Row, &'static str)> {
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
     vec![
         (
-            Row { entry: entry(Some(file.clone())), base: Some(base(file.clone(), None)) },
+            Row::new(entry(Some(file.clone())), Some(base(file.clone(), None))),
             "010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0300",
         ),
         (
-            Row { entry: entry(Some(link.clone())), base: Some(base(link, None)) },
+            Row::new(entry(Some(link.clone())), Some(base(link, None))),
             "0102042e2e2f78a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000102042e2e2f7882860480808080200309aab4c2f4968eaeea31ed0300",
         ),
         (
-            Row { entry: entry(None), base: None },
+            Row::new(entry(None), None),
             "00a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000",
         ),
         (
-            Row { entry: merged, base: Some(base(file, Some(Box::new(version(None))))) },
+            Row::new(merged, Some(base(file, Some(Box::new(version(None)))))),
             "0101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0301888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200",
         ),
     ]
@@ -45,6 +45,31 @@ fn rows_have_the_bytes_of_format_1() {
         assert_eq!(hex(&bytes), expected, "{row:?}");
         assert_eq!(error::decode::<Row>("row", &bytes).unwrap(), row);
     }
+}
+
+/// One byte more, so that ordinary rows keep theirs.
+#[test]
+fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
+    let bases = |row: &Row| row.base.is_some();
+    for (row, expected) in rows().into_iter().filter(|(row, _)| bases(row)) {
+        for (standing, mark) in [(Standing::Known, ""), (Standing::Ignored, "01"), (Standing::Unknown, "02")]
+        {
+            let row = Row { standing, ..row.clone() };
+            let bytes = encode_row(&row);
+            assert_eq!(hex(&bytes), format!("{expected}{mark}"), "{row:?}");
+            assert_eq!(decode_row(&bytes).unwrap(), row);
+        }
+        let unheard = [&encode(&row)[..], &[3]].concat();
+        assert!(decode_row(&unheard).is_err() && decode_row(&[&unheard[..], &[1]].concat()).is_err());
+    }
+}
+
+#[test]
+fn ignore_rules_have_the_bytes_of_format_1() {
+    let texts = RuleTexts { now: b"*.o".to_vec(), before: None };
+    assert_eq!(hex(&encode(&texts)), "032a2e6f00");
+    let texts = RuleTexts { now: Vec::new(), before: Some(b"c/".to_vec()) };
+    assert_eq!(hex(&encode(&texts)), "000102632f");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod derived;
 mod error;
 mod keys;
+mod row;
 mod tables;
 
 use std::{
@@ -26,6 +27,7 @@ pub use self::error::IndexError;
 use self::{
     derived::Derived,
     error::encode,
+    row::{decode_row, encode_row},
     tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, WANTED},
 };
 use crate::{
@@ -38,7 +40,7 @@ use crate::{
     wire::message::Chunk,
 };
 
-pub use self::tables::{NodeRecord, Summary};
+pub use self::tables::{NodeRecord, RuleTexts, Summary};
 
 /// The format of the tables and their values. A newer one is refused.
 pub const FORMAT: u32 = 1;
@@ -128,7 +130,7 @@ impl Index {
     pub fn get(&self, path: &RelPath) -> Result<Option<Row>> {
         let rows = self.transaction().open_table(ROWS)?;
         let bytes = rows.get(&keys::row(path)[..])?;
-        bytes.map(|bytes| error::decode("row", bytes.value())).transpose()
+        bytes.map(|bytes| decode_row(bytes.value())).transpose()
     }
 
     /// Writes the row of a path, and all that is derived from it.
@@ -137,7 +139,7 @@ impl Index {
         let after = Derived::of(path, row);
         self.note_change();
         let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
-        transaction.open_table(ROWS)?.insert(&keys::row(path)[..], &encode(row)[..])?;
+        transaction.open_table(ROWS)?.insert(&keys::row(path)[..], &encode_row(row)[..])?;
         derived::replace(transaction, path, &before, &after)?;
         self.summary.account(&before, &after);
         if cfg!(debug_assertions) { self.check_row(path, &after) } else { Ok(()) }
@@ -173,7 +175,7 @@ impl Index {
         for item in rows.range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Excluded(&high[..])))?.take(limit)
         {
             let (key, value) = item?;
-            found.push((keys::path_of_row(key.value())?, error::decode("row", value.value())?));
+            found.push((keys::path_of_row(key.value())?, decode_row(value.value())?));
         }
         Ok(found)
     }
@@ -186,7 +188,7 @@ impl Index {
         let mut found = Vec::new();
         for item in rows.range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Unbounded))?.take(limit) {
             let (key, value) = item?;
-            found.push((keys::path_of_row(key.value())?, error::decode("row", value.value())?));
+            found.push((keys::path_of_row(key.value())?, decode_row(value.value())?));
         }
         Ok(found)
     }
@@ -312,6 +314,19 @@ impl Index {
         let segment =
             u32::from_be_bytes(key.value()[32..].try_into().map_err(|_| IndexError::Corrupt("key"))?);
         Ok(segment * RECIPE_SEGMENT_CHUNKS as u32 + chunks.len() as u32)
+    }
+
+    // --- Ignore rules ----------------------------------------------------------------------------------
+
+    /// The ignore rules by which the rows stand.
+    pub fn rule_texts(&self) -> Result<RuleTexts> {
+        tables::load_rule_texts(self.transaction())
+    }
+
+    /// Keeps the ignore rules by which the rows stand.
+    pub fn put_rule_texts(&mut self, texts: &RuleTexts) -> Result<()> {
+        self.dirty = true;
+        tables::store_rule_texts(self.transaction(), texts)
     }
 
     // --- Nodes -----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ pub const COMPONENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new(
 pub const DIGESTS: TableDefinition<&[u8], ()> = TableDefinition::new("digests");
 /// (device, inode) -> path of everything on this disk.
 pub const INODES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("inodes");
-/// Paths of the directories on this disk.
+/// Paths of the directories on this disk, but for ignored ones.
 pub const DIRECTORIES: TableDefinition<&[u8], ()> = TableDefinition::new("directories");
 /// Keys of the rows whose newest version is live and not on this disk.
 pub const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
@@ -32,6 +32,7 @@ pub const RECIPES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("recipes
 pub const NODES: TableDefinition<[u8; 8], &[u8]> = TableDefinition::new("nodes");
 
 const SUMMARY: &str = "summary";
+const RULES: &str = "ignore rules";
 const FORMAT_KEY: &str = "format";
 
 /// What is kept about the whole index.
@@ -49,7 +50,7 @@ pub struct Summary {
     pub knowledge: Knowledge,
     /// Of each origin the highest change whose tombstone was dropped.
     pub dropped: Knowledge,
-    /// Live paths.
+    /// Live paths that are not ignored.
     pub live: u64,
     /// Live paths that are conflict copies.
     pub conflicts: u64,
@@ -118,5 +119,28 @@ pub fn load_summary(transaction: &WriteTransaction) -> Result<Summary, IndexErro
 /// Writes what is kept about the whole.
 pub fn store_summary(transaction: &WriteTransaction, summary: &Summary) -> Result<(), IndexError> {
     transaction.open_table(META)?.insert(SUMMARY, &encode(summary)[..])?;
+    Ok(())
+}
+
+/// The ignore rules by which the rows stand, as their file has them: each of at most
+/// [`MAX_IGNORE_BYTES`](crate::limits::MAX_IGNORE_BYTES).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTexts {
+    /// Those in force.
+    pub now: Vec<u8>,
+    /// Those that were in force before, while there may still be rows that stand by them.
+    pub before: Option<Vec<u8>>,
+}
+
+/// Reads the rules; there are none before any were kept.
+pub fn load_rule_texts(transaction: &WriteTransaction) -> Result<RuleTexts, IndexError> {
+    let meta = transaction.open_table(META)?;
+    let texts = meta.get(RULES)?.map(|bytes| decode("rule", bytes.value())).transpose()?;
+    Ok(texts.unwrap_or_default())
+}
+
+/// Writes the rules.
+pub fn store_rule_texts(transaction: &WriteTransaction, texts: &RuleTexts) -> Result<(), IndexError> {
+    transaction.open_table(META)?.insert(RULES, &encode(texts)[..])?;
     Ok(())
 }

@@ -28,7 +28,7 @@ fn file(byte: u8) -> Option<Content> {
 fn held(content: Option<Content>, inode: u64, dots: &[Dot]) -> Row {
     let stamp = Stamp { device: 1, inode, size: 10, mtime_ns: 5, ctime_ns: 5 };
     let base = content.clone().map(|content| Base { content, stamp, mode: 0o644, version: None });
-    Row { entry: entry(content, dots), base }
+    Row::new(entry(content, dots), base)
 }
 
 fn index() -> Index {
@@ -88,7 +88,7 @@ fn wanted_goes_down_and_removals_go_up() {
     let mut index = index();
     for (at, name) in ["d", "d/x", "d/e", "d/e/y"].into_iter().enumerate() {
         let dots = [dot(1, at as u64 + 1)];
-        index.put(&path(name), &Row { entry: entry(file(1), &dots), base: None }).unwrap();
+        index.put(&path(name), &Row::new(entry(file(1), &dots), None)).unwrap();
     }
     assert_eq!(index.next_wanted(None).unwrap(), Some(path("d")));
     assert_eq!(index.next_wanted(Some(&path("d/x"))).unwrap(), Some(path("d/e/y")));

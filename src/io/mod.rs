@@ -17,6 +17,7 @@ mod folding;
 pub mod hash;
 pub mod housekeeping;
 pub mod identity;
+pub mod ignore_file;
 pub mod index_mark;
 pub mod jobs;
 pub mod lan_scan;

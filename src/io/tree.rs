@@ -19,12 +19,13 @@ use crate::{
         changes::{Changes, Done},
         disk::{Root, RootState},
         housekeeping::Housekeeping,
+        ignore_file::{self, RuleFile},
         jobs::Jobs,
         partial::{self, Partials},
         temp,
         watch::{self, Change, Watcher},
     },
-    limits::{CLOCK_SET_FORWARD, MAX_IGNORE_BYTES, PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
+    limits::{CLOCK_SET_FORWARD, PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
     path::RelPath,
 };
 
@@ -40,6 +41,8 @@ pub struct Tree {
     root_check_at: Instant,
     /// Both clocks, when all was made durable last for a clock that had been set forward.
     clock_seen: Time,
+    /// Why the ignore rules could not be read when that was tried last.
+    ignore_failure: Option<String>,
     /// What was done for the core, not told it yet.
     inputs: VecDeque<Input<'static>>,
 }
@@ -75,6 +78,7 @@ impl Tree {
             housekeeping: Housekeeping::new(time.now),
             root_check_at: time.now,
             clock_seen: time,
+            ignore_failure: None,
             inputs: VecDeque::new(),
         })
     }
@@ -321,20 +325,17 @@ impl Tree {
         false
     }
 
-    /// Without the file there are no rules; one that cannot be read changes nothing.
+    /// What cannot be read changes nothing, and is said once.
     fn load_ignore_rules(&mut self) {
-        let Ok(path) = RelPath::new(IGNORE_FILE.as_bytes()) else { return };
-        let mut text = Vec::new();
-        let read = match self.root.stat(&path) {
-            Ok(Some(stat)) => self.root.read_small(&path, &stat.stamp, &mut text),
-            Ok(None) => Ok(Some(())),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(Some(())) => self.inputs.push_back(Input::IgnoreRules { text }),
-            Ok(None) => debug!("{path} is being changed: it is read again"),
-            Err(error) => warn!("{path} does not count: {error}; it may have {MAX_IGNORE_BYTES} bytes"),
+        let RuleFile { text, through } = ignore_file::read(&self.root);
+        let said = self.ignore_failure.take();
+        if let Err(reason) = &text {
+            if said.as_ref() != Some(reason) {
+                warn!("{IGNORE_FILE} does not count, and the rules before hold: {reason}");
+            }
+            self.ignore_failure = Some(reason.clone());
         }
+        self.inputs.push_back(Input::IgnoreRules { text: text.ok().flatten(), through });
     }
 }
 

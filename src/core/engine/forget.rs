@@ -135,7 +135,7 @@ impl Engine {
         let version =
             self.next_version(Some(entry.version.vector()), Some(entry.version.changed), time.wall_ms);
         let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
-        self.put_own(path, &Row { entry, base: None }, time)
+        self.put_own(path, &Row::new(entry, None), time)
     }
 }
 

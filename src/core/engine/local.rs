@@ -8,8 +8,7 @@ use log::{debug, info, warn};
 use super::{Engine, Result, place::HalfDone, scan::is_whole_second};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Stat, Version},
-        ignore::IGNORE_FILE,
+        entry::{Base, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version},
         reconcile::{Decision, decide},
         seam::{COVERED, Found, Hint, Output, Time},
         version::{NodeId, VersionVector},
@@ -23,6 +22,11 @@ impl Engine {
     pub(super) fn handle_changed(&mut self, path: RelPath, hint: Hint, time: Time) -> Result<()> {
         if path.is_reserved() || path.is_root() || self.paused.is_some() {
             return Ok(());
+        }
+        if self.rules.leave_alone_anything(&path) {
+            self.follow_ignore_file(&path);
+            // Should it be ignored no more, what it holds is what it holds then.
+            return self.doubt(&path);
         }
         self.distrust(&path, time)?;
         if hint == Hint::Writing {
@@ -39,6 +43,10 @@ impl Engine {
                 match hint {
                     Hint::Created => self.scan.handle_writing(&path, time.now),
                     _ => self.scan.handle_settled(&path),
+                }
+                if hint == Hint::Settled {
+                    // They hold for what its writer writes next.
+                    self.follow_ignore_file(&path);
                 }
                 if hint == Hint::Arrived {
                     self.forget_listing(&path)?;
@@ -57,7 +65,7 @@ impl Engine {
             return Ok(());
         }
         base.stamp = base.stamp.of_no_file();
-        self.index.put(path, &row)
+        self.put(path, &row)
     }
 
     pub(super) fn handle_seen(
@@ -93,15 +101,16 @@ impl Engine {
                 }
                 Ok(())
             }
+            Err(_) if self.is_ignored(&path, self.index.get(&path)?.as_ref(), None) => Ok(()),
             Err(reason) => self.handle_closed(&path, &reason, time),
         }
     }
 
     /// Is something mounted on what the index says is there?
     fn is_covered(&self, path: &RelPath, stat: &Stat) -> Result<bool> {
-        let is_ignored = self.ignore.is_ignored(path, true);
-        let is_held = || Ok(self.index.get(path)?.is_some_and(|row| row.base.is_some()));
-        if stat.kind == FileKind::Foreign && !is_ignored { is_held() } else { Ok(false) }
+        let row = self.index.get(path)?.filter(|row| row.base.is_some());
+        let is_left_alone = |row: &Row| self.is_ignored(path, Some(row), None);
+        Ok(stat.kind == FileKind::Foreign && row.is_some_and(|row| !is_left_alone(&row)))
     }
 
     /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left as it was.
@@ -135,16 +144,25 @@ impl Engine {
 
     /// Compares what is there with the base, by the stamp alone.
     pub(super) fn compare(&mut self, path: RelPath, stat: Option<Stat>, time: Time) -> Result<()> {
-        if self.ignore.is_ignored(&path, stat.is_some_and(|stat| stat.kind == FileKind::Directory)) {
-            return Ok(());
+        let mut row = self.index.get(&path)?;
+        if self.is_ignored(&path, row.as_ref(), stat.as_ref()) {
+            return self.leave_alone(&path, row);
         }
-        let row = self.index.get(&path)?;
+        let was_ignored = row.as_ref().is_some_and(Row::is_ignored);
+        if let Some(row) = row.as_mut().filter(|_| was_ignored) {
+            // It was only because of what was there.
+            row.standing = Standing::Unknown;
+            self.index.put(&path, row)?;
+        }
         let base = row.as_ref().and_then(|row| row.base.as_ref());
         let doubtful = base.zip(stat).is_some_and(|(base, stat)| self.is_doubtful(&path, base, &stat, time));
         match (base, stat) {
+            (None, None) if was_ignored => self.place(&path, None, time),
             (None, None) => Ok(()),
             (Some(_), None) => self.handle_missing(path, time),
-            (Some(base), Some(stat)) if is_same(base, &stat) && !doubtful => Ok(()),
+            (Some(base), Some(stat)) if is_same(base, &stat) && !doubtful => {
+                self.handle_same(path, row, time)
+            }
             // What is covered is not missing.
             (_, Some(Stat { kind: FileKind::Foreign, .. })) => Ok(()),
             (Some(_), Some(Stat { kind: FileKind::Other, .. })) => self.handle_missing(path, time),
@@ -160,6 +178,13 @@ impl Engine {
             }
             (_, Some(stat)) => self.read(path, stat, doubtful, time),
         }
+    }
+
+    /// What is there is what was last seen of it.
+    fn handle_same(&mut self, path: RelPath, row: Option<Row>, time: Time) -> Result<()> {
+        let Some(row) = row.filter(|row| row.standing == Standing::Unknown) else { return Ok(()) };
+        self.put(&path, &Row { standing: Standing::Known, ..row })?;
+        self.place(&path, None, time)
     }
 
     /// Content found by reading.
@@ -262,11 +287,14 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let row = self.index.get(path)?;
+        if self.is_ignored(path, row.as_ref(), found.as_ref().map(|(_, stat)| stat)) {
+            return self.leave_alone(path, row);
+        }
         let half_done = self.placement.take_half_done(path);
         if let Some((content, stat)) = &found {
             if let Some(adopted) = row.as_ref().and_then(|row| adopt(row, content, stat)) {
                 if row.is_none_or(|row| row != adopted) {
-                    self.index.put(path, &adopted)?;
+                    self.put(path, &adopted)?;
                 }
                 return self.place(path, None, time);
             }
@@ -275,7 +303,11 @@ impl Engine {
             {
                 return self.restore_torn(path, row, stat, time);
             }
-        } else if row.as_ref().is_none_or(|row| row.base.is_none()) {
+        } else if let Some(row) = row.clone().filter(|row| row.base.is_some()) {
+            if row.standing != Standing::Known {
+                return self.miss(path, row, time);
+            }
+        } else {
             return Ok(());
         }
         if let (Some(row), Some((content, stat)), Some(half_done)) = (&row, &found, &half_done)
@@ -284,6 +316,13 @@ impl Engine {
             return self.find_half_done(path, row.clone(), half_done, (content.clone(), *stat), time);
         }
         self.state(path, row, found, half_done.is_some(), time)
+    }
+
+    /// It went while it was ignored, so it was not deleted: it is wanted.
+    fn miss(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        self.put(path, &Row { base: None, ..row })?;
+        self.placement.unblock(path);
+        self.place(path, None, time)
     }
 
     /// What this node was to put there is there, though it could not be seen that it was done: it is that version.
@@ -297,7 +336,7 @@ impl Engine {
     ) -> Result<()> {
         let version = Some(Box::new(half_done.version.clone()));
         let base = Some(Base { version, ..base_of(content, stat) });
-        self.index.put(path, &Row { base, ..row })?;
+        self.put(path, &Row { base, standing: Standing::Known, ..row })?;
         self.place(path, None, time)
     }
 
@@ -335,10 +374,10 @@ impl Engine {
         let row = match row.map(|row| (decide(&row.entry, &entry), row.entry)) {
             Some((Decision::Merge(merged), _)) if merged.version.dot != entry.version.dot => {
                 let version = Some(Box::new(entry.version));
-                Row { entry: merged, base: base.map(|base| Base { version, ..base }) }
+                Row::new(merged, base.map(|base| Base { version, ..base }))
             }
-            Some((Decision::Merge(merged), _)) => Row { entry: merged, base },
-            _ => Row { entry, base },
+            Some((Decision::Merge(merged), _)) => Row::new(merged, base),
+            _ => Row::new(entry, base),
         };
         self.put_own(path, &row, time)?;
         self.activity.handle_local(path, &row.entry);
@@ -357,23 +396,32 @@ impl Engine {
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
         let base = row.base.map(|base| Base { version: None, ..base });
-        let row = Row { entry: entry_of(base.as_ref(), version), base };
+        let row = Row::new(entry_of(base.as_ref(), version), base);
         info!("{path} is kept: it was changed here and deleted or replaced elsewhere at the same time");
         self.put_own(path, &row, time)
     }
 
     /// States a directory that lives because something in it does. If that is nobody's, or of whoever made what is in the
     /// directory's place, which cannot have been there at the same time, so is the directory.
-    pub(super) fn state_parent(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+    /// `holds_own` says that something in it is this machine's alone.
+    pub(super) fn state_parent(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        holds_own: bool,
+        time: Time,
+    ) -> Result<()> {
         let known = row.entry.is_tombstone().then(|| row.entry.version.vector().clone());
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
         let no_others = [NodeId::NOBODY, row.entry.version.author];
         let is_others = |_: &RelPath, child: &Row| {
-            !child.entry.is_tombstone() && !no_others.contains(&child.entry.version.author)
+            // Who removed the directory did not remove what is ignored in it.
+            let is_others = child.is_ignored() || !no_others.contains(&child.entry.version.author);
+            !child.entry.is_tombstone() && is_others
         };
-        if !self.any_child(path, is_others)? {
+        if !holds_own && !self.any_child(path, is_others)? {
             version.author = NodeId::NOBODY;
         }
         let entry = Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version };
@@ -381,15 +429,8 @@ impl Engine {
         if let Some(base) = &mut base {
             base.version.get_or_insert_with(|| Box::new(row.entry.version));
         }
-        self.put_own(path, &Row { entry, base }, time)?;
+        self.put_own(path, &Row::new(entry, base), time)?;
         self.place(path, None, time)
-    }
-
-    /// When the rules change, they are read again.
-    pub(super) fn follow_ignore_file(&mut self, path: &RelPath) {
-        if path.as_bytes() == IGNORE_FILE.as_bytes() {
-            self.outputs.push_back(Output::LoadIgnoreRules);
-        }
     }
 
     /// When what is on the disk came to be there, in ms since 1970: what was changed while the node was not
@@ -427,7 +468,7 @@ impl Engine {
 
     pub(super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
         debug_assert!(!row.entry.content.as_ref().is_some_and(is_marked_torn), "{path} has no such content");
-        self.index.put(path, row)?;
+        self.put(path, row)?;
         self.placement.handle_newer(path, row.is_wanted(), time.now);
         self.announce_soon(time);
         Ok(())
@@ -482,7 +523,7 @@ impl Engine {
             (base.stamp, base.mode) = (stat.stamp, stat.mode);
             base.version = version;
         }
-        self.index.put(path, &row)?;
+        self.put(path, &row)?;
         self.place(path, None, time)
     }
 
@@ -527,7 +568,7 @@ pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
 /// The row, if what was found is what the base holds, or what the newest version wants: no change then, but
 /// a new stamp.
 fn adopt(row: &Row, content: &Content, stat: &Stat) -> Option<Row> {
-    let mut row = row.clone();
+    let mut row = Row { standing: Standing::Known, ..row.clone() };
     let newest = row.entry.content.as_ref() == Some(content);
     if let Some(base) = &mut row.base {
         let same_metadata = base.mode == stat.mode && same_mtime(&base.stamp, &stat.stamp);
@@ -603,12 +644,12 @@ mod tests {
         };
         let base = Base { content: content.clone(), stamp, mode: 0o644, version: Some(Box::new(version(1))) };
         let entry = Entry { content: None, mode: 0, mtime_ns: 0, version: version(2) };
-        let deleted = Row { entry, base: Some(base) };
+        let deleted = Row::new(entry, Some(base));
         let adopted = adopt(&deleted, &content, &stat(9, 2)).and_then(|row| row.base);
         assert_eq!(adopted.map(|base| base.stamp), Some(stat(9, 2).stamp));
         assert_eq!(adopt(&deleted, &content, &stat(9, 1)), None);
         let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
-        let live = Row { entry, base: Some(base_of(content.clone(), stat(1, 2))) };
+        let live = Row::new(entry, Some(base_of(content.clone(), stat(1, 2))));
         assert_eq!(adopt(&live, &content, &stat(9, 2)), None);
     }
 }

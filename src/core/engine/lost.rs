@@ -11,7 +11,7 @@ use log::warn;
 use super::{Engine, Result, local::holds_torn};
 use crate::{
     core::{
-        entry::{Digest, Entry, Row},
+        entry::{Digest, Entry, Row, Standing},
         seam::Time,
         version::NodeId,
     },
@@ -41,7 +41,7 @@ impl Engine {
         let replaced = row.entry.version;
         let version = self.next_version(Some(replaced.vector()), Some(replaced.changed), time.wall_ms);
         let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
-        self.put_own(path, &Row { entry, base: None }, time)?;
+        self.put_own(path, &Row::new(entry, None), time)?;
         Ok(true)
     }
 
@@ -50,6 +50,10 @@ impl Engine {
     fn patience(&self, row: &Row) -> Option<Duration> {
         if holds_torn(row) {
             return Some(LOST_CONTENT_DELAY * 4);
+        }
+        if row.standing == Standing::Unknown {
+            // It was ignored, and everybody's went meanwhile.
+            return Some(LOST_CONTENT_DELAY * 2);
         }
         let is_own = [self.config.node, NodeId::NOBODY].contains(&row.entry.version.author);
         let is_held = row.base_version().is_some_and(|held| held.author != NodeId::NOBODY);

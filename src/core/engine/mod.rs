@@ -3,6 +3,7 @@
 //! Owns the [`Index`] and every table in memory that follows from it. Must not touch a socket, a file or a
 //! clock: [`seam`](crate::core::seam) has the only words it speaks.
 //!
+//! * `rules`: which paths are left alone.
 //! * `local`: what is found on this disk becomes a version.
 //! * `rename`: what is known of a file that was only renamed here.
 //! * `scan`: which directories are looked at, and when.
@@ -23,6 +24,7 @@ mod place;
 mod relocate;
 mod remote;
 mod rename;
+mod rules;
 mod scan;
 mod status;
 mod transfer;
@@ -35,8 +37,8 @@ use std::{
 use log::{info, warn};
 
 use self::{
-    activity::Activity, forget::Forgetting, place::Placement, remote::Gaps, rename::Renames, scan::Scan,
-    transfer::Transfers,
+    activity::Activity, forget::Forgetting, place::Placement, remote::Gaps, rename::Renames, rules::Rules,
+    scan::Scan, transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -44,7 +46,6 @@ pub use self::{
 };
 use crate::{
     core::{
-        ignore::IgnoreRules,
         random::Random,
         seam::{Direction, Input, Output, Time},
         version::{Dot, NodeId, Origin},
@@ -90,7 +91,7 @@ pub struct Engine {
     forgetting: Forgetting,
     gaps: Gaps,
     activity: Activity,
-    ignore: IgnoreRules,
+    rules: Rules,
     /// The root is not what it was: nothing on the disk is believed or changed.
     paused: Option<String>,
     commit_at: Option<Instant>,
@@ -118,6 +119,7 @@ impl Engine {
             summary.clean_stop = false;
             summary.root = config.root;
         });
+        let rules = Rules::load(&index)?;
         let mut engine = Self {
             index,
             random: Random::new(config.seed),
@@ -130,7 +132,7 @@ impl Engine {
             forgetting: Forgetting::new(time.now),
             gaps: Gaps::default(),
             activity: Activity::default(),
-            ignore: IgnoreRules::default(),
+            rules,
             paused: None,
             commit_at: Some(time.now),
             commit_asked: false,
@@ -154,7 +156,7 @@ impl Engine {
             Input::Renamed { from, to } => self.handle_renamed(from, to, time)?,
             Input::EventsLost => self.scan.request_walk(),
             Input::WatchLost { directory } => self.scan.handle_unwatched(directory),
-            Input::IgnoreRules { text } => self.handle_ignore_rules(&text),
+            Input::IgnoreRules { text, through } => self.handle_ignore_rules(text, through, time)?,
             Input::Paused { reason } => self.handle_paused(reason, time),
             Input::Seen { path, stat } => self.handle_seen(path, stat, time)?,
             Input::Listed { directory, listed } => self.handle_listed(directory, listed, time)?,
@@ -174,6 +176,7 @@ impl Engine {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, time: Time) -> Result<()> {
+        self.handle_rules_timeout(time);
         self.handle_scan_timeout(time);
         self.handle_placement_timeout(time);
         self.handle_transfer_timeout(time);
@@ -189,9 +192,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Does one bounded step of the work that waits in the index: rows to be compared with the disk, rows to
-    /// be brought to it. To be called once a turn.
+    /// Does one bounded step of the work that waits in the index: rows that other rules hold for, rows to be compared
+    /// with the disk, rows to be brought to it. To be called once a turn.
     pub fn handle_work(&mut self, time: Time) -> Result<()> {
+        self.step_rules()?;
         self.step_scan(time)?;
         self.step_placement(time)?;
         self.step_forgetting(time)?;
@@ -203,6 +207,7 @@ impl Engine {
     /// Is there work for [`Engine::handle_work`]?
     pub fn has_work(&self) -> bool {
         self.forgetting.has_work()
+            || self.rules.are_changing()
             || self.paused.is_none() && (self.scan_has_work() || self.placement_has_work())
     }
 
@@ -216,6 +221,7 @@ impl Engine {
         let deadlines = [
             self.commit_at.filter(|_| !self.commit_asked),
             self.links.values().filter_map(Link::next_timeout).min(),
+            self.rules.next_timeout(),
             self.scan.next_timeout(),
             self.placement.next_timeout(),
             self.transfers.next_timeout(),
@@ -295,15 +301,6 @@ impl Engine {
         self.paused = reason;
     }
 
-    fn handle_ignore_rules(&mut self, text: &[u8]) {
-        let rules = IgnoreRules::parse(text);
-        if rules != self.ignore {
-            self.ignore = rules;
-            self.scan.request_walk();
-            self.placement.kick();
-        }
-    }
-
     fn schedule_commit(&mut self, time: Time) {
         if self.index.is_dirty() && self.commit_at.is_none() {
             self.commit_at = Some(time.now + COMMIT_DELAY);
@@ -346,7 +343,7 @@ impl Engine {
         debug_assert!(!self.commit_asked || self.commit_at.is_some());
         debug_assert!(!self.index.is_dirty() || self.commit_at.is_some(), "nothing makes the index durable");
         debug_assert!(self.links.values().all(|link| link.is_bounded()));
-        debug_assert!(self.renames.is_bounded());
+        debug_assert!(self.renames.is_bounded() && self.rules.is_bounded());
         debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());
         debug_assert!(self.links.values().all(|link| link.inbound || link.outbound));
     }

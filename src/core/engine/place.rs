@@ -14,7 +14,7 @@ use log::{Level, debug, log, warn};
 use super::{Engine, Result, local::is_marked_torn, relocate::Waits, remote::is_realised};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, FileKind, Row, Stamp, Stat, Version},
+        entry::{Base, Content, Digest, FileKind, Row, Stamp, Standing, Stat, Version},
         reconcile::{Fate, conflict_name, fate},
         seam::{Action, Apply, ApplyFailure, Output, Source, Time},
         version::NodeId,
@@ -247,7 +247,7 @@ impl Placement {
 
 impl Engine {
     pub(super) fn placement_has_work(&self) -> bool {
-        self.scan.is_walked() && self.placement.has_work()
+        self.scan.is_walked() && !self.rules.are_changing() && self.placement.has_work()
     }
 
     /// A path keeps its reason, and its growing delay, until it succeeds; it is tried once a delay.
@@ -326,7 +326,11 @@ impl Engine {
             self.placement.kick();
             return Ok(Outcome::Going);
         }
-        if self.ignore.is_ignored(path, row.entry.content == Some(Content::Directory)) {
+        if self.is_ignored(path, Some(&row), None) {
+            return Ok(Outcome::Going);
+        }
+        if row.standing == Standing::Unknown && row.base.is_some() {
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
             return Ok(Outcome::Going);
         }
         match row.entry.content.clone() {
@@ -343,7 +347,7 @@ impl Engine {
         }
         let is_directory = base.content == Content::Directory;
         if is_directory && self.has_live_children(path)? {
-            return self.keep_directory(path, row, time);
+            return self.keep_directory(path, row, false, time);
         }
         if is_directory && self.has_waiting_children(path)? {
             return Ok(());
@@ -359,13 +363,20 @@ impl Engine {
         self.apply(path, row, action, None, time)
     }
 
-    /// Something lives in a directory that is to go. If that is certain, the directory lives too.
-    fn keep_directory(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+    /// Something lives in a directory that is to go. If that is certain, the directory lives too. `holds_own` says that it
+    /// is this machine's alone.
+    pub(super) fn keep_directory(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        holds_own: bool,
+        time: Time,
+    ) -> Result<()> {
         if !self.is_caught_up() {
             return Ok(());
         }
         debug!("{path} is kept: something lives in it");
-        self.state_parent(path, row, time)
+        self.state_parent(path, row, holds_own, time)
     }
 
     fn place_live(
@@ -389,7 +400,7 @@ impl Engine {
             return Ok(Outcome::Going);
         }
         if held == Some(Content::Directory) && self.has_live_children(path)? {
-            self.keep_directory(path, row, time)?;
+            self.keep_directory(path, row, false, time)?;
             return Ok(Outcome::Going);
         }
         if let Content::File { size: 1.., digest } = newest
@@ -424,7 +435,7 @@ impl Engine {
             if let Some(base) = &mut row.base {
                 base.version = None;
             }
-            self.index.put(path, &row)?;
+            self.put(path, &row)?;
             return Ok(Outcome::Going);
         }
         let mtime_ns = matches!(newest, Content::File { .. }).then_some(row.entry.mtime_ns);
@@ -468,7 +479,7 @@ impl Engine {
         let Some(row) = self.index.get(&parent)? else { return Ok(false) };
         if row.entry.content != Some(Content::Directory) {
             if self.is_caught_up() && !self.placement.is_in_flight(&parent) {
-                self.state_parent(&parent, row, time)?;
+                self.state_parent(&parent, row, false, time)?;
             }
             return Ok(false);
         }
@@ -484,10 +495,7 @@ impl Engine {
     /// Is there something in it that will go, and has not been asked to? The directory's turn comes after it.
     fn has_waiting_children(&self, directory: &RelPath) -> Result<bool> {
         self.any_child(directory, |path, row| {
-            let is_directory = row.base.as_ref().is_some_and(|base| base.content == Content::Directory);
-            row.base.is_some()
-                && !self.placement.is_in_flight(path)
-                && !self.ignore.is_ignored(path, is_directory)
+            row.base.is_some() && !row.is_ignored() && !self.placement.is_in_flight(path)
         })
     }
 
@@ -607,6 +615,7 @@ impl Engine {
             self.follow_links(path, held, &stat)?;
         }
         let held = held.map(|base| base.content);
+        row.standing = Standing::Known;
         row.base = stat.zip(in_flight.content).map(|(stat, content)| {
             // What is written in this instant may leave no trace in the stamp: where only bits and time were set, or where
             // the time is that of a second. No event will tell.
@@ -619,7 +628,7 @@ impl Engine {
         if let (Some(base), true) = (&mut row.base, newest && in_flight.is_renamed) {
             base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
         }
-        self.index.put(path, &row)?;
+        self.put(path, &row)?;
         match row.base {
             Some(Base { content: Content::Directory, .. }) => {
                 self.scan.request_listing(path.clone());
@@ -646,7 +655,7 @@ impl Engine {
             if let Some(base) = row.base.as_mut().filter(was) {
                 let is_seen = base.stamp == held.stamp;
                 base.stamp = if is_seen { now.stamp } else { now.stamp.of_no_file() };
-                self.index.put(&other, &row)?;
+                self.put(&other, &row)?;
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use log::debug;
 use super::{Engine, Result, place::Outcome};
 use crate::{
     core::{
-        entry::{Content, Digest, Row, Stamp},
+        entry::{Content, Digest, Row, Stamp, Standing},
         reconcile::Fate,
         seam::{Action, ApplyFailure, Output, Time},
     },
@@ -123,7 +123,8 @@ impl Engine {
         {
             return Ok(None);
         }
-        let row = self.index.get(path)?.filter(|row| row.entry.is_tombstone());
+        let row =
+            self.index.get(path)?.filter(|row| row.standing == Standing::Known && row.entry.is_tombstone());
         let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
         let base = row.filter(leaves).and_then(|row| row.base);
         Ok(base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp))
@@ -137,7 +138,8 @@ impl Engine {
             return Ok(None);
         }
         let held = |row: &Row| row.base.as_ref().and_then(|base| file_digest(&base.content));
-        let Some(other) = self.index.get(path)?.filter(|other| other.is_wanted()) else { return Ok(None) };
+        let is_known = |other: &Row| other.standing == Standing::Known && other.is_wanted();
+        let Some(other) = self.index.get(path)?.filter(is_known) else { return Ok(None) };
         let wanted = other.entry.content.as_ref().and_then(file_digest);
         let fits = wanted.is_some() && wanted == held(row) && held(&other) == Some(*digest);
         let stamp = other.base.as_ref().map(|base| base.stamp);
@@ -156,9 +158,7 @@ impl Engine {
         let Some(wait) = self.placement.waits.0.get_mut(&digest) else { return Ok(false) };
         let target = wait.path.clone();
         let wants = |row: &Row| row.entry.content.as_ref().and_then(file_digest) == Some(digest);
-        if self.ignore.is_ignored(&target, false)
-            || !self.index.get(&target)?.is_some_and(|row| row.is_wanted() && wants(&row))
-        {
+        if !self.index.get(&target)?.is_some_and(|row| row.is_wanted() && wants(&row)) {
             self.placement.waits.remove(&digest);
             return Ok(false);
         }
@@ -182,7 +182,7 @@ impl Engine {
     pub(super) fn handle_relocated(&mut self, from: &RelPath, time: Time) -> Result<()> {
         if let Some(mut row) = self.index.get(from)? {
             row.base = None;
-            self.index.put(from, &row)?;
+            self.put(from, &row)?;
         }
         self.activity.handle_remote(from, None);
         self.placement.kick();

@@ -196,7 +196,7 @@ impl Engine {
     fn take(&mut self, node: NodeId, path: &RelPath, entry: Entry, time: Time) -> Result<()> {
         let row = match self.index.get(path)? {
             None if self.is_long_deleted(&entry) => return self.delete_again(path, entry, time),
-            None => Row { entry, base: None },
+            None => Row::new(entry, None),
             Some(row) => match decide(&row.entry, &entry) {
                 Decision::Ignore => return Ok(()),
                 Decision::Take => replace(row, entry),
@@ -210,7 +210,7 @@ impl Engine {
                 }
             },
         };
-        self.index.put(path, &row)?;
+        self.put(path, &row)?;
         self.placement.handle_newer(path, row.is_wanted(), time.now);
         let known = self.index.knowledge();
         for (_, link) in self.links.iter_mut().filter(|(other, _)| **other != node) {
@@ -247,14 +247,14 @@ impl Engine {
 /// The row with a newer entry: what is on the disk stays what it is, and is now of an older version unless
 /// it is just what the newer one says.
 fn replace(row: Row, entry: Entry) -> Row {
-    let Row { entry: old, base } = row;
+    let Row { entry: old, base, standing } = row;
     let base = base.map(|base| {
         let unchanged = base.version.is_none() && is_same_state(&old, &entry);
         let version = (!unchanged && !is_realised(&entry, &base))
             .then(|| base.version.unwrap_or_else(|| Box::new(old.version)));
         Base { version, ..base }
     });
-    Row { entry, base }
+    Row { entry, base, standing }
 }
 
 fn is_same_state(a: &Entry, b: &Entry) -> bool {

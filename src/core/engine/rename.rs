@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Stamp, Stat},
+        entry::{Base, Content, Digest, Stamp, Standing, Stat},
         seam::{Output, Time},
         version::Dot,
     },
@@ -158,7 +158,7 @@ impl Engine {
         self.renames.begin_turn(time.now);
         let in_doubt =
             self.scan.is_settling(&from) || self.scan.is_reading(&from) || self.scan.is_racy(&from, time.now);
-        let row = self.index.get(&from)?.filter(|_| !in_doubt);
+        let row = self.index.get(&from)?.filter(|row| !in_doubt && row.standing == Standing::Known);
         // Another write in the tick of the clock in which it was read would not show.
         let is_settled = |base: &Base| !is_shared(&base.stamp, time.wall_ms);
         let base = row.and_then(|row| Some((row.base.clone()?, row.base_version()?.dot)));

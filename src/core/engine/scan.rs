@@ -15,7 +15,7 @@ use log::{debug, info, warn};
 use super::{Engine, Result};
 use crate::{
     core::{
-        entry::{Content, Stamp},
+        entry::{Content, FileKind, Row, Stamp, Stat},
         seam::{Listed, ListedEntry, Output, Time},
     },
     limits::{
@@ -101,6 +101,8 @@ struct Listing {
     /// The last row that was compared with the names, once all are listed.
     missing_after: Option<Vec<u8>>,
     listed: bool,
+    /// The directory is to go, and holds something that is no business of this program.
+    is_kept: bool,
 }
 
 impl Scan {
@@ -368,7 +370,7 @@ impl Scan {
 
 impl Engine {
     pub(super) fn scan_has_work(&self) -> bool {
-        self.scan.has_work()
+        !self.rules.are_changing() && self.scan.has_work()
     }
 
     pub(super) fn handle_scan_timeout(&mut self, time: Time) {
@@ -462,6 +464,7 @@ impl Engine {
         last: bool,
         time: Time,
     ) -> Result<()> {
+        self.look_for_what_stays(directory, &entries)?;
         for (name, stat) in entries {
             if let Some(listing) = &mut self.scan.listing {
                 listing.names.push(hash(&name));
@@ -475,13 +478,48 @@ impl Engine {
         if let Some(listing) = self.scan.listing.as_mut().filter(|_| last) {
             listing.names.sort_unstable();
             listing.listed = true;
+            if listing.is_kept {
+                return self.keep_for_what_stays(directory, time);
+            }
         }
         Ok(())
     }
 
+    /// A directory that is to go cannot, if it holds what is ignored or cannot be synchronised.
+    fn look_for_what_stays(&mut self, directory: &RelPath, entries: &[ListedEntry]) -> Result<()> {
+        let is_to_go = |row: &Row| row.is_wanted() && row.entry.content != Some(Content::Directory);
+        if !self.index.get(directory)?.is_some_and(|row| is_to_go(&row)) {
+            return Ok(());
+        }
+        for (name, stat) in entries {
+            if let Ok(stat) = stat
+                && self.stays(directory, name, stat)?
+                && let Some(listing) = &mut self.scan.listing
+            {
+                listing.is_kept = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn stays(&self, directory: &RelPath, name: &[u8], stat: &Stat) -> Result<bool> {
+        let Ok(path) = directory.join(name) else { return Ok(true) };
+        let row = self.index.get(&path)?;
+        let is_other = matches!(stat.kind, FileKind::Foreign | FileKind::Other);
+        let is_foreign = is_other && row.as_ref().is_none_or(|row| row.base.is_none());
+        Ok(is_foreign || path.is_reserved() || self.is_ignored(&path, row.as_ref(), Some(stat)))
+    }
+
+    fn keep_for_what_stays(&mut self, directory: &RelPath, time: Time) -> Result<()> {
+        match self.index.get(directory)?.filter(Row::is_wanted) {
+            Some(row) => self.keep_directory(directory, row, true, time),
+            None => Ok(()),
+        }
+    }
+
     /// One bounded step: rows that a listing did not name, rows below what vanished, or the next directory.
     pub(super) fn step_scan(&mut self, time: Time) -> Result<()> {
-        if self.paused.is_some() || !self.scan.has_work() {
+        if self.paused.is_some() || !self.scan_has_work() {
             return Ok(());
         }
         if let Some(at) = self.scan.next_vanished() {
@@ -495,23 +533,31 @@ impl Engine {
 
     /// What the index says is in the directory but was not listed is looked at by itself.
     fn step_missing(&mut self) -> Result<()> {
-        let Some(listing) = &mut self.scan.listing else { return Ok(()) };
+        let Some(listing) = &self.scan.listing else { return Ok(()) };
         let rows = self.index.children(&listing.directory, listing.missing_after.as_deref(), STEP_ENTRIES)?;
         for (path, row) in &rows {
-            if row.base.is_some() && listing.names.binary_search(&hash(path.name())).is_err() {
+            let is_listed = listing.names.binary_search(&hash(path.name())).is_ok();
+            if !is_listed && self.may_be_missed(path, row) {
                 self.outputs.push_back(Output::Inspect { path: path.clone() });
             }
         }
-        match rows.last() {
-            Some((path, _)) if rows.len() == STEP_ENTRIES => {
-                listing.missing_after = Some(path.name().to_vec())
-            }
-            _ => {
+        let last = rows.last().filter(|_| rows.len() == STEP_ENTRIES).map(|(path, _)| path.name().to_vec());
+        match self.scan.listing.as_mut().filter(|_| last.is_some()) {
+            Some(listing) => listing.missing_after = last,
+            None => {
                 self.scan.listing = None;
                 self.finish_listing();
             }
         }
         Ok(())
+    }
+
+    /// Is something said to be there? What is ignored is not missed, unless it is only because of what was there.
+    fn may_be_missed(&self, path: &RelPath, row: &Row) -> bool {
+        match row.is_ignored() {
+            true => !self.is_ignored(path, Some(row), None),
+            false => row.base.is_some(),
+        }
     }
 
     /// Has the directory listed when it is seen next, as if it were another one.
@@ -521,7 +567,7 @@ impl Engine {
             Some(base) if base.content == Content::Directory && base.stamp.inode != 0 => base.stamp.inode = 0,
             _ => return Ok(()),
         }
-        self.index.put(directory, &row)
+        self.put(directory, &row)
     }
 
     /// As [`Self::forget_listing`], of all directories below this one, which is not the one that was there: their watches
@@ -583,13 +629,14 @@ impl Engine {
         Ok(None)
     }
 
-    /// The children that are said to be on this disk.
+    /// The children that are said to be on this disk, and are not ignored.
     fn held_children(&self, directory: &RelPath, limit: usize) -> Result<Vec<RelPath>> {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let rows = self.index.children(directory, after.as_deref(), limit.max(1))?;
+            let is_held = |row: &Row| row.base.is_some() && !row.is_ignored();
             let held: Vec<_> =
-                rows.iter().filter(|(_, row)| row.base.is_some()).map(|(path, _)| path.clone()).collect();
+                rows.iter().filter(|(_, row)| is_held(row)).map(|(path, _)| path.clone()).collect();
             match rows.last() {
                 Some((path, _)) if held.is_empty() => after = Some(path.name().to_vec()),
                 _ => return Ok(held),
@@ -617,6 +664,7 @@ impl Engine {
             names: Vec::new(),
             missing_after: None,
             listed: false,
+            is_kept: false,
         });
         self.outputs.push_back(Output::List { directory });
         Ok(())

@@ -1,6 +1,7 @@
 //! Whole engines together: what is done on one is on all, whatever happens meanwhile.
 
 mod hostile;
+mod ignored;
 mod lost;
 mod unseen;
 mod world;

@@ -9,6 +9,7 @@ mod errors;
 mod flow;
 mod growing;
 mod harness;
+mod ignore;
 mod large;
 mod mounts;
 mod names;

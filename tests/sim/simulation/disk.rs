@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use p2pnetwork::path::STATE_DIR;
+use p2pnetwork::{core::ignore::IgnoreRules, path::STATE_DIR};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -116,7 +116,7 @@ pub enum Unmounted {
 }
 
 /// Why something on a disk cannot be reached, by the program or by users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Closed {
     /// Another file system is mounted on it.
     Covered,
@@ -165,6 +165,9 @@ pub struct Disk {
     pub deeds: Vec<Done>,
     /// Files that users hold open and have written half of, and what they are to be.
     pub slow: Vec<(Ino, Vec<u8>)>,
+    /// The rules by which the program leaves things alone for certain: it was at rest with them, and nothing has happened
+    /// to them since.
+    pub left_alone: Option<Rc<IgnoreRules>>,
     /// A user acts, not the program.
     pub by_user: bool,
     /// The file that the program made last, until it is synced: of a copy that has failed nothing is kept.
@@ -212,6 +215,7 @@ impl Disk {
             is_ambushed: false,
             deeds: Vec::new(),
             slow: Vec::new(),
+            left_alone: None,
             by_user: false,
             copying: None,
             changes: 0,
@@ -334,6 +338,7 @@ impl Disk {
     }
 
     pub fn set_mtime(&mut self, ino: Ino, mtime_ns: i64) {
+        self.refuse_to_change_ignored(ino);
         let unit_ns = self.grain.mtime_ns;
         if let Some(inode) = self.inodes.get_mut(&ino) {
             inode.mtime_ns = mtime_ns - mtime_ns.rem_euclid(unit_ns);
@@ -385,6 +390,7 @@ impl Disk {
     }
 
     pub fn set_mode(&mut self, ino: Ino, mode: u16) {
+        self.refuse_to_change_ignored(ino);
         if let Some(inode) = self.inodes.get_mut(&ino) {
             inode.mode = mode;
         }
@@ -394,6 +400,9 @@ impl Disk {
     /// Gives and takes names, all at once.
     pub fn rename(&mut self, sets: Vec<(Ino, Name, Option<Ino>)>) {
         let mut moved = BTreeSet::new();
+        for (directory, name, _) in &sets {
+            self.refuse_to_rename_ignored(*directory, name);
+        }
         for (directory, name, ino) in &sets {
             assert!(!name.is_empty() && !name.contains(&b'/') && **name != *b"." && **name != *b"..");
             let Some(Inode { what: What::Directory(names), .. }) = self.inodes.get_mut(directory) else {

@@ -12,6 +12,7 @@ mod network;
 mod oracle;
 pub mod plan;
 mod random;
+mod rules;
 pub mod saved;
 mod storage;
 mod trace;

@@ -7,8 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use p2pnetwork::core::ignore::IgnoreRules;
+
 use super::{
     disk::{ContentId, Done, Tree},
+    rules::is_ignored,
     user::Kind,
 };
 
@@ -60,6 +63,8 @@ pub struct Oracle {
     linked: BTreeSet<Path>,
     /// Those, and the names that the files had before: one of them may be in the trash, and change there with the others.
     shared: BTreeSet<Path>,
+    /// Content that was removed on one disk, where it was ignored, and stayed on others.
+    stays: BTreeSet<(Path, ContentId)>,
     /// Nodes that lost some memory: killed, cut off from power, put back, copied.
     forgetful: BTreeSet<usize>,
     /// Not on any disk any more when all were equal.
@@ -73,17 +78,28 @@ pub struct Oracle {
 
 impl Oracle {
     /// A user of `node` did something.
-    pub fn record(&mut self, node: usize, done: &Done) {
+    /// `stays` tells of what it is that was ignored there, and is still on another disk: it was not deleted.
+    pub fn record(&mut self, node: usize, done: &Done, stays: impl Fn(&[u8], ContentId) -> bool) {
         let Done { kind, before, after, half_written, touched, overwritten } = done;
         self.deeds += 1;
         let deed = (node, self.deeds);
         self.seen.extend(after.values().flatten());
         for (path, id) in before.iter().filter(|(path, id)| after.get(*path) != Some(id)) {
             self.touched.entry(path.clone()).or_default().insert(deed);
-            if let Some(id) = id {
-                self.put_away.insert(*id);
-                self.settle(path, *id);
+            match id {
+                Some(id) if !after.contains_key(path) && stays(path, *id) => {
+                    self.put_away.insert(*id);
+                    self.stays.insert((path.clone(), *id));
+                }
+                Some(id) => {
+                    self.put_away.insert(*id);
+                    self.settle(path, *id);
+                }
+                None => {}
             }
+        }
+        for (path, _) in after.iter().filter(|(path, id)| before.get(*path) != Some(id)) {
+            self.settle_what_stays(path);
         }
         for (path, id) in after.iter().filter(|(path, id)| before.get(*path) != Some(id)) {
             self.touched.entry(path.clone()).or_default().insert(deed);
@@ -114,6 +130,15 @@ impl Oracle {
                 self.touched.entry(path.clone()).or_default().insert(deed);
             }
         }
+    }
+
+    /// What a user makes where something ignored was removed is made in its place.
+    fn settle_what_stays(&mut self, made: &Path) {
+        let stays = std::mem::take(&mut self.stays);
+        let (replaced, stays) = stays.into_iter().partition(|(path, _)| is_related(path, made));
+        self.stays = stays;
+        let replaced: BTreeSet<(Path, ContentId)> = replaced;
+        replaced.iter().for_each(|(path, id)| self.settle(path, *id));
     }
 
     /// A user who had this content there knew it and put it away.
@@ -167,8 +192,8 @@ impl Oracle {
         !self.excused.is_empty()
     }
 
-    /// All nodes were up, at rest and equal.
-    pub fn check(&mut self, now: &Holdings) -> Result<(), String> {
+    /// All nodes were up, at rest and equal but for what these rules name.
+    pub fn check(&mut self, now: &Holdings, rules: &IgnoreRules) -> Result<(), String> {
         let live = &now.live;
         for (at, instance) in self.instances.iter().filter(|(_, instance)| !instance.is_settled) {
             let (path, id) = at;
@@ -205,7 +230,10 @@ impl Oracle {
             return Err(format!("{name} ({id:x}) is back, and was gone everywhere"));
         }
         self.check_copies(&now.tree)?;
-        self.dead = self.made.difference(live).copied().collect();
+        // Of a link that was ignored, and is gone everywhere, the target is known all the same.
+        let ignored = self.instances.keys().filter(|(path, _)| is_ignored(rules, path, false));
+        let ignored: BTreeSet<ContentId> = ignored.map(|(_, id)| *id).collect();
+        self.dead = self.made.difference(live).filter(|id| !ignored.contains(id)).copied().collect();
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     disk::{Closed, Grain, Unmounted},
     random::Rng,
+    rules,
     user::{Deed, KINDS, Kind},
 };
 
@@ -243,6 +244,7 @@ impl Plan {
                 plan.actions.push(Action { at_ms: at_ms + 1, what: What::Settle });
             }
         }
+        rules::add_to(&mut plan.actions, plan.machines.len(), one_at_a_time, seed);
         plan.close_some();
         plan
     }

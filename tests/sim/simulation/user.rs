@@ -37,6 +37,8 @@ pub enum Kind {
     /// Opens a file, writes half of it, and goes on much later.
     SlowBegin,
     SlowEnd,
+    /// Writes ignore rules, or removes them. Not among [`KINDS`]: plans have it by themselves.
+    Rules,
 }
 
 pub const KINDS: [Kind; 22] = [
@@ -228,6 +230,7 @@ impl Disk {
                 self.slow.push((ino, half));
                 Some(self.path_of(directory, &name))
             }
+            Kind::Rules => self.change_rules(deed),
             Kind::SlowEnd => {
                 let (ino, whole) = self.slow.pop()?;
                 self.end_slow(ino, &whole);
@@ -278,7 +281,7 @@ impl Disk {
         Some(file.show())
     }
 
-    fn overwrite(&mut self, ino: Ino, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn overwrite(&mut self, ino: Ino, change: impl FnOnce(&mut Vec<u8>)) {
         self.write(ino, change);
         self.tell_inode(ino, EventMask::MODIFY);
         self.tell_inode(ino, EventMask::CLOSE_WRITE);
@@ -331,7 +334,8 @@ impl Disk {
             for (name, &ino) in disk.names(directory).into_iter().flatten() {
                 let path = [path, b"/", name].concat();
                 let is_own = path[1..].starts_with(p2pnetwork::path::STATE_DIR.as_bytes());
-                if is_own || disk.closed.contains_key(&ino) {
+                let is_rules = path[1..] == *p2pnetwork::core::ignore::IGNORE_FILE.as_bytes();
+                if is_own || is_rules || disk.closed.contains_key(&ino) {
                     continue;
                 }
                 into.push(Found { directory, name: name.clone(), ino, path: path[1..].to_vec() });
@@ -377,7 +381,7 @@ impl Disk {
         name.into_iter().find(free).map(|name| (directory, name.as_bytes().into()))
     }
 
-    fn bytes(&self, ino: Ino) -> Vec<u8> {
+    pub(super) fn bytes(&self, ino: Ino) -> Vec<u8> {
         match &self.inodes[&ino].what {
             What::File(content) => content.bytes.clone(),
             _ => Vec::new(),

@@ -14,11 +14,12 @@ use super::{
     machine::Machine,
     network::Network,
     oracle::{Holdings, Oracle, is_related},
-    plan::{Plan, What},
+    plan::{Action, Plan, What},
     random::Rng,
+    rules::is_ignored,
     storage::Fuse,
     trace::Trace,
-    user::Ambush,
+    user::{Ambush, Kind},
 };
 
 /// Within this time after the last fault everything must be at rest.
@@ -212,6 +213,7 @@ impl World {
 
     fn lose_power(&mut self, at: usize) -> Checked {
         self.note_deeds(at)?;
+        self.rules_change();
         let before = (self.tree_of(at), self.holdings_of(at));
         self.machines[at].cut_power(&mut self.network, self.now);
         let was_planned = self.machines[at].up_at;
@@ -319,6 +321,9 @@ impl World {
         let ms = Duration::from_millis;
         match what {
             What::Deed { node, deed } if !self.machines[node].is_off => {
+                if deed.kind == Kind::Rules {
+                    self.rules_change();
+                }
                 self.machines[node].disk_at(now).perform(&deed);
                 self.note_deeds(node)?;
             }
@@ -379,6 +384,13 @@ impl World {
         Ok(())
     }
 
+    /// From now on it is not known by which rules a node goes.
+    fn rules_change(&mut self) {
+        for machine in &self.machines {
+            machine.disk.borrow_mut().left_alone = None;
+        }
+    }
+
     fn part(&mut self, ends: &[(usize, usize)], for_ms: u64) {
         for ends in ends {
             self.network.blocked.insert(*ends);
@@ -421,6 +433,7 @@ impl World {
         self.end_slow(at)?;
         let before = (self.tree_of(at), self.holdings_of(at));
         self.machines[at].restore(backup, by_file, self.now);
+        self.rules_change();
         self.excuse(at, before);
         self.machines[at].up_at = Some(self.now + Duration::from_millis(down_ms));
         Ok(())
@@ -438,6 +451,7 @@ impl World {
         machine.restore(copy, true, self.now);
         machine.up_at = Some(self.now + Duration::from_millis(down_ms));
         self.machines.push(machine);
+        self.rules_change();
         self.network.add_node();
         self.oracle.has_twins = true;
         let tree = self.tree_of(to);
@@ -588,9 +602,12 @@ impl World {
 
     fn check_rest(&mut self) -> Checked {
         let given_up = self.given_up()?;
+        let rules = Rc::new(self.machines[0].disk.borrow().rules());
+        let ignored = self.machines.iter().flat_map(|machine| machine.disk.borrow().ignored_by(&rules));
+        let ignored: BTreeSet<Vec<u8>> = ignored.collect();
         let tree_of = |at: usize| {
             let mut tree = self.full_tree(at);
-            tree.retain(|path, _| !given_up.contains(&path[..]));
+            tree.retain(|path, _| !given_up.contains(&path[..]) && !ignored.contains(&path[..]));
             tree
         };
         let first = tree_of(0);
@@ -626,6 +643,7 @@ impl World {
         let live = (0..self.machines.len()).flat_map(|at| self.tree_of(at).into_values().flatten()).collect();
         let holdings = Holdings { tree, live, trash: disks.iter().flat_map(own).collect() };
         if self.plan.one_at_a_time
+            && !self.has_rules()
             && let Some(path) =
                 holdings.tree.keys().find(|path| String::from_utf8_lossy(path).contains("sync-conflict"))
         {
@@ -634,7 +652,18 @@ impl World {
                 String::from_utf8_lossy(path)
             ));
         }
-        self.oracle.check(&holdings)
+        self.oracle.check(&holdings, &rules)?;
+        for machine in &self.machines {
+            machine.disk.borrow_mut().left_alone = Some(Rc::clone(&rules)).filter(|_| self.has_rules());
+        }
+        Ok(())
+    }
+
+    /// What is ignored may be edited on one node while nobody else hears of an edit on another.
+    fn has_rules(&self) -> bool {
+        let is_rules =
+            |action: &Action| matches!(action.what, What::Deed { deed, .. } if deed.kind == Kind::Rules);
+        self.plan.actions.iter().any(is_rules)
     }
 
     /// What only an identity could give up that two machines had, and none has any more: it is a problem, and stays one.
@@ -737,8 +766,16 @@ impl World {
     fn note_deeds(&mut self, at: usize) -> Checked {
         self.note(at, Vec::new());
         let deeds = std::mem::take(&mut self.machines[at].disk.borrow_mut().deeds);
+        let rules = self.machines[at].disk.borrow().left_alone.clone();
         for done in deeds {
-            self.oracle.record(at, &done);
+            let others = (0..self.machines.len()).filter(|other| *other != at && rules.is_some());
+            let others: Vec<Tree> = others.map(|other| self.tree_of(other)).collect();
+            let stays = |path: &[u8], id: ContentId| {
+                let is_there = |tree: &Tree| tree.get(path) == Some(&Some(id));
+                rules.as_ref().is_some_and(|rules| is_ignored(rules, path, false))
+                    && others.iter().any(is_there)
+            };
+            self.oracle.record(at, &done, stays);
         }
         let violation = self.machines[at].disk.borrow_mut().violations.pop();
         violation.map_or(Ok(()), |violation| Err(format!("node {at}: {violation}")))

@@ -260,6 +260,21 @@ impl Disk {
         }
     }
 
+    /// What `.p2pignore` holds, which may be a link to another file in the root.
+    fn rules(&self) -> (Option<Vec<u8>>, Vec<RelPath>) {
+        let data = |path: &RelPath| self.tree.get(path).map(|inode| &inode.data);
+        match data(&path(".p2pignore")) {
+            None => (Some(Vec::new()), Vec::new()),
+            Some(Data::File(bytes)) => (Some(bytes.clone()), Vec::new()),
+            Some(Data::Symlink(target)) => {
+                let target = RelPath::new(target).unwrap();
+                let Some(Data::File(bytes)) = data(&target) else { return (None, vec![target]) };
+                (Some(bytes.clone()), vec![target])
+            }
+            Some(Data::Directory) => (None, Vec::new()),
+        }
+    }
+
     pub(super) fn bytes(&self, path: &RelPath, stamp: &Stamp) -> Option<&[u8]> {
         match self.tree.get(path) {
             Some(Inode { data: Data::File(bytes), stamp: now, .. }) if now == stamp => Some(bytes),
@@ -598,11 +613,8 @@ impl Node {
             }
             Output::DropPartial { digest } => return drop(self.disk.partials.remove(&digest)),
             Output::LoadIgnoreRules => {
-                let text = match self.disk.tree.get(&path(".p2pignore")).map(|inode| &inode.data) {
-                    Some(Data::File(bytes)) => bytes.clone(),
-                    _ => Vec::new(),
-                };
-                Input::IgnoreRules { text }
+                let (text, through) = self.disk.rules();
+                Input::IgnoreRules { text, through }
             }
             Output::Commit => return self.engine.commit().unwrap(),
             Output::Close { reason, .. } => panic!("closed: {reason}"),
