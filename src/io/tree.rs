@@ -343,6 +343,7 @@ impl From<watch::Hint> for Hint {
         match hint {
             watch::Hint::Settled => Self::Settled,
             watch::Hint::Writing => Self::Writing,
+            watch::Hint::Closed => Self::Closed,
             watch::Hint::Created => Self::Created,
             watch::Hint::Arrived => Self::Arrived,
         }

@@ -5,7 +5,11 @@
 
 use log::{debug, info, warn};
 
-use super::{Engine, Result, place::HalfDone, scan::is_whole_second};
+use super::{
+    Engine, Result,
+    place::HalfDone,
+    scan::{Recheck, is_whole_second},
+};
 use crate::{
     core::{
         entry::{Base, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Stat, Version},
@@ -14,7 +18,7 @@ use crate::{
         seam::{Found, Hint, Output, Time},
         version::{NodeId, VersionVector},
     },
-    limits::{MAX_READS, MAX_VECTOR_COMPONENTS, TORN_SUSPECT},
+    limits::{MAX_READS, MAX_VECTOR_COMPONENTS, STEP_ENTRIES, TORN_SUSPECT},
     path::RelPath,
     wire::message::Chunk,
 };
@@ -25,7 +29,7 @@ impl Engine {
             return Ok(());
         }
         self.distrust(&path, time)?;
-        if hint == Hint::Writing {
+        if matches!(hint, Hint::Writing | Hint::Closed) {
             // Its stamp need not show it, if that was set, or looked at, in the same instant.
             self.doubt(&path)?;
         }
@@ -35,7 +39,7 @@ impl Engine {
                 let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
                 self.scan.handle_writing_large(&path, size, time.now);
             }
-            Hint::Created | Hint::Settled | Hint::Arrived => {
+            Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
                 match hint {
                     Hint::Created => self.scan.handle_writing(&path, time.now),
                     _ => self.scan.handle_settled(&path),
@@ -49,8 +53,11 @@ impl Engine {
         Ok(())
     }
 
-    /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next.
+    /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next. What is
+    /// being read, or put there, at this moment is no proof, either.
     pub fn doubt(&mut self, path: &RelPath) -> Result<()> {
+        self.scan.doubt_reading(path);
+        self.placement.doubt_in_flight(path);
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         let Some(base) = &mut row.base else { return Ok(()) };
         if base.stamp == base.stamp.of_no_file() {
@@ -144,6 +151,7 @@ impl Engine {
                 self.scan.handle_was_read(&path, stat.stamp.size, time.now);
                 self.placement.unblock(&path);
                 self.keep_recipe(&content, &chunks)?;
+                self.doubt_other_names(&path, &content, &stat)?;
                 self.observe(&path, Some((content, stat)), time)?;
             }
             Found::Changed => self.scan.handle_writing(&path, time.now),
@@ -155,8 +163,29 @@ impl Engine {
                 self.placement.block_unseen(&path, &reason, time.now);
             }
         }
-        if again {
+        if again == Some(Recheck::Always) {
+            self.doubt(&path)?;
+        }
+        if again.is_some() {
             self.outputs.push_back(Output::Inspect { path });
+        }
+        Ok(())
+    }
+
+    /// A file was written to by one of its names: the watch tells of that name alone, and the stamp need not.
+    fn doubt_other_names(&mut self, path: &RelPath, content: &Content, stat: &Stat) -> Result<()> {
+        let held = self.index.get(path)?.and_then(|row| row.base).map(|base| base.content);
+        let Some(Content::File { digest, .. }) = held.filter(|held| stat.links > 1 && held != content) else {
+            return Ok(());
+        };
+        for other in self.index.paths_with(&digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
+            let base = self.index.get(&other)?.and_then(|row| row.base);
+            let is_same_file =
+                |base: Base| (base.stamp.device, base.stamp.inode) == (stat.stamp.device, stat.stamp.inode);
+            if base.is_some_and(is_same_file) {
+                self.doubt(&other)?;
+                self.outputs.push_back(Output::Inspect { path: other });
+            }
         }
         Ok(())
     }

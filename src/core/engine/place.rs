@@ -53,6 +53,8 @@ struct InFlight {
     with: Option<RelPath>,
     /// It has the bits and the time that it had before, at another path.
     is_renamed: bool,
+    /// Something was written there meanwhile, which the stamp need not show.
+    is_doubted: bool,
 }
 
 /// What a change was to put at a path, when it could not be found out whether it did.
@@ -115,13 +117,20 @@ impl Placement {
     pub(super) fn begin_exchange(&mut self, path: &RelPath, row: &Row) {
         let (content, version) = (row.entry.content.clone(), row.entry.version.clone());
         let in_flight =
-            InFlight { content, version, partial: None, from: None, with: None, is_renamed: true };
+            InFlight { content, version, partial: None, from: None, with: None, is_renamed: true, is_doubted: false };
         self.in_flight.insert(path.clone(), in_flight);
     }
 
     /// A download has ended: the pass over wanted paths goes on where it stood.
     pub(super) fn handle_slot(&mut self) {
         self.stalled = false;
+    }
+
+    /// What is put there at this moment is no longer what it is said to be, perhaps.
+    pub(super) fn doubt_in_flight(&mut self, path: &RelPath) {
+        if let Some(in_flight) = self.in_flight.get_mut(path) {
+            in_flight.is_doubted = true;
+        }
     }
 
     pub(super) fn is_in_flight(&self, path: &RelPath) -> bool {
@@ -546,12 +555,12 @@ impl Engine {
         if let Some(from) = from.clone() {
             let version = row.entry.version.clone();
             let leaving =
-                InFlight { content: None, version, partial: None, from: None, with: None, is_renamed: false };
+                InFlight { content: None, version, partial: None, from: None, with: None, is_renamed: false, is_doubted: false };
             self.placement.in_flight.insert(from, leaving);
         }
         let expect = row.base.as_ref().map(|base| base.stamp);
         let (content, version) = (row.entry.content, row.entry.version);
-        let in_flight = InFlight { content, version, partial, from, with, is_renamed };
+        let in_flight = InFlight { content, version, partial, from, with, is_renamed, is_doubted: false };
         self.placement.in_flight.insert(path.clone(), in_flight);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())
@@ -565,8 +574,9 @@ impl Engine {
         result: std::result::Result<Option<Stat>, ApplyFailure>,
         time: Time,
     ) -> Result<()> {
-        let Some(in_flight) = self.placement.in_flight.remove(&path) else { return Ok(()) };
-        in_flight.from.as_ref().map(|from| self.placement.in_flight.remove(from));
+        let Some(mut in_flight) = self.placement.in_flight.remove(&path) else { return Ok(()) };
+        let leaving = in_flight.from.as_ref().and_then(|from| self.placement.in_flight.remove(from));
+        in_flight.is_doubted |= leaving.is_some_and(|leaving| leaving.is_doubted);
         match result {
             Ok(stat) => self.handle_done(&path, in_flight, stat, time),
             Err(failure) if let Some(from) = in_flight.from.as_ref().or(in_flight.with.as_ref()).cloned() => {
@@ -612,6 +622,7 @@ impl Engine {
             // the time is that of a second. No event will tell.
             let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
             let is_unsure = self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
+            let is_unsure = is_unsure || in_flight.is_doubted && content != Content::Directory;
             let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
             Base { content, stamp, mode: stat.mode, version }
         });
@@ -620,6 +631,9 @@ impl Engine {
             base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
         }
         self.index.put(path, &row)?;
+        if in_flight.is_doubted {
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
+        }
         match row.base {
             Some(Base { content: Content::Directory, .. }) => {
                 self.scan.request_listing(path.clone());

@@ -159,10 +159,13 @@ impl Engine {
         let in_doubt =
             self.scan.is_settling(&from) || self.scan.is_reading(&from) || self.scan.is_racy(&from, time.now);
         let row = self.index.get(&from)?.filter(|_| !in_doubt);
-        // Another write in the tick of the clock in which it was read would not show.
-        let is_settled = |base: &Base| !is_shared(&base.stamp, time.wall_ms);
+        // Another write in the tick of the clock in which it was read would not show; nor what is in doubt already.
+        let is_certain = |base: &Base| {
+            base.content == Content::Directory
+                || !is_shared(&base.stamp, time.wall_ms) && base.stamp != base.stamp.of_no_file()
+        };
         let base = row.and_then(|row| Some((row.base.clone()?, row.base_version()?.dot)));
-        let base = base.filter(|(base, _)| is_settled(base));
+        let base = base.filter(|(base, _)| is_certain(base));
         if base.as_ref().is_some_and(|(base, _)| base.content == Content::Directory) {
             // Another directory may be there already, which the watch has now taken for the one that has gone.
             self.forget_listing(&from)?;

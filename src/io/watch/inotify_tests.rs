@@ -95,7 +95,7 @@ fn a_file_is_created_written_closed_renamed_deleted() {
     file.write_all(b"x").unwrap();
     assert_eq!(lab.drain(), [change("d/f", Hint::Created), change("d/f", Hint::Writing)]);
     drop(file);
-    assert_eq!(lab.drain(), [change("d/f", Hint::Settled)]);
+    assert_eq!(lab.drain(), [change("d/f", Hint::Closed)]);
     fs::rename(lab.at("d/f"), lab.at("g")).unwrap();
     assert_eq!(lab.drain(), [renamed("d/f", "g", false)]);
     fs::remove_file(lab.at("g")).unwrap();

@@ -132,6 +132,7 @@ impl<Q: VnodeQueue> VnodeWatches<Q> {
         let directory = self.held.get(&key)?.directory;
         match note {
             Note::Written if !directory => Some(Change::Path { path, hint: Hint::Writing }),
+            Note::Closed if !directory => Some(Change::Path { path, hint: Hint::Closed }),
             Note::Written | Note::Closed | Note::Attributes => settled(path),
             Note::Renamed | Note::Deleted | Note::Revoked => {
                 self.drop_watches(row);
