@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Stamp, Stat},
+        entry::{Base, Bits, Content, Digest, Stamp, Stat},
         seam::{Output, Time},
         version::Dot,
     },
@@ -104,6 +104,12 @@ impl Renames {
         Some((renamed.content, dot))
     }
 
+    /// The permission bits of what was renamed in this turn.
+    pub(super) fn bits(&self, stat: &Stat, now: Instant) -> Option<Bits> {
+        let moved = self.moved.get(&(stat.stamp.device, stat.stamp.inode)).filter(|_| self.at == Some(now));
+        moved.map(|(base, _)| base.bits)
+    }
+
     /// Has more been told of the path in this turn than a rename?
     fn is_touched(&self, path: &RelPath, now: Instant) -> bool {
         self.at == Some(now) && self.touched.contains(path)
@@ -164,7 +170,10 @@ impl Engine {
             base.content == Content::Directory
                 || !is_shared(&base.stamp, time.wall_ms) && base.stamp != base.stamp.of_no_file()
         };
-        let base = row.and_then(|row| Some((row.base.clone()?, row.base_version()?.dot)));
+        let base = row.and_then(|row| {
+            let base = Base { bits: row.bits()?, ..row.base.clone()? };
+            Some((base, row.base_version()?.dot))
+        });
         let base = base.filter(|(base, _)| is_certain(base));
         if base.as_ref().is_some_and(|(base, _)| base.content == Content::Directory) {
             // Another directory may be there already, which the watch has now taken for the one that has gone.

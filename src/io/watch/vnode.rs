@@ -245,7 +245,8 @@ mod tests {
         assert_eq!(lab.note("a", Note::Written), settled(path("a")));
         let writing = Change::Path { path: path("a/f"), hint: Hint::Writing };
         assert_eq!(lab.note("a/f", Note::Written), Some(writing));
-        assert_eq!(lab.note("a/f", Note::Closed), settled(path("a/f")));
+        let closed = Change::Path { path: path("a/f"), hint: Hint::Closed };
+        assert_eq!(lab.note("a/f", Note::Closed), Some(closed));
         assert_eq!(lab.note("", Note::Attributes), settled(RelPath::root()));
     }
 
