@@ -10,6 +10,7 @@ mod flow;
 mod growing;
 mod harness;
 mod large;
+mod mapped;
 mod names;
 mod offline;
 mod process;
