@@ -4,7 +4,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use p2pnetwork::{
     core::{
         content::sha256,
-        entry::{Base, Content, Entry, Row, Stamp, Version},
+        entry::{Base, Bits, Content, Entry, Row, Stamp, Version},
         version::{Dot, NodeId, Origin, VersionVector},
     },
     index::Index,
@@ -80,7 +80,7 @@ fn row(inode: u64, seq: u64) -> Row {
     let mtime_ns = 1_700_000_000_000_000_000 + seq as i64;
     let stamp = Stamp { device: 1, inode, size: 4096, mtime_ns, ctime_ns: mtime_ns };
     let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns, version };
-    Row::new(entry, Some(Base { content, stamp, mode: 0o644, version: None }))
+    Row::new(entry, Some(Base { content, stamp, bits: Bits::kept(0o644), version: None }))
 }
 
 criterion_group!(benches, index);

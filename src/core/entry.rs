@@ -159,6 +159,44 @@ pub struct Stat {
     pub links: u64,
 }
 
+/// Permission bits of a path on this disk. In the index they are one number, which is that of the bits found wherever
+/// the disk keeps what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u32", into = "u32")]
+pub struct Bits {
+    /// As the file system gave them back: FAT, for one, rounds them.
+    pub found: u16,
+    /// As the version that is there says, which is what they are everywhere else.
+    pub said: u16,
+}
+
+impl Bits {
+    /// What the disk has is what the version says.
+    pub fn kept(mode: u16) -> Self {
+        Self { found: mode, said: mode }
+    }
+
+    /// What the next version says, now that `found` is there: only bits that have changed since are an edit. Where the
+    /// disk does not keep any, none is.
+    pub fn handed_on(self, found: u16, keeps_bits: bool) -> u16 {
+        let changed = if keeps_bits { self.found ^ found } else { 0 };
+        self.said & !changed | found & changed
+    }
+}
+
+impl From<u32> for Bits {
+    fn from(stored: u32) -> Self {
+        let found = stored as u16;
+        Self { found, said: found ^ (stored >> 16) as u16 }
+    }
+}
+
+impl From<Bits> for u32 {
+    fn from(bits: Bits) -> Self {
+        Self::from(bits.found) | Self::from(bits.found ^ bits.said) << 16
+    }
+}
+
 /// What was last seen of a path on this disk, and which version that was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
@@ -166,8 +204,8 @@ pub struct Base {
     pub content: Content,
     /// Identifies the state without reading it.
     pub stamp: Stamp,
-    /// Permission bits as the file system gave them back: FAT, for one, rounds them.
-    pub mode: u16,
+    /// Permission bits.
+    pub bits: Bits,
     /// The version that this content is; `None` when it is the row's entry.
     pub version: Option<Box<Version>>,
 }
@@ -217,8 +255,39 @@ impl Row {
         }
     }
 
+    /// The permission bits of what is on this disk, if something is.
+    pub fn bits(&self) -> Option<Bits> {
+        let base = self.base.as_ref()?;
+        let said = if base.version.is_none() { self.entry.mode } else { base.bits.said };
+        Some(Bits { said, ..base.bits })
+    }
+
     /// The version that is on this disk, if something is.
     pub fn base_version(&self) -> Option<&Version> {
         self.base.as_ref().map(|base| base.version.as_deref().unwrap_or(&self.entry.version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bits_that_were_changed_are_handed_on_as_an_edit() {
+        let rounded = Bits { found: 0o644, said: 0o600 };
+        assert_eq!(rounded.handed_on(0o644, true), 0o600);
+        assert_eq!(rounded.handed_on(0o444, true), 0o400, "made read-only");
+        assert_eq!(rounded.handed_on(0o755, false), 0o600, "mounted with another mask");
+        assert_eq!(Bits { found: 0o444, said: 0o555 }.handed_on(0o644, true), 0o755);
+        assert_eq!(Bits::kept(0o755).handed_on(0o640, true), 0o640);
+    }
+
+    #[test]
+    fn bits_are_stored_as_they_were_before_two_kinds_were_told_apart() {
+        for found in [0, 0o7, 0o644, 0o777, 0o4755] {
+            assert_eq!(u32::from(Bits::kept(found)), u32::from(found));
+            let rounded = Bits { found, said: 0o600 };
+            assert_eq!(Bits::from(u32::from(rounded)), rounded);
+        }
     }
 }

@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::core::{
-        entry::{Digest, Stamp},
+        entry::{Bits, Digest, Stamp},
         version::{Dot, Origin},
     };
 
@@ -219,7 +219,7 @@ mod tests {
 
     fn base_of(entry: &Entry) -> Option<Base> {
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 0, ctime_ns: 0 };
-        entry.content.clone().map(|content| Base { content, stamp, mode: 0o644, version: None })
+        entry.content.clone().map(|content| Base { content, stamp, bits: Bits::kept(0o644), version: None })
     }
 
     proptest! {

@@ -34,6 +34,9 @@ pub enum Hint {
     Created,
     /// It is being written.
     Writing,
+    /// Somebody who could write to it closed it, or unmapped it: it is read now, whatever its stamp says. A store to a
+    /// mapped page that has not reached the disk yet leaves the times as they are.
+    Closed,
     /// A directory was moved here from where no watch sees it: whatever is known of it, it is listed and watched anew.
     Arrived,
 }

@@ -3,7 +3,7 @@
 
 use super::{error::encode, tests::path, *};
 use crate::{
-    core::entry::{Base, Content, Entry, Standing},
+    core::entry::{Base, Bits, Content, Entry, Standing},
     wire::golden::{hex, vector, version},
 };
 
@@ -14,7 +14,7 @@ fn rows() -> Vec<(Row, &'static str)> {
     let file = Content::File { size: 3, digest: Digest([0xd1; 32]) };
     let link = Content::Symlink { target: (*b"../x").into() };
     let entry = |content| Entry { content, mode: 0o644, mtime_ns: -5, version: version(None) };
-    let base = |content, version| Base { content, stamp: STAMP, mode: 0o755, version };
+    let base = |content, version| Base { content, stamp: STAMP, bits: Bits::kept(0o755), version };
     let joined = vector(&[(7, 1), (9, 2), (0x0102_0304_0506_0708, 300)]);
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
     vec![

@@ -2,7 +2,7 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 use crate::core::{
-    entry::{Base, Content, Entry, Version},
+    entry::{Base, Bits, Content, Entry, Version},
     version::VersionVector,
 };
 
@@ -27,7 +27,7 @@ fn file(byte: u8) -> Option<Content> {
 
 fn held(content: Option<Content>, inode: u64, dots: &[Dot]) -> Row {
     let stamp = Stamp { device: 1, inode, size: 10, mtime_ns: 5, ctime_ns: 5 };
-    let base = content.clone().map(|content| Base { content, stamp, mode: 0o644, version: None });
+    let base = content.clone().map(|content| Base { content, stamp, bits: Bits::kept(0o644), version: None });
     Row::new(entry(content, dots), base)
 }
 

@@ -14,7 +14,7 @@ use crate::{
     io::{
         disk::Root,
         files::{At, FileSystem, Handle, How},
-        sys, trash,
+        names, sys, trash,
         trash::Slot,
     },
     limits::HASH_READ_BYTES,
@@ -84,6 +84,13 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Does something have the path's name when it is done?
+    fn gives_name(&self) -> bool {
+        !matches!(self, Self::SetMetadata { .. } | Self::RemoveFile | Self::RemoveDirectory)
+    }
+}
+
 /// Why nothing was done.
 #[derive(Debug)]
 pub enum ApplyError {
@@ -151,6 +158,9 @@ pub(crate) fn apply(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<St
 fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
     let site = Site::new(root, &apply.path, now_ms)?;
     let mut current = site.check(apply.expect)?;
+    if current.is_none() && apply.action.gives_name() {
+        names::require(root, &apply.path)?;
+    }
     if let (Some(keep), Some(old)) = (&apply.keep, &current) {
         site.keep(keep, old)?;
         // A second name changes the inode's time, and so the stamp.
@@ -189,12 +199,6 @@ impl<'a> Site<'a> {
         if path.is_root() || path.is_reserved() {
             return Err(ApplyError::Reserved);
         }
-        if !root.can_hold(path.name()) {
-            let reason =
-                "this file system stores accents in one way, and the name has them in another; rename it";
-            let error = io::Error::new(io::ErrorKind::InvalidFilename, reason);
-            return Err(ApplyError::Io { op: "write", path: path.clone(), error });
-        }
         match root.parent(path) {
             Ok(parent) => Ok(Self { root, path, parent, now_ms, has_new: Cell::new(false) }),
             Err(error) if sys::is_absent(error) => Err(ApplyError::Parent),
@@ -217,14 +221,7 @@ impl<'a> Site<'a> {
     /// Why the name is taken although nothing was there a moment ago.
     fn taken(&self) -> ApplyError {
         match self.root.other_name(self.at()) {
-            Ok(Some(other)) => {
-                let other = String::from_utf8_lossy(&other).into_owned();
-                let reason = format!(
-                    "{other:?} is here, and this file system takes both names for one; rename one of them"
-                );
-                let error = io::Error::new(io::ErrorKind::AlreadyExists, reason);
-                ApplyError::Io { op: "write", path: self.path.clone(), error }
-            }
+            Ok(Some(other)) => names::taken(self.path, &other),
             Ok(None) => self.stat().map_or_else(|error| error, ApplyError::Unexpected),
             Err(error) => self.failed("look at", error),
         }
@@ -246,6 +243,7 @@ impl<'a> Site<'a> {
     /// Gives what is there a second name; where the file system knows no links, a copy has it.
     fn keep(&self, name: &RelPath, old: &Stat) -> Result<()> {
         let beside = Site::new(self.root, name, self.now_ms)?;
+        names::require(self.root, name)?;
         match sys::link(self.files(), self.at(), beside.at(), self.root.able()) {
             Err(Errno::EXIST) => beside.is_kept(),
             Err(error) if sys::is_link_unsupported(error) => self.copy_beside(&beside, old),
@@ -291,7 +289,7 @@ impl<'a> Site<'a> {
                 self.move_in(staged.at())?;
             }
         }
-        self.settled(&before)
+        self.settled(&before).or_else(|error| self.take_back(&before, staged.at(), error))
     }
 
     /// A name that is free, or a directory that is empty, is made way for.
@@ -309,7 +307,7 @@ impl<'a> Site<'a> {
             Err(Errno::EXIST) => Err(self.taken()),
             // What is renamed was there a moment ago, so it is the parent that was removed.
             Err(Errno::NOENT) => Err(ApplyError::Parent),
-            Err(error) => Err(self.failed("rename to", error)),
+            Err(error) => Err(names::failed("rename to", self.path, error)),
             Ok(()) => {
                 self.has_new.set(true);
                 Ok(())
@@ -402,7 +400,7 @@ impl<'a> Site<'a> {
         let source = files.open_at(self.at(), How::Read)?;
         let copy = files.create_at(to)?;
         let copied = copy_content(files, &source, &copy)
-            .and_then(|()| set_mode(files, &copy, old.mode))
+            .and_then(|()| self.root.set_mode(&copy, old.mode))
             .and_then(|()| files.set_mtime_of(&copy, old.stamp.mtime_ns))
             .and_then(|()| files.sync_content(&copy));
         if let Err(error) = copied {
@@ -420,11 +418,14 @@ impl<'a> Site<'a> {
         match self.files().make_directory(self.at()) {
             Err(Errno::EXIST) => return Err(self.taken()),
             Err(Errno::NOENT) => return Err(ApplyError::Parent),
-            result => result.map_err(|error| self.failed("make the directory", error))?,
+            result => result.map_err(|error| names::failed("make the directory", self.path, error))?,
         }
         self.has_new.set(true);
         self.root.forget_directories();
         let made = self.stat()?;
+        if made.is_none() {
+            names::require_by_trial(self.root, self.path)?;
+        }
         self.set_metadata(mode, 0, made)
     }
 
@@ -465,7 +466,8 @@ impl<'a> Site<'a> {
             if !is_same(&old, &now) {
                 return Err(ApplyError::Unexpected(Some(now)));
             }
-            files.set_mtime(self.at(), mtime_ns).map_err(|error| self.failed("set the time of", error))?;
+            let set = files.set_mtime(self.at(), mtime_ns);
+            set.map_err(|error| self.refused("set the time of", &opened, error))?;
         }
         let mut set = look(&opened)?;
         if set.mode != mode {
@@ -484,7 +486,27 @@ impl<'a> Site<'a> {
     }
 
     fn set_mode(&self, opened: &Handle, mode: u16) -> Result<()> {
-        set_mode(self.files(), opened, mode).map_err(|error| self.failed("set the permissions of", error))
+        let is_set = || self.files().stat_of(opened, self.root.device()).is_ok_and(|stat| stat.mode == mode);
+        match self.root.set_mode(opened, mode) {
+            Err(Errno::PERM) if is_set() => Ok(()),
+            result => result.map_err(|error| self.refused("set the permissions of", opened, error)),
+        }
+    }
+
+    /// Why bits or time of a file are not set: they are its owner's.
+    fn refused(&self, op: &'static str, opened: &Handle, error: Errno) -> ApplyError {
+        let user = rustix::process::geteuid().as_raw();
+        match self.files().owner(opened).filter(|owner| error == Errno::PERM && *owner != user) {
+            Some(owner) => {
+                let reason = format!(
+                    "it belongs to user {owner}, and p2pnetwork runs as user {user}; give it to that user (chown), or run \
+                     p2pnetwork as its owner or as root"
+                );
+                let error = io::Error::new(io::ErrorKind::PermissionDenied, reason);
+                ApplyError::Io { op, path: self.path.clone(), error }
+            }
+            None => self.failed(op, error),
+        }
     }
 
     fn remove_file(&self, current: Option<Stat>) -> Result<Option<Stat>> {
@@ -518,7 +540,7 @@ impl<'a> Site<'a> {
         }
         match self.stat()? {
             Some(after) if is_same(&before, &after) && self.is_here()? && source.is_here()? => {
-                self.settled(&before)
+                self.settled(&before).or_else(|error| self.take_back(&before, source.at(), error))
             }
             _ => {
                 source.move_in(self.at())?;
@@ -605,10 +627,26 @@ impl<'a> Site<'a> {
     }
 
     /// What is at the path now that `placed` was put there. If somebody has touched it already, it is said to be
-    /// what was put there, so that the next look sees the edit.
+    /// what was put there, so that the next look sees the edit. But if it cannot be seen there because the file system does
+    /// not keep the name, it is not there: nobody has removed it.
     fn settled(&self, placed: &Stat) -> Result<Option<Stat>> {
-        let after = self.stat()?.filter(|after| is_same(placed, after) && after.mode == placed.mode);
+        let seen = self.stat()?;
+        if seen.is_none() {
+            names::require_by_trial(self.root, self.path)?;
+        }
+        let after = seen.filter(|after| is_same(placed, after) && after.mode == placed.mode);
         Ok(Some(after.unwrap_or(*placed)))
+    }
+
+    /// Undoes a rename that gave what was renamed another name, where it is still found.
+    fn take_back(&self, placed: &Stat, to: At<'_>, why: ApplyError) -> Result<Option<Stat>> {
+        let there = self.root.stat_in(self.at()).map_err(|error| self.failed("look at", error))?;
+        if there.is_some_and(|there| is_same(placed, &there)) {
+            sys::rename_new(self.files(), self.at(), to, self.root.able())
+                .map_err(|error| self.failed("take back", error))?;
+            self.has_new.set(false);
+        }
+        Err(why)
     }
 
     fn failed(&self, op: &'static str, error: Errno) -> ApplyError {
@@ -673,15 +711,6 @@ fn unlock(root: &Root, path: &RelPath) -> Option<(Handle, u16)> {
 fn is_same(a: &Stat, b: &Stat) -> bool {
     let ctime_ns = 0;
     a.kind == b.kind && Stamp { ctime_ns, ..a.stamp } == Stamp { ctime_ns, ..b.stamp }
-}
-
-fn set_mode(files: &dyn FileSystem, opened: &Handle, mode: u16) -> rustix::io::Result<()> {
-    match files.set_mode(opened, mode) {
-        // FAT refuses bits that it cannot keep; what it made of them is read back.
-        Err(Errno::PERM) => Ok(()),
-        Err(error) if sys::is_unsupported(error) => Ok(()),
-        result => result,
-    }
 }
 
 fn copy_content(files: &dyn FileSystem, source: &Handle, copy: &Handle) -> rustix::io::Result<()> {

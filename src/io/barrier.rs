@@ -171,7 +171,7 @@ fn prepare(root: &Root, change: &Apply) -> std::result::Result<Option<Temp>, App
     let failed =
         |error| ApplyError::Io { op: "prepare the temporary file of", path: change.path.clone(), error };
     let temp = Temp::open_existing(root, temp).map_err(failed)?.ok_or(ApplyError::Content)?;
-    temp.set_metadata(*mode, *mtime_ns).map_err(failed)?;
+    temp.set_metadata(root, *mode, *mtime_ns).map_err(failed)?;
     Ok(Some(temp))
 }
 

@@ -66,6 +66,11 @@ impl Changes {
         self.wanted_room.take()
     }
 
+    /// The partial files that are about to get their names.
+    pub fn partials(&self) -> impl Iterator<Item = &Digest> {
+        self.partials.iter().flatten()
+    }
+
     /// Is there nothing to do?
     pub fn is_empty(&self) -> bool {
         self.barrier.is_empty()

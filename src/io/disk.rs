@@ -19,7 +19,7 @@ use crate::{
         seam::ListedEntry,
     },
     io::{
-        files::{At, FileSystem, Handle, How, Kernel, Names},
+        files::{At, FileSystem, Handle, How, Kernel, Names, Nature},
         sys::{self, Abilities},
     },
     limits::{MAX_INLINE_BYTES, MAX_SYMLINK_BYTES},
@@ -35,10 +35,8 @@ pub struct Root {
     device: u64,
     inode: u64,
     able: Abilities,
-    /// Names that differ by case are the same file here.
-    folds_case: Cell<bool>,
-    /// Names are stored decomposed (NFD), as HFS+ does, and given out composed (NFC), as everybody writes them.
-    decomposes: Cell<bool>,
+    /// What the file system makes of names and permission bits; `None` while that could not be found out.
+    nature: Cell<Option<Nature>>,
     /// The directory that was opened last: many changes in a row are in the same one.
     last: RefCell<Option<(RelPath, Rc<Handle>)>>,
     /// The directory of temporary files.
@@ -109,37 +107,53 @@ impl Root {
     /// Makes the node's own directory in the root, readable for this user alone, when it is not there yet.
     pub fn make_state_directory(&self) -> io::Result<()> {
         sys::make_directory(self.files(), (&self.directory, STATE_DIR.as_bytes()))?;
-        let shouted = STATE_DIR.to_ascii_uppercase();
-        let other = self.stat_in((&self.directory, shouted.as_bytes()))?;
-        let own = self.stat_in((&self.directory, STATE_DIR.as_bytes()))?;
-        self.folds_case.set(other.map(|stat| stat.stamp.inode) == own.map(|stat| stat.stamp.inode));
         let state = self.open_directory(&self.state_path(&[])?, How::Search)?;
         sys::make_directory(self.files(), (&state, TEMPORARY))?;
-        if self.folds_case.get() {
-            self.decomposes.set(self.try_accent()?);
-        }
+        self.find_nature();
         Ok(())
     }
 
-    /// Does the directory have another name for a file than the composed one that it was made under?
-    fn try_accent(&self) -> Result<bool> {
-        let (temporary, name) = (self.temporary()?, "\u{e9}".as_bytes());
-        let at = (&*temporary, name);
-        sys::remove(self.files(), at)?;
-        self.files.create_at(at)?;
-        let listed = self.files.true_name(at)?;
-        self.files.unlink(at)?;
-        Ok(*listed != *name)
+    /// A full disk, for one, does not let it be found out: then nothing is taken for granted, and it is tried again.
+    fn find_nature(&self) {
+        let found = self.temporary().and_then(|temporary| self.files.nature(&temporary));
+        if let Err(error) = &found {
+            log::debug!("it is not known yet what this file system makes of names: {error}");
+        }
+        self.nature.set(found.ok());
+    }
+
+    /// What the file system makes of names and permission bits.
+    pub fn nature(&self) -> Nature {
+        self.nature.get().unwrap_or(Nature::UNKNOWN)
+    }
+
+    /// Is that known?
+    pub fn is_nature_known(&self) -> bool {
+        self.nature.get().is_some()
     }
 
     /// A name as the program knows it that the directory has as `listed`.
     fn known_name(&self, listed: Box<[u8]>) -> Box<[u8]> {
-        if self.decomposes.get() { composed(listed) } else { listed }
+        if self.nature().decomposes { composed(listed) } else { listed }
     }
 
-    /// Can this name be given a file here, and be found again under no other?
-    pub(crate) fn can_hold(&self, name: &[u8]) -> bool {
-        !self.decomposes.get() || *composed(name.into()) == *name
+    /// Makes a file of this name in the node's own directory, to see what it is listed as, and removes it.
+    pub(crate) fn try_name(&self, name: &[u8]) -> Result<Option<Box<[u8]>>> {
+        let listed = self.files.try_name(&*self.temporary()?, name)?.map(|listed| self.known_name(listed));
+        if listed.as_deref() != Some(name) {
+            // Known now, should it have been taken for another.
+            self.nature.set(Some(Nature { alters_names: true, ..self.nature() }));
+        }
+        Ok(listed)
+    }
+
+    /// Sets permission bits. Where the file system keeps none, what it makes of them is read back.
+    pub(crate) fn set_mode(&self, opened: &Handle, mode: u16) -> Result<()> {
+        match self.files.set_mode(opened, mode) {
+            Err(error) if self.nature().keeps_bits => Err(error),
+            Err(error) if error == Errno::PERM || sys::is_unsupported(error) => Ok(()),
+            result => result,
+        }
     }
 
     /// Where the root is, as an absolute path.
@@ -169,6 +183,9 @@ impl Root {
 
     /// Looks whether the root is still there. If not, what seems deleted is not deleted.
     pub fn check(&self) -> RootState {
+        if !self.is_nature_known() {
+            self.find_nature();
+        }
         let Ok(now) = self.files.identity_of_path(&self.path) else { return RootState::Gone };
         if now != self.id() {
             return RootState::Replaced;
@@ -321,19 +338,27 @@ impl Root {
         }
     }
 
-    /// As [`Self::stat_in`], and nothing if what is there has another name, see [`Self::other_name`].
+    /// As [`Self::stat_in`], and nothing if the directory does not list it under this name.
     pub(crate) fn look(&self, at: At<'_>) -> Result<Option<Stat>> {
-        Ok(if self.other_name(at)?.is_some() { None } else { self.stat_in(at)? })
+        Ok(if self.is_own_name(at)? { self.stat_in(at)? } else { None })
     }
 
-    /// On a file system that holds names for one which differ by case: the name that something has in fact that is
-    /// found under this one.
+    /// The name that something has in fact that is found under this one, where file systems alter names.
     pub(crate) fn other_name(&self, at: At<'_>) -> Result<Option<Box<[u8]>>> {
-        if !self.folds_case.get() {
+        Ok(self.true_name(at)?.filter(|name| **name != *at.1))
+    }
+
+    /// Is what is found under this name, if anything, listed under it?
+    fn is_own_name(&self, at: At<'_>) -> Result<bool> {
+        Ok(!self.nature().alters_names || self.true_name(at)?.as_deref() == Some(at.1))
+    }
+
+    fn true_name(&self, at: At<'_>) -> Result<Option<Box<[u8]>>> {
+        if !self.nature().alters_names {
             return Ok(None);
         }
         match self.files.true_name(at) {
-            Ok(name) => Ok(Some(self.known_name(name)).filter(|name| **name != *at.1)),
+            Ok(name) => Ok(Some(self.known_name(name))),
             Err(error) if sys::is_absent(error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -393,8 +418,7 @@ impl Root {
             device,
             inode,
             able: Abilities { resolve_beneath, ..able },
-            folds_case: Cell::new(false),
-            decomposes: Cell::new(false),
+            nature: Cell::new(Some(Nature::FAITHFUL)),
             last: RefCell::default(),
             temporary: RefCell::default(),
         })
@@ -404,7 +428,7 @@ impl Root {
     pub(crate) fn open_directory(&self, path: &RelPath, how: How) -> Result<Handle> {
         let directory = if path.is_root() {
             self.files.open_at((&self.directory, b"."), how)?
-        } else if self.able.resolve_beneath && !self.folds_case.get() {
+        } else if self.able.resolve_beneath && !self.nature().alters_names {
             match self.files.open_beneath(&self.directory, path.as_bytes(), how) {
                 // The kernel gives up when something is renamed meanwhile.
                 Err(Errno::AGAIN) => self.open_by_name(path, how)?,
@@ -422,7 +446,7 @@ impl Root {
         let mut names = path.components().peekable();
         while let Some(name) = names.next() {
             let how = if names.peek().is_some() { How::Search } else { how };
-            if self.other_name((&directory, name))?.is_some() {
+            if !self.is_own_name((&directory, name))? {
                 return Err(Errno::NOENT);
             }
             // What is mounted on it may be of the same device.
@@ -453,7 +477,7 @@ impl Listing {
     /// Lists an open directory of the root's file system.
     pub(crate) fn over(root: &Root, directory: Handle, is_root: bool) -> Result<Self> {
         let names = root.files.list(directory)?;
-        let decomposes = root.decomposes.get();
+        let decomposes = root.nature().decomposes;
         Ok(Self { files: root.share_files(), names, device: root.device, is_root, decomposes })
     }
 

@@ -19,10 +19,33 @@ use crate::{
 };
 
 /// Keeps the case of a name as it was made, and finds it by any.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Folding {
     decomposes: bool,
+    /// Each spelling has an inode number of its own, as with exfat-fuse.
+    numbers_spellings: bool,
+    /// Dots at the end of a name are dropped, and signs that have a meaning refused, as on FAT.
+    is_fat: bool,
+    /// `#` is stored as `_`, and is not found again.
+    hides_names: bool,
+    bits: BitsOf,
 }
+
+/// What becomes of permission bits.
+#[derive(Debug, Default)]
+enum BitsOf {
+    #[default]
+    Kept,
+    /// FAT, which refuses what it cannot keep.
+    Refused,
+    /// FAT, which makes something else of it.
+    Rounded,
+    /// They are kept, but the file of this name belongs to somebody else.
+    Anothers(&'static str),
+}
+
+/// A user that this is not run by.
+const ANOTHER: u32 = 4711;
 
 /// Lists names with their accents apart.
 struct Decomposed(Box<dyn Names>);
@@ -47,19 +70,45 @@ fn are_same(a: &[u8], b: &[u8]) -> bool {
 }
 
 impl Folding {
-    /// The name that is there and differs by case alone; else the name itself.
+    /// The name that is there and may be taken for this one; else what a new file of this name gets.
     fn find(&self, (directory, name): At<'_>) -> Result<Box<[u8]>> {
+        let stored = self.stored(name);
+        if self.hides_names && name.contains(&b'#') {
+            return Ok(name.into());
+        }
         let mut names = Kernel.list(Kernel.open_at((directory, b"."), How::List)?)?;
         while let Some(listed) = names.next_name().transpose()? {
-            if are_same(&listed, name) {
+            if are_same(&listed, &stored) {
                 return Ok(listed);
             }
         }
-        Ok(name.into())
+        Ok(stored)
+    }
+
+    fn stored(&self, name: &[u8]) -> Box<[u8]> {
+        let end = name.iter().rposition(|byte| *byte != b'.').map_or(0, |at| at + 1);
+        let kept = if self.is_fat && end > 0 { &name[..end] } else { name };
+        let hidden = |byte: &u8| if self.hides_names && *byte == b'#' { b'_' } else { *byte };
+        kept.iter().map(hidden).collect()
+    }
+
+    /// As [`Self::find`], for something new.
+    fn take(&self, at: At<'_>) -> Result<Box<[u8]>> {
+        match self.is_fat && at.1.iter().any(|byte| b"\"*:<>?|\\".contains(byte)) {
+            true => Err(Errno::INVAL),
+            false if self.hides_names => Ok(self.stored(at.1)),
+            false => self.find(at),
+        }
     }
 
     fn is_there(&self, at: At<'_>) -> Result<bool> {
-        Ok(Kernel.stat_at((at.0, &self.find(at)?), 0).is_ok())
+        Ok(Kernel.stat_at((at.0, &self.take(at)?), 0).is_ok())
+    }
+
+    fn is_anothers(&self, handle: &Handle) -> bool {
+        let BitsOf::Anothers(name) = self.bits else { return false };
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle.fd().unwrap()));
+        std::fs::read_link(path).unwrap().file_name().is_some_and(|last| last == name)
     }
 }
 
@@ -88,7 +137,6 @@ impl FileSystem for Folding {
         identity(handle: &Handle) -> Result<(u64, u64)>;
         check_writable(directory: &Handle) -> Result<()>;
         space(handle: &Handle) -> Result<(u64, u64)>;
-        set_mode(handle: &Handle, mode: u16) -> Result<()>;
         set_mtime_of(handle: &Handle, mtime_ns: i64) -> Result<()>;
         read_at(file: &Handle, buffer: &mut [u8], offset: u64) -> Result<usize>;
         write_at(file: &Handle, bytes: &[u8], offset: u64) -> Result<()>;
@@ -100,13 +148,40 @@ impl FileSystem for Folding {
 
     by_folded_name! {
         open_at(how: How) -> Result<Handle>;
-        create_at() -> Result<Handle>;
-        stat_at(device: u64) -> Result<Stat>;
         read_link_at() -> Result<Box<[u8]>>;
         unlink() -> Result<()>;
         remove_directory() -> Result<()>;
-        make_directory() -> Result<()>;
         set_mtime(mtime_ns: i64) -> Result<()>;
+    }
+
+    fn create_at(&self, at: At<'_>) -> Result<Handle> {
+        Kernel.create_at((at.0, &self.take(at)?))
+    }
+
+    fn make_directory(&self, at: At<'_>) -> Result<()> {
+        Kernel.make_directory((at.0, &self.take(at)?))
+    }
+
+    fn stat_at(&self, at: At<'_>, device: u64) -> Result<Stat> {
+        let listed = self.find(at)?;
+        let mut stat = Kernel.stat_at((at.0, &listed), device)?;
+        if self.numbers_spellings && *listed != *at.1 {
+            stat.stamp.inode += 1 << 40;
+        }
+        Ok(stat)
+    }
+
+    fn set_mode(&self, handle: &Handle, mode: u16) -> Result<()> {
+        match self.bits {
+            BitsOf::Refused if mode != 0o644 => Err(Errno::PERM),
+            BitsOf::Anothers(_) if self.is_anothers(handle) => Err(Errno::PERM),
+            BitsOf::Rounded => Kernel.set_mode(handle, 0o644),
+            _ => Kernel.set_mode(handle, mode),
+        }
+    }
+
+    fn owner(&self, handle: &Handle) -> Option<u32> {
+        if self.is_anothers(handle) { Some(ANOTHER) } else { Kernel.owner(handle) }
     }
 
     fn list(&self, directory: Handle) -> Result<Box<dyn Names>> {
@@ -119,9 +194,9 @@ impl FileSystem for Folding {
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>) -> Result<()> {
-        let (source, target) = (self.find(from)?, self.find(to)?);
+        let (source, target) = (self.find(from)?, self.take(to)?);
         if *source == *target {
-            return Kernel.rename((from.0, &source), to);
+            return Kernel.rename((from.0, &source), (to.0, &self.stored(to.1)));
         }
         Kernel.rename((from.0, &source), (to.0, &target))
     }
@@ -130,7 +205,7 @@ impl FileSystem for Folding {
         if self.is_there(to)? {
             return Err(Errno::EXIST);
         }
-        Kernel.rename_no_replace((from.0, &self.find(from)?), to)
+        Kernel.rename_no_replace((from.0, &self.find(from)?), (to.0, &self.take(to)?))
     }
 
     fn exchange(&self, a: At<'_>, b: At<'_>) -> Result<()> {
@@ -141,21 +216,27 @@ impl FileSystem for Folding {
         if self.is_there(to)? {
             return Err(Errno::EXIST);
         }
-        Kernel.link((from.0, &self.find(from)?), to)
+        Kernel.link((from.0, &self.find(from)?), (to.0, &self.take(to)?))
     }
 
     fn symlink(&self, target: &[u8], at: At<'_>) -> Result<()> {
         if self.is_there(at)? {
             return Err(Errno::EXIST);
         }
-        Kernel.symlink(target, at)
+        Kernel.symlink(target, (at.0, &self.take(at)?))
     }
 }
 
-/// With all that such a file system may be able to, and with nothing.
+/// With all that such a file system may be able to, and with nothing; with one inode number a file, and with one a spelling.
 fn each_folding(test: impl Fn(&Tree)) {
+    for numbers_spellings in [false, true] {
+        each_ability(|| Folding { numbers_spellings, ..Folding::default() }, &test);
+    }
+}
+
+fn each_ability(files: impl Fn() -> Folding, test: impl Fn(&Tree)) {
     for able in [Abilities { resolve_beneath: false, ..Abilities::ALL }, Abilities::NONE] {
-        test(&Tree::on(Rc::new(Folding { decomposes: false }), able));
+        test(&Tree::on(Rc::new(files()), able));
     }
 }
 
@@ -241,7 +322,7 @@ fn a_rename_to_another_case_is_one() {
 
 #[test]
 fn decomposed_names_are_known_composed() {
-    let tree = Tree::on(Rc::new(Folding { decomposes: true }), Abilities::NONE);
+    let tree = Tree::on(Rc::new(Folding { decomposes: true, ..Folding::default() }), Abilities::NONE);
     let (composed, apart) = ("d\u{e9}j\u{e0}", "de\u{301}ja\u{300}");
     let placed = run(&tree, composed, None, None, content(&tree)).unwrap();
     assert_eq!(tree.stat(composed), placed, "what was written is there under its name");
@@ -254,4 +335,112 @@ fn decomposed_names_are_known_composed() {
     assert_told_apart(&run(&tree, apart, None, None, content(&tree)), "accents");
     assert_told_apart(&run(&tree, "D\u{c9}J\u{c0}", None, None, content(&tree)), composed);
     assert_eq!(tree.read(composed), b"new");
+}
+
+fn refusal(outcome: Outcome) -> String {
+    match outcome {
+        Err(error @ ApplyError::Io { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn listed(tree: &Tree, directory: &str) -> Vec<String> {
+    let mut listed = Vec::new();
+    assert!(tree.root.list(&path(directory)).unwrap().next_batch(99, &mut listed).unwrap());
+    let mut names: Vec<_> =
+        listed.into_iter().map(|(name, _)| String::from_utf8(name.into()).unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_name_that_would_become_another_is_refused_before_anything_is_touched() {
+    each_ability(
+        || Folding { is_fat: true, ..Folding::default() },
+        |tree| {
+            assert!(refusal(run(tree, "notes.", None, None, content(tree))).contains("\"notes\""));
+            let link = Action::MakeSymlink { target: b"to".as_slice().into() };
+            refusal(run(tree, "link.", None, None, link));
+            refusal(run(tree, "d.", None, None, Action::MakeDirectory { mode: 0o755 }));
+            let old = tree.write("old", "old");
+            let rename = Action::RenameFrom { from: path("old"), stamp: old.stamp };
+            refusal(run(tree, "new.", None, None, rename));
+            refusal(run(tree, "old", Some(old), Some("kept."), content(tree)));
+            assert_eq!((listed(tree, ""), tree.read("old")), (vec!["old".to_owned()], b"old".to_vec()));
+            for plain in ["notes", "d", "kept"] {
+                run(tree, plain, None, None, content(tree)).unwrap();
+            }
+            temp::remove(&tree.root, b"temp").unwrap();
+            assert_eq!(listed(tree, ".p2pnetwork/tmp"), [String::new(); 0]);
+        },
+    );
+}
+
+#[test]
+fn a_name_that_the_file_system_does_not_take_is_refused_with_the_way_out() {
+    each_ability(
+        || Folding { is_fat: true, ..Folding::default() },
+        |tree| {
+            assert!(refusal(run(tree, "who?", None, None, content(tree))).contains("rename it"));
+            refusal(run(tree, "a:b", None, None, Action::MakeDirectory { mode: 0o755 }));
+            assert_eq!(listed(tree, ""), [String::new(); 0]);
+        },
+    );
+}
+
+#[test]
+fn what_is_not_seen_under_the_name_that_it_was_given_is_not_said_to_be_there() {
+    each_ability(
+        || Folding { hides_names: true, ..Folding::default() },
+        |tree| {
+            let outcome = run(tree, "a#b", None, None, content(tree));
+            assert!(matches!(outcome, Err(ApplyError::HalfDone(_) | ApplyError::Io { .. })), "{outcome:?}");
+            assert!(outcome.unwrap_err().to_string().contains("a_b"));
+            refusal(run(tree, "c#d", None, None, content(tree)));
+            assert!(!listed(tree, "").contains(&"c_d".to_owned()), "it is known by now");
+        },
+    );
+}
+
+#[test]
+fn bits_of_another_users_file_are_a_problem_that_names_its_owner() {
+    each_ability(
+        || Folding { bits: BitsOf::Anothers("theirs"), ..Folding::default() },
+        |tree| {
+            tree.make_directory("d");
+            for name in ["theirs", "d/theirs"] {
+                let old = tree.write(name, "x");
+                let set = |mode| Action::SetMetadata { mode, mtime_ns: old.stamp.mtime_ns };
+                let reason = refusal(run(tree, name, Some(old), None, set(0o600)));
+                assert!(reason.contains("belongs to user 4711"), "{reason}");
+                assert_eq!(tree.stat(name).map(|stat| stat.mode), Some(old.mode));
+                let same = tree.stat(name);
+                run(tree, name, same, None, set(old.mode)).unwrap();
+            }
+        },
+    );
+}
+
+#[test]
+fn bits_that_the_file_system_does_not_keep_are_read_back() {
+    for rounds in [false, true] {
+        let bits = || if rounds { BitsOf::Rounded } else { BitsOf::Refused };
+        each_ability(
+            || Folding { bits: bits(), ..Folding::default() },
+            |tree| {
+                assert!(!tree.root.nature().keeps_bits);
+                let old = tree.write("a", "x");
+                let set = Action::SetMetadata { mode: 0o751, mtime_ns: old.stamp.mtime_ns };
+                let found = run(tree, "a", Some(old), None, set).unwrap().unwrap().mode;
+                assert_eq!((found, tree.stat("a").map(|stat| stat.mode)), (0o644, Some(0o644)));
+                run(tree, "b", None, None, content(tree)).unwrap();
+            },
+        );
+    }
+}
+
+#[test]
+fn a_faithful_file_system_is_known_as_one() {
+    use crate::io::files::Nature;
+    assert_eq!(Tree::new(Abilities::ALL).root.nature(), Nature::FAITHFUL);
 }

@@ -22,6 +22,7 @@ pub mod index_mark;
 pub mod jobs;
 pub mod lan_scan;
 pub mod logging;
+mod names;
 pub mod neighbours;
 pub mod net;
 pub mod node;

@@ -139,6 +139,18 @@ impl Partials {
         self.open.get(digest)
     }
 
+    /// It is about to get its name.
+    pub fn close(&mut self, digest: &Digest) {
+        self.open.remove(digest);
+    }
+
+    /// It did not get its name, and is served until it does.
+    pub fn reopen(&mut self, root: &Root, digest: &Digest) {
+        if let Err(error) = self.open(root, digest) {
+            log::debug!("a file that has come is not served until it has its name: {error}");
+        }
+    }
+
     /// It has its name, or is kept for another try.
     pub fn forget(&mut self, digest: &Digest) {
         self.unsynced_bytes.remove(digest);

@@ -113,14 +113,9 @@ impl Temp {
         }
     }
 
-    /// Sets permission bits and the modification time in ns since 1970.
-    pub fn set_metadata(&self, mode: u16, mtime_ns: i64) -> io::Result<()> {
-        match self.files.set_mode(&self.file, mode) {
-            // FAT refuses bits that it cannot keep; what it made of them is read back.
-            Ok(()) | Err(Errno::PERM) => {}
-            Err(error) if sys::is_unsupported(error) => {}
-            Err(error) => return Err(error.into()),
-        }
+    /// Sets permission bits, as far as the root's file system keeps them, and the modification time in ns since 1970.
+    pub fn set_metadata(&self, root: &Root, mode: u16, mtime_ns: i64) -> io::Result<()> {
+        root.set_mode(&self.file, mode)?;
         Ok(self.files.set_mtime_of(&self.file, mtime_ns)?)
     }
 

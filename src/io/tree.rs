@@ -194,9 +194,14 @@ impl Tree {
         if self.changes.is_empty() {
             return false;
         }
+        // Closed first: closed under its name, the watch would take it for a file that a user has written.
+        self.changes.partials().for_each(|digest| self.partials.close(digest));
         for Done { path, partial, result } in self.changes.run(&self.root, wall_ms) {
-            if let Some(digest) = partial.filter(|_| result.is_ok()) {
-                self.partials.forget(&digest);
+            if let Some(digest) = partial {
+                match result {
+                    Ok(_) => self.partials.forget(&digest),
+                    Err(_) => self.partials.reopen(&self.root, &digest),
+                }
             }
             self.inputs.push_back(Input::Applied { path, result });
         }
@@ -344,6 +349,7 @@ impl From<watch::Hint> for Hint {
         match hint {
             watch::Hint::Settled => Self::Settled,
             watch::Hint::Writing => Self::Writing,
+            watch::Hint::Closed => Self::Closed,
             watch::Hint::Created => Self::Created,
             watch::Hint::Arrived => Self::Arrived,
         }

@@ -5,15 +5,21 @@
 
 use log::{debug, info, warn};
 
-use super::{Engine, Result, place::HalfDone, scan::is_whole_second};
+use super::{
+    Engine, Result,
+    place::HalfDone,
+    scan::{Recheck, is_whole_second},
+};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version},
+        entry::{
+            Base, Bits, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version,
+        },
         reconcile::{Decision, decide},
         seam::{COVERED, Found, Hint, Output, Time},
         version::{NodeId, VersionVector},
     },
-    limits::{MAX_READS, MAX_VECTOR_COMPONENTS, TORN_SUSPECT},
+    limits::{MAX_READS, MAX_VECTOR_COMPONENTS, STEP_ENTRIES, TORN_SUSPECT},
     path::RelPath,
     wire::message::Chunk,
 };
@@ -29,7 +35,7 @@ impl Engine {
             return self.doubt(&path);
         }
         self.distrust(&path, time)?;
-        if hint == Hint::Writing {
+        if matches!(hint, Hint::Writing | Hint::Closed) {
             // Its stamp need not show it, if that was set, or looked at, in the same instant.
             self.doubt(&path)?;
         }
@@ -39,7 +45,7 @@ impl Engine {
                 let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
                 self.scan.handle_writing_large(&path, size, time.now);
             }
-            Hint::Created | Hint::Settled | Hint::Arrived => {
+            Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
                 match hint {
                     Hint::Created => self.scan.handle_writing(&path, time.now),
                     _ => self.scan.handle_settled(&path),
@@ -57,8 +63,11 @@ impl Engine {
         Ok(())
     }
 
-    /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next.
+    /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next. What is
+    /// being read, or put there, at this moment is no proof, either.
     pub fn doubt(&mut self, path: &RelPath) -> Result<()> {
+        self.scan.doubt_reading(path);
+        self.placement.doubt_in_flight(path);
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         let Some(base) = &mut row.base else { return Ok(()) };
         if base.stamp == base.stamp.of_no_file() {
@@ -202,6 +211,7 @@ impl Engine {
                 self.scan.handle_was_read(&path, stat.stamp.size, time.now);
                 self.placement.unblock(&path);
                 self.keep_recipe(&content, &chunks)?;
+                self.doubt_other_names(&path, &content, &stat)?;
                 self.observe(&path, Some((content, stat)), time)?;
             }
             Found::Changed => self.scan.handle_writing(&path, time.now),
@@ -212,8 +222,29 @@ impl Engine {
                 self.block_unseen(&path, &reason, time);
             }
         }
-        if again {
+        if again == Some(Recheck::Always) {
+            self.doubt(&path)?;
+        }
+        if again.is_some() {
             self.outputs.push_back(Output::Inspect { path });
+        }
+        Ok(())
+    }
+
+    /// A file was written to by one of its names: the watch tells of that name alone, and the stamp need not.
+    fn doubt_other_names(&mut self, path: &RelPath, content: &Content, stat: &Stat) -> Result<()> {
+        let held = self.index.get(path)?.and_then(|row| row.base).map(|base| base.content);
+        let Some(Content::File { digest, .. }) = held.filter(|held| stat.links > 1 && held != content) else {
+            return Ok(());
+        };
+        for other in self.index.paths_with(&digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
+            let base = self.index.get(&other)?.and_then(|row| row.base);
+            let is_same_file =
+                |base: Base| (base.stamp.device, base.stamp.inode) == (stat.stamp.device, stat.stamp.inode);
+            if base.is_some_and(is_same_file) {
+                self.doubt(&other)?;
+                self.outputs.push_back(Output::Inspect { path: other });
+            }
         }
         Ok(())
     }
@@ -292,7 +323,9 @@ impl Engine {
         }
         let half_done = self.placement.take_half_done(path);
         if let Some((content, stat)) = &found {
-            if let Some(adopted) = row.as_ref().and_then(|row| adopt(row, content, stat)) {
+            if let Some(adopted) =
+                row.as_ref().and_then(|row| adopt(row, content, stat, self.config.keeps_bits))
+            {
                 if row.is_none_or(|row| row != adopted) {
                     self.put(path, &adopted)?;
                 }
@@ -335,7 +368,7 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let version = Some(Box::new(half_done.version.clone()));
-        let base = Some(Base { version, ..base_of(content, stat) });
+        let base = Some(Base { version, ..base_of(content, stat, half_done.mode) });
         self.put(path, &Row { base, standing: Standing::Known, ..row })?;
         self.place(path, None, time)
     }
@@ -350,6 +383,10 @@ impl Engine {
         may_be_own: bool,
         time: Time,
     ) -> Result<()> {
+        let mode = match &found {
+            Some(found) => self.handed_on_bits(path, row.as_ref(), found, time)?,
+            None => 0,
+        };
         let prior = row.as_ref().and_then(prior_version);
         let mut since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
         let ambiguous =
@@ -369,7 +406,7 @@ impl Engine {
             );
             version.author = NodeId::NOBODY;
         }
-        let base = found.map(|(content, stat)| base_of(content, stat));
+        let base = found.map(|(content, stat)| base_of(content, stat, mode));
         let entry = entry_of(base.as_ref(), version);
         let row = match row.map(|row| (decide(&row.entry, &entry), row.entry)) {
             Some((Decision::Merge(merged), _)) if merged.version.dot != entry.version.dot => {
@@ -383,6 +420,41 @@ impl Engine {
         self.activity.handle_local(path, &row.entry);
         self.follow_ignore_file(path);
         self.place(path, None, time)
+    }
+
+    /// The permission bits of the next version. Those that the disk has because it could not keep what it was told are
+    /// nobody's edit, also where the file was saved under another name, renamed, or is a copy of what lost.
+    fn handed_on_bits(
+        &mut self,
+        path: &RelPath,
+        row: Option<&Row>,
+        (content, stat): &(Content, Stat),
+        time: Time,
+    ) -> Result<u16> {
+        let own = row.filter(|row| row.base.as_ref().is_some_and(|base| is_alike(&base.content, content)));
+        let kept = self.placement.take_kept(path);
+        let renamed = self.renamed_bits(path, content, stat, time)?;
+        let before = renamed.or(own.and_then(Row::bits)).or(kept);
+        Ok(before.map_or(stat.mode, |bits| bits.handed_on(stat.mode, self.config.keeps_bits)))
+    }
+
+    /// The bits of a file or directory that was at another path, if this disk did not keep them.
+    fn renamed_bits(
+        &self,
+        path: &RelPath,
+        content: &Content,
+        stat: &Stat,
+        time: Time,
+    ) -> Result<Option<Bits>> {
+        let is_same = |base: &Base| {
+            (base.stamp.device, base.stamp.inode) == (stat.stamp.device, stat.stamp.inode)
+                && is_alike(&base.content, content)
+        };
+        let from = self.index.path_at(&stat.stamp)?.filter(|from| from != path);
+        let row = from.map(|from| self.index.get(&from)).transpose()?.flatten();
+        let row = row.filter(|row| row.base.as_ref().is_some_and(is_same));
+        let bits = row.and_then(|row| row.bits()).or_else(|| self.renames.bits(stat, time.now));
+        Ok(bits.filter(|bits| bits.found != bits.said))
     }
 
     /// States the content on this disk anew, above the newest version: an edit outlives a concurrent delete,
@@ -424,7 +496,9 @@ impl Engine {
         if !holds_own && !self.any_child(path, is_others)? {
             version.author = NodeId::NOBODY;
         }
-        let entry = Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version };
+        let is_held = row.base.as_ref().is_some_and(|base| base.content == Content::Directory);
+        let mode = row.bits().filter(|_| is_held).map_or(0o755, |bits| bits.said);
+        let entry = Entry { content: Some(Content::Directory), mode, mtime_ns: 0, version };
         let mut base = row.base;
         if let Some(base) = &mut base {
             base.version.get_or_insert_with(|| Box::new(row.entry.version));
@@ -517,10 +591,11 @@ impl Engine {
         let Some(mut row) = row else { return Ok(()) };
         warn!("{path} was cut short by a power cut: it is fetched from the other nodes");
         let version = row.base_version().cloned().map(Box::new);
+        let said = row.bits().map_or(0, |bits| bits.handed_on(stat.mode, self.config.keeps_bits));
         if let Some(base) = &mut row.base {
             // The digest is of no content: whatever comes differs from it.
             base.content = Content::File { size: stat.stamp.size, digest: TORN };
-            (base.stamp, base.mode) = (stat.stamp, stat.mode);
+            (base.stamp, base.bits) = (stat.stamp, Bits { found: stat.mode, said });
             base.version = version;
         }
         self.put(path, &row)?;
@@ -562,20 +637,23 @@ pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
         Content::Directory => FileKind::Directory,
         Content::Symlink { .. } => FileKind::Symlink,
     };
-    kind == stat.kind && base.stamp == stat.stamp && base.mode == stat.mode
+    kind == stat.kind && base.stamp == stat.stamp && base.bits.found == stat.mode
 }
 
 /// The row, if what was found is what the base holds, or what the newest version wants: no change then, but
 /// a new stamp.
-fn adopt(row: &Row, content: &Content, stat: &Stat) -> Option<Row> {
+fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<Row> {
     let mut row = Row { standing: Standing::Known, ..row.clone() };
     let newest = row.entry.content.as_ref() == Some(content);
     if let Some(base) = &mut row.base {
-        let same_metadata = base.mode == stat.mode && same_mtime(&base.stamp, &stat.stamp);
+        let same_mode = base.bits.found == stat.mode || !keeps_bits;
+        let same_metadata = same_mode && same_mtime(&base.stamp, &stat.stamp);
         // Bits and time may have been set under another of its names; that does not outlive what others have done.
         let is_linked = stat.links > 1 && base.version.is_some();
         if base.content == *content && (same_metadata || is_linked) {
-            (base.stamp, base.mode) = (stat.stamp, stat.mode);
+            base.stamp = stat.stamp;
+            let said = base.bits.handed_on(stat.mode, keeps_bits);
+            base.bits = Bits { found: stat.mode, said };
             return Some(row);
         }
         base.version.as_ref()?;
@@ -589,7 +667,7 @@ fn adopt(row: &Row, content: &Content, stat: &Stat) -> Option<Row> {
         || entry.mode == stat.mode
             && (*content == Content::Directory || entry.mtime_ns == stat.stamp.mtime_ns);
     let version = (!done).then(|| Box::new(entry.version.clone()));
-    row.base = Some(Base { version, ..base_of(content.clone(), *stat) });
+    row.base = Some(Base { version, ..base_of(content.clone(), *stat, entry.mode) });
     Some(row)
 }
 
@@ -602,16 +680,26 @@ fn prior_version(row: &Row) -> Option<&Version> {
     row.base_version().or(row.entry.is_tombstone().then_some(&row.entry.version))
 }
 
-fn base_of(content: Content, stat: Stat) -> Base {
-    let mode = if matches!(content, Content::Symlink { .. }) { stat.mode } else { stat.mode & MODE_BITS };
-    Base { content, stamp: stat.stamp, mode, version: None }
+/// What was found, as the version whose permission bits are `said`.
+fn base_of(content: Content, stat: Stat, said: u16) -> Base {
+    let bits = match content {
+        Content::Symlink { .. } => Bits::kept(stat.mode),
+        _ => Bits { found: stat.mode & MODE_BITS, said: said & MODE_BITS },
+    };
+    Base { content, stamp: stat.stamp, bits, version: None }
+}
+
+/// Are both files, or both directories, so that one may have the other's permission bits?
+fn is_alike(a: &Content, b: &Content) -> bool {
+    let has_bits = !matches!(a, Content::Symlink { .. });
+    has_bits && std::mem::discriminant(a) == std::mem::discriminant(b)
 }
 
 fn entry_of(base: Option<&Base>, version: Version) -> Entry {
     let content = base.map(|base| base.content.clone());
     let (mode, mtime_ns) = match base {
-        Some(Base { content: Content::File { .. }, mode, stamp, .. }) => (*mode, stamp.mtime_ns),
-        Some(Base { content: Content::Directory, mode, .. }) => (*mode, 0),
+        Some(Base { content: Content::File { .. }, bits, stamp, .. }) => (bits.said, stamp.mtime_ns),
+        Some(Base { content: Content::Directory, bits, .. }) => (bits.said, 0),
         _ => (0, 0),
     };
     Entry { content, mode, mtime_ns, version }
@@ -642,14 +730,15 @@ mod tests {
             let stamp = Stamp { mtime_ns, ctime_ns: 2, ..stamp };
             Stat { kind: FileKind::File, stamp, mode: 0o644, links }
         };
-        let base = Base { content: content.clone(), stamp, mode: 0o644, version: Some(Box::new(version(1))) };
+        let (bits, older) = (Bits::kept(0o644), Some(Box::new(version(1))));
+        let base = Base { content: content.clone(), stamp, bits, version: older };
         let entry = Entry { content: None, mode: 0, mtime_ns: 0, version: version(2) };
         let deleted = Row::new(entry, Some(base));
-        let adopted = adopt(&deleted, &content, &stat(9, 2)).and_then(|row| row.base);
+        let adopted = adopt(&deleted, &content, &stat(9, 2), true).and_then(|row| row.base);
         assert_eq!(adopted.map(|base| base.stamp), Some(stat(9, 2).stamp));
-        assert_eq!(adopt(&deleted, &content, &stat(9, 1)), None);
+        assert_eq!(adopt(&deleted, &content, &stat(9, 1), true), None);
         let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
-        let live = Row::new(entry, Some(base_of(content.clone(), stat(1, 2))));
-        assert_eq!(adopt(&live, &content, &stat(9, 2)), None);
+        let live = Row::new(entry, Some(base_of(content.clone(), stat(1, 2), 0o644)));
+        assert_eq!(adopt(&live, &content, &stat(9, 2), true), None);
     }
 }

@@ -75,6 +75,8 @@ pub struct EngineConfig {
     pub fresh_origin: bool,
     /// The index is the one that the last run left: no backup, and no copy.
     pub index_is_latest: bool,
+    /// The disk keeps permission bits as it is told them.
+    pub keeps_bits: bool,
 }
 
 /// One node's decisions about one directory.

@@ -14,7 +14,7 @@ use log::{Level, debug, log, warn};
 use super::{Engine, Result, local::is_marked_torn, relocate::Waits, remote::is_realised};
 use crate::{
     core::{
-        entry::{Base, Content, Digest, FileKind, Row, Stamp, Standing, Stat, Version},
+        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat, Version},
         reconcile::{Fate, conflict_name, fate},
         seam::{Action, Apply, ApplyFailure, Output, Source, Time},
         version::NodeId,
@@ -34,6 +34,8 @@ pub(super) struct Placement {
     blocked: BTreeMap<RelPath, Blocked>,
     /// Paths that may have been changed, as far as is known, and into what.
     half_done: BTreeMap<RelPath, HalfDone>,
+    /// Permission bits, which this disk does not keep, of what was kept beside a version that won.
+    kept: BTreeMap<RelPath, Bits>,
     wanted: Pass,
     removals: Pass,
     pub(super) waits: Waits,
@@ -45,6 +47,7 @@ pub(super) struct Placement {
 #[derive(Debug)]
 struct InFlight {
     content: Option<Content>,
+    mode: u16,
     version: Version,
     partial: Option<Digest>,
     /// The path that it is renamed from.
@@ -53,12 +56,24 @@ struct InFlight {
     with: Option<RelPath>,
     /// It has the bits and the time that it had before, at another path.
     is_renamed: bool,
+    /// Something was written there meanwhile, which the stamp need not show.
+    is_doubted: bool,
+}
+
+impl InFlight {
+    /// What the row wants comes to its path.
+    fn to(row: &Row) -> Self {
+        let (content, mode, version) = (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
+        let (partial, from, with) = (None, None, None);
+        Self { content, mode, version, partial, from, with, is_renamed: false, is_doubted: false }
+    }
 }
 
 /// What a change was to put at a path, when it could not be found out whether it did.
 #[derive(Debug)]
 pub(super) struct HalfDone {
     pub(super) content: Option<Content>,
+    pub(super) mode: u16,
     pub(super) version: Version,
 }
 
@@ -113,15 +128,20 @@ impl Placement {
 
     /// What is at this path changes places with another one's file, so that it holds what its row wants.
     pub(super) fn begin_exchange(&mut self, path: &RelPath, row: &Row) {
-        let (content, version) = (row.entry.content.clone(), row.entry.version.clone());
-        let in_flight =
-            InFlight { content, version, partial: None, from: None, with: None, is_renamed: true };
+        let in_flight = InFlight { is_renamed: true, ..InFlight::to(row) };
         self.in_flight.insert(path.clone(), in_flight);
     }
 
     /// A download has ended: the pass over wanted paths goes on where it stood.
     pub(super) fn handle_slot(&mut self) {
         self.stalled = false;
+    }
+
+    /// What is put there at this moment is no longer what it is said to be, perhaps.
+    pub(super) fn doubt_in_flight(&mut self, path: &RelPath) {
+        if let Some(in_flight) = self.in_flight.get_mut(path) {
+            in_flight.is_doubted = true;
+        }
     }
 
     pub(super) fn is_in_flight(&self, path: &RelPath) -> bool {
@@ -162,6 +182,20 @@ impl Placement {
         self.half_done.remove(path)
     }
 
+    /// What this disk holds gets a second name: it has its permission bits by either. When there are too many, it has those
+    /// that the disk gives it.
+    fn note_kept(&mut self, path: &RelPath, bits: Option<Bits>) {
+        let rounded = bits.filter(|bits| bits.found != bits.said);
+        if let Some(bits) = rounded.filter(|_| self.kept.len() < MAX_BLOCKED) {
+            self.kept.insert(path.clone(), bits);
+        }
+    }
+
+    /// The bits of what was kept at this path. Asked once.
+    pub(super) fn take_kept(&mut self, path: &RelPath) -> Option<Bits> {
+        self.kept.remove(path)
+    }
+
     /// Paths that could not be written or read, and why.
     pub(super) fn problems(&self) -> impl Iterator<Item = (&RelPath, &str)> {
         self.blocked.iter().map(|(path, blocked)| (path, blocked.reason.as_str()))
@@ -182,7 +216,9 @@ impl Placement {
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        [&self.blocked.len(), &self.half_done.len()].into_iter().all(|len| *len <= MAX_BLOCKED)
+        [&self.blocked.len(), &self.half_done.len(), &self.kept.len()]
+            .into_iter()
+            .all(|len| *len <= MAX_BLOCKED)
             && self.in_flight.len() <= MAX_IN_FLIGHT
             && self.waits.is_bounded()
     }
@@ -543,6 +579,7 @@ impl Engine {
         if let Some(keep) = &keep {
             warn!("{path} was changed in two places at once: what was here is kept as {keep}");
             self.scan.handle_writing(keep, time.now);
+            self.placement.note_kept(keep, row.bits());
         }
         let partial = match &action {
             Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
@@ -552,14 +589,11 @@ impl Engine {
         let with = if let Action::Exchange { with, .. } = &action { Some(with.clone()) } else { None };
         let is_renamed = from.is_some() || with.is_some();
         if let Some(from) = from.clone() {
-            let version = row.entry.version.clone();
-            let leaving =
-                InFlight { content: None, version, partial: None, from: None, with: None, is_renamed: false };
+            let leaving = InFlight { content: None, ..InFlight::to(&row) };
             self.placement.in_flight.insert(from, leaving);
         }
         let expect = row.base.as_ref().map(|base| base.stamp);
-        let (content, version) = (row.entry.content, row.entry.version);
-        let in_flight = InFlight { content, version, partial, from, with, is_renamed };
+        let in_flight = InFlight { partial, from, with, is_renamed, ..InFlight::to(&row) };
         self.placement.in_flight.insert(path.clone(), in_flight);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())
@@ -573,8 +607,9 @@ impl Engine {
         result: std::result::Result<Option<Stat>, ApplyFailure>,
         time: Time,
     ) -> Result<()> {
-        let Some(in_flight) = self.placement.in_flight.remove(&path) else { return Ok(()) };
-        in_flight.from.as_ref().map(|from| self.placement.in_flight.remove(from));
+        let Some(mut in_flight) = self.placement.in_flight.remove(&path) else { return Ok(()) };
+        let leaving = in_flight.from.as_ref().and_then(|from| self.placement.in_flight.remove(from));
+        in_flight.is_doubted |= leaving.is_some_and(|leaving| leaving.is_doubted);
         match result {
             Ok(stat) => self.handle_done(&path, in_flight, stat, time),
             Err(failure) if let Some(from) = in_flight.from.as_ref().or(in_flight.with.as_ref()).cloned() => {
@@ -621,14 +656,18 @@ impl Engine {
             // the time is that of a second. No event will tell.
             let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
             let is_unsure = self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
+            let is_unsure = is_unsure || in_flight.is_doubted && content != Content::Directory;
             let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
-            Base { content, stamp, mode: stat.mode, version }
+            Base { content, stamp, bits: Bits { found: stat.mode, said: in_flight.mode }, version }
         });
         // What was renamed has the bits and the time that it had before.
         if let (Some(base), true) = (&mut row.base, newest && in_flight.is_renamed) {
             base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
         }
         self.put(path, &row)?;
+        if in_flight.is_doubted {
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
+        }
         match row.base {
             Some(Base { content: Content::Directory, .. }) => {
                 self.scan.request_listing(path.clone());
@@ -645,7 +684,7 @@ impl Engine {
     fn follow_links(&mut self, path: &RelPath, held: &Base, now: &Stat) -> Result<()> {
         let is_same_file = (held.stamp.device, held.stamp.inode) == (now.stamp.device, now.stamp.inode);
         let Content::File { digest, .. } = &held.content else { return Ok(()) };
-        if now.links < 2 || !is_same_file || held.mode != now.mode {
+        if now.links < 2 || !is_same_file || held.bits.found != now.mode {
             return Ok(());
         }
         for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
@@ -708,8 +747,8 @@ impl Engine {
             ApplyFailure::HalfDone(reason) => {
                 self.warn_once(path, &reason);
                 self.placement.block(path, &reason, time.now);
-                let InFlight { content, version, .. } = in_flight;
-                self.placement.note_half_done(path, HalfDone { content, version });
+                let InFlight { content, mode, version, .. } = in_flight;
+                self.placement.note_half_done(path, HalfDone { content, mode, version });
             }
         }
         Ok(())

@@ -248,10 +248,16 @@ impl Engine {
 /// it is just what the newer one says.
 fn replace(row: Row, entry: Entry) -> Row {
     let Row { entry: old, base, standing } = row;
-    let base = base.map(|base| {
+    let base = base.map(|mut base| {
+        if base.version.is_none() {
+            base.bits.said = old.mode;
+        }
         let unchanged = base.version.is_none() && is_same_state(&old, &entry);
         let version = (!unchanged && !is_realised(&entry, &base))
             .then(|| base.version.unwrap_or_else(|| Box::new(old.version)));
+        if version.is_none() {
+            base.bits.said = entry.mode;
+        }
         Base { version, ..base }
     });
     Row { entry, base, standing }
@@ -263,7 +269,7 @@ fn is_same_state(a: &Entry, b: &Entry) -> bool {
 
 /// Does the disk hold all that the entry says?
 pub(super) fn is_realised(entry: &Entry, base: &Base) -> bool {
-    let same_mode = entry.mode == base.mode;
+    let same_mode = entry.mode == base.bits.found;
     entry.content.as_ref() == Some(&base.content)
         && match base.content {
             Content::File { .. } => same_mode && entry.mtime_ns == base.stamp.mtime_ns,

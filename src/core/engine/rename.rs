@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     core::{
-        entry::{Base, Content, Digest, Stamp, Standing, Stat},
+        entry::{Base, Bits, Content, Digest, Stamp, Standing, Stat},
         seam::{Output, Time},
         version::Dot,
     },
@@ -104,6 +104,12 @@ impl Renames {
         Some((renamed.content, dot))
     }
 
+    /// The permission bits of what was renamed in this turn.
+    pub(super) fn bits(&self, stat: &Stat, now: Instant) -> Option<Bits> {
+        let moved = self.moved.get(&(stat.stamp.device, stat.stamp.inode)).filter(|_| self.at == Some(now));
+        moved.map(|(base, _)| base.bits)
+    }
+
     /// Has more been told of the path in this turn than a rename?
     fn is_touched(&self, path: &RelPath, now: Instant) -> bool {
         self.at == Some(now) && self.touched.contains(path)
@@ -159,10 +165,16 @@ impl Engine {
         let in_doubt =
             self.scan.is_settling(&from) || self.scan.is_reading(&from) || self.scan.is_racy(&from, time.now);
         let row = self.index.get(&from)?.filter(|row| !in_doubt && row.standing == Standing::Known);
-        // Another write in the tick of the clock in which it was read would not show.
-        let is_settled = |base: &Base| !is_shared(&base.stamp, time.wall_ms);
-        let base = row.and_then(|row| Some((row.base.clone()?, row.base_version()?.dot)));
-        let base = base.filter(|(base, _)| is_settled(base));
+        // Another write in the tick of the clock in which it was read would not show; nor what is in doubt already.
+        let is_certain = |base: &Base| {
+            base.content == Content::Directory
+                || !is_shared(&base.stamp, time.wall_ms) && base.stamp != base.stamp.of_no_file()
+        };
+        let base = row.and_then(|row| {
+            let base = Base { bits: row.bits()?, ..row.base.clone()? };
+            Some((base, row.base_version()?.dot))
+        });
+        let base = base.filter(|(base, _)| is_certain(base));
         if base.as_ref().is_some_and(|(base, _)| base.content == Content::Directory) {
             // Another directory may be there already, which the watch has now taken for the one that has gone.
             self.forget_listing(&from)?;

@@ -66,10 +66,19 @@ pub(super) struct Scan {
 /// A file that is being read.
 #[derive(Debug)]
 struct Reading {
-    /// It changed again meanwhile.
-    again: bool,
+    /// It was to be read again meanwhile.
+    again: Option<Recheck>,
     /// Since when, in ms since 1970.
     began_ms: u64,
+}
+
+/// What has to be shown before what was read is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recheck {
+    /// That the file has the stamp that it was read with.
+    IfStampDiffers,
+    /// Nothing is good enough: it is read again.
+    Always,
 }
 
 /// A file that is being written, and left alone for a while.
@@ -286,20 +295,32 @@ impl Scan {
     /// May the file be read now? If it is being read already, it is looked at again afterwards.
     pub(super) fn begin_read(&mut self, path: &RelPath, limit: usize, now_ms: u64) -> bool {
         if let Some(reading) = self.reading.get_mut(path) {
-            reading.again = true;
+            reading.again.get_or_insert(Recheck::IfStampDiffers);
             return false;
         }
         if self.reading.len() >= limit {
             self.request_walk();
             return false;
         }
-        self.reading.insert(path.clone(), Reading { again: false, began_ms: now_ms });
+        self.reading.insert(path.clone(), Reading { again: None, began_ms: now_ms });
         true
     }
 
-    /// The file has been read, and found to have this stamp. Has it changed since it began?
-    pub(super) fn handle_read_done(&mut self, path: &RelPath, stamp: Option<&Stamp>, now: Instant) -> bool {
-        let Some(Reading { again, began_ms }) = self.reading.remove(path) else { return false };
+    /// The file may change, without a trace in its stamp, after it was read, and before that is known.
+    pub(super) fn doubt_reading(&mut self, path: &RelPath) {
+        if let Some(reading) = self.reading.get_mut(path) {
+            reading.again = Some(Recheck::Always);
+        }
+    }
+
+    /// The file has been read, and found to have this stamp. Is it to be looked at again?
+    pub(super) fn handle_read_done(
+        &mut self,
+        path: &RelPath,
+        stamp: Option<&Stamp>,
+        now: Instant,
+    ) -> Option<Recheck> {
+        let Reading { again, began_ms } = self.reading.remove(path)?;
         if let Some(stamp) = stamp {
             self.handle_known(path, stamp, began_ms, now);
         }

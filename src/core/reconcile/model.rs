@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::{
-    entry::{Digest, Stamp},
+    entry::{Bits, Digest, Stamp},
     version::{Dot, Origin},
 };
 
@@ -270,7 +270,7 @@ proptest! {
         for held in &history.placed {
             for newest in history.told.iter().filter(|newest| newest.set.is_superset(&held.set)) {
                 let content = held.entry.content.clone().expect("nothing is not on a disk");
-                let base = Base { content, stamp, mode: 0o644, version: None };
+                let base = Base { content, stamp, bits: Bits::kept(0o644), version: None };
                 let fate = fate(&base, &held.entry.version, &newest.entry);
                 let change = history.made.iter().position(|made| made.dot == held.entry.version.dot);
                 let change = change.expect("whatever is held was made");

@@ -226,7 +226,7 @@ fn offsets_beyond_32_bits_and_times_beyond_2038_are_kept() {
         let (offset, mtime_ns) = ((1_u64 << 32) + 5, 1_i64 << 62);
         let temp = crate::io::temp::Temp::create(&tree.root, "big").unwrap();
         temp.write_at(offset, b"beyond").unwrap();
-        temp.set_metadata(0o600, mtime_ns).unwrap();
+        temp.set_metadata(&tree.root, 0o600, mtime_ns).unwrap();
         assert_eq!(temp.len().unwrap(), offset + 6);
         fs::rename(tree.at.join(STATE_DIR).join("tmp/big"), tree.at.join("big")).unwrap();
         let stat = tree.stat("big").unwrap();

@@ -151,6 +151,7 @@ fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Resul
         boot_time_ns: clock::boot_time_ns(),
         fresh_origin: false,
         index_is_latest: true,
+        keeps_bits: root.nature().keeps_bits || !root.is_nature_known(),
     })
 }
 

@@ -8,12 +8,13 @@
 //! symbolic link on the way, wherever a path came from.
 
 mod kernel;
+pub mod nature;
 
 use std::{any::Any, fmt, os::fd::BorrowedFd, os::fd::OwnedFd, path::Path};
 
 use rustix::io::{Errno, Result};
 
-pub use self::kernel::Kernel;
+pub use self::{kernel::Kernel, nature::Nature};
 use crate::{core::entry::Stat, limits::HASH_READ_BYTES};
 
 /// A name in an open directory.
@@ -118,7 +119,17 @@ pub trait FileSystem: fmt::Debug {
     /// The name that the directory itself has for what `at` finds: another one where names that differ by case, or by
     /// how their accents are written, lead to the same. `NOENT` when nothing is found.
     fn true_name(&self, at: At<'_>) -> Result<Box<[u8]>> {
-        listed_name(self, at)
+        nature::listed_name(self, at)
+    }
+
+    /// What becomes of names and permission bits here, found out in a directory of the program's own.
+    fn nature(&self, temporary: &Handle) -> Result<Nature> {
+        nature::find(self, temporary)
+    }
+
+    /// The name that a file is listed under which is made under this one, in the same directory; `None`: under none.
+    fn try_name(&self, temporary: &Handle, name: &[u8]) -> Result<Option<Box<[u8]>>> {
+        nature::try_name(self, temporary, name)
     }
 
     /// What an open file is.
@@ -126,6 +137,11 @@ pub trait FileSystem: fmt::Debug {
 
     /// Device and inode of an open file.
     fn identity(&self, handle: &Handle) -> Result<(u64, u64)>;
+
+    /// The user that an open file belongs to, where there are users.
+    fn owner(&self, _handle: &Handle) -> Option<u32> {
+        None
+    }
 
     /// Where a symbolic link points; `INVAL` for anything else.
     fn read_link_at(&self, at: At<'_>) -> Result<Box<[u8]>>;
@@ -245,26 +261,6 @@ pub trait FileSystem: fmt::Debug {
 
     /// Makes everything on the file system of `handle` durable, names included.
     fn sync_all(&self, handle: &Handle) -> Result<()>;
-}
-
-/// Looks for the name in the listing of its directory, and if it is not there for one of the same file.
-fn listed_name<F: FileSystem + ?Sized>(files: &F, (directory, name): At<'_>) -> Result<Box<[u8]>> {
-    let device = files.identity(directory)?.0;
-    let wanted = files.stat_at((directory, name), device)?.stamp;
-    let mut names = files.list(files.open_at((directory, b"."), How::List)?)?;
-    let mut same = None;
-    while let Some(listed) = names.next_name().transpose()? {
-        if *listed == *name {
-            return Ok(listed);
-        }
-        let stamp = files.stat_at((directory, &listed), device).map(|stat| stat.stamp);
-        if same.is_none()
-            && stamp.is_ok_and(|stamp| (stamp.device, stamp.inode) == (wanted.device, wanted.inode))
-        {
-            same = Some(listed);
-        }
-    }
-    same.ok_or(Errno::NOENT)
 }
 
 /// Copies a range by reading and writing it.

@@ -95,7 +95,7 @@ fn a_file_is_created_written_closed_renamed_deleted() {
     file.write_all(b"x").unwrap();
     assert_eq!(lab.drain(), [change("d/f", Hint::Created), change("d/f", Hint::Writing)]);
     drop(file);
-    assert_eq!(lab.drain(), [change("d/f", Hint::Settled)]);
+    assert_eq!(lab.drain(), [change("d/f", Hint::Closed)]);
     fs::rename(lab.at("d/f"), lab.at("g")).unwrap();
     assert_eq!(lab.drain(), [renamed("d/f", "g", false)]);
     fs::remove_file(lab.at("g")).unwrap();
@@ -108,7 +108,7 @@ fn a_renamed_directory_takes_its_subtree_along() {
     fs::rename(lab.at("a"), lab.at("d/e")).unwrap();
     assert_eq!(lab.drain(), [renamed("a", "d/e", true)]);
     File::create(lab.at("d/e/b/c/f")).unwrap();
-    lab.wait_for(&change("d/e/b/c/f", Hint::Settled));
+    lab.wait_for(&change("d/e/b/c/f", Hint::Closed));
     assert_eq!(lab.add("d/e").unwrap(), Watched::AlreadyWatched);
     assert_eq!(lab.watcher.watch_count(), 5);
 }
@@ -126,7 +126,7 @@ fn a_directory_moved_out_is_silent_until_it_is_back() {
     assert_eq!(lab.add("z").unwrap(), Watched::Watched);
     assert_eq!(lab.add("z/b").unwrap(), Watched::Watched);
     File::create(lab.at("z/b/g")).unwrap();
-    lab.wait_for(&change("z/b/g", Hint::Settled));
+    lab.wait_for(&change("z/b/g", Hint::Closed));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn added_under_its_new_path_before_the_rename_was_heard_of() {
     assert_eq!(lab.add("z").unwrap(), Watched::AlreadyWatched);
     assert_eq!(lab.drain(), [renamed("a", "z", true)]);
     File::create(lab.at("z/b/f")).unwrap();
-    lab.wait_for(&change("z/b/f", Hint::Settled));
+    lab.wait_for(&change("z/b/f", Hint::Closed));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_child_that_replaced_its_parent_is_watched_under_the_parents_path() {
     lab.drain();
     lab.add("x").unwrap();
     File::create(lab.at("x/f")).unwrap();
-    lab.wait_for(&change("x/f", Hint::Settled));
+    lab.wait_for(&change("x/f", Hint::Closed));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn exchanged_directories_are_put_right_by_adding_them() {
         lab.add(name).unwrap();
     }
     File::create(lab.at("a/d/f")).unwrap();
-    lab.wait_for(&change("a/d/f", Hint::Settled));
+    lab.wait_for(&change("a/d/f", Hint::Closed));
     assert_eq!(lab.watcher.watch_count(), 5);
 }
 
@@ -172,7 +172,7 @@ fn names_are_bytes() {
     for name in [b"new\nline".to_vec(), b"\xff\xfe".to_vec(), vec![b'n'; 255]] {
         File::create(lab.at("").join(OsStr::from_bytes(&name))).unwrap();
         let path = RelPath::new(&name).unwrap();
-        assert_eq!(lab.drain().last(), Some(&Change::Path { path, hint: Hint::Settled }));
+        assert_eq!(lab.drain().last(), Some(&Change::Path { path, hint: Hint::Closed }));
     }
 }
 
@@ -247,5 +247,5 @@ fn ten_thousand_directories() {
     lab.drain();
     assert_eq!(lab.watcher.watch_count(), 10_001);
     File::create(lab.at("d9999/f")).unwrap();
-    lab.wait_for(&change("d9999/f", Hint::Settled));
+    lab.wait_for(&change("d9999/f", Hint::Closed));
 }

@@ -78,6 +78,8 @@ pub enum Hint {
     Settled,
     /// It is open for writing: when it has been quiet for a while.
     Writing,
+    /// At once, whatever its stamp says: the last one who could write to it closed it, or unmapped it.
+    Closed,
     /// At once: a directory that was moved here from where nothing is watched, so that nothing in it is, either. It may
     /// have been here before.
     Arrived,

@@ -263,7 +263,9 @@ fn classify_child(table: &Table, row: Row, event: &Event<'_>) -> Step {
 }
 
 fn hint(mask: EventMask) -> Hint {
-    if mask.contains(EventMask::MODIFY) {
+    if mask.contains(EventMask::CLOSE_WRITE) {
+        Hint::Closed
+    } else if mask.contains(EventMask::MODIFY) {
         Hint::Writing
     } else if mask.contains(EventMask::CREATE) && !mask.contains(EventMask::ISDIR) {
         Hint::Created

@@ -132,6 +132,7 @@ impl<Q: VnodeQueue> VnodeWatches<Q> {
         let directory = self.held.get(&key)?.directory;
         match note {
             Note::Written if !directory => Some(Change::Path { path, hint: Hint::Writing }),
+            Note::Closed if !directory => Some(Change::Path { path, hint: Hint::Closed }),
             Note::Written | Note::Closed | Note::Attributes => settled(path),
             Note::Renamed | Note::Deleted | Note::Revoked => {
                 self.drop_watches(row);
@@ -244,7 +245,8 @@ mod tests {
         assert_eq!(lab.note("a", Note::Written), settled(path("a")));
         let writing = Change::Path { path: path("a/f"), hint: Hint::Writing };
         assert_eq!(lab.note("a/f", Note::Written), Some(writing));
-        assert_eq!(lab.note("a/f", Note::Closed), settled(path("a/f")));
+        let closed = Change::Path { path: path("a/f"), hint: Hint::Closed };
+        assert_eq!(lab.note("a/f", Note::Closed), Some(closed));
         assert_eq!(lab.note("", Note::Attributes), settled(RelPath::root()));
     }
 

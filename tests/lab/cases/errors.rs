@@ -41,6 +41,29 @@ fn directory_that_must_not_change_is_said_and_waited_for() {
     a.assert_no_conflicts();
 }
 
+/// The bits of a directory are its owner's to set, whoever may write in it.
+#[test]
+fn bits_of_another_users_directory_are_said_and_waited_for() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    b.without_fowner();
+    lab.start_all();
+    b.mkdir("theirs");
+    lab.wait_identical();
+    // In a user namespace there may be no other user.
+    if std::os::unix::fs::chown(b.path("theirs"), Some(4711), None).is_err() {
+        return;
+    }
+    a.chmod("theirs", 0o700);
+    wait_for_error(b, "theirs", "belongs to user 4711");
+    assert!(!b.status().in_sync, "{:?}", b.status());
+    a.write("theirs/new", "goes on");
+    wait_until("what is in it", DEFAULT_BOUND, || b.has("theirs/new"));
+    std::os::unix::fs::chown(b.path("theirs"), Some(0), None).unwrap();
+    lab.wait_identical();
+    assert!(b.status().errors.is_empty(), "{:?}", b.status().errors);
+}
+
 #[test]
 fn file_that_must_not_change_is_said_and_waited_for() {
     let lab = Lab::running(2);

@@ -125,6 +125,11 @@ impl Host {
         self.wrap(&["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]);
     }
 
+    /// Takes root's right to change the bits and times of other users' files from the node.
+    pub fn without_fowner(&self) {
+        self.wrap(&["setpriv", "--bounding-set", "-fowner"]);
+    }
+
     /// Lets the node have `watches` inotify watches at most, by a user namespace of its own; with it go its
     /// rights over the network.
     pub fn limit_watches(&self, watches: u32) {

@@ -163,6 +163,7 @@ impl Machine {
             boot_time_ns: self.booted_at_ms as i64 * 1_000_000,
             fresh_origin: self.fresh_identity,
             index_is_latest: self.index_is_latest,
+            keeps_bits: true,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
         Ok(Replica::new(engine, tree))

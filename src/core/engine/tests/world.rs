@@ -61,6 +61,8 @@ pub(super) struct Disk {
     pub(super) refused: BTreeMap<RelPath, &'static str>,
     /// Paths that are not looked at as they are: of which something else is told, or nothing. Nor is what is below them.
     pub(super) closed: BTreeMap<RelPath, std::result::Result<FileKind, String>>,
+    /// All files have the same permission bits, and all directories, whatever they are said to have.
+    pub(super) has_flat_bits: bool,
     /// Tries to write them.
     pub(super) refusals: u64,
     /// Files that were read, for their digests and to be copied.
@@ -70,6 +72,11 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn put(&mut self, path: &RelPath, data: Data, mode: u16, mtime_ns: Option<i64>) {
         self.ticks += 1;
+        let mode = match data {
+            Data::File(_) if self.has_flat_bits => 0o644,
+            Data::Directory if self.has_flat_bits => 0o755,
+            _ => mode,
+        };
         let size = if let Data::File(bytes) = &data { bytes.len() as u64 } else { 0 };
         let now_ns = self.wall_ms as i64 * 1_000_000 + self.ticks;
         let times = if data == Data::Directory { 0 } else { now_ns };
@@ -544,6 +551,7 @@ impl Node {
             boot_time_ns: 0,
             fresh_origin: false,
             index_is_latest: true,
+            keeps_bits: true,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
         Self { engine, disk, storage, said: 0 }

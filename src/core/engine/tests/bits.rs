@@ -1,0 +1,144 @@
+//! Disks that do not keep permission bits: what they make of them is nobody's edit.
+
+use super::*;
+
+/// Two linked nodes. The disk of node 1 gives all files the same bits, which the node has found out or not.
+fn on_fat(test: impl Fn(&mut World)) {
+    for is_known in [false, true] {
+        let mut world = linked(2);
+        world.nodes[1].disk.has_flat_bits = true;
+        world.nodes[1].engine.config.keeps_bits = !is_known;
+        world.write(0, "key", b"secret");
+        world.write(0, "run", b"script");
+        world.put(0, "d", Data::Directory);
+        for (name, mode) in [("key", 0o600), ("run", 0o755), ("d", 0o700)] {
+            chmod(&mut world, 0, name, mode);
+        }
+        world.settle();
+        assert_eq!([mode(&world, 1, "key"), mode(&world, 1, "d")], [0o644, 0o755]);
+        test(&mut world);
+    }
+}
+
+fn chmod(world: &mut World, node: usize, name: &str, mode: u16) {
+    let disk = &mut world.nodes[node].disk;
+    disk.ticks += 1;
+    let (ticks, wall_ms) = (disk.ticks, world.time.wall_ms as i64);
+    let inode = disk.tree.get_mut(&path(name)).unwrap();
+    inode.mode = mode;
+    if inode.data != Data::Directory {
+        inode.stamp.ctime_ns = wall_ms * 1_000_000 + ticks;
+    }
+    world.tell(node, path(name));
+}
+
+fn mode(world: &World, node: usize, name: &str) -> u16 {
+    world.nodes[node].disk.tree[&path(name)].mode
+}
+
+fn modes(world: &World, names: [&str; 2]) -> [u16; 2] {
+    names.map(|name| mode(world, 0, name))
+}
+
+#[test]
+fn an_edit_hands_on_the_bits_that_its_disk_did_not_keep() {
+    on_fat(|world| {
+        for _ in 0..2 {
+            world.nodes[1].disk.ticks += 100;
+            world.write(1, "key", format!("more {}", world.nodes[1].disk.ticks).as_bytes());
+            world.write(1, "run", format!("more {}", world.nodes[1].disk.ticks).as_bytes());
+            world.settle();
+        }
+        assert_eq!(modes(world, ["key", "run"]), [0o600, 0o755]);
+        assert_eq!(world.nodes[0].disk.tree[&path("key")].data, world.nodes[1].disk.tree[&path("key")].data);
+    });
+}
+
+#[test]
+fn a_chmod_elsewhere_is_handed_on_too() {
+    on_fat(|world| {
+        chmod(world, 0, "key", 0o640);
+        world.settle();
+        world.write(1, "key", b"more");
+        world.settle();
+        assert_eq!(mode(world, 0, "key"), 0o640);
+    });
+}
+
+#[test]
+fn a_rename_hands_on_the_bits() {
+    on_fat(|world| {
+        world.rename(1, "key", "key2");
+        world.rename(1, "d", "e");
+        world.settle();
+        assert_eq!(modes(world, ["key2", "e"]), [0o600, 0o700]);
+        world.write(1, "e/new", b"in it");
+        world.settle();
+        assert_eq!(mode(world, 0, "e"), 0o700);
+    });
+}
+
+#[test]
+fn an_edit_that_outlives_a_deletion_hands_on_the_bits() {
+    on_fat(|world| {
+        world.cut(0, 1);
+        world.write(1, "key", b"more");
+        world.settle();
+        world.delete(0, "key");
+        world.settle();
+        world.link(0, 1);
+        world.settle();
+        assert_eq!(mode(world, 0, "key"), 0o600);
+    });
+}
+
+#[test]
+fn what_lost_is_kept_with_the_bits_that_it_had() {
+    on_fat(|world| {
+        world.cut(0, 1);
+        world.write(1, "key", b"loses");
+        world.settle();
+        world.write(0, "key", b"wins");
+        chmod(world, 0, "key", 0o600);
+        world.settle();
+        world.link(0, 1);
+        world.settle();
+        let copies: Vec<_> =
+            names(&world.nodes[0]).into_iter().filter(|name| name.contains("conflict")).collect();
+        assert_eq!(copies.len(), 1, "{copies:?}");
+        assert_eq!(modes(world, ["key", &copies[0]]), [0o600, 0o600]);
+    });
+}
+
+/// A newer version of another file's bits has come, and cannot be placed, when the file is edited.
+#[test]
+fn an_edit_of_an_older_version_hands_on_the_older_ones_bits() {
+    on_fat(|world| {
+        world.nodes[1].disk.refused.insert(path("key"), "not now");
+        world.write(0, "key", b"newer");
+        chmod(world, 0, "key", 0o640);
+        world.settle();
+        world.write(1, "key", b"edit");
+        world.nodes[1].disk.refused.clear();
+        world.settle();
+        for name in names(&world.nodes[0]).iter().filter(|name| name.starts_with("key")) {
+            assert!([0o600, 0o640].contains(&mode(world, 0, name)), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_is_mounted_with_other_bits_is_no_edit() {
+    let mut world = linked(2);
+    world.nodes[1].disk.has_flat_bits = true;
+    world.nodes[1].engine.config.keeps_bits = false;
+    world.write(0, "key", b"secret");
+    chmod(&mut world, 0, "key", 0o600);
+    world.settle();
+    chmod(&mut world, 1, "key", 0o755);
+    world.settle();
+    assert_eq!(mode(&world, 0, "key"), 0o600);
+    world.write(1, "key", b"more");
+    world.settle();
+    assert_eq!(mode(&world, 0, "key"), 0o600);
+}
