@@ -174,7 +174,7 @@ mod tests {
     fn the_text_is_tidy() {
         let wanted = "\
 here (abababababababab) keeps /srv/shared
-nothing missing here, others are being told
+nothing missing here, but 1 path cannot be read or written
 5 paths, 1 conflict copy, 2 directories without events (compared every second), up 1 d 2 h, \
 longest turn 4.2 ms (commit), 1 thread, 2.0 MiB of memory
 
@@ -192,7 +192,7 @@ n2                10.0.0.1:40000  to it       it cannot reach this machine: a fi
 
     #[test]
     fn the_headline_says_what_matters_most() {
-        let good = Report { in_sync: true, ..example() };
+        let good = Report { in_sync: true, errors: Vec::new(), ..example() };
         assert!(headline(&good).contains("in sync"));
         assert!(headline(&Report { peers: Vec::new(), ..good.clone() }).contains("nobody"));
         let wanting = Report { wanted: 2, wanted_bytes: 1536, in_sync: false, ..good.clone() };
