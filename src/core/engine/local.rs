@@ -487,10 +487,13 @@ impl Engine {
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
-        let no_others = [NodeId::NOBODY, row.entry.version.author];
+        let (no_others, replaced) = ([NodeId::NOBODY, row.entry.version.author], row.entry.version.dot);
         let is_others = |_: &RelPath, child: &Row| {
-            // Who removed the directory did not remove what is ignored in it.
-            let is_others = child.is_ignored() || !no_others.contains(&child.entry.version.author);
+            // Who removed the directory knew of what is ignored in it, and did not remove that.
+            let made = child.entry.version.dot;
+            let is_left = made.origin == replaced.origin && made.seq < replaced.seq;
+            let is_others = !no_others.contains(&child.entry.version.author);
+            let is_others = is_others || is_left || child.standing != Standing::Known;
             !child.entry.is_tombstone() && is_others
         };
         if !holds_own && !self.any_child(path, is_others)? {
@@ -503,7 +506,8 @@ impl Engine {
         if let Some(base) = &mut base {
             base.version.get_or_insert_with(|| Box::new(row.entry.version));
         }
-        self.put_own(path, &Row::new(entry, base), time)?;
+        let row = Row { entry, base, standing: row.standing };
+        self.put_own(path, &row, time)?;
         self.place(path, None, time)
     }
 

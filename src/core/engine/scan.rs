@@ -679,6 +679,11 @@ impl Engine {
                 None => return Ok(()),
             },
         };
+        if self.index.get(&directory)?.is_some_and(|row| row.is_ignored()) {
+            self.scan.degraded.remove(&directory);
+            self.finish_listing();
+            return Ok(());
+        }
         debug!("listing {directory}");
         self.scan.listing = Some(Listing {
             directory: directory.clone(),

@@ -238,6 +238,21 @@ fn so_is_one_in_whose_place_there_is_a_file_elsewhere() {
     assert_eq!(copies.count(), 1, "{:?}", names(&world.nodes[0]));
 }
 
+/// Whose it is, is known also when the rule has gone by then.
+#[test]
+fn a_file_in_the_place_of_a_directory_that_held_what_was_ignored_is_kept_beside_it() {
+    let mut world = holding(2);
+    set_rules(&mut world, "c/*");
+    world.delete(0, "c");
+    world.write(0, "c", b"a file");
+    world.write(0, ".p2pignore", b"# none");
+    world.settle();
+    world.assert_equal();
+    assert_eq!(held(&world, 0, "c/f"), file("eff"));
+    let copies = names(&world.nodes[1]).into_iter().filter(|name| name.starts_with("c.sync-conflict"));
+    assert_eq!(copies.count(), 1, "{:?}", names(&world.nodes[1]));
+}
+
 /// What cannot be synchronised at all is no reason to be out of sync, either.
 #[test]
 fn so_is_one_that_holds_a_socket() {
