@@ -4,7 +4,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use p2pnetwork::{
     core::{
         content::sha256,
-        entry::{Base, Content, Entry, Row, Stamp, Version},
+        entry::{Base, Bits, Content, Entry, Row, Stamp, Version},
         version::{Dot, NodeId, Origin, VersionVector},
     },
     index::Index,
@@ -81,7 +81,7 @@ fn row(inode: u64, seq: u64) -> Row {
     let stamp = Stamp { device: 1, inode, size: 4096, mtime_ns, ctime_ns: mtime_ns };
     Row {
         entry: Entry { content: Some(content.clone()), mode: 0o644, mtime_ns, version },
-        base: Some(Base { content, stamp, mode: 0o644, version: None }),
+        base: Some(Base { content, stamp, bits: Bits::kept(0o644), version: None }),
     }
 }
 
