@@ -424,7 +424,7 @@ impl<'a> Site<'a> {
         self.root.forget_directories();
         let made = self.stat()?;
         if made.is_none() {
-            names::require_by_trial(self.root, self.path)?;
+            names::require_not_lost(self.root, self.path)?;
         }
         self.set_metadata(mode, 0, made)
     }
@@ -632,7 +632,7 @@ impl<'a> Site<'a> {
     fn settled(&self, placed: &Stat) -> Result<Option<Stat>> {
         let seen = self.stat()?;
         if seen.is_none() {
-            names::require_by_trial(self.root, self.path)?;
+            names::require_not_lost(self.root, self.path)?;
         }
         let after = seen.filter(|after| is_same(placed, after) && after.mode == placed.mode);
         Ok(Some(after.unwrap_or(*placed)))

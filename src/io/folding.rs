@@ -371,7 +371,7 @@ fn a_name_that_would_become_another_is_refused_before_anything_is_touched() {
                 run(tree, plain, None, None, content(tree)).unwrap();
             }
             temp::remove(&tree.root, b"temp").unwrap();
-            assert_eq!(listed(tree, ".p2pnetwork/tmp"), [String::new(); 0]);
+            assert!(listed(tree, ".p2pnetwork/tmp").is_empty());
         },
     );
 }
@@ -383,7 +383,7 @@ fn a_name_that_the_file_system_does_not_take_is_refused_with_the_way_out() {
         |tree| {
             assert!(refusal(run(tree, "who?", None, None, content(tree))).contains("rename it"));
             refusal(run(tree, "a:b", None, None, Action::MakeDirectory { mode: 0o755 }));
-            assert_eq!(listed(tree, ""), [String::new(); 0]);
+            assert!(listed(tree, "").is_empty());
         },
     );
 }

@@ -20,13 +20,21 @@ pub(crate) fn require(root: &Root, path: &RelPath) -> Result<()> {
     if root.nature().is_kept(path.name()) { Ok(()) } else { require_by_trial(root, path) }
 }
 
-/// As [`require`], whatever is known of the file system.
-pub(crate) fn require_by_trial(root: &Root, path: &RelPath) -> Result<()> {
-    let name = path.name();
-    match root.try_name(name) {
-        Ok(Some(listed)) if *listed == *name => Ok(()),
+fn require_by_trial(root: &Root, path: &RelPath) -> Result<()> {
+    match root.try_name(path.name()) {
+        Ok(Some(listed)) if *listed == *path.name() => Ok(()),
         Ok(listed) => Err(altered(path, listed.as_deref())),
         Err(error) => Err(failed("write", path, error)),
+    }
+}
+
+/// What was put at the path is not seen there. Is that the file system's doing, whatever was known of it? If it cannot be
+/// told, somebody has removed it.
+pub(crate) fn require_not_lost(root: &Root, path: &RelPath) -> Result<()> {
+    match require_by_trial(root, path) {
+        Err(ApplyError::Io { error, .. }) if error.kind() != io::ErrorKind::InvalidFilename => Ok(()),
+        Err(ApplyError::NoSpace) => Ok(()),
+        result => result,
     }
 }
 

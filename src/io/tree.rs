@@ -10,7 +10,7 @@ use log::{debug, info, warn};
 
 use crate::{
     core::{
-        entry::{Digest, Stamp},
+        entry::{Digest, FileKind, Stamp},
         ignore::IGNORE_FILE,
         seam::{Action, Apply, ApplyFailure, Hint, Input, Output, PieceSource, Source, Time},
         version::NodeId,
@@ -365,7 +365,8 @@ fn remove_leftovers(root: &Root, now_ms: u64) {
         for (name, stat) in entries {
             let stat = stat.map_err(io::Error::other)?;
             let age_ms = (now_ms as i64).saturating_sub(stat.stamp.mtime_ns / 1_000_000);
-            if !partial::is_partial(&name) || age_ms > PARTIAL_KEEP.as_millis() as i64 {
+            let is_old = !partial::is_partial(&name) || age_ms > PARTIAL_KEEP.as_millis() as i64;
+            if is_old && stat.kind != FileKind::Directory {
                 temp::remove(root, &name)?;
             }
         }
