@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pnetwork::{core::entry::Entry, limits::FULL_SCAN_INTERVAL};
+use p2pnetwork::{
+    core::{entry::Entry, ignore::IgnoreRules},
+    limits::FULL_SCAN_INTERVAL,
+};
 
 use super::{
     disk::{ContentId, Tree},
@@ -520,6 +523,14 @@ impl World {
         }
     }
 
+    /// The rules, which are the same everywhere by now, and what they name on any node.
+    fn ignored(&self) -> (Rc<IgnoreRules>, BTreeSet<Vec<u8>>) {
+        let rules = Rc::new(self.machines[0].disk.borrow().rules());
+        let ignored = self.machines.iter().flat_map(|machine| machine.disk.borrow().ignored_by(&rules));
+        let ignored = ignored.collect();
+        (rules, ignored)
+    }
+
     /// What differs between the nodes, but for what has to do with anything that is out of reach on some node, or in trouble.
     fn difference_beside(&self) -> Result<Option<String>, String> {
         let mut excused: Vec<Vec<u8>> = Vec::new();
@@ -531,9 +542,11 @@ impl World {
             let status = replica.engine().status().map_err(|error| error.to_string())?;
             excused.extend(status.problems.into_iter().map(|(path, _)| path.as_bytes().to_vec()));
         }
+        let (_, ignored) = self.ignored();
         let beside = |at: usize| {
             let mut tree = self.full_tree(at);
-            tree.retain(|path, _| !excused.iter().any(|other| is_related(other, path)));
+            let is_excused = |path: &Vec<u8>| excused.iter().any(|other| is_related(other, path));
+            tree.retain(|path, _| !ignored.contains(path) && !is_excused(path));
             tree
         };
         let first = beside(0);
@@ -602,9 +615,7 @@ impl World {
 
     fn check_rest(&mut self) -> Checked {
         let given_up = self.given_up()?;
-        let rules = Rc::new(self.machines[0].disk.borrow().rules());
-        let ignored = self.machines.iter().flat_map(|machine| machine.disk.borrow().ignored_by(&rules));
-        let ignored: BTreeSet<Vec<u8>> = ignored.collect();
+        let (rules, ignored) = self.ignored();
         let tree_of = |at: usize| {
             let mut tree = self.full_tree(at);
             tree.retain(|path, _| !given_up.contains(&path[..]) && !ignored.contains(&path[..]));
