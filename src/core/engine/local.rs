@@ -155,7 +155,7 @@ impl Engine {
     pub(super) fn compare(&mut self, path: RelPath, stat: Option<Stat>, time: Time) -> Result<()> {
         let mut row = self.index.get(&path)?;
         if self.is_ignored(&path, row.as_ref(), stat.as_ref()) {
-            return self.leave_alone(&path, row);
+            return self.handle_ignored(path, row, time);
         }
         let was_ignored = row.as_ref().is_some_and(Row::is_ignored);
         if let Some(row) = row.as_mut().filter(|_| was_ignored) {
@@ -187,6 +187,18 @@ impl Engine {
             }
             (_, Some(stat)) => self.read(path, stat, doubtful, time),
         }
+    }
+
+    /// What is there is left alone. What was there before may be of a kind that is not: that has gone.
+    fn handle_ignored(&mut self, path: RelPath, row: Option<Row>, time: Time) -> Result<()> {
+        let is_gone = |row: &Row| row.base.is_some() && !row.is_ignored();
+        if !row.as_ref().is_some_and(is_gone) || self.is_ignored(&path, row.as_ref(), None) {
+            return self.leave_alone(&path, row);
+        }
+        self.handle_missing(path.clone(), time)?;
+        // What was in a directory goes first.
+        let now = self.index.get(&path)?.filter(|row| row.base.is_none());
+        now.map_or(Ok(()), |row| self.leave_alone(&path, Some(row)))
     }
 
     /// What is there is what was last seen of it.
