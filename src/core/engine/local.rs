@@ -425,13 +425,23 @@ impl Engine {
                 let version = Some(Box::new(entry.version));
                 Row::new(merged, base.map(|base| Base { version, ..base }))
             }
-            Some((Decision::Merge(merged), _)) => Row::new(merged, base),
-            _ => Row::new(entry, base),
+            Some((Decision::Merge(merged), _)) => self.stated(merged, base),
+            _ => self.stated(entry, base),
         };
         self.put_own(path, &row, time)?;
         self.activity.handle_local(path, &row.entry);
         self.follow_ignore_file(path);
         self.place(path, None, time)
+    }
+
+    /// The row of a version that this node has made. Bits that were handed on, and that the disk could have, are still to be
+    /// set on it.
+    fn stated(&self, entry: Entry, mut base: Option<Base>) -> Row {
+        if let Some(base) = &mut base {
+            let is_set = base.bits.found == base.bits.said || !self.config.keeps_bits;
+            base.version = (!is_set).then(|| Box::new(entry.version.clone()));
+        }
+        Row::new(entry, base)
     }
 
     /// The permission bits of the next version. Those that the disk has because it could not keep what it was told are
@@ -479,8 +489,7 @@ impl Engine {
         let known = row.base_version().map(|version| version.vector().clone());
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
-        let base = row.base.map(|base| Base { version: None, ..base });
-        let row = Row::new(entry_of(base.as_ref(), version), base);
+        let row = self.stated(entry_of(row.base.as_ref(), version), row.base);
         info!("{path} is kept: it was changed here and deleted or replaced elsewhere at the same time");
         self.put_own(path, &row, time)
     }

@@ -1,6 +1,7 @@
 //! Disks that do not keep permission bits: what they make of them is nobody's edit.
 
 use super::*;
+use crate::core::entry::{Base, Bits};
 
 /// Two linked nodes. The disk of node 1 gives all files the same bits, which the node has found out or not.
 fn on_fat(test: impl Fn(&mut World)) {
@@ -141,4 +142,23 @@ fn a_disk_that_is_mounted_with_other_bits_is_no_edit() {
     world.write(1, "key", b"more");
     world.settle();
     assert_eq!(mode(&world, 0, "key"), 0o600);
+}
+
+/// A file has come by a rename, and its bits are still to be set, when it is edited.
+#[test]
+fn bits_that_are_handed_on_and_can_be_kept_are_set() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    chmod(&mut world, 0, "a", 0o600);
+    world.settle();
+    let index = &mut world.nodes[1].engine.index;
+    let mut row = index.get(&path("a")).unwrap().unwrap();
+    let version = Some(Box::new(row.entry.version.clone()));
+    row.base = row.base.map(|base| Base { bits: Bits { found: 0o644, said: 0o600 }, version, ..base });
+    index.put(&path("a"), &row).unwrap();
+    world.write(1, "a", b"second");
+    assert_eq!(mode(&world, 1, "a"), 0o644);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(mode(&world, 1, "a"), 0o600);
 }
