@@ -9,10 +9,12 @@
 //! * `remote`: what other nodes say.
 //! * `link`: what they are to be told.
 //! * `place`: versions that are not on this disk get there.
+//! * `problems`: what could not be done, and when it is tried again.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
 //! * `lost`: versions whose content is nowhere any more.
 //! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
+//! * `schedule`: that nothing waits for what will not come.
 
 mod activity;
 mod forget;
@@ -20,10 +22,12 @@ mod link;
 mod local;
 mod lost;
 mod place;
+mod problems;
 mod relocate;
 mod remote;
 mod rename;
 mod scan;
+mod schedule;
 mod status;
 mod transfer;
 
@@ -35,8 +39,8 @@ use std::{
 use log::{info, warn};
 
 use self::{
-    activity::Activity, forget::Forgetting, place::Placement, remote::Gaps, rename::Renames, scan::Scan,
-    transfer::Transfers,
+    activity::Activity, forget::Forgetting, place::Placement, problems::Problems, remote::Gaps,
+    rename::Renames, scan::Scan, transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -86,6 +90,7 @@ pub struct Engine {
     scan: Scan,
     renames: Renames,
     placement: Placement,
+    problems: Problems,
     transfers: Transfers,
     forgetting: Forgetting,
     gaps: Gaps,
@@ -126,6 +131,7 @@ impl Engine {
             scan: Scan::new(time.now),
             renames: Renames::default(),
             placement: Placement::default(),
+            problems: Problems::default(),
             transfers: Transfers::default(),
             forgetting: Forgetting::new(time.now),
             gaps: Gaps::default(),
@@ -176,7 +182,7 @@ impl Engine {
     pub fn handle_timeout(&mut self, time: Time) -> Result<()> {
         self.handle_scan_timeout(time);
         self.handle_placement_timeout(time);
-        self.handle_transfer_timeout(time);
+        self.handle_transfer_timeout(time)?;
         self.handle_link_timeout(time);
         self.handle_gap_timeout(time)?;
         self.handle_forget_timeout(time)?;
@@ -217,7 +223,8 @@ impl Engine {
             self.commit_at.filter(|_| !self.commit_asked),
             self.links.values().filter_map(Link::next_timeout).min(),
             self.scan.next_timeout(),
-            self.placement.next_timeout(),
+            self.placement.waits.next_timeout(),
+            self.problems.next_timeout(),
             self.transfers.next_timeout(),
             Some(self.forgetting.next_timeout()),
         ];
@@ -287,7 +294,7 @@ impl Engine {
             (Some(_), None) => {
                 info!("the directory is back: going on");
                 self.scan.request_walk();
-                self.placement.retry_all(time.now);
+                self.problems.retry_all(time.now);
                 self.placement.kick();
             }
             _ => {}
@@ -347,6 +354,7 @@ impl Engine {
         debug_assert!(!self.index.is_dirty() || self.commit_at.is_some(), "nothing makes the index durable");
         debug_assert!(self.links.values().all(|link| link.is_bounded()));
         debug_assert!(self.renames.is_bounded());
+        debug_assert!(self.problems.is_bounded());
         debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());
         debug_assert!(self.links.values().all(|link| link.inbound || link.outbound));
     }

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod lost;
+mod slots;
 mod unseen;
 mod world;
 
@@ -13,7 +14,7 @@ use self::world::*;
 use super::*;
 use crate::{
     core::entry::{FileKind, Row, Stamp, Stat},
-    limits::RETRY_DELAY_MAX,
+    limits::{ORPHAN_WAIT, RETRY_DELAY_MAX},
     path::RelPath,
 };
 
