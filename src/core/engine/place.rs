@@ -631,6 +631,10 @@ impl Engine {
         if !self.problems.is_due(path) {
             return Ok(());
         }
+        if !self.placement.has_room() {
+            self.problems.retry_soon(path, time.now);
+            return Ok(());
+        }
         self.place(path, None, time)?;
         let row = self.index.get(path)?;
         if self.problems.is_due(path) && !row.is_some_and(|row| self.is_moving(path, &row)) {

@@ -98,11 +98,11 @@ impl Problems {
         self.named.len() < MAX_BLOCKED || self.named.contains_key(path)
     }
 
-    /// Says that a path cannot be `what` (written, read), and why; not again each time that it is tried, with other
-    /// figures in the reason. Those that are not named are told of together.
+    /// Says that a path cannot be `what` (written, read), and why; not again each time that it is tried, for the
+    /// same reason in other words. Those that are not named are told of together.
     pub(super) fn tell(&self, path: &RelPath, what: &str, reason: &str) {
         let before = self.named.get(path).map(|named| named.reason.as_str());
-        let is_known = before.is_some_and(|before| without_figures(before).eq(without_figures(reason)));
+        let is_known = before.is_some_and(|before| gist(before).eq(gist(reason)));
         let level = if is_known || !self.has_place_for(path) { Level::Debug } else { Level::Warn };
         log!(level, "{path} cannot be {what}, and is tried again: {reason}");
     }
@@ -118,6 +118,13 @@ impl Problems {
     pub(super) fn postpone(&mut self, path: &RelPath, now: Instant) {
         if let Some(named) = self.named.get_mut(path) {
             named.until = Some(now + named.delay);
+        }
+    }
+
+    /// There was no room to try it.
+    pub(super) fn retry_soon(&mut self, path: &RelPath, now: Instant) {
+        if let Some(named) = self.named.get_mut(path) {
+            named.until = Some(now + RETRY_DELAY_MIN);
         }
     }
 
@@ -302,8 +309,10 @@ fn hash(path: &RelPath) -> u64 {
     hasher.finish()
 }
 
-fn without_figures(text: &str) -> impl Iterator<Item = char> {
-    text.chars().filter(|char| !char.is_ascii_digit())
+/// What the system has said, without what it was asked to do, and without figures.
+fn gist(reason: &str) -> impl Iterator<Item = char> {
+    let said = reason.rsplit(": ").next().unwrap_or(reason);
+    said.chars().filter(|char| !char.is_ascii_digit())
 }
 
 #[cfg(test)]
