@@ -70,7 +70,7 @@ impl Engine {
             return Ok(());
         }
         if self.placement.is_in_flight(&path) {
-            self.problems.postpone(&path, time.now);
+            self.problems.postpone(&path, false, time.now);
             return Ok(());
         }
         match stat {

@@ -42,6 +42,9 @@ pub(super) struct Placement {
     /// The first wanted file of each kind that found every download of that kind taken, if one did: from there on they are
     /// looked for as soon as one is free.
     starving: BTreeMap<Slot, RelPath>,
+    /// Steps that the passes took.
+    #[cfg(test)]
+    pub(super) steps: u64,
 }
 
 /// A change to the disk that has been asked for.
@@ -196,6 +199,8 @@ impl Engine {
             if self.paused.is_some() || !self.may_step_placement() {
                 break;
             }
+            #[cfg(test)]
+            (self.placement.steps += 1);
             if self.placement.wanted.begin() {
                 self.step_wanted(time)?;
             } else if let Some(slot) = self.next_slot() {
@@ -316,12 +321,10 @@ impl Engine {
         }
         let fate = self.fate_of(&row);
         if fate == Some(Fate::Restate) {
-            self.restate(path, row, time)?;
-            return Ok(());
+            return self.restate(path, row, time);
         }
         if held == Some(Content::Directory) && self.has_live_children(path)? {
-            self.keep_directory(path, row, time)?;
-            return Ok(());
+            return self.keep_directory(path, row, time);
         }
         if let Content::File { size: 1.., digest } = newest
             && self.relocate(path, &row, digest, fate, content.is_some(), time)?
@@ -631,14 +634,12 @@ impl Engine {
         if !self.problems.is_due(path) {
             return Ok(());
         }
-        if !self.placement.has_room() {
-            self.problems.retry_soon(path, time.now);
-            return Ok(());
-        }
         self.place(path, None, time)?;
         let row = self.index.get(path)?;
         if self.problems.is_due(path) && !row.is_some_and(|row| self.is_moving(path, &row)) {
-            self.problems.postpone(path, time.now);
+            // There was no room for it, or its turn comes after that of others.
+            let is_soon = !self.placement.is_done();
+            self.problems.postpone(path, is_soon, time.now);
         }
         Ok(())
     }

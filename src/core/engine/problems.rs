@@ -115,16 +115,9 @@ impl Problems {
 
     /// A path that could not be brought to its newest version is being changed just now, or waits for something that may
     /// never come: it is looked at later.
-    pub(super) fn postpone(&mut self, path: &RelPath, now: Instant) {
+    pub(super) fn postpone(&mut self, path: &RelPath, is_soon: bool, now: Instant) {
         if let Some(named) = self.named.get_mut(path) {
-            named.until = Some(now + named.delay);
-        }
-    }
-
-    /// There was no room to try it.
-    pub(super) fn retry_soon(&mut self, path: &RelPath, now: Instant) {
-        if let Some(named) = self.named.get_mut(path) {
-            named.until = Some(now + RETRY_DELAY_MIN);
+            named.until = Some(now + if is_soon { RETRY_DELAY_MIN } else { named.delay });
         }
     }
 

@@ -1,7 +1,7 @@
 //! What cannot be put where it is wanted holds up nothing else, and is tried again.
 
 use super::*;
-use crate::limits::{MAX_BLOCKED, MAX_CROWD_TRIES, MAX_LARGE_DOWNLOADS};
+use crate::limits::{MAX_BLOCKED, MAX_CROWD_TRIES, MAX_DOWNLOADS, MAX_LARGE_DOWNLOADS};
 
 const REASON: &str = "Operation not permitted";
 
@@ -168,16 +168,37 @@ fn a_newer_version_of_what_could_not_be_written_is_tried_at_once() {
     assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"second".to_vec()));
 }
 
-/// More than there are downloads are wanted; each is come by once, however often one ends.
+/// More than there are downloads are wanted; the passes do not begin anew whenever one ends.
 #[test]
 fn those_that_wait_for_a_download_are_gone_through_once() {
+    const COUNT: usize = 100;
     let mut world = World::new(2);
-    for (name, bytes) in distinct(60) {
+    for (name, bytes) in distinct(COUNT) {
         world.write(0, &name, &bytes);
     }
     world.settle();
     world.link_all();
     world.settle();
+    world.assert_equal();
+    let steps = world.nodes[1].engine.placement.steps;
+    assert!(steps < COUNT as u64 * 10, "{steps} steps for {COUNT} files");
+}
+
+/// Small files are fetched when they are tried again: then they have slots of their own.
+#[test]
+fn small_files_that_cannot_be_written_hold_up_no_other() {
+    let mut world = linked(2);
+    let names = (0..MAX_DOWNLOADS + 6).map(|at| format!("{at}")).chain(["z".to_owned()]);
+    for name in names {
+        world.nodes[1].disk.refused.insert(path(&name), REASON);
+        world.write(0, &name, name.as_bytes());
+    }
+    wait_for_all(&mut world);
+    world.nodes[1].disk.refused.remove(&path("z"));
+    wait_for_all(&mut world);
+    assert!(world.nodes[1].disk.tree.contains_key(&path("z")));
+    world.nodes[1].disk.refused.clear();
+    wait_for_all(&mut world);
     world.assert_equal();
 }
 
