@@ -507,7 +507,7 @@ impl Engine {
         stat: Option<Stat>,
         time: Time,
     ) -> Result<()> {
-        self.problems.unblock(path);
+        self.problems.handle_written(path, time.now);
         self.placement.take_half_done(path);
         if let Some(digest) = in_flight.partial {
             self.finish_install(&digest);

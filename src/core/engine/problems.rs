@@ -113,6 +113,14 @@ impl Problems {
         self.crowd.remove(path);
     }
 
+    /// The path was written. If it could not be before, those that are not named may be now, too.
+    pub(super) fn handle_written(&mut self, path: &RelPath, now: Instant) {
+        if self.is_problem(path) {
+            self.crowd.hurry(now);
+        }
+        self.unblock(path);
+    }
+
     /// A path that could not be brought to its newest version is being changed just now, or waits for something that may
     /// never come: it is looked at later.
     pub(super) fn postpone(&mut self, path: &RelPath, is_soon: bool, now: Instant) {
@@ -269,6 +277,12 @@ impl Crowd {
         }
     }
 
+    fn hurry(&mut self, now: Instant) {
+        if self.until.is_some_and(|until| until > now + RETRY_DELAY_MIN) {
+            (self.delay, self.until) = (RETRY_DELAY_MIN, Some(now + RETRY_DELAY_MIN));
+        }
+    }
+
     fn begin_round(&mut self, is_through: bool, now: Instant) -> bool {
         if self.until.is_none_or(|until| until > now) {
             return false;
@@ -369,6 +383,19 @@ mod tests {
         assert!(!problems.begin_round(true, start + RETRY_DELAY_MAX), "nobody came by it");
         assert_eq!(problems.unnamed(), 0);
         assert!(problems.next_timeout().is_some_and(|at| at == start + RETRY_DELAY_MIN));
+    }
+
+    #[test]
+    fn when_one_succeeds_the_others_are_tried_soon() {
+        let start = Instant::now();
+        let mut problems = blocked(MAX_BLOCKED + 2, start);
+        let later = start + RETRY_DELAY_MAX;
+        assert!(problems.begin_round(false, later));
+        try_all(&mut problems, MAX_BLOCKED + 2, later);
+        let now = later + Duration::from_millis(1);
+        problems.handle_written(&path(0), now);
+        assert!(problems.begin_round(false, now + RETRY_DELAY_MIN));
+        assert!(!problems.is_resting(&path(MAX_BLOCKED + 1), now + RETRY_DELAY_MIN));
     }
 
     #[test]
