@@ -143,8 +143,13 @@ pub const STEP_ENTRIES: usize = 256;
 /// Changes to the disk that are under way at a time, and become durable together; further ones wait in the index. So
 /// many small files take about 20 ms on a quick disk, during which nobody is answered.
 pub const MAX_IN_FLIGHT: usize = 128;
-/// Paths that could not be written, with the reason; when full, a further one is retried without a pause.
+/// Paths that could not be written or read and are named, with the reason; when full, a further one is counted, and
+/// waits with all others of its like for one deadline.
 pub const MAX_BLOCKED: usize = 256;
+/// Those others; when full, nothing that is wanted is looked for before the next deadline.
+pub const MAX_CROWD: usize = 65_536;
+/// How many of them are tried in vain at one deadline; the others are, at the next ones.
+pub const MAX_CROWD_TRIES: usize = 512;
 /// Shortest and longest pause before a path that could not be written is tried again; doubled in between.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
 /// See [`RETRY_DELAY_MIN`].
@@ -158,6 +163,9 @@ pub const LOST_CONTENT_DELAY: Duration = Duration::from_secs(4);
 pub const MAX_DOWNLOADS: usize = 64;
 /// See [`MAX_DOWNLOADS`].
 pub const MAX_LARGE_DOWNLOADS: usize = 4;
+/// Files whose content is here and could not be given its name yet; when full, that the longest-kept one is whole is
+/// forgotten, and found again when it is tried next.
+pub const MAX_WHOLE: usize = 256;
 /// Bytes of one download that are asked of one node, and not received; one chunk may go beyond it.
 pub const SOURCE_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 /// A node that was asked and sends nothing for this long is replaced, if others of the download do send ...

@@ -7,7 +7,7 @@ use super::simulation::{
 };
 
 /// What the kinds of failures have in their words. A plan that fails in another way is another failure.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "not equal",
     "not in sync",
     "only in the trash",
@@ -17,6 +17,7 @@ const KINDS: [&str; 9] = [
     "is back",
     "wants",
     "no rest",
+    "stands still",
 ];
 
 /// The indices of the actions that are needed, found in at most so many runs.

@@ -107,12 +107,15 @@ fn add_problems(text: &mut String, report: &Report) {
     if report.errors.is_empty() {
         return;
     }
-    put(text, format_args!("\n{} cannot be read or written:\n", count(report.errors.len() as u64, "path")));
+    let named = report.errors.len() as u64;
+    put(text, format_args!("\n{} cannot be read or written:\n", count(named + report.more_errors, "path")));
     for error in report.errors.iter().take(PROBLEMS_SHOWN) {
         put(text, format_args!("  {}: {}\n", error.path, error.error));
     }
-    if report.errors.len() > PROBLEMS_SHOWN {
-        put(text, format_args!("  ... all of them: --json\n"));
+    match (report.errors.len() > PROBLEMS_SHOWN, report.more_errors) {
+        (_, 1..) => put(text, format_args!("  ... the first {named} of them: --json\n")),
+        (true, 0) => put(text, format_args!("  ... all of them: --json\n")),
+        (false, 0) => {}
     }
 }
 
@@ -205,7 +208,10 @@ n2                10.0.0.1:40000  to it       it cannot reach this machine: a fi
     fn many_problems_are_cut() {
         let error = ErrorReport { path: "a".to_owned(), error: "b".to_owned() };
         let report = Report { errors: vec![error; PROBLEMS_SHOWN + 1], ..example() };
-        assert!(text(&report).ends_with("--json\n"));
+        assert!(text(&report).ends_with("... all of them: --json\n"));
+        let crowd = Report { more_errors: 2000, ..report };
+        assert!(text(&crowd).contains("2011 paths cannot be read or written"));
+        assert!(text(&crowd).ends_with("... the first 11 of them: --json\n"));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum ApplyFailure {
     Parent,
     /// The content to copy or to install is not what it was said to be.
     Content,
+    /// Nothing can be put at the path for now, for this reason: it was not tried.
+    NotWritable(String),
     /// The system said no, for this reason.
     System(String),
     /// The same, when the change may have been made already.
@@ -146,13 +148,14 @@ pub enum Output {
     Read { path: RelPath, stat: Stat },
     /// Change the disk: answered by [`Input::Applied`].
     Apply(Apply),
-    /// Copy a file on this disk to the partial file `digest`: answered by [`Input::Copied`].
-    Copy { from: RelPath, stamp: Stamp, digest: Digest, size: u64 },
+    /// Copy a file on this disk, wanted at `to`, to the partial file `digest`, unless nothing can be put there: answered by
+    /// [`Input::Copied`].
+    Copy { from: RelPath, stamp: Stamp, to: RelPath, digest: Digest, size: u64 },
     /// Write bytes to the partial file `digest`: only a failure is answered, by [`Input::PieceFailed`].
     WritePiece { digest: Digest, offset: u64, bytes: Vec<u8> },
     /// Find out which chunks the partial file `digest` of an earlier try has, and copy those that the old version
-    /// of the file, with these chunks, has: answered by [`Input::Assembled`].
-    Assemble { digest: Digest, chunks: Vec<Chunk>, old: Option<(RelPath, Stamp, Vec<Chunk>)> },
+    /// of the file, with these chunks, has; unless nothing can be put at the path: answered by [`Input::Assembled`].
+    Assemble { path: RelPath, digest: Digest, chunks: Vec<Chunk>, old: Option<(RelPath, Stamp, Vec<Chunk>)> },
     /// Close the partial file `digest`, and keep it for another try.
     ClosePartial { digest: Digest },
     /// What has come for the partial file `from` may be of use to `to`, of `size` bytes, which has none yet: it is its

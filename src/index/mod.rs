@@ -58,6 +58,11 @@ pub struct Index {
 
 type Result<T> = std::result::Result<T, IndexError>;
 
+/// Do the tables of wanted paths and of removals have the first path before the second?
+pub fn is_before(path: &RelPath, other: &RelPath) -> bool {
+    keys::row(path) < keys::row(other)
+}
+
 impl Index {
     /// Opens the database file at `path`, or makes it.
     pub fn open(path: &Path) -> Result<Self> {

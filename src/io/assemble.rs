@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -23,6 +24,8 @@ pub type OldVersion = (RelPath, Stamp, Vec<Chunk>);
 pub struct AssembleJob {
     /// Which content.
     pub digest: Digest,
+    /// Where it is wanted.
+    path: RelPath,
     chunks: Vec<Chunk>,
     old: Option<OldVersion>,
     /// Digest and place of each chunk of the old version, sorted.
@@ -36,13 +39,14 @@ pub struct AssembleJob {
 
 impl AssembleJob {
     /// Nothing is looked at yet.
-    pub fn new(digest: Digest, chunks: Vec<Chunk>, old: Option<OldVersion>) -> Self {
+    pub fn new(path: RelPath, digest: Digest, chunks: Vec<Chunk>, old: Option<OldVersion>) -> Self {
         let old_places = old.as_ref().map(|(_, _, chunks)| places(chunks)).unwrap_or_default();
         let missing_bytes =
             chunks.iter().filter(|chunk| **chunk != ZEROS).map(|chunk| u64::from(chunk.length));
         let missing_bytes = missing_bytes.sum();
         Self {
             digest,
+            path,
             chunks,
             old,
             old_places,
@@ -59,7 +63,8 @@ impl AssembleJob {
         self.missing_bytes
     }
 
-    /// Looks at chunks of `budget_bytes` together, one at least. The chunks that are there when all are through.
+    /// Looks at chunks of `budget_bytes` together, one at least. The chunks that are there when all are through. Nothing is
+    /// looked at, and nothing need be sent, for what cannot be put where it is wanted.
     pub fn step(
         &mut self,
         root: &Root,
@@ -67,6 +72,11 @@ impl AssembleJob {
         budget_bytes: usize,
         buffer: &mut [u8],
     ) -> Option<Result<Vec<u32>, ApplyFailure>> {
+        if self.next == 0
+            && let Some(reason) = refusal(root, &self.path)
+        {
+            return Some(Err(ApplyFailure::NotWritable(reason)));
+        }
         let mut left = budget_bytes as u64;
         while left > 0 {
             let Some(chunk) = self.chunks.get(self.next).copied() else { return Some(self.finish(root)) };
@@ -147,6 +157,21 @@ impl AssembleJob {
     }
 }
 
+/// Why nothing can be put at a path at present, as far as that shows without trying: its name is too long, or its directory
+/// is not to be written to. One that only lacks the bit is no reason: it may be this user's own, and then it is given the
+/// right for the moment.
+pub fn refusal(root: &Root, path: &RelPath) -> Option<String> {
+    let is_too_long = |error: &io::Error| Errno::from_io_error(error) == Some(Errno::NAMETOOLONG);
+    if let Some(error) = root.stat(path).err().filter(is_too_long) {
+        return Some(format!("cannot write {path}: {error}"));
+    }
+    let directory = root.parent(path).ok()?;
+    let error = root.files().check_writable(&directory).err()?;
+    let mode = root.files().stat_of(&directory, root.device()).ok()?.mode;
+    let is_refused = matches!(error, Errno::ACCESS | Errno::PERM | Errno::ROFS) && mode & 0o300 == 0o300;
+    is_refused.then(|| format!("cannot write to the directory of {path}: {}", io::Error::from(error)))
+}
+
 fn places(chunks: &[Chunk]) -> Vec<(Digest, u64)> {
     let mut offset = 0;
     let place = |chunk: &Chunk| {
@@ -203,7 +228,7 @@ mod tests {
         {
             let digest = combine(recipe.iter().copied());
             let mut partials = Partials::default();
-            let mut job = AssembleJob::new(digest, recipe.clone(), None);
+            let mut job = AssembleJob::new(path("a"), digest, recipe.clone(), None);
             let zeros: Vec<u32> =
                 (0..).zip(&recipe).filter(|(_, chunk)| **chunk == ZEROS).map(|(at, _)| at).collect();
             assert_eq!(run(&mut job, &tree, &mut partials), Ok(zeros));
@@ -224,7 +249,7 @@ mod tests {
         let mut partials = Partials::default();
         partials.write(&tree.root, &older, 0, &vec![7; 3 << 20]).unwrap();
         partials.adopt(&tree.root, &older, &digest, 8 + u64::from(ZEROS.length)).unwrap();
-        let mut job = AssembleJob::new(digest, recipe, None);
+        let mut job = AssembleJob::new(path("a"), digest, recipe, None);
         assert_eq!(run(&mut job, &tree, &mut partials), Ok(vec![1]));
         let end = 4 + u64::from(ZEROS.length);
         for at in [0, end] {
@@ -262,15 +287,19 @@ mod tests {
         let stamp = tree.stat("old").unwrap().stamp;
         let old_chunks = vec![Chunk::of(&old[..1000]), Chunk::of(&old[1000..])];
 
-        let mut job =
-            AssembleJob::new(digest, recipe.clone(), Some((path("old"), stamp, old_chunks.clone())));
+        let mut job = AssembleJob::new(
+            path("a"),
+            digest,
+            recipe.clone(),
+            Some((path("old"), stamp, old_chunks.clone())),
+        );
         assert_eq!(run(&mut job, &tree, &mut partials), Ok(vec![1, 4]));
         let mut copied = Vec::new();
         let read = partials.read(&digest, 4000, 1000, &mut copied).unwrap();
         assert_eq!((read, &copied[..]), (Some(()), &wanted[4000..]));
 
         std::fs::write(tree.root.path().join("old"), b"edited").unwrap();
-        let mut job = AssembleJob::new(digest, recipe, Some((path("old"), stamp, old_chunks)));
+        let mut job = AssembleJob::new(path("a"), digest, recipe, Some((path("old"), stamp, old_chunks)));
         assert!(matches!(run(&mut job, &tree, &mut partials), Err(ApplyFailure::Unexpected(_))));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         seam::{ApplyFailure, Found, Hint, Input, Listed, ListedEntry, Time},
     },
     io::{
-        assemble::{AssembleJob, OldVersion},
+        assemble::{AssembleJob, OldVersion, refusal},
         disk::{Listing, Root, RootState},
         files::How,
         hash::{HashJob, Step, is_certain},
@@ -92,6 +92,7 @@ struct Hashing {
 struct CopyJob {
     from: RelPath,
     stamp: Stamp,
+    to: RelPath,
     digest: Digest,
     size: u64,
     offset: u64,
@@ -103,6 +104,11 @@ impl CopyJob {
         let system = |error: io::Error| ApplyFailure::System(error.to_string());
         let length = (self.size - self.offset).min(budget as u64);
         let end = self.offset + length;
+        if self.offset == 0
+            && let Some(reason) = refusal(root, &self.to)
+        {
+            return Err(ApplyFailure::NotWritable(reason));
+        }
         let file = root.open_file(&self.from, &self.stamp).map_err(|error| system(sys::told(error)))?;
         let Some(file) = file else { return Err(ApplyFailure::Content) };
         if self.offset == 0 {
@@ -159,14 +165,14 @@ impl Jobs {
         self.listing = Some((directory, None, false));
     }
 
-    /// Copies a file that is here to the partial file `digest`.
-    pub fn copy(&mut self, from: RelPath, stamp: Stamp, digest: Digest, size: u64) {
-        self.copies.push_back(CopyJob { from, stamp, digest, size, offset: 0 });
+    /// Copies a file that is here, and is wanted at `to`, to the partial file `digest`.
+    pub fn copy(&mut self, (from, stamp): (RelPath, Stamp), to: RelPath, digest: Digest, size: u64) {
+        self.copies.push_back(CopyJob { from, stamp, to, digest, size, offset: 0 });
     }
 
     /// Finds out what of a wanted file is here already.
-    pub fn assemble(&mut self, digest: Digest, chunks: Vec<Chunk>, old: Option<OldVersion>) {
-        self.assemblies.push_back(AssembleJob::new(digest, chunks, old));
+    pub fn assemble(&mut self, path: RelPath, digest: Digest, chunks: Vec<Chunk>, old: Option<OldVersion>) {
+        self.assemblies.push_back(AssembleJob::new(path, digest, chunks, old));
     }
 
     /// When there is something to do next, if there is nothing now.
@@ -355,7 +361,9 @@ impl Jobs {
         let Some(job) = self.assemblies.front_mut() else { return };
         if let Some(result) = job.step(root, partials, budget, &mut self.buffer) {
             let digest = job.digest;
-            inputs.push_back(match partials.expect(root, &digest, job.missing_bytes()) {
+            let is_refused = matches!(result, Err(ApplyFailure::NotWritable(_)));
+            let missing_bytes = if is_refused { 0 } else { job.missing_bytes() };
+            inputs.push_back(match partials.expect(root, &digest, missing_bytes) {
                 Ok(()) => Input::Assembled { digest, result },
                 Err(error) => Input::PieceFailed { digest, reason: error.to_string() },
             });
@@ -589,7 +597,7 @@ mod tests {
         let (mut jobs, mut partials, mut inputs) = (Jobs::default(), Partials::default(), VecDeque::new());
         let digest = Digest([7; 32]);
         partials.write(&tree.root, &digest, 5 << 20, b"left by an earlier try").unwrap();
-        jobs.copy(path("a"), stat.stamp, digest, stat.stamp.size);
+        jobs.copy((path("a"), stat.stamp), path("b"), digest, stat.stamp.size);
         while !jobs.is_idle() {
             jobs.step(
                 &tree.root,

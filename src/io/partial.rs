@@ -15,7 +15,8 @@ use crate::{
     limits::{SYNC_BEHIND_BYTES, WRITE_BEHIND_BYTES},
 };
 
-/// The open partial files. The core has at most `MAX_DOWNLOADS` of them.
+/// The open partial files. The core has at most `MAX_DOWNLOADS` of them that are fetched, and `MAX_IN_FLIGHT` that are given
+/// their names.
 #[derive(Default)]
 pub struct Partials {
     open: BTreeMap<Digest, Temp>,

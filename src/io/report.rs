@@ -49,6 +49,9 @@ pub struct Report {
     pub uptime_s: u64,
     /// Paths that cannot be read or written at present, and why.
     pub errors: Vec<ErrorReport>,
+    /// How many more there are than `errors` names.
+    #[serde(default)]
+    pub more_errors: u64,
 }
 
 /// Who answers.
@@ -122,6 +125,7 @@ impl Report {
             && status.paused.is_none()
             && status.wanted == 0
             && status.problems.is_empty()
+            && status.more_problems == 0
             && status.peers.iter().filter(|peer| is_linked(peer)).all(|peer| peer.in_sync);
         let (threads, resident_bytes) = process_facts();
         Self {
@@ -149,6 +153,7 @@ impl Report {
             resident_bytes,
             uptime_s: facts.uptime.as_secs(),
             errors: status.problems.into_iter().map(ErrorReport::from).collect(),
+            more_errors: status.more_problems,
         }
     }
 
@@ -253,6 +258,7 @@ pub(crate) mod tests {
             durable: true,
             paused: None,
             problems: vec![(RelPath::new(b"a\xff").unwrap(), "no room".to_owned())],
+            more_problems: 0,
         }
     }
 
@@ -310,6 +316,7 @@ pub(crate) mod tests {
         assert!(report(well(Vec::new()), &[]).in_sync, "alone");
         assert!(!report(well(vec![peer(1, true, true, false)]), &[]).in_sync);
         assert!(!report(Status { wanted: 1, ..well(linked()) }, &[]).in_sync);
+        assert!(!report(Status { more_problems: 1, ..well(linked()) }, &[]).in_sync);
         assert!(!report(Status { scanned: false, ..well(linked()) }, &[]).in_sync);
         assert!(!report(Status { paused: Some("gone".to_owned()), ..well(linked()) }, &[]).in_sync);
         assert!(!report(status(linked()), &[]).in_sync, "something cannot be written");

@@ -203,6 +203,7 @@ mod tests {
             durable: true,
             paused: None,
             problems: vec![(RelPath::new(b"a").unwrap(), "no".to_owned())],
+            more_problems: 0,
         }
     }
 

@@ -120,13 +120,17 @@ impl Tree {
             Output::List { directory } => self.jobs.list(directory),
             Output::Read { path, stat } => self.jobs.read(path, stat),
             Output::Apply(change) => self.change(change),
-            Output::Copy { from, stamp, digest, size } => self.jobs.copy(from, stamp, digest, size),
+            Output::Copy { from, stamp, to, digest, size } => {
+                self.jobs.copy((from, stamp), to, digest, size);
+            }
             Output::WritePiece { digest, offset, bytes } => {
                 if let Err(error) = self.partials.write(&self.root, &digest, offset, &bytes) {
                     self.inputs.push_back(Input::PieceFailed { digest, reason: error.to_string() });
                 }
             }
-            Output::Assemble { digest, chunks, old } => self.jobs.assemble(digest, chunks, old),
+            Output::Assemble { path, digest, chunks, old } => {
+                self.jobs.assemble(path, digest, chunks, old);
+            }
             Output::ClosePartial { digest } => self.partials.forget(&digest),
             Output::AdoptPartial { from, to, size } => {
                 if let Err(error) = self.partials.adopt(&self.root, &from, &to, size) {

@@ -87,7 +87,7 @@ impl Engine {
             return Ok(());
         }
         if self.placement.is_in_flight(&path) {
-            self.placement.postpone(&path, time.now);
+            self.problems.postpone(&path, false, time.now);
             return Ok(());
         }
         match stat {
@@ -100,15 +100,15 @@ impl Engine {
             Ok(stat) => {
                 self.handle_open(&path)?;
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
-                let unlisted = is_directory && self.placement.is_problem(&path);
+                let unlisted = is_directory && self.problems.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
                 let settled = self.index.get(&path)?.is_none_or(|row| !row.is_wanted());
                 if settled && unlisted {
-                    self.scan.request_listing(path);
+                    self.scan.request_listing(path.clone());
                 } else if settled && !self.scan.is_reading(&path) {
-                    self.placement.unblock(&path);
+                    self.problems.unblock(&path);
                 }
-                Ok(())
+                self.retry(&path, time)
             }
             Err(_) if self.is_ignored(&path, self.index.get(&path)?.as_ref(), None) => Ok(()),
             Err(reason) => self.handle_closed(&path, &reason, time),
@@ -134,11 +134,8 @@ impl Engine {
 
     /// A path cannot be looked at, listed or read, which is said once.
     pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) {
-        let is_known = self.placement.is_problem(path);
-        self.placement.block_unseen(path, reason, time.now);
-        if !is_known && self.placement.is_problem(path) {
-            warn!("{path} is left as it was, and looked at again: {reason}");
-        }
+        self.problems.tell(path, "looked at", reason);
+        self.problems.block_unseen(path, reason, time.now);
     }
 
     /// Something can be told of a path. If that was not so before, all below it is looked at: nothing was watched there.
@@ -221,7 +218,7 @@ impl Engine {
             Found::Content { stat, content, chunks } => {
                 self.scan.handle_settled(&path);
                 self.scan.handle_was_read(&path, stat.stamp.size, time.now);
-                self.placement.unblock(&path);
+                self.problems.unblock(&path);
                 self.keep_recipe(&content, &chunks)?;
                 self.doubt_other_names(&path, &content, &stat)?;
                 self.observe(&path, Some((content, stat)), time)?;
@@ -366,7 +363,7 @@ impl Engine {
     /// It went while it was ignored, so it was not deleted: it is wanted.
     fn miss(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         self.put(path, &Row { base: None, ..row })?;
-        self.placement.unblock(path);
+        self.problems.unblock(path);
         self.place(path, None, time)
     }
 
@@ -568,7 +565,7 @@ impl Engine {
     pub(super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
         debug_assert!(!row.entry.content.as_ref().is_some_and(is_marked_torn), "{path} has no such content");
         self.put(path, row)?;
-        self.placement.handle_newer(path, row.is_wanted(), time.now);
+        self.problems.handle_newer(path, row.is_wanted(), time.now);
         self.announce_soon(time);
         Ok(())
     }

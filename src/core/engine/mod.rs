@@ -10,10 +10,12 @@
 //! * `remote`: what other nodes say.
 //! * `link`: what they are to be told.
 //! * `place`: versions that are not on this disk get there.
+//! * `problems`: what could not be done, and when it is tried again.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
 //! * `lost`: versions whose content is nowhere any more.
 //! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
+//! * `schedule`: that nothing waits for what will not come.
 
 mod activity;
 mod forget;
@@ -21,11 +23,13 @@ mod link;
 mod local;
 mod lost;
 mod place;
+mod problems;
 mod relocate;
 mod remote;
 mod rename;
 mod rules;
 mod scan;
+mod schedule;
 mod status;
 mod transfer;
 
@@ -37,8 +41,8 @@ use std::{
 use log::{info, warn};
 
 use self::{
-    activity::Activity, forget::Forgetting, place::Placement, remote::Gaps, rename::Renames, rules::Rules,
-    scan::Scan, transfer::Transfers,
+    activity::Activity, forget::Forgetting, place::Placement, problems::Problems, remote::Gaps,
+    rename::Renames, rules::Rules, scan::Scan, transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -89,6 +93,7 @@ pub struct Engine {
     scan: Scan,
     renames: Renames,
     placement: Placement,
+    problems: Problems,
     transfers: Transfers,
     forgetting: Forgetting,
     gaps: Gaps,
@@ -130,6 +135,7 @@ impl Engine {
             scan: Scan::new(time.now),
             renames: Renames::default(),
             placement: Placement::default(),
+            problems: Problems::default(),
             transfers: Transfers::default(),
             forgetting: Forgetting::new(time.now),
             gaps: Gaps::default(),
@@ -181,7 +187,7 @@ impl Engine {
         self.handle_rules_timeout(time);
         self.handle_scan_timeout(time);
         self.handle_placement_timeout(time);
-        self.handle_transfer_timeout(time);
+        self.handle_transfer_timeout(time)?;
         self.handle_link_timeout(time);
         self.handle_gap_timeout(time)?;
         self.handle_forget_timeout(time)?;
@@ -225,7 +231,8 @@ impl Engine {
             self.links.values().filter_map(Link::next_timeout).min(),
             self.rules.next_timeout(),
             self.scan.next_timeout(),
-            self.placement.next_timeout(),
+            self.placement.waits.next_timeout(),
+            self.problems.next_timeout(),
             self.transfers.next_timeout(),
             Some(self.forgetting.next_timeout()),
         ];
@@ -295,7 +302,7 @@ impl Engine {
             (Some(_), None) => {
                 info!("the directory is back: going on");
                 self.scan.request_walk();
-                self.placement.retry_all(time.now);
+                self.problems.retry_all(time.now);
                 self.placement.kick();
             }
             _ => {}
@@ -345,7 +352,7 @@ impl Engine {
         debug_assert!(!self.commit_asked || self.commit_at.is_some());
         debug_assert!(!self.index.is_dirty() || self.commit_at.is_some(), "nothing makes the index durable");
         debug_assert!(self.links.values().all(|link| link.is_bounded()));
-        debug_assert!(self.renames.is_bounded() && self.rules.is_bounded());
+        debug_assert!(self.renames.is_bounded() && self.rules.is_bounded() && self.problems.is_bounded());
         debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());
         debug_assert!(self.links.values().all(|link| link.inbound || link.outbound));
     }

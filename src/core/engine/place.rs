@@ -3,15 +3,20 @@
 //! What is wanted is found from the rows, never from a queue in memory: an update is placed as it comes, and
 //! a pass over the index's table of wanted paths picks up what could not be. Removals come last, children
 //! first, so that content that only changed its place is still here when its new place asks for it.
+//!
+//! A pass never stops at a path: what there is no room for is passed by, and looked for from there when there is some.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
+use std::collections::BTreeMap;
+
+use log::{debug, warn};
+
+use super::{
+    Engine, Result,
+    local::is_marked_torn,
+    relocate::Waits,
+    remote::is_realised,
+    transfer::{SLOTS, Slot},
 };
-
-use log::{Level, debug, log, warn};
-
-use super::{Engine, Result, local::is_marked_torn, relocate::Waits, remote::is_realised};
 use crate::{
     core::{
         entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat, Version},
@@ -19,19 +24,16 @@ use crate::{
         seam::{Action, Apply, ApplyFailure, Output, Source, Time},
         version::NodeId,
     },
-    limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_INLINE_BYTES, RETRY_DELAY_MAX, RETRY_DELAY_MIN, STEP_ENTRIES},
+    index::is_before,
+    limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_INLINE_BYTES, STEP_ENTRIES},
     path::RelPath,
     wire::message::Chunk,
 };
-
-/// Why a path is blocked whose content no linked node has.
-pub(super) const NO_SOURCE: &str = "no node that has it can be reached";
 
 /// What is under way to this disk, and what could not be done.
 #[derive(Debug, Default)]
 pub(super) struct Placement {
     in_flight: BTreeMap<RelPath, InFlight>,
-    blocked: BTreeMap<RelPath, Blocked>,
     /// Paths that may have been changed, as far as is known, and into what.
     half_done: BTreeMap<RelPath, HalfDone>,
     /// Permission bits, which this disk does not keep, of what was kept beside a version that won.
@@ -39,8 +41,12 @@ pub(super) struct Placement {
     wanted: Pass,
     removals: Pass,
     pub(super) waits: Waits,
-    /// The pass over wanted paths waits for a download to end.
-    stalled: bool,
+    /// The first wanted file of each kind that found every download of that kind taken, if one did: from there on they are
+    /// looked for as soon as one is free.
+    starving: BTreeMap<Slot, RelPath>,
+    /// Steps that the passes took.
+    #[cfg(test)]
+    pub(super) steps: u64,
 }
 
 /// A change to the disk that has been asked for.
@@ -77,32 +83,12 @@ pub(super) struct HalfDone {
     pub(super) version: Version,
 }
 
-/// A path that could not be brought to its newest version, or not be read.
-#[derive(Debug)]
-struct Blocked {
-    reason: String,
-    delay: Duration,
-    /// `None` while it may be tried.
-    until: Option<Instant>,
-    /// It could not be looked at: what this disk holds there is not known, whatever others say of it.
-    is_unseen: bool,
-}
-
 /// A pass over a table of the index.
 #[derive(Debug, Default)]
 struct Pass {
     requested: bool,
     running: bool,
     cursor: Option<RelPath>,
-}
-
-/// What came of trying to place a path.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It is done, under way, or waits for something that will ask again.
-    Going,
-    /// Every download is taken.
-    NoSlot,
 }
 
 impl Pass {
@@ -119,7 +105,6 @@ impl Placement {
     pub(super) fn kick(&mut self) {
         self.wanted.requested = true;
         self.removals.requested = true;
-        self.stalled = false;
     }
 
     pub(super) fn kick_removals(&mut self) {
@@ -132,9 +117,28 @@ impl Placement {
         self.in_flight.insert(path.clone(), in_flight);
     }
 
-    /// A download has ended: the pass over wanted paths goes on where it stood.
-    pub(super) fn handle_slot(&mut self) {
-        self.stalled = false;
+    /// There is no room for the content of this path, which is wanted.
+    pub(super) fn handle_no_slot(&mut self, slot: Slot, path: &RelPath) {
+        let first = self.starving.entry(slot).or_insert_with(|| path.clone());
+        if is_before(path, first) {
+            first.clone_from(path);
+        }
+    }
+
+    /// Will the path be come by when there is room for its content?
+    pub(super) fn is_starving(&self, slot: Slot, path: &RelPath) -> bool {
+        self.starving.get(&slot).is_some_and(|first| !is_before(path, first))
+    }
+
+    /// Have the passes nothing to do, but for what waits for a download to end?
+    pub(super) fn is_done(&self) -> bool {
+        let is_idle = |pass: &Pass| !pass.requested && !pass.running;
+        is_idle(&self.wanted) && is_idle(&self.removals)
+    }
+
+    /// Has everything been come by that was to be since the passes were asked for last?
+    fn is_through(&self) -> bool {
+        self.is_done() && self.starving.is_empty()
     }
 
     /// What is put there at this moment is no longer what it is said to be, perhaps.
@@ -146,27 +150,6 @@ impl Placement {
 
     pub(super) fn is_in_flight(&self, path: &RelPath) -> bool {
         self.in_flight.contains_key(path)
-    }
-
-    /// Leaves the path alone for a while, longer each time.
-    pub(super) fn block(&mut self, path: &RelPath, reason: &str, now: Instant) {
-        // That nobody has it is counted by itself: what it was blocked for before is no reason to give it up.
-        let last = self.blocked.get(path);
-        let last = last.filter(|last| (last.reason == NO_SOURCE) == (reason == NO_SOURCE));
-        let delay = last.map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
-        if self.blocked.len() < MAX_BLOCKED || self.blocked.contains_key(path) {
-            let is_unseen = self.blocked.get(path).is_some_and(|last| last.is_unseen);
-            let blocked = Blocked { reason: reason.to_owned(), delay, until: Some(now + delay), is_unseen };
-            self.blocked.insert(path.clone(), blocked);
-        }
-    }
-
-    /// As [`Self::block`], until the path could be looked at.
-    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, now: Instant) {
-        self.block(path, reason, now);
-        if let Some(blocked) = self.blocked.get_mut(path) {
-            blocked.is_unseen = true;
-        }
     }
 
     /// What is found at the path next may be what this node has put there, without learning that it had. When there are
@@ -196,16 +179,6 @@ impl Placement {
         self.kept.remove(path)
     }
 
-    /// Paths that could not be written or read, and why.
-    pub(super) fn problems(&self) -> impl Iterator<Item = (&RelPath, &str)> {
-        self.blocked.iter().map(|(path, blocked)| (path, blocked.reason.as_str()))
-    }
-
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let blocked = self.blocked.values().filter_map(|blocked| blocked.until).min();
-        blocked.into_iter().chain(self.waits.next_timeout()).min()
-    }
-
     /// Can it take another update with content?
     pub(super) fn has_room(&self) -> bool {
         self.has_room_for(1)
@@ -216,101 +189,61 @@ impl Placement {
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        [&self.blocked.len(), &self.half_done.len(), &self.kept.len()]
-            .into_iter()
-            .all(|len| *len <= MAX_BLOCKED)
+        [&self.half_done.len(), &self.kept.len()].into_iter().all(|len| *len <= MAX_BLOCKED)
             && self.in_flight.len() <= MAX_IN_FLIGHT
             && self.waits.is_bounded()
-    }
-
-    fn is_blocked(&self, path: &RelPath, now: Instant) -> bool {
-        self.blocked.get(path).and_then(|blocked| blocked.until).is_some_and(|until| until > now)
-    }
-
-    /// What could not be done is tried again now: whoever was asked meanwhile was not listened to.
-    pub(super) fn retry_all(&mut self, now: Instant) {
-        self.blocked.values_mut().for_each(|blocked| blocked.until = Some(now));
-    }
-
-    /// A path that could not be brought to its newest version is being changed just now: it is looked at later.
-    pub(super) fn postpone(&mut self, path: &RelPath, now: Instant) {
-        if let Some(blocked) = self.blocked.get_mut(path) {
-            blocked.until = Some(now + blocked.delay);
-        }
-    }
-
-    /// Could it not be written or read?
-    pub(super) fn is_problem(&self, path: &RelPath) -> bool {
-        self.blocked.contains_key(path)
-    }
-
-    /// Has nobody had the path's content, in so many tries that the pause between them is as long as this?
-    pub(super) fn is_without_source(&self, path: &RelPath, delay: Duration) -> bool {
-        self.blocked.get(path).is_some_and(|blocked| blocked.reason == NO_SOURCE && blocked.delay >= delay)
-    }
-
-    /// Another version of the path has come: nothing is wanted any more, or its content may be had where the last
-    /// one's could not. What could not be looked at still is to be.
-    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool, now: Instant) {
-        let Some(blocked) = self.blocked.get_mut(path) else { return };
-        if blocked.is_unseen {
-            blocked.delay = RETRY_DELAY_MIN;
-            blocked.until.get_or_insert(now);
-        } else if !is_wanted || blocked.reason == NO_SOURCE {
-            self.blocked.remove(path);
-        }
-    }
-
-    /// Another node is linked, which may have what nobody had: as if nobody had been asked.
-    pub(super) fn handle_new_source(&mut self) {
-        self.blocked.retain(|_, blocked| blocked.is_unseen || blocked.reason != NO_SOURCE);
-        let unseen = self.blocked.values_mut().filter(|blocked| blocked.reason == NO_SOURCE);
-        unseen.for_each(|blocked| blocked.delay = RETRY_DELAY_MIN);
-        self.kick();
-    }
-
-    /// The path is as it should be.
-    pub(super) fn unblock(&mut self, path: &RelPath) {
-        self.blocked.remove(path);
-    }
-
-    fn has_work(&self) -> bool {
-        let wanted = (self.wanted.requested || self.wanted.running) && !self.stalled;
-        let removals = self.removals.requested || self.removals.running;
-        self.in_flight.len() < MAX_IN_FLIGHT && (wanted || removals)
     }
 }
 
 impl Engine {
     pub(super) fn placement_has_work(&self) -> bool {
-        self.scan.is_walked() && !self.rules.are_changing() && self.placement.has_work()
+        let placement = &self.placement;
+        let is_asked = |pass: &Pass| pass.requested || pass.running;
+        self.may_step_placement()
+            && !self.rules.are_changing()
+            && (is_asked(&placement.wanted) || is_asked(&placement.removals) || self.next_slot().is_some())
     }
 
-    /// A path keeps its reason, and its growing delay, until it succeeds; it is tried once a delay.
+    /// Does nothing hold the passes up that has a wake-up of its own: changes under way, or a deadline?
+    fn may_step_placement(&self) -> bool {
+        self.scan.is_walked() && self.placement.has_room() && !self.problems.is_exhausted()
+    }
+
+    /// A kind of download of which one is free, and has been found taken.
+    fn next_slot(&self) -> Option<Slot> {
+        let is_next =
+            |slot: &Slot| self.placement.starving.contains_key(slot) && self.transfers.has_slot(*slot);
+        SLOTS.into_iter().find(is_next)
+    }
+
+    /// A deadline has its own path tried, once it was looked at; only what is not named is looked for among all.
     pub(super) fn handle_placement_timeout(&mut self, time: Time) {
         if self.placement.waits.handle_timeout(time.now) {
             self.placement.kick();
         }
-        for (path, blocked) in &mut self.placement.blocked {
-            if blocked.until.is_some_and(|until| until <= time.now) {
-                blocked.until = None;
-                self.outputs.push_back(Output::Inspect { path: path.clone() });
-                self.placement.wanted.requested = true;
-                self.placement.removals.requested = true;
-            }
+        let due = self.problems.take_due(time.now);
+        self.outputs.extend(due.into_iter().map(|path| Output::Inspect { path }));
+        if self.problems.begin_round(self.placement.is_through(), time.now) {
+            self.placement.kick();
         }
     }
 
-    /// One bounded step of the passes: wanted paths, then removals.
+    /// One bounded step of the passes: wanted paths, those of them that waited for room, then removals.
     pub(super) fn step_placement(&mut self, time: Time) -> Result<()> {
         for _ in 0..STEP_ENTRIES {
-            if self.paused.is_some() || !self.placement_has_work() {
+            if self.paused.is_some() || !self.may_step_placement() {
                 break;
             }
-            if !self.placement.stalled && self.placement.wanted.begin() {
+            #[cfg(test)]
+            (self.placement.steps += 1);
+            if self.placement.wanted.begin() {
                 self.step_wanted(time)?;
+            } else if let Some(slot) = self.next_slot() {
+                self.step_starving(slot, time)?;
             } else if self.placement.removals.begin() {
                 self.step_removals(time)?;
+            } else {
+                break;
             }
         }
         Ok(())
@@ -321,10 +254,20 @@ impl Engine {
             self.placement.wanted.running = false;
             return Ok(());
         };
-        if self.try_place(&path, None, time)? == Outcome::NoSlot {
-            self.placement.stalled = true;
-        } else {
-            self.placement.wanted.cursor = Some(path);
+        self.place(&path, None, time)?;
+        self.placement.wanted.cursor = Some(path);
+        Ok(())
+    }
+
+    /// A download of this kind is free: the next path that wants one is looked for where the last one found none. So what
+    /// waits is gone through once, however many times something becomes free.
+    fn step_starving(&mut self, slot: Slot, time: Time) -> Result<()> {
+        let Some(path) = self.placement.starving.remove(&slot) else { return Ok(()) };
+        if self.index.get(&path)?.and_then(|row| Slot::of(&row)) == Some(slot) {
+            self.place(&path, None, time)?;
+        }
+        if let Some(next) = self.index.next_wanted(Some(&path))? {
+            self.placement.handle_no_slot(slot, &next);
         }
         Ok(())
     }
@@ -334,7 +277,7 @@ impl Engine {
             self.placement.removals.running = false;
             return Ok(());
         };
-        self.try_place(&path, None, time)?;
+        self.place(&path, None, time)?;
         self.placement.removals.cursor = Some(path);
         Ok(())
     }
@@ -344,36 +287,28 @@ impl Engine {
     /// Brings the path to its newest version, if it is not there yet; `content` are a small file's bytes,
     /// when they came along.
     pub(super) fn place(&mut self, path: &RelPath, content: Option<Vec<u8>>, time: Time) -> Result<()> {
-        if self.try_place(path, content, time)? == Outcome::NoSlot {
-            self.placement.wanted.requested = true;
-        }
-        Ok(())
-    }
-
-    fn try_place(&mut self, path: &RelPath, content: Option<Vec<u8>>, time: Time) -> Result<Outcome> {
         let waits = self.paused.is_some()
             || !self.scan.is_walked()
             || self.placement.is_in_flight(path)
             || self.scan.is_reading(path)
-            || self.placement.is_blocked(path, time.now);
+            || self.problems.is_resting(path, time.now);
         let row = if waits { None } else { self.index.get(path)?.filter(Row::is_wanted) };
-        let Some(row) = row else { return Ok(Outcome::Going) };
-        if self.placement.in_flight.len() >= MAX_IN_FLIGHT {
+        let Some(row) = row else { return Ok(()) };
+        if !self.placement.has_room() {
             self.placement.kick();
-            return Ok(Outcome::Going);
+            return Ok(());
         }
         if self.is_ignored(path, Some(&row), None) {
-            return Ok(Outcome::Going);
+            return Ok(());
         }
         if row.standing == Standing::Unknown && row.base.is_some() {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
-            return Ok(Outcome::Going);
+            return Ok(());
         }
         match row.entry.content.clone() {
-            None => self.place_removal(path, row, time)?,
-            Some(newest) => return self.place_live(path, row, newest, content, time),
+            None => self.place_removal(path, row, time),
+            Some(newest) => self.place_live(path, row, newest, content, time),
         }
-        Ok(Outcome::Going)
     }
 
     fn place_removal(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
@@ -391,7 +326,7 @@ impl Engine {
         if self.is_wanted_elsewhere(path, &row, time)? {
             return Ok(());
         }
-        if !is_directory && self.placement.wanted.running && !self.placement.stalled {
+        if !is_directory && self.placement.wanted.running {
             self.placement.kick_removals();
             return Ok(());
         }
@@ -422,65 +357,54 @@ impl Engine {
         newest: Content,
         content: Option<Vec<u8>>,
         time: Time,
-    ) -> Result<Outcome> {
+    ) -> Result<()> {
         let held = row.base.as_ref().map(|base| base.content.clone());
         if held.as_ref() == Some(&newest) {
             return self.place_metadata(path, row, &newest, time);
         }
         if !self.is_parent_coming(path, time)? {
-            return Ok(Outcome::Going);
+            return Ok(());
         }
         let fate = self.fate_of(&row);
         if fate == Some(Fate::Restate) {
-            self.restate(path, row, time)?;
-            return Ok(Outcome::Going);
+            return self.restate(path, row, time);
         }
         if held == Some(Content::Directory) && self.has_live_children(path)? {
-            self.keep_directory(path, row, false, time)?;
-            return Ok(Outcome::Going);
+            return self.keep_directory(path, row, false, time);
         }
         if let Content::File { size: 1.., digest } = newest
-            && let Some(outcome) = self.relocate(path, &row, digest, fate, content.is_some(), time)?
+            && self.relocate(path, &row, digest, fate, content.is_some(), time)?
         {
-            return Ok(outcome);
+            return Ok(());
         }
         if self.is_being_copied(&row) && !self.will_fetch(&newest, content.is_some()) {
-            return Ok(Outcome::Going);
+            return Ok(());
         }
         let (mode, mtime_ns) = (row.entry.mode, row.entry.mtime_ns);
         let action = match newest {
             Content::Directory => Action::MakeDirectory { mode },
             Content::Symlink { target } => Action::MakeSymlink { target },
             Content::File { size, digest } => match self.source(path, size, digest, content, time)? {
-                Ok(source) => Action::WriteFile { source, mode, mtime_ns },
-                Err(outcome) => return Ok(outcome),
+                Some(source) => Action::WriteFile { source, mode, mtime_ns },
+                None => return Ok(()),
             },
         };
-        self.apply(path, row, action, fate, time)?;
-        Ok(Outcome::Going)
+        self.apply(path, row, action, fate, time)
     }
 
-    fn place_metadata(
-        &mut self,
-        path: &RelPath,
-        mut row: Row,
-        newest: &Content,
-        time: Time,
-    ) -> Result<Outcome> {
+    fn place_metadata(&mut self, path: &RelPath, mut row: Row, newest: &Content, time: Time) -> Result<()> {
         if let Content::Symlink { .. } = newest {
             if let Some(base) = &mut row.base {
                 base.version = None;
             }
-            self.put(path, &row)?;
-            return Ok(Outcome::Going);
+            return self.put(path, &row);
         }
         let mtime_ns = matches!(newest, Content::File { .. }).then_some(row.entry.mtime_ns);
         let action = Action::SetMetadata { mode: row.entry.mode, mtime_ns };
-        self.apply(path, row, action, None, time)?;
-        Ok(Outcome::Going)
+        self.apply(path, row, action, None, time)
     }
 
-    /// Where the bytes of a wanted file come from, if they are here.
+    /// Where the bytes of a wanted file come from, if they are here. If not, they are asked for.
     fn source(
         &mut self,
         path: &RelPath,
@@ -488,24 +412,21 @@ impl Engine {
         digest: Digest,
         content: Option<Vec<u8>>,
         time: Time,
-    ) -> Result<std::result::Result<Source, Outcome>> {
+    ) -> Result<Option<Source>> {
         if size == 0 {
-            return Ok(Ok(Source::Bytes(Vec::new())));
+            return Ok(Some(Source::Bytes(Vec::new())));
         }
         if let Some(bytes) = content.filter(|bytes| is_content(bytes, size, &digest)) {
-            return Ok(Ok(Source::Bytes(bytes)));
+            return Ok(Some(Source::Bytes(bytes)));
         }
-        if self.transfers.take_complete(&digest) {
-            return Ok(Ok(Source::Partial(digest)));
+        if self.transfers.is_whole(&digest) {
+            let is_free = self.transfers.begin_install(&digest, path);
+            return Ok(is_free.then_some(Source::Partial(digest)));
         }
-        if self.give_up_lost(path, &digest, time)? {
-            return Ok(Err(Outcome::Going));
+        if !self.give_up_lost(path, &digest, time)? {
+            self.fetch(path, size, digest, time)?;
         }
-        let outcome = self.fetch(path, size, digest, time)?;
-        if outcome == Outcome::Going {
-            self.placement.waits.remove(&digest);
-        }
-        Ok(Err(outcome))
+        Ok(None)
     }
 
     /// The directory above must be on the disk, or about to be made before this path's turn. One that is
@@ -628,10 +549,10 @@ impl Engine {
         stat: Option<Stat>,
         time: Time,
     ) -> Result<()> {
-        self.placement.unblock(path);
+        self.problems.handle_written(path, time.now);
         self.placement.take_half_done(path);
         if let Some(digest) = in_flight.partial {
-            self.finish_download(&digest);
+            self.finish_install(&digest);
         }
         if let Some(from) = &in_flight.from {
             self.handle_relocated(from, time)?;
@@ -710,8 +631,8 @@ impl Engine {
         debug!("{path}: {failure:?}");
         if let Some(digest) = &in_flight.partial {
             match failure {
-                ApplyFailure::Content => self.drop_download(digest),
-                _ => self.transfers.give_back(digest),
+                ApplyFailure::Content => self.drop_whole(digest),
+                _ => self.end_install(digest),
             }
         }
         match failure {
@@ -723,30 +644,28 @@ impl Engine {
                 }
                 self.placement.kick();
                 if !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
-                    self.placement.block(path, "it keeps changing", time.now);
+                    self.problems.block(path, "it keeps changing", time.now);
                 }
             }
             ApplyFailure::NotEmpty => {
-                self.placement.block(path, "it holds files that are not synchronised", time.now);
+                self.problems.block(path, "it holds files that are not synchronised", time.now);
                 self.scan.request_listing(path.clone());
             }
             ApplyFailure::Parent => {
-                self.placement.block(path, "its directory is not there", time.now);
+                self.problems.block(path, "its directory is not there", time.now);
                 // What was in it is not there, either.
                 let parent = path.parent().filter(|parent| !parent.is_root());
                 let paths = parent.into_iter().chain([path.clone()]);
                 self.outputs.extend(paths.map(|path| Output::Inspect { path }));
             }
             ApplyFailure::Content => {
-                self.placement.block(path, "its content was not what it should be", time.now);
+                self.problems.block(path, "its content was not what it should be", time.now);
             }
-            ApplyFailure::System(reason) => {
-                self.warn_once(path, &reason);
-                self.placement.block(path, &reason, time.now);
+            ApplyFailure::System(reason) | ApplyFailure::NotWritable(reason) => {
+                self.refuse(path, &reason, time);
             }
             ApplyFailure::HalfDone(reason) => {
-                self.warn_once(path, &reason);
-                self.placement.block(path, &reason, time.now);
+                self.refuse(path, &reason, time);
                 let InFlight { content, mode, version, .. } = in_flight;
                 self.placement.note_half_done(path, HalfDone { content, mode, version });
             }
@@ -756,17 +675,27 @@ impl Engine {
 }
 
 impl Engine {
-    /// Says why a path cannot be written; not again each time that it is tried, with other figures in the reason.
-    pub(super) fn warn_once(&self, path: &RelPath, reason: &str) {
-        let before = self.placement.blocked.get(path).map(|blocked| blocked.reason.as_str());
-        let is_known = before.is_some_and(|before| without_figures(before).eq(without_figures(reason)));
-        let level = if is_known { Level::Debug } else { Level::Warn };
-        log!(level, "{path} cannot be written, and is tried again: {reason}");
+    /// A path that could not be brought to its newest version is tried again, if its pause is over. If nothing comes of it,
+    /// and nothing is waited for that says when it has come, there is another pause.
+    pub(super) fn retry(&mut self, path: &RelPath, time: Time) -> Result<()> {
+        if !self.problems.is_due(path) {
+            return Ok(());
+        }
+        self.place(path, None, time)?;
+        let row = self.index.get(path)?;
+        if self.problems.is_due(path) && !row.is_some_and(|row| self.is_moving(path, &row)) {
+            // There was no room for it, or its turn comes after that of others.
+            let is_soon = !self.placement.is_done();
+            self.problems.postpone(path, is_soon, time.now);
+        }
+        Ok(())
     }
-}
 
-fn without_figures(text: &str) -> impl Iterator<Item = char> {
-    text.chars().filter(|char| !char.is_ascii_digit())
+    /// The path cannot be written, for this reason: that is told, and it is left alone for a while.
+    pub(super) fn refuse(&mut self, path: &RelPath, reason: &str, time: Time) {
+        self.problems.tell(path, "written", reason);
+        self.problems.block(path, reason, time.now);
+    }
 }
 
 /// Are these the bytes of a file of one chunk that has this digest?

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use log::debug;
 
-use super::{Engine, Result, place::Outcome};
+use super::{Engine, Result};
 use crate::{
     core::{
         entry::{Content, Digest, Row, Stamp, Standing},
@@ -56,6 +56,11 @@ impl Waits {
         self.0.remove(digest);
     }
 
+    /// Does it wait for a moment still?
+    pub(super) fn is_on(&self, digest: &Digest) -> bool {
+        self.0.get(digest).is_some_and(|wait| wait.until.is_some())
+    }
+
     pub(super) fn is_bounded(&self) -> bool {
         self.0.len() <= MAX_RENAME_WAITS
     }
@@ -74,8 +79,8 @@ impl Waits {
 }
 
 impl Engine {
-    /// The content that `path` wants is renamed from a path that is to go, or waits for one to go. `None` when it is to
-    /// be had in another way; `is_here` says that its bytes came along.
+    /// The content that `path` wants is renamed from a path that is to go, or waits for one to go. False when it is to be
+    /// had in another way; `is_here` says that its bytes came along.
     pub(super) fn relocate(
         &mut self,
         path: &RelPath,
@@ -84,20 +89,20 @@ impl Engine {
         fate: Option<Fate>,
         is_here: bool,
         time: Time,
-    ) -> Result<Option<Outcome>> {
+    ) -> Result<bool> {
         if self.transfers.is_fetching(&digest) {
-            return Ok(None);
+            return Ok(false);
         }
         let wait = self.placement.waits.0.get(&digest);
         let (failed, waits) = wait.map_or((false, true), |wait| (wait.failed, wait.until.is_some()));
         let announced = wait.and_then(|wait| wait.from.clone());
-        let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(None) };
+        let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(false) };
         for from in announced.into_iter().chain([holder]).filter(|_| !failed) {
             if let Some(stamp) = self.is_leaving(&from, &digest)? {
                 self.placement.waits.remove(&digest);
                 let action = Action::RenameFrom { from, stamp };
                 self.apply(path, row.clone(), action, fate, time)?;
-                return Ok(Some(Outcome::Going));
+                return Ok(true);
             }
             if fate == Some(Fate::Superseded)
                 && let Some((other, stamp)) = self.wants_in_return(&from, &digest, row)?
@@ -106,15 +111,15 @@ impl Engine {
                 let action = Action::Exchange { with: from.clone(), stamp };
                 self.apply(path, row.clone(), action, fate, time)?;
                 self.placement.begin_exchange(&from, &other);
-                return Ok(Some(Outcome::Going));
+                return Ok(true);
             }
         }
         if is_here || !waits {
-            return Ok(None);
+            return Ok(false);
         }
         let wait = Wait { path: path.clone(), from: None, until: Some(time.now + RENAME_WAIT), failed };
         let waits = self.placement.waits.0.contains_key(&digest) || self.placement.waits.insert(digest, wait);
-        Ok(waits.then_some(Outcome::Going))
+        Ok(waits)
     }
 
     /// The file's stamp, if it is to be deleted, holds this content, and nothing is being done about it.
@@ -203,13 +208,13 @@ impl Engine {
         let noted =
             content.and_then(file_digest).is_some_and(|digest| self.placement.waits.insert(digest, wait));
         if !noted {
-            self.placement.block(path, "its content on this disk cannot be renamed", time.now);
+            self.problems.block(path, "its content on this disk cannot be renamed", time.now);
         }
         self.placement.kick();
         self.outputs.extend([path.clone(), from].map(|path| Output::Inspect { path }));
     }
 }
 
-fn file_digest(content: &Content) -> Option<Digest> {
+pub(super) fn file_digest(content: &Content) -> Option<Digest> {
     if let Content::File { digest, .. } = content { Some(*digest) } else { None }
 }

@@ -190,10 +190,10 @@ impl Engine {
             return self.change_rules(rules, text);
         }
         info!("the ignore rules have changed, and hold for all that is here");
-        let problems: Vec<RelPath> = self.placement.problems().map(|(path, _)| path.clone()).collect();
+        let problems: Vec<RelPath> = self.problems.named().map(|(path, _)| path.clone()).collect();
         for path in problems {
             if self.is_ignored(&path, self.index.get(&path)?.as_ref(), None) {
-                self.placement.unblock(&path);
+                self.problems.unblock(&path);
             }
         }
         self.placement.kick();

@@ -455,7 +455,7 @@ impl Engine {
                 }
                 self.compare_batch(&directory, entries, last, time)?;
                 if last && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted()) {
-                    self.placement.unblock(&directory);
+                    self.problems.unblock(&directory);
                 }
                 Ok(())
             }

@@ -37,6 +37,8 @@ pub struct Status {
     pub paused: Option<String>,
     /// Paths that could not be written or read, and why.
     pub problems: Vec<(RelPath, String)>,
+    /// How many more there are that are not named.
+    pub more_problems: u64,
 }
 
 /// The state of one link.
@@ -77,7 +79,8 @@ impl Engine {
             scanned: self.scan.is_walked(),
             durable: !self.index.is_dirty(),
             paused: self.paused.clone(),
-            problems: self.placement.problems().map(|(path, why)| (path.clone(), why.to_owned())).collect(),
+            problems: self.problems.named().map(|(path, why)| (path.clone(), why.to_owned())).collect(),
+            more_problems: self.problems.unnamed() as u64,
         })
     }
 

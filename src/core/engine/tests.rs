@@ -5,6 +5,7 @@ mod closed;
 mod hostile;
 mod ignored;
 mod lost;
+mod slots;
 mod unseen;
 mod world;
 
@@ -16,7 +17,7 @@ use self::world::*;
 use super::*;
 use crate::{
     core::entry::{FileKind, Row, Stamp, Stat},
-    limits::RETRY_DELAY_MAX,
+    limits::{ORPHAN_WAIT, RETRY_DELAY_MAX},
     path::RelPath,
 };
 

@@ -20,4 +20,5 @@ mod renames;
 mod service;
 mod sparse;
 mod start;
+mod unwritable;
 mod watching;

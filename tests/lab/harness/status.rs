@@ -33,6 +33,8 @@ pub struct Status {
     pub resident_bytes: u64,
     /// Paths that cannot be read or written at present, and why.
     pub errors: Vec<PathError>,
+    /// How many more there are.
+    pub more_errors: u64,
 }
 
 /// Who answered.

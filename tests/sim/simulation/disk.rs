@@ -102,6 +102,9 @@ pub struct Troubles {
     /// Percent of the operations that fail with `EIO`.
     pub io_errors: u64,
     pub unmounted: Option<Unmounted>,
+    /// Directories in which the program can neither make nor remove a name, whatever their bits: as if they were another
+    /// user's, who can.
+    pub locked: BTreeSet<Ino>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -359,6 +362,7 @@ impl Disk {
         });
         self.durable.remove(&ino);
         self.durable_names.remove(&ino);
+        self.troubles.locked.remove(&ino);
         self.inodes.insert(ino, Inode { what, mode, mtime_ns: 0, ctime_ns: 0, links: 0 });
         self.touch(ino, true);
         ino

@@ -66,6 +66,9 @@ impl SimFiles {
         }
         let path = disk.path_of(directory, name);
         disk.log.push(format!("{what} {path}"));
+        if disk.troubles.locked.contains(&directory) {
+            return Err(Errno::PERM);
+        }
         disk.changes += 1;
         let Some(Inode { what: What::Directory(_), mode, links, .. }) = disk.inodes.get(&directory) else {
             return Err(Errno::NOTDIR);
@@ -355,8 +358,13 @@ impl FileSystem for SimFiles {
 
     fn check_writable(&self, directory: &Handle) -> Result<()> {
         let disk = self.enter()?;
-        let inode = disk.inodes.get(&ino(directory)?).ok_or(Errno::NOENT)?;
-        if inode.mode & 0o300 == 0o300 { Ok(()) } else { Err(Errno::ACCESS) }
+        let directory = ino(directory)?;
+        let inode = disk.inodes.get(&directory).ok_or(Errno::NOENT)?;
+        match () {
+            () if disk.troubles.locked.contains(&directory) => Err(Errno::PERM),
+            () if inode.mode & 0o300 != 0o300 => Err(Errno::ACCESS),
+            () => Ok(()),
+        }
     }
 
     fn space(&self, _handle: &Handle) -> Result<(u64, u64)> {

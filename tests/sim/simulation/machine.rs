@@ -59,6 +59,8 @@ pub struct Machine {
     pub mounted_at: Option<Duration>,
     /// When what is out of reach can be reached again.
     pub opens_at: Option<Duration>,
+    /// When all directories can be written to again.
+    pub unlocked_at: Option<Duration>,
     index_is_latest: bool,
     boot: u64,
     booted_at_ms: u64,
@@ -91,6 +93,7 @@ impl Machine {
             troubled_until: None,
             mounted_at: None,
             opens_at: None,
+            unlocked_at: None,
             index_is_latest: true,
             boot: 1,
             booted_at_ms: style.wall_ms.saturating_sub(60_000),
@@ -106,6 +109,14 @@ impl Machine {
 
     pub fn set_clock(&mut self, now: Duration, by_ms: i64) {
         self.clock = (now, (self.wall_ms(now) as i64 + by_ms).max(0), self.clock.2);
+    }
+
+    /// Directories to which the program cannot write.
+    pub fn locked_paths(&self) -> Vec<Vec<u8>> {
+        let disk = self.disk.borrow();
+        let is_locked =
+            |path: &Vec<u8>| disk.find(path).is_some_and(|ino| disk.troubles.locked.contains(&ino));
+        disk.tree().into_keys().filter(is_locked).collect()
     }
 
     /// The disk, at this time.

@@ -115,6 +115,12 @@ pub enum What {
         how: Unmounted,
         for_ms: u64,
     },
+    /// Nothing can be made or removed in a directory for a while, or, if that is 0, until all is healed.
+    Lock {
+        node: usize,
+        which: u32,
+        for_ms: u64,
+    },
     LoseEvents {
         node: usize,
     },
@@ -246,6 +252,7 @@ impl Plan {
         }
         rules::add_to(&mut plan.actions, plan.machines.len(), one_at_a_time, seed);
         plan.close_some();
+        plan.add_locks();
         plan
     }
 
@@ -262,6 +269,36 @@ impl Plan {
             let at = rng.below(self.actions.len() as u64) as usize;
             let at_ms = self.actions[at].at_ms;
             self.actions.insert(at, Action { at_ms, what: What::Close { node, first, how, for_ms } });
+        }
+    }
+
+    /// Many files at once, and directories that cannot be written meanwhile. Drawn by themselves, so that plans without them
+    /// are what they were before there were any.
+    fn add_locks(&mut self) {
+        let mut rng = Rng::new(self.seed, 5);
+        if self.one_at_a_time || !rng.chance(25) {
+            return;
+        }
+        let end_ms = self.actions.last().map_or(0, |action| action.at_ms);
+        let nodes = self.machines.len() as u64;
+        for number in 0..rng.between(3, 8) as u32 {
+            let node = rng.below(nodes) as usize;
+            let deed = |kind, rng: &mut Rng| {
+                let (first, second) = (rng.next() as u32, rng.next() as u32);
+                What::Deed { node, deed: Deed { kind, token: 20_000 + number * 100, first, second } }
+            };
+            let what = match rng.below(5) {
+                0 => deed(Kind::Remake, &mut rng),
+                1 | 2 => deed(Kind::Burst, &mut rng),
+                _ => What::Lock {
+                    node,
+                    which: rng.next() as u32,
+                    for_ms: rng.pick(&[0, 0, 0, 3000, 30_000, 200_000]),
+                },
+            };
+            let at_ms = rng.below(end_ms + 3000);
+            let place = self.actions.partition_point(|action| action.at_ms <= at_ms);
+            self.actions.insert(place, Action { at_ms, what });
         }
     }
 

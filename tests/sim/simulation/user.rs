@@ -39,6 +39,10 @@ pub enum Kind {
     SlowEnd,
     /// Writes ignore rules, or removes them. Not among [`KINDS`]: plans have it by themselves.
     Rules,
+    /// Some large files at once: more than are fetched at a time.
+    Burst,
+    /// A directory of files goes, and is made anew with the same names.
+    Remake,
 }
 
 pub const KINDS: [Kind; 22] = [
@@ -123,6 +127,9 @@ impl Found {
 
 const NAMES: [&str; 8] = ["a", "b", "c.txt", "d", "e", "f.tar.gz", "g", "H"];
 const MAX_DEPTH: usize = 3;
+/// Where bursts of files go.
+const CROWDED: &[u8] = b"crowd";
+const BURST: u32 = 6;
 
 impl Disk {
     /// Does it, and has the checks know what became of what was there.
@@ -231,6 +238,8 @@ impl Disk {
                 Some(self.path_of(directory, &name))
             }
             Kind::Rules => self.change_rules(deed),
+            Kind::Burst => self.burst(deed),
+            Kind::Remake => self.remake(deed),
             Kind::SlowEnd => {
                 let (ino, whole) = self.slow.pop()?;
                 self.end_slow(ino, &whole);
@@ -273,6 +282,53 @@ impl Disk {
             }
         }
         Some(self.path_of(directory, &name))
+    }
+
+    fn burst(&mut self, deed: &Deed) -> Option<String> {
+        let directory = match self.child(ROOT, CROWDED) {
+            Some(ino) if self.is_directory(ino) && !deed.first.is_multiple_of(3) => ino,
+            Some(_) => {
+                self.all(Self::is_directory).get(deed.second as usize % 4).map_or(ROOT, |found| found.ino)
+            }
+            None => self.make_in(ROOT, CROWDED, What::Directory(Default::default()), 0o755),
+        };
+        for number in 0..BURST {
+            let length = 70_000 + (deed.second as usize + number as usize) % 5 * 20_000;
+            let bytes = Deed { token: deed.token + number, ..*deed }.content(length);
+            self.create_at(directory, format!("l{number}").into_bytes().into(), bytes);
+        }
+        Some(format!("{BURST} files"))
+    }
+
+    fn remake(&mut self, deed: &Deed) -> Option<String> {
+        let top = self.pick_crowded(deed.first)?;
+        let files = self.names(top.ino)?.clone().into_iter();
+        let files: Vec<(Name, Vec<u8>)> = files
+            .filter(|(_, ino)| matches!(self.inodes[ino].what, What::File(_)))
+            .map(|(name, ino)| (name, self.bytes(ino)))
+            .collect();
+        self.remove_tree(top.directory, &top.name);
+        let made = self.make_in(top.directory, &top.name, What::Directory(Default::default()), 0o755);
+        for (number, (name, bytes)) in (0..).zip(files) {
+            let other = || Deed { token: deed.token + number, ..*deed }.content(bytes.len());
+            let bytes = if deed.second.is_multiple_of(2) { other() } else { bytes };
+            self.create_at(made, name, bytes);
+        }
+        Some(top.show())
+    }
+
+    /// The directory that bursts go to, if it is there, or any.
+    fn pick_crowded(&self, number: u32) -> Option<Found> {
+        let crowded = self.all(Self::is_directory).into_iter().find(|found| found.path == CROWDED);
+        crowded.filter(|_| !number.is_multiple_of(3)).or_else(|| self.pick(number, Self::is_directory))
+    }
+
+    /// The program cannot make or remove a name in a directory any more.
+    pub fn lock(&mut self, number: u32) {
+        if let Some(found) = self.pick_crowded(number) {
+            self.log.push(format!("nothing can be made in {}", found.show()));
+            self.troubles.locked.insert(found.ino);
+        }
     }
 
     fn edit(&mut self, deed: &Deed, change: impl FnOnce(&mut Vec<u8>, u32)) -> Option<String> {

@@ -121,7 +121,8 @@ impl World {
     fn next_due(&self) -> Duration {
         let machines = self.machines.iter().flat_map(|machine| {
             let ends = machine.fuse.is_lit().then_some(machine.next_turn_at + Duration::from_secs(3));
-            [machine.up_at, machine.troubled_until, machine.mounted_at, machine.opens_at, ends]
+            let opens = [machine.opens_at, machine.unlocked_at];
+            [machine.up_at, machine.troubled_until, machine.mounted_at, ends].into_iter().chain(opens)
         });
         let others = self.dial_at.values().chain(self.parted_until.values()).copied().map(Some);
         machines.chain(others).flatten().min().unwrap_or(Duration::MAX)
@@ -147,6 +148,9 @@ impl World {
             }
             if machine.opens_at.is_some_and(|at| at <= now) {
                 self.open(at);
+            }
+            if self.machines[at].unlocked_at.is_some_and(|at| at <= now) {
+                self.unlock(at);
             }
             let machine = &mut self.machines[at];
             if machine.fuse.is_lit() && now >= machine.next_turn_at + Duration::from_secs(3) {
@@ -177,8 +181,11 @@ impl World {
             Err(error) if error.is_no_space() => self.stop_running(at, Duration::from_secs(2)),
             Err(error) => return Err(format!("node {at} stops: {error}")),
         }
-        if self.turns.is_multiple_of(64) && !self.check_index(at)? {
-            self.stop_running(at, Duration::from_secs(2));
+        if self.turns.is_multiple_of(64) {
+            self.check_schedule(at)?;
+            if !self.check_index(at)? {
+                self.stop_running(at, Duration::from_secs(2));
+            }
         }
         self.check_deadline(at)
     }
@@ -366,6 +373,10 @@ impl World {
                 self.machines[node].disk.borrow_mut().troubles.unmounted = Some(how);
                 self.machines[node].mounted_at = Some(now + ms(for_ms));
             }
+            What::Lock { node, which, for_ms } => {
+                self.machines[node].disk_at(now).lock(which);
+                self.machines[node].unlocked_at = Some(now + ms(for_ms)).filter(|_| for_ms > 0);
+            }
             What::LoseEvents { node } if self.machines[node].style.watch.is_off => {}
             What::LoseEvents { node } => self.machines[node].disk_at(now).events.overflow(now),
             What::Close { node, first, how, for_ms } if !self.machines[node].is_off => {
@@ -490,10 +501,17 @@ impl World {
 
     fn settle(&mut self) -> Checked {
         self.heal()?;
-        if self.machines.iter().any(|machine| !machine.disk.borrow().closed.is_empty()) {
+        let is_limited = |machine: &Machine| {
+            let disk = machine.disk.borrow();
+            !disk.closed.is_empty() || !disk.troubles.locked.is_empty()
+        };
+        if self.machines.iter().any(is_limited) {
             self.wait_for_the_others()?;
         }
-        (0..self.machines.len()).for_each(|at| self.open(at));
+        for at in 0..self.machines.len() {
+            self.open(at);
+            self.unlock(at);
+        }
         if std::mem::take(&mut self.was_closed) {
             // What was never seen is no problem, and nothing tells that it can be seen now.
             self.advance(self.now + FULL_SCAN_INTERVAL)?;
@@ -531,16 +549,21 @@ impl World {
         (rules, ignored)
     }
 
-    /// What differs between the nodes, but for what has to do with anything that is out of reach on some node, or in trouble.
+    /// What differs between the nodes, but for what has to do with a directory that cannot be written to, or with anything that
+    /// is out of reach on some node; then also with what is in trouble, which may have come from there.
     fn difference_beside(&self) -> Result<Option<String>, String> {
-        let mut excused: Vec<Vec<u8>> = Vec::new();
+        let mut excused: Vec<Vec<u8>> = self.given_up()?.into_iter().collect();
+        let is_closed = self.machines.iter().any(|machine| !machine.disk.borrow().closed.is_empty());
         for machine in &self.machines {
             excused.extend(machine.disk.borrow().closed_paths());
+            excused.extend(machine.locked_paths());
+            self.check_schedule(machine.at)?;
             let Some(replica) = &machine.replica else {
                 return Ok(Some(format!("node {} is down", machine.at)));
             };
             let status = replica.engine().status().map_err(|error| error.to_string())?;
-            excused.extend(status.problems.into_iter().map(|(path, _)| path.as_bytes().to_vec()));
+            let problems = status.problems.into_iter().filter(|_| is_closed);
+            excused.extend(problems.map(|(path, _)| path.as_bytes().to_vec()));
         }
         let (_, ignored) = self.ignored();
         let beside = |at: usize| {
@@ -574,6 +597,22 @@ impl World {
                     self.show()
                 ));
             }
+        }
+    }
+
+    fn unlock(&mut self, at: usize) {
+        self.machines[at].unlocked_at = None;
+        self.machines[at].disk.borrow_mut().troubles.locked.clear();
+    }
+
+    /// Does everything that is wanted move, or have a time at which it is tried?
+    fn check_schedule(&self, at: usize) -> Checked {
+        let Some(replica) = &self.machines[at].replica else { return Ok(()) };
+        match replica.engine().check_schedule(self.began + self.now) {
+            Ok(None) => Ok(()),
+            Ok(Some(fault)) => Err(format!("node {at} stands still: {fault}\n{}", self.show())),
+            Err(error) if error.is_no_space() => Ok(()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -624,6 +663,7 @@ impl World {
         let first = tree_of(0);
         for at in 0..self.machines.len() {
             self.check_index(at)?;
+            self.check_schedule(at)?;
             let tree = tree_of(at);
             if tree != first {
                 return Err(format!("at rest, and not equal:\n{}", self.show_difference(&first, &tree, at)));
@@ -634,7 +674,9 @@ impl World {
             let is_nowhere = |(_, reason): &(_, String)| reason == NO_SOURCE;
             let has_excuses = self.oracle.has_excuses() || self.oracle.has_twins;
             let gone_with_its_maker = has_excuses && status.problems.iter().all(is_nowhere);
-            if (status.wanted > 0 || !status.problems.is_empty()) && !gone_with_its_maker {
+            if (status.wanted > 0 || status.more_problems > 0 || !status.problems.is_empty())
+                && !gone_with_its_maker
+            {
                 return Err(format!("at rest, node {at} wants {}: {:?}", status.wanted, status.problems));
             }
             if let Some(peer) = status.peers.iter().find(|peer| !peer.in_sync) {

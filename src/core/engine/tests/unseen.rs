@@ -47,9 +47,10 @@ fn what_could_not_be_looked_at_is_looked_at_after_a_newer_version_of_it() {
 #[test]
 fn what_could_not_be_looked_at_is_looked_at_though_nobody_has_its_newest_version() {
     let mut world = with_unseen_file();
-    world.nodes[0].engine.placement.block(&path("a"), super::super::place::NO_SOURCE, world.time.now);
-    world.nodes[0].engine.placement.handle_newer(&path("a"), true, world.time.now);
-    world.nodes[0].engine.placement.handle_new_source();
+    world.nodes[0].engine.problems.block(&path("a"), super::super::problems::NO_SOURCE, world.time.now);
+    world.nodes[0].engine.problems.handle_newer(&path("a"), true, world.time.now);
+    world.nodes[0].engine.problems.handle_new_source(world.time.now);
+    world.nodes[0].engine.placement.kick();
     wait_for_a_try(&mut world);
     world.assert_equal();
     assert_eq!(names(&world.nodes[1]), ["a"]);
@@ -320,15 +321,15 @@ fn a_power_cut_is_in_mind_until_everything_was_looked_at() {
 #[test]
 fn nobody_has_it_is_counted_by_itself() {
     let mut world = linked(2);
-    let placement = &mut world.nodes[0].engine.placement;
+    let problems = &mut world.nodes[0].engine.problems;
     let (now, second) = (world.time.now, Duration::from_secs(1));
     for _ in 0..9 {
-        placement.block(&path("a"), "Input/output error", now);
+        problems.block(&path("a"), "Input/output error", now);
     }
-    placement.block(&path("a"), super::super::place::NO_SOURCE, now);
-    assert!(!placement.is_without_source(&path("a"), second));
+    problems.block(&path("a"), super::super::problems::NO_SOURCE, now);
+    assert!(!problems.is_without_source(&path("a"), second));
     for _ in 0..9 {
-        placement.block(&path("a"), super::super::place::NO_SOURCE, now);
+        problems.block(&path("a"), super::super::problems::NO_SOURCE, now);
     }
-    assert!(placement.is_without_source(&path("a"), second));
+    assert!(problems.is_without_source(&path("a"), second));
 }

@@ -63,7 +63,9 @@ pub(super) struct Disk {
     pub(super) closed: BTreeMap<RelPath, std::result::Result<FileKind, String>>,
     /// All files have the same permission bits, and all directories, whatever they are said to have.
     pub(super) has_flat_bits: bool,
-    /// Tries to write them.
+    /// Directories in which nothing can be made, and why.
+    pub(super) locked: BTreeMap<RelPath, &'static str>,
+    /// Tries to write what cannot be written.
     pub(super) refusals: u64,
     /// Files that were read, for their digests and to be copied.
     pub(super) reads: u64,
@@ -120,15 +122,24 @@ impl Disk {
         self.closed.keys().any(|closed| path.is_below(closed))
     }
 
+    /// Why nothing can be put at a path, as far as that shows without trying.
+    pub(super) fn refusal(&self, path: &RelPath) -> Option<&'static str> {
+        self.locked.get(&path.parent()?).copied()
+    }
+
+    fn not_writable(&self, path: &RelPath) -> ApplyFailure {
+        ApplyFailure::NotWritable(self.refusal(path).unwrap_or_default().to_owned())
+    }
+
     pub(super) fn has_children(&self, directory: &RelPath) -> bool {
         self.tree.keys().any(|path| path.is_below(directory))
     }
 
     pub(super) fn apply(&mut self, apply: Apply) -> std::result::Result<Option<Stat>, ApplyFailure> {
         let Apply { path, expect, keep, action } = apply;
-        if let Some(reason) = self.refused.get(&path) {
+        if let Some(reason) = self.refused.get(&path).copied().or_else(|| self.refusal(&path)) {
             self.refusals += 1;
-            return Err(ApplyFailure::System((*reason).to_owned()));
+            return Err(ApplyFailure::System(reason.to_owned()));
         }
         let parent = path.parent().unwrap();
         if !parent.is_root() && self.tree.get(&parent).is_none_or(|inode| inode.data != Data::Directory) {
@@ -496,6 +507,7 @@ impl World {
         }
         for node in &self.nodes {
             node.engine.index().check_invariants().unwrap();
+            assert_eq!(node.engine.check_schedule(self.time.now).unwrap(), None);
         }
     }
 
@@ -597,6 +609,12 @@ impl Node {
                 let Some(path) = keep else { return };
                 Input::Changed { path, hint: Hint::Settled }
             }
+            Output::Copy { to, digest, .. } if self.disk.refusal(&to).is_some() => {
+                Input::Copied { digest, result: Err(self.disk.not_writable(&to)) }
+            }
+            Output::Assemble { path, digest, .. } if self.disk.refusal(&path).is_some() => {
+                Input::Assembled { digest, result: Err(self.disk.not_writable(&path)) }
+            }
             Output::Copy { from, stamp, digest, .. } => {
                 self.disk.reads += 1;
                 let bytes = self.disk.bytes(&from, &stamp).map(<[u8]>::to_vec);
@@ -610,7 +628,7 @@ impl Node {
                 partial[begin..end].copy_from_slice(&bytes);
                 return;
             }
-            Output::Assemble { digest, chunks, old } => {
+            Output::Assemble { digest, chunks, old, .. } => {
                 Input::Assembled { digest, result: self.disk.assemble(digest, &chunks, old) }
             }
             Output::ClosePartial { .. } => return,

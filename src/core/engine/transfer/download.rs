@@ -7,14 +7,15 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
+use super::ending::Orphan;
 use crate::{
     core::{entry::Digest, version::NodeId},
-    limits::{DOWNLOAD_STALL, ORPHAN_WAIT, SOURCE_SILENT, SOURCE_WINDOW_BYTES},
+    limits::{DOWNLOAD_STALL, SOURCE_SILENT, SOURCE_WINDOW_BYTES},
     path::RelPath,
     wire::message::{Chunk, Message},
 };
 
-/// How far a download is.
+/// How far a download is. In each something happens without anybody's doing: it holds a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// From a file on this disk that has all of it.
@@ -25,10 +26,6 @@ pub enum Stage {
     Assembling,
     /// Chunks are being fetched.
     Chunks,
-    /// All of it is here and verified.
-    Complete,
-    /// It is being given its name.
-    Installing,
 }
 
 /// A file on its way to its partial file.
@@ -40,6 +37,10 @@ pub struct Download {
     pub size: u64,
     /// How far it is.
     pub stage: Stage,
+    /// Other paths have asked for it.
+    pub others: bool,
+    /// Since when nobody wants it, if so.
+    pub(super) orphan: Orphan,
     /// Chunks that have come and that others were not told of.
     pub news: Vec<u32>,
     chunks: Vec<Chunk>,
@@ -53,7 +54,6 @@ pub struct Download {
     /// Where the search for a chunk begins: somewhere else in every node.
     start: usize,
     heard_at: Instant,
-    unwanted_since: Option<Instant>,
 }
 
 /// A chunk that was asked for.
@@ -102,6 +102,8 @@ impl Download {
             path,
             size,
             stage,
+            others: false,
+            orphan: Orphan::default(),
             news: Vec::new(),
             chunks: Vec::new(),
             offsets: Vec::new(),
@@ -112,7 +114,6 @@ impl Download {
             recipe_from: None,
             start: 0,
             heard_at: now,
-            unwanted_since: None,
         }
     }
 
@@ -121,13 +122,9 @@ impl Download {
         self.heard_at >= now && matches!(self.stage, Stage::Recipe | Stage::Chunks)
     }
 
-    /// Has nobody wanted it for a while?
-    pub fn is_orphaned(&mut self, is_wanted: bool, now: Instant) -> bool {
-        if is_wanted {
-            self.unwanted_since = None;
-            return false;
-        }
-        now >= *self.unwanted_since.get_or_insert(now) + ORPHAN_WAIT
+    /// Does the disk work for it, and will say when that is done?
+    pub fn is_busy(&self) -> bool {
+        matches!(self.stage, Stage::Copying | Stage::Assembling)
     }
 
     // --- Sources ---------------------------------------------------------------------------------------

@@ -6,29 +6,32 @@
 //! fails or falls silent is replaced, and the download goes on where it stood.
 
 mod download;
+mod ending;
 mod serve;
+mod whole;
 
 use std::{collections::BTreeMap, time::Instant};
 
 use log::{debug, warn};
 
-use self::download::{Download, Received, Stage};
 pub use self::serve::Serve;
-use super::{
-    Engine, Link, Result,
-    place::{NO_SOURCE, Outcome},
+use self::{
+    download::{Download, Received, Stage},
+    ending::Partial,
+    whole::Wholes,
 };
+use super::{Engine, Link, Result};
 use crate::{
     core::{
         content::combine,
-        entry::{Content, Digest, Stamp},
+        entry::{Content, Digest, Row, Stamp},
         seam::{ApplyFailure, Output, Time},
         version::{Dot, NodeId},
     },
     index::Index,
     limits::{
         MAX_CHUNK_BYTES, MAX_DOWNLOADS, MAX_INLINE_BYTES, MAX_LARGE_DOWNLOADS, MAX_SERVING, OFFER_DELAY,
-        RECIPE_SEGMENT_CHUNKS,
+        ORPHAN_WAIT, RECIPE_SEGMENT_CHUNKS,
     },
     path::RelPath,
     wire::message::{Chunk, Message},
@@ -38,17 +41,40 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
     downloads: BTreeMap<Digest, Download>,
+    whole: Wholes,
     /// When the others are told which chunks have come.
     offer_at: Option<Instant>,
+    /// When it is looked whether all of them are wanted still.
+    look_at: Option<Instant>,
+}
+
+/// Kinds of downloads. Of each so many go on at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Slot {
+    /// Of files of one chunk.
+    Small,
+    /// Of all others.
+    Large,
+}
+
+/// All kinds.
+pub(super) const SLOTS: [Slot; 2] = [Slot::Small, Slot::Large];
+
+impl Slot {
+    fn of_size(size: u64) -> Self {
+        if is_small(size) { Self::Small } else { Self::Large }
+    }
+
+    /// Which kind the newest version of a row takes.
+    pub(super) fn of(row: &Row) -> Option<Self> {
+        match row.entry.content {
+            Some(Content::File { size, .. }) => Some(Self::of_size(size)),
+            _ => None,
+        }
+    }
 }
 
 impl Transfers {
-    /// Is all of this content in its partial file? If so, the caller installs it.
-    pub(super) fn take_complete(&mut self, digest: &Digest) -> bool {
-        let download = self.downloads.get_mut(digest).filter(|download| download.stage == Stage::Complete);
-        download.map(|download| download.stage = Stage::Installing).is_some()
-    }
-
     /// Is this content being copied from a file on this disk?
     pub(super) fn is_copying(&self, digest: &Digest) -> bool {
         self.downloads.get(digest).is_some_and(|download| download.stage == Stage::Copying)
@@ -56,33 +82,44 @@ impl Transfers {
 
     /// Is this content on its way, or here? That another path has asked for it just now, as in vain as ever, is not enough.
     pub(super) fn is_coming(&self, digest: &Digest, now: Instant) -> bool {
-        self.downloads.get(digest).is_some_and(|download| !download.is_new(now))
+        self.whole.contains(digest)
+            || self.downloads.get(digest).is_some_and(|download| !download.is_new(now))
+    }
+
+    /// Is something being done about this content that will end?
+    pub(super) fn is_moving(&self, digest: &Digest) -> bool {
+        self.downloads.contains_key(digest) || self.whole.is_installing(digest)
     }
 
     /// Is this content on its way to a partial file, or in one?
     pub(super) fn is_fetching(&self, digest: &Digest) -> bool {
-        self.downloads.contains_key(digest)
+        self.downloads.contains_key(digest) || self.whole.contains(digest)
     }
 
-    /// It could not be installed now.
-    pub(super) fn give_back(&mut self, digest: &Digest) {
-        if let Some(download) = self.downloads.get_mut(digest) {
-            download.stage = Stage::Complete;
-        }
+    #[cfg(test)]
+    pub(super) fn has_downloads(&self) -> bool {
+        !self.downloads.is_empty()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let silent = self.downloads.values().filter_map(Download::next_timeout).min();
-        silent.into_iter().chain(self.offer_at).min()
+        silent.into_iter().chain(self.offer_at).chain(self.look_at).min()
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        self.downloads.len() <= MAX_DOWNLOADS
+        let is_looked_after = self.downloads.is_empty() && self.whole.is_empty() || self.look_at.is_some();
+        self.downloads.len() <= MAX_DOWNLOADS && self.whole.is_bounded() && is_looked_after
     }
 
-    fn has_slot(&self, size: u64) -> bool {
-        let large = self.downloads.values().filter(|download| !is_small(download.size)).count();
-        self.downloads.len() < MAX_DOWNLOADS && (is_small(size) || large < MAX_LARGE_DOWNLOADS)
+    /// May another one of this kind begin?
+    pub(super) fn has_slot(&self, slot: Slot) -> bool {
+        let is_large = |download: &&Download| Slot::of_size(download.size) == Slot::Large;
+        let large = self.downloads.values().filter(is_large).count();
+        self.downloads.len() < MAX_DOWNLOADS && (slot == Slot::Small || large < MAX_LARGE_DOWNLOADS)
+    }
+
+    fn look_soon(&mut self, now: Instant) {
+        self.look_at.get_or_insert(now + ORPHAN_WAIT);
     }
 }
 
@@ -93,37 +130,44 @@ impl Engine {
         fetches || self.links.values().any(|link| !link.serving.is_empty())
     }
 
-    /// Begins to bring a file's content to its partial file: from this disk, or from other nodes.
-    pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<Outcome> {
+    /// Begins to bring a file's content to its partial file: from this disk, or from other nodes. When there is no room for
+    /// it, it is looked for again as soon as there is.
+    pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<()> {
         if self.transfers.is_fetching(&digest) {
-            return self.retarget(path, &digest).map(|()| Outcome::Going);
+            self.placement.waits.remove(&digest);
+            return self.retarget(path, &digest);
         }
-        self.adopt_older(path, &digest, size)?;
-        if !self.transfers.has_slot(size) {
-            return Ok(Outcome::NoSlot);
+        self.adopt_older(path, &digest, size, time)?;
+        let slot = Slot::of_size(size);
+        if !self.transfers.has_slot(slot) {
+            self.placement.handle_no_slot(slot, path);
+            return Ok(());
         }
+        self.placement.waits.remove(&digest);
         // A copy that failed is not tried again while there are others to ask; what is being read is in doubt.
         let may_ask = self.links.values().any(|link| link.is_ready());
-        let may_copy = !may_ask || !self.placement.is_problem(path);
+        let may_copy = !may_ask || !self.problems.has_failed_copy(path);
         let local = self.holder(path, &digest)?.filter(|(from, _)| may_copy && !self.scan.is_reading(from));
         let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
         self.transfers.downloads.insert(digest, Download::new(path.clone(), size, stage, time.now));
+        self.transfers.look_soon(time.now);
         match local {
-            Some((from, stamp)) => self.outputs.push_back(Output::Copy { from, stamp, digest, size }),
+            Some((from, stamp)) => {
+                self.outputs.push_back(Output::Copy { from, stamp, to: path.clone(), digest, size });
+            }
             None => self.begin_fetch(digest, path, size, time)?,
         }
-        Ok(Outcome::Going)
+        Ok(())
     }
 
     /// What has come of an older state of the path, which nobody wants any more, may be a part of the new one: a file
     /// that grows faster than it travels would never arrive.
-    fn adopt_older(&mut self, path: &RelPath, digest: &Digest, size: u64) -> Result<()> {
+    fn adopt_older(&mut self, path: &RelPath, digest: &Digest, size: u64, time: Time) -> Result<()> {
         let is_older = |download: &Download| download.path == *path && download.stage == Stage::Chunks;
         let older = self.transfers.downloads.iter().find(|(_, download)| is_older(download));
         let Some(older) = older.map(|(older, _)| *older) else { return Ok(()) };
         if !self.is_still_wanted(&older)? {
-            self.transfers.downloads.remove(&older);
-            self.outputs.push_back(Output::AdoptPartial { from: older, to: *digest, size });
+            self.end_download(&older, Partial::Adopted(*digest, size), time.now);
         }
         Ok(())
     }
@@ -133,6 +177,7 @@ impl Engine {
     fn retarget(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
         let is_gone = !self.is_still_wanted(digest)?;
         let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
+        download.others |= download.path != *path;
         let changed = |path| self.index.get(path).map(|row| row.map(|row| row.entry.version.changed));
         if is_gone || changed(&download.path)? < changed(path)? {
             download.path.clone_from(path);
@@ -173,14 +218,15 @@ impl Engine {
         let (place, places) = self.place_among_takers(download);
         let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         download.begin(chunks.clone(), place, places);
-        if is_small(download.size) {
+        let path = download.path.clone();
+        // A small file is had before it could be asked whether it can be put there, unless it could not be before.
+        if is_small(download.size) && !self.problems.is_problem(&path) {
             download.stage = Stage::Chunks;
             return Ok(());
         }
         download.stage = Stage::Assembling;
-        let path = download.path.clone();
         let old = self.old_version(&path)?;
-        self.outputs.push_back(Output::Assemble { digest, chunks, old });
+        self.outputs.push_back(Output::Assemble { path, digest, chunks, old });
         for (_, link) in self.links.iter_mut().filter(|(_, link)| link.is_ready()) {
             if link.requests.len() < MAX_SERVING {
                 link.requests.push_back(Message::OfferRequest { digest });
@@ -220,6 +266,10 @@ impl Engine {
         let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         match result {
             Ok(have) => have.into_iter().for_each(|chunk| download.handle_have(chunk as usize)),
+            Err(ApplyFailure::NotWritable(reason)) => {
+                self.refuse_download(&digest, &reason, time);
+                return Ok(());
+            }
             Err(failure) => debug!("{}: nothing is taken from this disk: {failure:?}", download.path),
         }
         download.stage = Stage::Chunks;
@@ -248,12 +298,7 @@ impl Engine {
         }
         let waits = matches!(download.stage, Stage::Recipe | Stage::Chunks) && !download.has_source();
         if waits {
-            let path = download.path.clone();
-            debug!("{path}: {NO_SOURCE}");
-            self.transfers.downloads.remove(&digest);
-            self.outputs.push_back(Output::ClosePartial { digest });
-            self.placement.handle_slot();
-            self.placement.block(&path, NO_SOURCE, time.now);
+            self.give_up_download(&digest, time);
         }
     }
 
@@ -313,82 +358,9 @@ impl Engine {
         }
         if received == Received::Chunk {
             self.offer_soon(time);
-            self.drop_if_orphaned(&digest, time)?;
         }
         self.ask(digest, time);
         Ok(())
-    }
-
-    /// Gives up a download that nobody wants any more. Not at once: its file may just have been renamed, and be
-    /// wanted under its new name in a moment.
-    fn drop_if_orphaned(&mut self, digest: &Digest, time: Time) -> Result<()> {
-        let is_wanted = self.is_still_wanted(digest)?;
-        let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
-        if download.is_orphaned(is_wanted, time.now) {
-            self.drop_download(digest);
-        }
-        Ok(())
-    }
-
-    pub(super) fn handle_copied(
-        &mut self,
-        digest: Digest,
-        result: std::result::Result<(), ApplyFailure>,
-        time: Time,
-    ) -> Result<()> {
-        match result {
-            Ok(()) => self.complete_download(digest, time),
-            Err(failure) => {
-                debug!("a copy on this disk failed: {failure:?}");
-                let Some(download) = self.transfers.downloads.get(&digest) else { return Ok(()) };
-                let path = download.path.clone();
-                self.drop_download(&digest);
-                if let Some((from, _)) = self.holder(&path, &digest)? {
-                    self.outputs.push_back(Output::Inspect { path: from });
-                }
-                let reason = match &failure {
-                    ApplyFailure::System(reason) => reason,
-                    _ => "its content on this disk is changing",
-                };
-                self.placement.block(&path, reason, time.now);
-                Ok(())
-            }
-        }
-    }
-
-    fn complete_download(&mut self, digest: Digest, time: Time) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        download.stage = Stage::Complete;
-        let path = download.path.clone();
-        self.place(&path, None, time)?;
-        let left = self.transfers.downloads.get(&digest).is_some_and(|left| left.stage == Stage::Complete);
-        if left && !self.is_still_wanted(&digest)? {
-            self.drop_download(&digest);
-        }
-        Ok(())
-    }
-
-    /// Its file has its name.
-    pub(super) fn finish_download(&mut self, digest: &Digest) {
-        self.transfers.downloads.remove(digest);
-        self.placement.handle_slot();
-        self.placement.kick();
-    }
-
-    /// Gives a download up, and what has come of it.
-    pub(super) fn drop_download(&mut self, digest: &Digest) {
-        if self.transfers.downloads.remove(digest).is_some() {
-            self.outputs.push_back(Output::DropPartial { digest: *digest });
-            self.placement.kick();
-        }
-    }
-
-    fn is_still_wanted(&self, digest: &Digest) -> Result<bool> {
-        let Some(download) = self.transfers.downloads.get(digest) else { return Ok(false) };
-        let wanted = self.index.get(&download.path)?.filter(|row| row.is_wanted());
-        let is_this =
-            |content: &Content| matches!(content, Content::File { digest: other, .. } if other == digest);
-        Ok(wanted.is_some_and(|row| row.entry.content.as_ref().is_some_and(is_this)))
     }
 
     // --- Sources that come and go ----------------------------------------------------------------------
@@ -418,7 +390,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_transfer_timeout(&mut self, time: Time) {
+    pub(super) fn handle_transfer_timeout(&mut self, time: Time) -> Result<()> {
         for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
             let silent = self.transfers.downloads.get_mut(&digest).is_some_and(|d| d.drop_silent(time.now));
             if silent {
@@ -429,15 +401,7 @@ impl Engine {
             self.transfers.offer_at = None;
             self.offer_news();
         }
-    }
-
-    pub(super) fn handle_piece_failed(&mut self, digest: Digest, reason: &str, time: Time) {
-        if let Some(download) = self.transfers.downloads.get(&digest) {
-            let path = download.path.clone();
-            self.warn_once(&path, reason);
-            self.drop_download(&digest);
-            self.placement.block(&path, reason, time.now);
-        }
+        self.look_after_downloads(time)
     }
 
     // --- Chunks for each other -------------------------------------------------------------------------

@@ -91,7 +91,10 @@ impl Engine {
         if let Some((path, stamp)) = self.holder(path, digest)? {
             return Ok((end <= stamp.size).then_some(PieceSource::File { path, stamp }));
         }
-        let holds = self.transfers.downloads.get(digest).is_some_and(|download| download.holds(offset, end));
+        let holds = match self.transfers.whole.get(digest) {
+            Some(whole) => end <= whole.size,
+            None => self.transfers.downloads.get(digest).is_some_and(|download| download.holds(offset, end)),
+        };
         Ok(holds.then_some(PieceSource::Partial))
     }
 
