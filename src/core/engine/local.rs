@@ -102,7 +102,7 @@ impl Engine {
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
                 let unlisted = is_directory && self.problems.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
-                let settled = self.index.get(&path)?.is_none_or(|row| !row.is_wanted());
+                let settled = self.index.get(&path)?.is_none_or(|row| !row.is_wanted() || row.is_ignored());
                 if settled && unlisted {
                     self.scan.request_listing(path.clone());
                 } else if settled && !self.scan.is_reading(&path) {
@@ -283,6 +283,10 @@ impl Engine {
         self.observe(&path, Some((Content::Directory, stat)), time)?;
         if !known || reappeared {
             self.scan.request_listing(path);
+        }
+        if base.is_none() {
+            // What is wanted in it can come.
+            self.placement.kick();
         }
         Ok(())
     }

@@ -643,7 +643,8 @@ impl Engine {
                     None => self.outputs.push_back(Output::Inspect { path: path.clone() }),
                 }
                 self.placement.kick();
-                if !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
+                let is_ignored = self.index.get(path)?.is_some_and(|row| row.is_ignored());
+                if !is_ignored && !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
                     self.problems.block(path, "it keeps changing", time.now);
                 }
             }

@@ -163,7 +163,8 @@ impl Engine {
         let Some(wait) = self.placement.waits.0.get_mut(&digest) else { return Ok(false) };
         let target = wait.path.clone();
         let wants = |row: &Row| row.entry.content.as_ref().and_then(file_digest) == Some(digest);
-        if !self.index.get(&target)?.is_some_and(|row| row.is_wanted() && wants(&row)) {
+        let may_come = !self.problems.is_problem(&target);
+        if !may_come || !self.index.get(&target)?.is_some_and(|row| row.is_wanted() && wants(&row)) {
             self.placement.waits.remove(&digest);
             return Ok(false);
         }

@@ -717,10 +717,11 @@ impl Engine {
         loop {
             let Some(next) = self.index.next_directory(&cursor)? else { return Ok(None) };
             let Some(closed) = self.scan.closed_above(&next) else { return Ok(Some(next)) };
-            // All that begins with it and a slash is passed at once.
-            let end = RelPath::new(&[closed.as_bytes(), b"/\xff"].concat()).unwrap_or_else(|_| next.clone());
+            // All that begins with it and a slash is passed at once; what begins with it and a dot comes before that.
+            let is_below = next != *closed;
+            let end = RelPath::new(&[closed.as_bytes(), b"/\xff"].concat()).ok().filter(|_| is_below);
             self.scan.is_unlisted = true;
-            cursor = next.max(end);
+            cursor = end.map_or(next.clone(), |end| next.max(end));
         }
     }
 

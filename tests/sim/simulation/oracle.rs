@@ -108,6 +108,13 @@ impl Oracle {
                 let is_same = |(_, other): &(&Path, &Option<ContentId>)| *other == id;
                 self.shared.extend(after.iter().filter(is_same).map(|(path, _)| path.clone()));
             }
+            // A copy may share its file with what is in the trash.
+            let is_copy = |(from, other): (&Path, &Option<ContentId>)| {
+                *other == *id && id.is_some() && find(from, b".sync-conflict-").is_some()
+            };
+            if before.iter().any(is_copy) {
+                self.shared.insert(path.clone());
+            }
             // What is half-written is not stable: nobody can owe it.
             if let Some(id) = id.filter(|id| !half_written.contains(id)) {
                 let at = (path.clone(), id);

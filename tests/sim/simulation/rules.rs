@@ -34,7 +34,7 @@ const RULES: [&str; 10] = [
 /// Users who write, and remove, rules among what the plan has them do. From a stream of its own: plans without rules are
 /// what they would be.
 pub fn add_to(actions: &mut Vec<Action>, machines: usize, one_at_a_time: bool, seed: u64) {
-    let mut rng = Rng::new(seed, 5);
+    let mut rng = Rng::new(seed, 6);
     if !rng.chance(PERCENT) {
         return;
     }
