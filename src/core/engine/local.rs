@@ -91,8 +91,9 @@ impl Engine {
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
                 let unlisted = is_directory && self.placement.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
-                let settled = self.index.get(&path)?.is_none_or(|row| !row.is_wanted());
-                if settled && unlisted {
+                let row = self.index.get(&path)?;
+                let settled = row.as_ref().is_none_or(|row| !row.is_wanted());
+                if settled && unlisted && !row.is_some_and(|row| row.is_ignored()) {
                     self.scan.request_listing(path);
                 } else if settled && !self.scan.is_reading(&path) {
                     self.placement.unblock(&path);
