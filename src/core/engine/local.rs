@@ -362,7 +362,6 @@ impl Engine {
         };
         self.put_own(path, &row, time)?;
         self.activity.handle_local(path, &row.entry);
-        self.follow_ignore_file(path);
         self.place(path, None, time)
     }
 
