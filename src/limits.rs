@@ -88,6 +88,8 @@ pub const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(600);
 pub const MAX_IGNORE_BYTES: usize = MAX_INLINE_BYTES;
 /// Rules in `.p2pignore`; further ones do not count.
 pub const MAX_IGNORE_RULES: usize = 1024;
+/// When `.p2pignore` cannot be read, that is tried again after so long.
+pub const IGNORE_RETRY: Duration = Duration::from_secs(10);
 /// Symbolic links that `.p2pignore` may be read through; if there are more, the rules before hold, and a warning says so.
 pub const MAX_IGNORE_LINKS: usize = 4;
 /// A file that is being written is read when it has been quiet for this long ...

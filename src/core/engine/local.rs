@@ -102,8 +102,10 @@ impl Engine {
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
                 let unlisted = is_directory && self.problems.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
-                let settled = self.index.get(&path)?.is_none_or(|row| !row.is_wanted() || row.is_ignored());
-                if settled && unlisted {
+                let row = self.index.get(&path)?;
+                let is_ignored = row.as_ref().is_some_and(|row| row.is_ignored());
+                let settled = is_ignored || row.is_none_or(|row| !row.is_wanted());
+                if settled && unlisted && !is_ignored {
                     self.scan.request_listing(path.clone());
                 } else if settled && !self.scan.is_reading(&path) {
                     self.problems.unblock(&path);
@@ -431,7 +433,6 @@ impl Engine {
         };
         self.put_own(path, &row, time)?;
         self.activity.handle_local(path, &row.entry);
-        self.follow_ignore_file(path);
         self.place(path, None, time)
     }
 

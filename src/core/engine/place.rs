@@ -559,7 +559,6 @@ impl Engine {
         }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         self.activity.handle_remote(path, in_flight.content.as_ref());
-        self.follow_ignore_file(path);
         // Another version may have come while this one was being written.
         let newest = row.entry.version.dot == in_flight.version.dot;
         let version = (!newest).then(|| Box::new(in_flight.version));

@@ -21,7 +21,7 @@ use crate::{
         seam::{Output, Time},
     },
     index::{Index, RuleTexts},
-    limits::{MAX_IGNORE_LINKS, SETTLE_QUIET, STEP_ENTRIES},
+    limits::{IGNORE_RETRY, MAX_IGNORE_LINKS, SETTLE_QUIET, STEP_ENTRIES},
     path::RelPath,
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Rules {
     cursor: Option<RelPath>,
     /// There are none any more; that counts from then on. Who replaces the file by another one may take it away first.
     gone_at: Option<Instant>,
+    /// They could not be read, and that is tried again then.
+    retry_at: Option<Instant>,
     /// The files that were looked at to read the rules, where the file of that name is a symbolic link.
     through: Vec<RelPath>,
 }
@@ -54,8 +56,9 @@ impl Rules {
         self.before.is_some()
     }
 
+    /// When they are to be read again.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.gone_at
+        [self.gone_at, self.retry_at].into_iter().flatten().min()
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -86,8 +89,9 @@ impl Engine {
         self.rules.leave_alone(path, is_directory(row, stat))
     }
 
-    /// Writes a row, which is ignored from now on if the rules say so.
+    /// Writes a row, which is ignored from now on if the rules say so. If it is that of the rules, they may be others now.
     pub(super) fn put(&mut self, path: &RelPath, row: &Row) -> Result<()> {
+        self.follow_ignore_file(path);
         match self.standing(path, row) {
             standing if standing == row.standing => self.index.put(path, row),
             standing => self.index.put(path, &Row { standing, ..row.clone() }),
@@ -132,6 +136,7 @@ impl Engine {
     ) -> Result<()> {
         self.rules.through = through;
         let gone_at = self.rules.gone_at.take();
+        self.rules.retry_at = text.is_none().then_some(time.now + IGNORE_RETRY);
         let Some(text) = text else { return Ok(()) };
         let rules = IgnoreRules::parse(&text);
         let (none, quiet) = (IgnoreRules::default(), time.now + SETTLE_QUIET);
@@ -146,9 +151,9 @@ impl Engine {
         self.change_rules(rules, text)
     }
 
-    /// Are there still none?
+    /// Are there still none? Can they be read now?
     pub(super) fn handle_rules_timeout(&mut self, time: Time) {
-        if self.rules.gone_at.is_some_and(|at| at <= time.now) {
+        if self.rules.next_timeout().is_some_and(|at| at <= time.now) {
             self.outputs.push_back(Output::LoadIgnoreRules);
         }
     }

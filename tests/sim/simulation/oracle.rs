@@ -70,6 +70,8 @@ pub struct Oracle {
     /// Not on any disk any more when all were equal.
     dead: BTreeSet<ContentId>,
     made: BTreeSet<ContentId>,
+    /// All rules that users have written.
+    pub rules: Vec<IgnoreRules>,
     /// One machine's directory was copied to another.
     pub has_twins: bool,
     /// A disk failed: a second name that a change has made in a trash may have stayed there.
@@ -258,11 +260,20 @@ impl Oracle {
                 .filter(|(touched, _)| concerned(touched))
                 .flat_map(|(_, deeds)| deeds.iter().map(|(node, _)| *node))
                 .collect();
-            if !by_user && !self.has_twins && authors.len() < 2 {
+            let is_excused = self.has_twins || self.once_held_ignored(original);
+            if !by_user && !is_excused && authors.len() < 2 {
                 return Err(format!("{} without concurrency", String::from_utf8_lossy(path)));
             }
         }
         Ok(())
+    }
+
+    /// Did something in the directory go by rules at some time? It stays elsewhere when a file takes the directory's place,
+    /// and so does the directory: the file is kept beside it.
+    fn once_held_ignored(&self, directory: &[u8]) -> bool {
+        let below = |path: &&Path| path.strip_prefix(directory).is_some_and(|rest| rest.contains(&b'/'));
+        let is_named = |path: &Path| self.rules.iter().any(|rules| is_ignored(rules, path, false));
+        self.touched.keys().filter(below).any(is_named)
     }
 
     /// The one node whose users did something at, above or below the path, when it never forgot anything.

@@ -335,6 +335,9 @@ impl World {
                     self.rules_change();
                 }
                 self.machines[node].disk_at(now).perform(&deed);
+                if deed.kind == Kind::Rules {
+                    self.oracle.rules.push(self.machines[node].disk.borrow().rules());
+                }
                 self.note_deeds(node)?;
             }
             What::Ambush { node, deed, after } if !self.machines[node].is_off => {

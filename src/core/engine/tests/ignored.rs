@@ -418,6 +418,36 @@ fn rules_that_cannot_be_read_change_nothing_and_those_behind_a_link_are_followed
 }
 
 #[test]
+fn rules_that_could_not_be_read_are_read_again() {
+    let mut world = linked(1);
+    world.nodes[0].disk.put(&path(".p2pignore"), Data::File(b"secret".to_vec()), 0o644, None);
+    let input = Input::IgnoreRules { text: None, through: Vec::new() };
+    world.nodes[0].engine.handle_input(input, world.time).unwrap();
+    world.wait(15);
+    assert!(world.nodes[0].engine.is_ignored(&path("secret"), None, None));
+}
+
+#[test]
+fn rules_that_are_found_in_their_place_count() {
+    let mut world = linked(2);
+    world.cut(0, 1);
+    for node in [0, 1] {
+        world.nodes[node].disk.put(&path(".p2pignore"), Data::File(b"secret".to_vec()), 0o644, Some(5));
+    }
+    world.tell(1, path(".p2pignore"));
+    world.settle();
+    world.link(0, 1);
+    world.nodes[0].disk.refused.insert(path(".p2pignore"), "the disk fails");
+    world.settle();
+    // No event tells of it, as after a change whose outcome could not be seen.
+    let seen =
+        Input::Seen { path: path(".p2pignore"), stat: Ok(world.nodes[0].disk.stat(&path(".p2pignore"))) };
+    world.nodes[0].engine.handle_input(seen, world.time).unwrap();
+    world.settle();
+    assert!(world.nodes[0].engine.is_ignored(&path("secret"), None, None));
+}
+
+#[test]
 fn a_problem_of_what_is_ignored_by_now_is_none() {
     let mut world = holding(2);
     world.nodes[1].disk.refused.insert(path("c/new"), "not allowed");
