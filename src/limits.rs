@@ -401,9 +401,9 @@ pub const RACY_KEEP: Duration = Duration::from_secs(30);
 /// Walks after a start in which something could not be listed, until what may be torn there is no longer looked for.
 pub const MAX_FAILED_WALKS: u8 = 8;
 
-/// A node that starts waits so long for the lock of its directory, and looks so often: `status` holds it for a moment.
-pub const LOCK_WAIT: Duration = Duration::from_secs(1);
-/// See [`LOCK_WAIT`].
+/// A node that starts looks so often for the lock of its directory, since `status` holds it for a moment ...
+pub const LOCK_TRIES: u32 = 100;
+/// ... with such a pause in between; then another node runs there.
 pub const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 // --- The service ---------------------------------------------------------------------------------------

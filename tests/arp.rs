@@ -25,7 +25,7 @@ const ROLE: &str = "P2PNETWORK_ARP_TEST_ROLE";
 const THIS_TEST: &str = "requests_are_seen_and_answered";
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn requests_are_seen_and_answered() {

@@ -12,9 +12,9 @@ use std::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pnetwork");
 /// Bound for a command that is to end by itself at once.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(120);
 /// Bound for the demonstration, which shows three nodes at work.
-const DEMO_BOUND: Duration = Duration::from_secs(60);
+const DEMO_BOUND: Duration = Duration::from_secs(300);
 
 /// How a command ended.
 #[derive(Debug)]

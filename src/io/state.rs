@@ -11,12 +11,11 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
-    time::Instant,
 };
 
 use crate::{
     config::GroupChoice,
-    limits::{LOCK_PAUSE, LOCK_WAIT},
+    limits::{LOCK_PAUSE, LOCK_TRIES},
     path::STATE_DIR,
     wire::join_code::GroupKey,
 };
@@ -240,20 +239,12 @@ fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
     let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let mut file = open.map_err(io_error(path))?;
-    let since = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            // Whoever looks for a running node holds it for a moment.
-            Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_WAIT => thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => {
-                return Err(StateError::Running {
-                    directory: directory.into(),
-                    process: read_process(&file),
-                });
-            }
-            Err(TryLockError::Error(error)) => return Err(io_error(path)(error)),
+    match lock_in_time(&file, || thread::sleep(LOCK_PAUSE)) {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StateError::Running { directory: directory.into(), process: read_process(&file) });
         }
+        Err(TryLockError::Error(error)) => return Err(io_error(path)(error)),
     }
     let mut write = || {
         file.set_len(0)?;
@@ -261,6 +252,17 @@ fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     };
     write().map_err(io_error(path))?;
     Ok(file)
+}
+
+/// Whoever looks for a running node holds the lock for a moment: it is tried again after each `pause`.
+fn lock_in_time(file: &File, mut pause: impl FnMut()) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => pause(),
+            result => return result,
+        }
+    }
+    file.try_lock()
 }
 
 fn read_process(file: &File) -> Option<u32> {
@@ -369,14 +371,16 @@ mod tests {
     fn a_look_for_a_running_node_keeps_none_from_starting() {
         let parent = tempfile::tempdir().unwrap();
         drop(open(parent.path(), GroupChoice::Keep).unwrap());
-        let looked = File::open(parent.path().join(STATE_DIR).join(LOCK_FILE)).unwrap();
-        looked.lock_shared().unwrap();
-        let look = thread::spawn(move || {
-            thread::sleep(LOCK_PAUSE * 5);
-            drop(looked);
-        });
-        assert!(open(parent.path(), GroupChoice::Keep).is_ok());
-        look.join().unwrap();
+        let open_lock = || File::open(parent.path().join(STATE_DIR).join(LOCK_FILE)).unwrap();
+        let mut looks = vec![open_lock(), open_lock()];
+        looks.iter().for_each(|look| look.lock_shared().unwrap());
+        assert!(lock_in_time(&open_lock(), || drop(looks.pop())).is_ok());
+        assert!(looks.is_empty(), "it did not wait for both");
+        // One that runs holds it for good.
+        let (running, mut pauses) = (open_lock(), 0);
+        running.lock().unwrap();
+        assert!(matches!(lock_in_time(&open_lock(), || pauses += 1), Err(TryLockError::WouldBlock)));
+        assert_eq!(pauses, LOCK_TRIES);
     }
 
     #[test]

@@ -1,6 +1,14 @@
 //! Trees on the real file system for tests, under every set of abilities that a system may have.
 
-use std::{fs, path::PathBuf, rc::Rc};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     core::entry::Stat,
@@ -17,6 +25,8 @@ use crate::{
 /// 2026-11-22, 12:00 UTC.
 pub(crate) const NOW_MS: u64 = 1_795_348_800_000;
 pub(crate) const TRASH_TODAY: &str = ".p2pnetwork/trash/2026-11-22";
+/// What is waited for is there long before, on a busy machine too.
+pub(crate) const BOUND: Duration = Duration::from_secs(120);
 
 pub(crate) struct Tree {
     /// Removed at the end.
@@ -24,6 +34,14 @@ pub(crate) struct Tree {
     pub(crate) outside: PathBuf,
     pub(crate) at: PathBuf,
     pub(crate) root: Root,
+}
+
+/// A port of the loopback interface that refuses everybody, and whose socket keeps others from listening there.
+pub(crate) fn closed_port() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 pub(crate) fn path(text: impl AsRef<[u8]>) -> RelPath {

@@ -1,13 +1,15 @@
 use std::{
     io::BufRead,
     os::unix::{fs::MetadataExt, net::UnixStream as StdStream},
-    time::Duration,
 };
 
 use mio::{Events, Poll};
 
 use super::*;
-use crate::{io::state, limits::CONTROL_TIMEOUT};
+use crate::{
+    io::{state, testing::BOUND},
+    limits::CONTROL_TIMEOUT,
+};
 
 const FIRST: usize = 7;
 
@@ -27,7 +29,7 @@ impl Server {
     /// Takes in what is ready, and waits for it if need be.
     fn turn(&mut self) {
         let mut events = Events::with_capacity(16);
-        self.poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+        self.poll.poll(&mut events, Some(BOUND)).unwrap();
         assert!(!events.is_empty(), "nothing happened within 10 s");
         events.iter().for_each(|event| self.control.handle_event(event.token(), event, self.now));
     }
@@ -44,7 +46,7 @@ impl Server {
 
 fn connect(dir: &Path) -> StdStream {
     let stream = with_socket_path(dir, |path| StdStream::connect(path)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(BOUND)).unwrap();
     stream
 }
 

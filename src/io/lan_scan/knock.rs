@@ -114,12 +114,12 @@ fn progress_of(error: &io::Error) -> Progress {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, time::Duration};
+    use std::net::TcpListener;
 
     use mio::{Events, Poll};
 
     use super::*;
-    use crate::wire::join_code::GroupKey;
+    use crate::{io::testing, wire::join_code::GroupKey};
 
     const NODE: NodeId = NodeId([5; 8]);
 
@@ -128,12 +128,12 @@ mod tests {
         let (mut poll, key) = (Poll::new().unwrap(), HelloKey::from(asking));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let place = (Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + testing::BOUND;
         let mut knock = Knock::begin(poll.registry(), Token(0), place, deadline).unwrap().unwrap();
         let mut callee = Some(callee);
         let mut listener = Some(listener);
         loop {
-            poll.poll(&mut Events::with_capacity(4), Some(Duration::from_secs(10))).unwrap();
+            poll.poll(&mut Events::with_capacity(4), Some(testing::BOUND)).unwrap();
             match knock.advance(&key) {
                 Progress::Answered(answer) => return Some(answer),
                 Progress::Unreachable => return None,
@@ -177,10 +177,10 @@ mod tests {
     #[test]
     fn where_nobody_listens_there_still_is_a_host() {
         let mut poll = Poll::new().unwrap();
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let place = (Ipv4Addr::LOCALHOST, closed);
+        let (_closed, address) = testing::closed_port();
+        let place = (Ipv4Addr::LOCALHOST, address.port());
         let mut knock = Knock::begin(poll.registry(), Token(0), place, Instant::now()).unwrap().unwrap();
-        poll.poll(&mut Events::with_capacity(4), Some(Duration::from_secs(10))).unwrap();
+        poll.poll(&mut Events::with_capacity(4), Some(testing::BOUND)).unwrap();
         let key = HelloKey::from(&GroupKey::open());
         assert!(matches!(knock.advance(&key), Progress::Answered(Answer::Nothing)));
     }

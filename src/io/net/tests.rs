@@ -10,7 +10,10 @@ use mio::{Events as MioEvents, Poll};
 
 use super::*;
 use crate::{
-    io::secure::{Accepting, CALL_BYTES, Dialling, HandshakeError, PROOF_BYTES, Sealer},
+    io::{
+        secure::{Accepting, CALL_BYTES, Dialling, HandshakeError, PROOF_BYTES, Sealer},
+        testing::{self, BOUND},
+    },
     limits::{
         AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_MESSAGE_BYTES, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER,
     },
@@ -19,9 +22,6 @@ use crate::{
         hello::{HELLO_BYTES, HelloError},
     },
 };
-
-/// Nothing on loopback takes this long; a test that waits for it has failed.
-const BOUND: Duration = Duration::from_secs(20);
 
 /// What a [`Net`] said, with messages owned.
 #[derive(Debug, PartialEq)]
@@ -35,7 +35,8 @@ struct Host {
     poll: Poll,
     net: Net,
     heard: Vec<Heard>,
-    /// Added to the real time.
+    start: Instant,
+    /// How much time has passed: none but what a test says, or a slow machine would end links.
     skew: Duration,
 }
 
@@ -68,11 +69,11 @@ impl Host {
             first_token: 100,
         };
         let net = Net::bind(poll.registry(), config).unwrap();
-        Self { poll, net, heard: Vec::new(), skew: Duration::ZERO }
+        Self { poll, net, heard: Vec::new(), start: Instant::now(), skew: Duration::ZERO }
     }
 
     fn now(&self) -> Instant {
-        Instant::now() + self.skew
+        self.start + self.skew
     }
 
     fn id(&self) -> NodeId {
@@ -82,6 +83,11 @@ impl Host {
     fn dial(&mut self, other: &Host) {
         let now = self.now();
         assert!(self.net.dial(other.id(), other.net.sync_address(), now));
+    }
+
+    fn knock(&mut self, address: SocketAddr) {
+        let now = self.now();
+        self.net.knock(address, now);
     }
 
     /// One turn as the event loop makes it; waits a moment at most.
@@ -229,7 +235,7 @@ fn sealed(messages: &[&[u8]], key: &mut Sealer) -> Vec<u8> {
 fn two_nodes_greet() {
     let (mut a, mut b) = (Host::new(1), Host::new(2));
     let address = b.net.discovery_address();
-    a.net.knock(address, Instant::now());
+    a.knock(address);
     run([&mut a, &mut b], |[a, b]| !a.heard.is_empty() && !b.heard.is_empty());
     let [Heard::Event(NetEvent::KnockAnswered { address: answered, hello })] = &a.heard[..] else {
         panic!("{:?}", a.heard)
@@ -246,9 +252,9 @@ fn two_nodes_greet() {
 fn knocks_fail_with_a_reason() {
     let (mut a, mut b) = (Host::new(1), Host::in_group(2, group(2)));
     let other_group = b.net.discovery_address();
-    let nobody = Host::new(3).net.discovery_address();
-    a.net.knock(other_group, Instant::now());
-    a.net.knock(nobody, Instant::now());
+    let (_closed, nobody) = testing::closed_port();
+    a.knock(other_group);
+    a.knock(nobody);
     run([&mut a, &mut b], |[a, b]| a.heard.len() == 2 && !b.heard.is_empty());
     let error = KnockError::Io(ErrorKind::ConnectionRefused);
     assert!(a.has_heard(&NetEvent::KnockFailed { address: nobody, error }), "{:?}", a.heard);
@@ -265,7 +271,7 @@ fn knocks_are_limited_and_end_in_time() {
     let address = deaf.local_addr().unwrap();
     let mut a = Host::new(1);
     for _ in 0..MAX_KNOCKS + 1 {
-        a.net.knock(address, Instant::now());
+        a.knock(address);
     }
     run([&mut a], |[a]| a.has_heard(&NetEvent::KnockFailed { address, error: KnockError::TooMany }));
     assert_eq!(a.heard.len(), 1);
@@ -318,17 +324,16 @@ fn a_wrong_group_key_is_kept_out() {
 #[test]
 fn a_dial_ends_once_and_says_why() {
     let (mut a, mut b) = (Host::new(1), Host::new(2));
-    let (gone, now) = (Host::new(3), Instant::now());
+    let (gone, now) = (Host::new(3), a.now());
     assert!(a.net.dial(gone.id(), b.net.sync_address(), now), "where it does not live");
     assert!(!a.net.dial(gone.id(), b.net.sync_address(), now), "one dial a node");
     assert_eq!(a.net.room(gone.id()), 0);
     assert!(!a.net.send(gone.id(), b"early"));
     run([&mut a, &mut b], |[a, b]| a.outbound_end().is_some() && b.refusal().is_some());
     assert_eq!(b.refusal(), Some(HandshakeError::NotForThisNode(gone.id())));
-    let (id, address) = (gone.id(), gone.net.sync_address());
-    drop(gone);
+    let (_closed, address) = testing::closed_port();
     a.heard.clear();
-    assert!(a.net.dial(id, address, now));
+    assert!(a.net.dial(gone.id(), address, now));
     run([&mut a], |[a]| a.outbound_end().is_some());
     assert_eq!(a.outbound_end(), Some(CloseReason::Io(ErrorKind::ConnectionRefused)));
 }
@@ -398,7 +403,7 @@ fn half_open_connections_are_few_and_short() {
         run([&mut b], |_| is_closed(&mut surplus));
         assert!(!callers.iter_mut().any(is_closed));
         let due = b.net.poll_timeout().expect("half-open connections have a deadline");
-        assert!(due <= Instant::now() + b.skew + AUTHENTICATE_TIMEOUT);
+        assert!(due <= b.now() + AUTHENTICATE_TIMEOUT);
         b.skew += AUTHENTICATE_TIMEOUT;
         run([&mut b], |_| callers.iter_mut().all(is_closed));
         assert_eq!(b.net.poll_timeout(), None);
@@ -434,8 +439,7 @@ fn silent_callers_do_not_keep_others_out() {
             b.turn();
         }
     }
-    let now = a.now();
-    a.net.knock(b.net.discovery_address(), now);
+    a.knock(b.net.discovery_address());
     run([&mut a, &mut b], |[a, _]| {
         a.heard.iter().any(|heard| matches!(heard, Heard::Event(NetEvent::KnockAnswered { .. })))
     });
@@ -513,7 +517,8 @@ fn an_acceptor_that_talks_back_is_closed() {
     let (mut a, key) = (Host::new(1), SyncKey::from(&group(1)));
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let bob = identity(2);
-    assert!(a.net.dial(bob.node(), listener.local_addr().unwrap(), Instant::now()));
+    let now = a.now();
+    assert!(a.net.dial(bob.node(), listener.local_addr().unwrap(), now));
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     let call: [u8; CALL_BYTES] = receive(&mut stream, &mut a);
@@ -532,7 +537,8 @@ fn a_paused_reader_bounds_the_sender_and_loses_nothing() {
     let (mut a, mut b) = (Host::new(1), Host::new(2));
     link(&mut a, &mut b);
     let (from, to) = (a.id(), b.id());
-    b.net.pause_inbound(from, true, Instant::now());
+    let now = b.now();
+    b.net.pause_inbound(from, true, now);
     let mut sent = 0;
     // Fills the kernel's buffers on both sides: they, too, are bounded.
     run([&mut a, &mut b], |[a, _]| {
@@ -561,13 +567,13 @@ fn a_pause_counts_from_the_very_next_message() {
     let node = identity(1).node();
     let (mut stream, mut sealer) = link_by_hand(&identity(1), &mut b);
     run([&mut b], |[b]| !b.heard.is_empty());
-    b.net.pause_inbound(node, true, Instant::now());
+    let now = b.now();
+    b.net.pause_inbound(node, true, now);
     stream.write_all(&sealed(&[b"one", b"two"], &mut sealer)).unwrap();
     (0..5).for_each(|_| b.turn());
     assert_eq!(b.messages().count(), 0);
-    b.net.pause_inbound(node, false, Instant::now());
+    b.net.pause_inbound(node, false, now);
     assert!(b.net.has_ready_work(), "no event will tell of what has come meanwhile");
-    let now = Instant::now();
     assert_eq!(b.net.poll_event(now), Some(NetEvent::Message { node, bytes: b"one" }));
     b.net.pause_inbound(node, true, now);
     assert_eq!(b.net.poll_event(now), None);
@@ -672,7 +678,8 @@ fn a_full_table_dials_nobody_else() {
     let deaf = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (mut a, address) = (Host::new(200), deaf.local_addr().unwrap());
     for at in 0..MAX_NODES + 1 {
-        assert!(a.net.dial(NodeId([at as u8; 8]), address, Instant::now()));
+        let now = a.now();
+        assert!(a.net.dial(NodeId([at as u8; 8]), address, now));
     }
     a.turn();
     assert_eq!(a.outbound_end(), Some(CloseReason::TooMany));

@@ -14,7 +14,7 @@ use rustix::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::io::watch::Hint;
+use crate::io::{testing::BOUND, watch::Hint};
 
 struct Lab {
     directory: TempDir,
@@ -72,7 +72,7 @@ impl Lab {
         std::iter::from_fn(|| self.watcher.poll_change().unwrap()).collect()
     }
 
-    /// Waits for a change, at most 10 s.
+    /// Waits for a change.
     fn wait_for(&mut self, wanted: &Change) {
         loop {
             while let Some(change) = self.watcher.poll_change().unwrap() {
@@ -82,7 +82,7 @@ impl Lab {
             }
             let queue = self.watcher.translator.source.inotify.as_fd();
             let mut polled = [PollFd::new(&queue, PollFlags::IN)];
-            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            let limit = Timespec { tv_sec: BOUND.as_secs() as i64, tv_nsec: 0 };
             assert_eq!(poll(&mut polled, Some(&limit)), Ok(1), "never saw {wanted:?}");
         }
     }
@@ -236,16 +236,17 @@ fn a_file_is_no_directory() {
     assert!(matches!(lab.watcher.add(&path("f"), file.as_fd()), Err(AddError::Gone)));
 }
 
+/// Half of what the kernel lets a user watch in all on a small machine.
 #[test]
-fn ten_thousand_directories() {
+fn four_thousand_directories() {
     let mut lab = Lab::new(&[]);
-    for at in 0..10_000 {
+    for at in 0..4_000 {
         let name = format!("d{at}");
         fs::create_dir(lab.at(&name)).unwrap();
         lab.add(&name).unwrap();
     }
     lab.drain();
-    assert_eq!(lab.watcher.watch_count(), 10_001);
-    File::create(lab.at("d9999/f")).unwrap();
-    lab.wait_for(&change("d9999/f", Hint::Closed));
+    assert_eq!(lab.watcher.watch_count(), 4_001);
+    File::create(lab.at("d3999/f")).unwrap();
+    lab.wait_for(&change("d3999/f", Hint::Closed));
 }

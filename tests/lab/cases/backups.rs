@@ -1,6 +1,6 @@
 //! Directories and indexes that come from somewhere else than the last run: copies, backups, full disks.
 
-use std::{fs, process::Command, thread, time::Duration};
+use std::{fs, process::Command};
 
 use crate::harness::{DEFAULT_BOUND, Host, Lab, noise, wait_identical, wait_until};
 
@@ -95,7 +95,7 @@ fn full_disk_loses_nothing_and_goes_on_when_there_is_room() {
     for i in 0..300 {
         a.write(format!("many/{i}"), noise(i, 60_000));
     }
-    a.write("large", noise(1000, 20_000_000));
+    a.put("large", noise(1000, 20_000_000));
     wait_until("the disk to be full", DEFAULT_BOUND, || {
         b.status().errors.iter().any(|error| error.error.contains("full"))
     });
@@ -125,14 +125,15 @@ fn file_that_does_not_fit_is_fetched_when_it_does_and_no_sooner() {
     let root = b.root().display();
     give_small_disk(&lab, b, 64);
     lab.start_all();
-    a.write("large", noise(1, 80_000_000));
-    a.write("small", noise(2, 20_000_000));
+    a.put("large", noise(1, 80_000_000));
+    a.put("small", noise(2, 20_000_000));
     wait_until("the file to be said not to fit", DEFAULT_BOUND, || is_said_not_to_fit(b, "large"));
     wait_until("the one that fits", DEFAULT_BOUND, || b.shell(&format!("ls '{root}'")).contains("small"));
-    let sent = a.traffic()[2];
-    // It has been tried again several times by then.
-    thread::sleep(Duration::from_secs(8));
-    let in_vain = a.traffic()[2] - sent;
+    let sent = a.sent();
+    // It has been tried again several times by then: after half a second, one, two and four.
+    b.wait_for_keep_alives();
+    b.wait_for_keep_alives();
+    let in_vain = a.sent() - sent;
     assert!(is_said_not_to_fit(b, "large") && in_vain < 2_000_000, "{in_vain} bytes sent in vain");
     assert_eq!(b.log().matches("large cannot be written").count(), 1, "it is said again and again");
     enlarge_disk(&lab, b, 200);
@@ -151,7 +152,7 @@ fn trash_gives_way_to_what_is_received() {
     lab.start_all();
     for round in 0..5 {
         a.write("small", noise(100 + round, 60_000));
-        a.write("large", noise(round, 16_000_000));
+        a.put("large", noise(round, 16_000_000));
         wait_until("the next version", DEFAULT_BOUND, || {
             a.status().in_sync && b.status().in_sync && list(a) == list(b)
         });
@@ -160,9 +161,9 @@ fn trash_gives_way_to_what_is_received() {
     // Not more of it than was needed.
     assert!(b.shell(&format!("ls '{root}/.p2pnetwork/trash/'*")).contains("large"));
     // What does not fit even so takes nothing from it.
-    a.write("huge", noise(9, 90_000_000));
+    a.put("huge", noise(9, 90_000_000));
     wait_until("the file to be said not to fit", DEFAULT_BOUND, || is_said_not_to_fit(b, "huge"));
-    thread::sleep(Duration::from_secs(3));
+    b.wait_for_keep_alives();
     assert!(b.shell(&format!("ls '{root}/.p2pnetwork/trash/'*")).contains("large"));
 }
 
@@ -177,8 +178,9 @@ fn node_that_waits_for_room_ends_when_asked_to() {
         "cat /dev/zero > '{root}/.p2pnetwork/rest'; mkdir '{root}/d'; cd '{root}/d'; touch $(seq 3000)"
     ));
     wait_until("the index to be full", DEFAULT_BOUND, || a.has_logged("not even the index has room"));
-    thread::sleep(Duration::from_millis(200));
-    a.p2pnetwork(&["status", &root.to_string()]).assert_one_clear_line(&["full", "make some"]);
+    let ask = || a.p2pnetwork(&["status", &root.to_string()]);
+    wait_until("the node to answer nobody any more", DEFAULT_BOUND, || ask().code == Some(1));
+    ask().assert_one_clear_line(&["full", "make some"]);
     a.stop();
 }
 
@@ -197,7 +199,6 @@ fn state_of_a_node_further_down_stays_its_own() {
     assert!(!b.has("inner/.p2pnetwork") && !b.has("other/deep/.P2Pnetwork"));
 }
 
-/// As `cp -a` does it.
 /// In the lab's own mount namespace: this process sees the disk of the host by the host's shell only.
 fn give_small_disk(lab: &Lab, host: &Host, mib: u32) {
     lab.world().shell(&format!("mount -t tmpfs -o size={mib}m small '{}'", host.root().display()));
@@ -211,6 +212,7 @@ fn is_said_not_to_fit(host: &Host, path: &str) -> bool {
     host.status().errors.iter().any(|error| error.path == path && error.error.contains("full"))
 }
 
+/// As `cp -a` does it.
 fn copy_directory(from: &Host, to: &Host) {
     fs::remove_dir(to.root()).unwrap();
     let copied = Command::new("cp").arg("-a").args([from.root(), to.root()]).status().unwrap();

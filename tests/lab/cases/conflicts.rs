@@ -183,16 +183,17 @@ fn edit_made_before_the_update_was_noticed_is_kept() {
     lab.wait_identical();
     // Frozen, b cannot notice its own edit before it hears of a's.
     b.signal(rustix::process::Signal::STOP);
+    let (before, edit) = (b.received(), "edit on a ".repeat(200));
     b.write("note", "edit on b that nobody saw");
-    a.write("note", "edit on a");
-    std::thread::sleep(Duration::from_secs(1));
+    a.write("note", &edit);
+    wait_until("a's edit to lie in b's socket", DEFAULT_BOUND, || b.received() - before > edit.len() as u64);
     b.signal(rustix::process::Signal::CONT);
     lab.wait_identical();
     let copies = a.conflict_copies();
     assert_eq!(copies.len(), 1, "{copies:?}");
     let mut contents = [a.read("note"), a.read(&copies[0])];
     contents.sort();
-    assert_eq!(contents, ["edit on a", "edit on b that nobody saw"]);
+    assert_eq!(contents, [&edit, "edit on b that nobody saw"]);
 }
 
 #[test]

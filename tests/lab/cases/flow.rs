@@ -1,12 +1,10 @@
 //! Large files are under way, or somebody does not read: what is small is quick, and nothing grows.
 
-use std::time::Duration;
-
+use inotify::WatchMask;
 use rustix::process::Signal;
 
-use crate::harness::{DEFAULT_BOUND, Host, Lab, noise, wait_identical, wait_until};
+use crate::harness::{DEFAULT_BOUND, Lab, Observer, noise, wait_until};
 
-const BOUND: Duration = Duration::from_secs(180);
 /// By how much a node may grow because another one does not read.
 const STALLED_GROWTH_KIB: u64 = 24 * 1024;
 
@@ -14,16 +12,18 @@ const STALLED_GROWTH_KIB: u64 = 24 * 1024;
 fn small_save_overtakes_a_large_file() {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();
-    a.limit_rate("100mbit");
-    a.write("large", noise(1, 60_000_000));
-    wait_for_bytes(b, 5_000_000);
+    // Half a MB a second: the large file is under way for longer than ten saves ever are.
+    a.limit_rate("4mbit");
+    a.put("large", noise(1, 50_000_000));
+    b.wait_for_bytes(1_000_000);
     for i in 0..10 {
         a.write("note", format!("{i}"));
         let arrived = || b.has("note") && b.read("note") == format!("{i}");
-        wait_until("a save to overtake the large file", BOUND, arrived);
+        wait_until("a save to overtake the large file", DEFAULT_BOUND, arrived);
     }
     assert!(!b.has("large"), "the large file was there first");
-    wait_identical(&[a, b], BOUND);
+    a.lift_rate();
+    lab.wait_identical();
 }
 
 #[test]
@@ -31,15 +31,23 @@ fn small_save_overtakes_a_large_file_that_is_still_hashed() {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();
     let large = a.outside("large");
-    std::fs::write(&large, noise(2, 150_000_000)).unwrap();
-    let before = a.status().entries;
+    std::fs::write(&large, noise(2, 50_000_000)).unwrap();
+    let notes = ["d0/note", "d1/note", "d2/note"];
+    // Frozen, it hears of all of it at once, in this order.
+    a.signal(Signal::STOP);
     std::fs::rename(&large, a.path("large")).unwrap();
-    for i in 0..5 {
-        a.write(format!("d{i}/note"), "is listed, read and sent meanwhile");
-        wait_until("a save in a new directory", BOUND, || b.has(format!("d{i}/note")));
-    }
-    assert_eq!(a.status().entries, before + 10, "the large file was hashed before it was asked for");
-    wait_until("the large file to be known", BOUND, || a.status().entries == before + 11);
+    notes.iter().for_each(|note| a.write(note, "is listed and read meanwhile"));
+    let mut observer = Observer::new();
+    observer.watch("large", &a.path("large"), WatchMask::CLOSE_NOWRITE);
+    notes.iter().for_each(|note| observer.watch(note, &a.path(note), WatchMask::ACCESS));
+    a.signal(Signal::CONT);
+    wait_until("all of it", DEFAULT_BOUND, || b.has("large") && notes.iter().all(|note| b.has(note)));
+    let happened: Vec<_> = observer.happened().into_iter().map(|(_, what)| what).collect();
+    let before: Vec<_> = happened.iter().take_while(|&what| what != "large").collect();
+    assert!(
+        notes.iter().all(|note| before.iter().any(|what| what == note)),
+        "they waited until the large file was hashed: {happened:?}"
+    );
 }
 
 #[test]
@@ -58,21 +66,16 @@ fn node_that_stops_reading_costs_a_fixed_amount_of_memory() {
     for i in 0..3 {
         a.write(format!("large{i}"), noise(i, 20_000_000));
     }
-    wait_until("all of it to be known", BOUND, || a.status().entries == 3105);
+    wait_until("all of it to be known", DEFAULT_BOUND, || a.status().entries == 3105);
     for i in 0..3000 {
         a.write(format!("many/{i}"), noise(i + 5000, 16_384));
     }
-    wait_until("the link to be given up", BOUND, || !a.status().is_linked(b.name()));
+    wait_until("the link to be given up", DEFAULT_BOUND, || !a.status().is_linked(b.name()));
     let grown = a.proc_field("status", "VmHWM") - before;
     eprintln!("{grown} KiB for a node that does not read");
     assert!(grown < STALLED_GROWTH_KIB, "{grown} KiB for a node that does not read");
     b.signal(Signal::CONT);
-    wait_identical(&[a, b], BOUND);
+    lab.wait_identical();
     assert!(b.proc_field("status", "VmHWM") < 4 * STALLED_GROWTH_KIB, "catching up takes memory");
     a.assert_no_conflicts();
-}
-
-fn wait_for_bytes(host: &Host, count: u64) {
-    let before = host.traffic()[0];
-    wait_until("the transfer to begin", DEFAULT_BOUND, || host.traffic()[0] - before > count);
 }

@@ -1,36 +1,36 @@
 //! What only changed its place is not read, not sent and not copied: it is renamed.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::MetadataExt};
 
+use inotify::WatchMask;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::harness::{Host, Lab, noise, wait_identical, wait_until};
+use crate::harness::{DEFAULT_BOUND, Host, Lab, Observer, noise, wait_until};
 
 const MIB: usize = 1024 * 1024;
-const LARGE_BOUND: Duration = Duration::from_secs(180);
-/// Bytes that two nodes may exchange about a rename of one file, connections' overhead included.
-const ONE_FILE_BYTES: u64 = 8 * 1024;
+/// Bytes that two nodes may exchange about a few renamed files: far less than a chunk of a large one, far more than
+/// what names them, and than the keep-alives of the longest wait.
+const FEW_FILES_BYTES: u64 = 32 * 1024;
 
 fn inode(host: &Host, path: &str) -> u64 {
     host.path(path).symlink_metadata().expect("it is there").ino()
 }
 
-/// Bytes that the node has read from files since its start.
-fn bytes_read(host: &Host) -> u64 {
-    host.proc_field("io", "rchar")
-}
-
-/// Bytes sent by both hosts, and bytes read by the first one's node, until both are the same again after `act`.
-fn cost(lab: &Lab, act: impl FnOnce()) -> (u64, u64) {
+/// Bytes sent by both hosts until both are the same again after `act`, which has `arrived` when that can be seen by names
+/// alone. The first host's node may read nothing of `unread`: files, or what is in directories.
+fn cost(lab: &Lab, unread: &[&str], act: impl FnOnce(), arrived: impl Fn() -> bool) -> u64 {
     let [a, b] = lab.hosts();
-    let before = (a.traffic()[2] + b.traffic()[2], bytes_read(a));
+    // The bytes that the process has read would not do: it reads its index, and for each answer about its status.
+    let mut observer = Observer::new();
+    unread.iter().for_each(|path| observer.watch(path, &a.path(path), WatchMask::ACCESS));
+    let before = a.received() + b.received();
     act();
+    wait_until("it to arrive", DEFAULT_BOUND, arrived);
+    wait_until("both to be in sync", DEFAULT_BOUND, || a.status().in_sync && b.status().in_sync);
+    assert_eq!(observer.happened(), [], "this was read");
+    // Reads the files itself.
     lab.wait_identical();
-    (a.traffic()[2] + b.traffic()[2] - before.0, bytes_read(a) - before.1)
+    a.received() + b.received() - before
 }
 
 #[test]
@@ -41,46 +41,37 @@ fn renamed_file_is_renamed_there() {
     a.mkdir("d");
     lab.wait_identical();
     let there = inode(b, "one");
-    let (sent, read) = cost(&lab, || a.rename("one", "d/uno"));
+    let sent = cost(&lab, &["one"], || a.rename("one", "d/uno"), || b.has("d/uno"));
     assert_eq!(inode(b, "d/uno"), there);
-    assert!(sent < ONE_FILE_BYTES, "{sent} bytes sent");
-    assert!(read < MIB as u64, "{read} bytes read");
+    assert!(sent < FEW_FILES_BYTES, "{sent} bytes sent");
     // Only upper and lower case differ.
-    let (sent, read) = cost(&lab, || a.rename("d/uno", "d/UNO"));
+    let sent = cost(&lab, &["d/uno"], || a.rename("d/uno", "d/UNO"), || b.has("d/UNO"));
     assert_eq!(inode(b, "d/UNO"), there);
-    assert!(sent < ONE_FILE_BYTES && read < MIB as u64, "{sent} bytes sent, {read} bytes read");
+    assert!(sent < FEW_FILES_BYTES, "{sent} bytes sent");
     // Over another file.
     a.write("other", noise(2, 200_000));
     lab.wait_identical();
-    let (sent, _) = cost(&lab, || a.rename("d/UNO", "other"));
+    let sent = cost(&lab, &["d/UNO"], || a.rename("d/UNO", "other"), || !b.has("d/UNO"));
     assert_eq!(inode(b, "other"), there);
-    assert!(sent < ONE_FILE_BYTES, "{sent} bytes sent");
+    assert!(sent < FEW_FILES_BYTES, "{sent} bytes sent");
     a.assert_no_conflicts();
 }
 
 #[test]
 fn renamed_directory_is_renamed_there() {
+    const FILES: u64 = 100;
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();
-    for i in 0..100 {
+    for i in 0..FILES {
         a.write(format!("old/{i}"), noise(i, MIB));
     }
     lab.wait_identical();
     let there = inode(b, "old/7");
-    let mut took = Duration::ZERO;
-    let (sent, read) = cost(&lab, || {
-        let start = Instant::now();
-        a.rename("old", "new");
-        wait_until("the rename to arrive", Duration::from_secs(20), || {
-            !b.has("old") && fs::read_dir(b.path("new")).is_ok_and(|new| new.count() == 100)
-        });
-        took = start.elapsed();
-    });
-    eprintln!("a directory of 100 files of 1 MiB: {sent} bytes sent, {read} bytes read, {took:?}");
+    let arrived = || !b.has("old") && fs::read_dir(b.path("new")).is_ok_and(|new| new.count() == 100);
+    let sent = cost(&lab, &["old"], || a.rename("old", "new"), arrived);
+    eprintln!("a directory of {FILES} files of 1 MiB: {sent} bytes sent");
     assert_eq!(inode(b, "new/7"), there);
-    assert!(sent < 40_000, "{sent} bytes sent");
-    assert!(read < 8 * MIB as u64, "{read} bytes read");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(sent < 400 * FILES, "{sent} bytes sent");
     a.write("new/after", "still watched");
     lab.wait_identical();
     a.assert_no_conflicts();
@@ -89,22 +80,26 @@ fn renamed_directory_is_renamed_there() {
 #[test]
 fn renamed_small_files_are_not_sent() {
     const FILES: u64 = 1000;
+    const SIZE: u64 = 4000;
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();
     for i in 0..FILES {
-        a.write(format!("old/{i}"), noise(i, 4000));
+        a.write(format!("old/{i}"), noise(i, SIZE as usize));
     }
     lab.wait_identical();
     let there = inode(b, "old/7");
-    let (sent, read) = cost(&lab, || a.rename("old", "new"));
-    eprintln!("{FILES} small files: {sent} bytes sent, {read} bytes read");
+    let sent = cost(&lab, &[], || a.rename("old", "new"), || !b.has("old"));
+    eprintln!("{FILES} small files: {sent} bytes sent");
     assert_eq!(inode(b, "new/7"), there);
-    assert!(sent < 300 * FILES, "{sent} bytes sent");
+    // A tenth of the content: names and versions are below that, on both ways.
+    assert!(sent < FILES * SIZE / 10, "{sent} bytes sent");
     // One by one.
-    let (sent, _) =
-        cost(&lab, || (0..FILES).for_each(|i| a.rename(format!("new/{i}"), format!("new/renamed-{i}"))));
+    let rename = |i| a.rename(format!("new/{i}"), format!("new/renamed-{i}"));
+    let arrived = || (0..FILES).all(|i| !b.has(format!("new/{i}")));
+    let sent = cost(&lab, &[], || (0..FILES).for_each(rename), arrived);
+    eprintln!("one by one: {sent} bytes sent");
     assert_eq!(inode(b, "new/renamed-7"), there);
-    assert!(sent < 400 * FILES, "{sent} bytes sent");
+    assert!(sent < FILES * SIZE / 10, "{sent} bytes sent");
     a.assert_no_conflicts();
 }
 
@@ -133,17 +128,21 @@ fn exchanged_files_are_not_sent() {
     a.write("s", "small");
     a.write("t", "other");
     lab.wait_identical();
-    let there = ["x", "y", "s", "t"].map(|path| inode(b, path));
-    let (sent, read) = cost(&lab, || {
+    let there = ["x", "y"].map(|path| inode(b, path));
+    let exchange = || {
         renameat_with(CWD, a.path("x"), CWD, a.path("y"), RenameFlags::EXCHANGE).unwrap();
         a.rename("s", "u");
         a.rename("t", "s");
         a.rename("u", "t");
-    });
-    assert_eq!(["y", "x"].map(|path| inode(b, path)), there[..2]);
-    assert_eq!((b.read("s"), b.read("t")), ("other".to_owned(), "small".to_owned()));
-    assert!(sent < 2 * ONE_FILE_BYTES, "{sent} bytes sent");
-    assert!(read < MIB as u64, "{read} bytes read");
+    };
+    let number = |path| b.path(path).symlink_metadata().map_or(0, |metadata| metadata.ino());
+    let small = |path| fs::read_to_string(b.path(path)).unwrap_or_default();
+    let arrived = || {
+        [number("y"), number("x")] == there && small("s") == "other" && small("t") == "small" && !b.has("u")
+    };
+    let sent = cost(&lab, &["x", "y"], exchange, arrived);
+    assert_eq!(["y", "x"].map(|path| inode(b, path)), there);
+    assert!(sent < FEW_FILES_BYTES, "{sent} bytes sent");
     assert_eq!(fs::read(b.path("x")).unwrap(), noise(2, 2 * MIB));
     a.assert_no_conflicts();
 }
@@ -152,16 +151,18 @@ fn exchanged_files_are_not_sent() {
 fn file_renamed_while_it_travels_arrives_under_its_new_name() {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();
-    let size = 200 * MIB;
-    // Not written in place: that may take so long that its beginning is sent first.
-    fs::write(a.outside("big"), noise(1, size)).unwrap();
-    let before = a.traffic()[2];
-    fs::rename(a.outside("big"), a.path("big")).unwrap();
-    wait_until("a part of the file to be sent", LARGE_BOUND, || a.traffic()[2] - before > 20 * MIB as u64);
-    assert!(!b.has("big"), "it was too fast");
+    let size = 50 * MIB;
+    let content = noise(1, size);
+    let before = b.received();
+    // 1 MB a second: it is under way for long.
+    a.limit_rate("8mbit");
+    a.put("big", content);
+    b.wait_for_bytes(3 * MIB as u64);
     a.rename("big", "renamed");
-    wait_identical(&[a, b], LARGE_BOUND);
-    let sent = a.traffic()[2] - before;
+    assert!(!b.has("big"), "it was too fast");
+    a.lift_rate();
+    lab.wait_identical();
+    let sent = b.received() - before;
     eprintln!("{sent} bytes sent for {size}");
     assert!(sent < (size + size / 10) as u64, "{sent} bytes sent");
     assert!(!b.has("big"));

@@ -1,15 +1,18 @@
 //! What a service manager and an administrator expect of a daemon.
 
 use std::{
-    cell::RefCell,
     collections::HashSet,
     fs,
     os::unix::net::UnixDatagram,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
 use rustix::process::Signal;
+
+use tempfile::TempDir;
 
 use crate::harness::{DEFAULT_BOUND, Host, Lab, wait_until};
 
@@ -18,32 +21,41 @@ const ONLY_NET_RAW: [&str; 3] = ["setpriv", "--bounding-set", "-all,+net_raw"];
 
 /// The other end of `NOTIFY_SOCKET`.
 struct Manager {
-    socket: UnixDatagram,
-    path: PathBuf,
-    heard: RefCell<Vec<String>>,
+    /// Not below target/: the path of a Unix socket is short.
+    directory: TempDir,
+    heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Manager {
-    fn new(path: PathBuf) -> Self {
-        let socket = UnixDatagram::bind(&path).expect("target/tmp is writable");
-        socket.set_nonblocking(true).expect("it is a socket");
-        Self { socket, path, heard: RefCell::default() }
+    /// Takes in all that comes at once, as systemd does: the kernel keeps no more than ten messages.
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("the temporary directory is writable");
+        let socket = UnixDatagram::bind(directory.path().join("notify")).expect("nobody else uses it");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&heard);
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                lines.lock().unwrap().extend(text.lines().map(ToOwned::to_owned));
+            }
+        });
+        Self { directory, heard }
     }
 
     fn supervise(&self, host: &Host, watchdog: Duration) {
-        let socket = format!("NOTIFY_SOCKET={}", self.path.display());
+        let socket = format!("NOTIFY_SOCKET={}", self.directory.path().join("notify").display());
         let watchdog = format!("WATCHDOG_USEC={}", watchdog.as_micros());
         host.wrap(&["env", &socket, &watchdog]);
     }
 
     /// Everything that was said so far, a line each.
     fn heard(&self) -> Vec<String> {
-        let mut buffer = [0; 4096];
-        while let Ok(length) = self.socket.recv(&mut buffer) {
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            self.heard.borrow_mut().extend(text.lines().map(ToOwned::to_owned));
-        }
-        self.heard.borrow().clone()
+        self.heard.lock().unwrap().clone()
+    }
+
+    fn signs_of_life(&self) -> usize {
+        self.heard().iter().filter(|line| *line == "WATCHDOG=1").count()
     }
 
     fn wait_for(&self, what: &str) {
@@ -52,22 +64,15 @@ impl Manager {
     }
 }
 
-/// The path of a Unix socket is short, so it cannot lie below target/.
-fn socket_path(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("p2pnetwork-{}-{name}", std::process::id()))
-}
-
 #[test]
 fn manager_is_told_ready_alive_how_it_goes_and_stopping() {
     let lab = Lab::new(2);
     let [a, b] = lab.hosts();
-    let manager = Manager::new(socket_path("manager"));
+    let manager = Manager::new();
     manager.supervise(a, Duration::from_millis(400));
     a.start();
-    assert!(manager.heard().contains(&"READY=1".to_owned()), "it answers, and has not said that it is ready");
-    wait_until("signs of life", DEFAULT_BOUND, || {
-        manager.heard().iter().filter(|line| *line == "WATCHDOG=1").count() >= 5
-    });
+    manager.wait_for("READY=1");
+    wait_until("signs of life", DEFAULT_BOUND, || manager.signs_of_life() >= 5);
     manager.wait_for("STATUS=no other machine is linked");
     b.start();
     manager.wait_for("STATUS=linked with h2, in sync");
@@ -76,25 +81,32 @@ fn manager_is_told_ready_alive_how_it_goes_and_stopping() {
     let heard: Vec<_> = manager.heard().into_iter().filter(|line| !line.starts_with("STATUS=")).collect();
     assert_eq!(heard.iter().filter(|line| *line == "READY=1").count(), 1);
     assert_eq!(heard.last().map(String::as_str), Some("STOPPING=1"));
-    let _ = fs::remove_file(&manager.path);
 }
 
 #[test]
 fn frozen_node_gives_no_sign_of_life() {
-    let lab = Lab::new(1);
-    let [a] = lab.hosts();
-    let manager = Manager::new(socket_path("frozen"));
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    let (manager, other) = (Manager::new(), Manager::new());
     manager.supervise(a, Duration::from_millis(400));
-    a.start();
+    other.supervise(b, Duration::from_millis(400));
+    lab.start_all();
     manager.wait_for("WATCHDOG=1");
     a.signal(Signal::STOP);
     wait_until("it to be stopped", DEFAULT_BOUND, || process_state(a) == "T");
+    let rounds = |count| {
+        let before = other.signs_of_life();
+        wait_until("signs of the other node's life", DEFAULT_BOUND, || {
+            other.signs_of_life() >= before + count
+        });
+    };
+    // What it said before it was frozen has been heard then.
+    rounds(1);
     let before = manager.heard().len();
-    std::thread::sleep(Duration::from_secs(1));
+    rounds(5);
     assert_eq!(manager.heard().len(), before);
     a.signal(Signal::CONT);
     wait_until("a sign of life", DEFAULT_BOUND, || manager.heard().len() > before);
-    let _ = fs::remove_file(&manager.path);
 }
 
 fn process_state(host: &Host) -> String {

@@ -6,10 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     rc::Rc,
-    sync::{
-        Condvar, Mutex, Once, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Condvar, Mutex, Once, PoisonError},
 };
 
 use super::{
@@ -23,7 +20,6 @@ const MAX_LABS: u32 = 2;
 
 static LABS: Mutex<u32> = Mutex::new(0);
 static LAB_ENDED: Condvar = Condvar::new();
-static NEXT_LAB: AtomicU32 = AtomicU32::new(1);
 
 /// What all hosts of a lab share.
 pub struct Shared {
@@ -46,9 +42,10 @@ impl Lab {
     pub fn new(hosts: usize) -> Self {
         let permit = Permit::acquire();
         remove_leftovers();
-        let number = NEXT_LAB.fetch_add(1, Ordering::Relaxed);
-        let directory = scratch().join(format!("lab-{}-{number}", process::id()));
-        fs::create_dir_all(&directory).expect("target/tmp is writable");
+        // A random name: process ids come again, and a killed run may have left its directory.
+        let prefix = format!("lab-{}-", process::id());
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(scratch());
+        let directory = directory.expect("target/tmp is writable").keep();
         let shared = Rc::new(Shared { world: World::new(hosts), code: RefCell::default() });
         let host = |number| Host::new(number, directory.join(number.to_string()), shared.clone());
         Self { hosts: (1..=hosts).map(host).collect(), shared: shared.clone(), directory, _permit: permit }

@@ -3,12 +3,15 @@
 pub mod host;
 pub mod lab;
 pub mod net;
+pub mod observer;
 pub mod status;
+pub mod traffic;
 pub mod tree;
 pub mod wait;
 
 pub use host::Host;
 pub use lab::Lab;
+pub use observer::Observer;
 pub use wait::{DEFAULT_BOUND, wait_identical, wait_until};
 
 /// Deterministic bytes that do not compress and hold no repeated chunk (xorshift64*, Vigna 2016).

@@ -10,8 +10,9 @@ use super::{
     tree::{Reader, Tree, difference},
 };
 
-/// Bound for what takes milliseconds when all is well; large, since a loaded machine is not a failure.
-pub const DEFAULT_BOUND: Duration = Duration::from_secs(60);
+/// Bound for everything that is waited for, be it milliseconds or seconds when all is well; large, since a loaded machine
+/// is not a failure.
+pub const DEFAULT_BOUND: Duration = Duration::from_secs(180);
 /// Between two looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Lines of difference that a failure shows.
