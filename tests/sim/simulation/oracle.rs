@@ -114,7 +114,8 @@ impl Oracle {
             let is_copy = |(from, other): (&Path, &Option<ContentId>)| {
                 *other == *id && id.is_some() && find(from, b".sync-conflict-").is_some()
             };
-            if before.iter().any(is_copy) {
+            // So may what a user has open, and writes to its end.
+            if *kind == Kind::SlowEnd || before.iter().any(is_copy) {
                 self.shared.insert(path.clone());
             }
             // What is half-written is not stable: nobody can owe it.

@@ -13,7 +13,7 @@ use p2pnetwork::{
 };
 
 use super::{
-    disk::{ContentId, Tree},
+    disk::{Closed, ContentId, Tree},
     machine::Machine,
     network::Network,
     oracle::{Holdings, Oracle, is_related},
@@ -383,6 +383,8 @@ impl World {
             What::LoseEvents { node } if self.machines[node].style.watch.is_off => {}
             What::LoseEvents { node } => self.machines[node].disk_at(now).events.overflow(now),
             What::Close { node, first, how, for_ms } if !self.machines[node].is_off => {
+                // Its newest content may be given up by those who cannot get it while it is out of reach.
+                self.oracle.has_failed |= how == Closed::Spoilt;
                 let closed = self.machines[node].disk.borrow_mut().close(first, how);
                 self.trace.note(now, &format!("node {node}: out of reach: {closed:?}"));
                 self.machines[node].opens_at = Some(now + ms(for_ms));
@@ -610,7 +612,9 @@ impl World {
 
     /// Does everything that is wanted move, or have a time at which it is tried?
     fn check_schedule(&self, at: usize) -> Checked {
-        let Some(replica) = &self.machines[at].replica else { return Ok(()) };
+        let machine = &self.machines[at];
+        let was_frozen = machine.frozen_until + Duration::from_secs(3) > self.now;
+        let Some(replica) = machine.replica.as_ref().filter(|_| !was_frozen) else { return Ok(()) };
         match replica.engine().check_schedule(self.began + self.now) {
             Ok(None) => Ok(()),
             Ok(Some(fault)) => Err(format!("node {at} stands still: {fault}\n{}", self.show())),
