@@ -154,7 +154,7 @@ impl Engine {
     pub(super) fn compare(&mut self, path: RelPath, stat: Option<Stat>, time: Time) -> Result<()> {
         let mut row = self.index.get(&path)?;
         if self.is_ignored(&path, row.as_ref(), stat.as_ref()) {
-            return self.handle_ignored(path, row, time);
+            return self.handle_ignored(path, row, stat.is_none(), time);
         }
         let was_ignored = row.as_ref().is_some_and(Row::is_ignored);
         if let Some(row) = row.as_mut().filter(|_| was_ignored) {
@@ -188,10 +188,22 @@ impl Engine {
         }
     }
 
-    /// What is there is left alone. What was there before may be of a kind that is not: that has gone.
-    fn handle_ignored(&mut self, path: RelPath, row: Option<Row>, time: Time) -> Result<()> {
-        let is_gone = |row: &Row| row.base.is_some() && !row.is_ignored();
-        if !row.as_ref().is_some_and(is_gone) || self.is_ignored(&path, row.as_ref(), None) {
+    /// What is there, or was, is left alone. What was there before that may be of a kind that is not, and so may be the
+    /// newest version.
+    fn handle_ignored(
+        &mut self,
+        path: RelPath,
+        row: Option<Row>,
+        is_missing: bool,
+        time: Time,
+    ) -> Result<()> {
+        let Some(held) = row.as_ref().filter(|row| row.base.is_some()) else {
+            return self.leave_alone(&path, row);
+        };
+        if is_missing && !self.is_newest_ignored(&path, held) {
+            return self.miss(&path, Row { standing: Standing::Unknown, ..held.clone() }, time);
+        }
+        if held.is_ignored() || self.is_ignored(&path, Some(held), None) {
             return self.leave_alone(&path, row);
         }
         self.handle_missing(path.clone(), time)?;

@@ -89,6 +89,12 @@ impl Engine {
         self.rules.leave_alone(path, is_directory(row, stat))
     }
 
+    /// Would the newest version be left alone, whatever there was here?
+    pub(super) fn is_newest_ignored(&self, path: &RelPath, row: &Row) -> bool {
+        let newest = row.entry.content.as_ref();
+        newest.is_none_or(|content| self.rules.leave_alone(path, *content == Content::Directory))
+    }
+
     /// Writes a row, which is ignored from now on if the rules say so. If it is that of the rules, they may be others now.
     pub(super) fn put(&mut self, path: &RelPath, row: &Row) -> Result<()> {
         self.follow_ignore_file(path);

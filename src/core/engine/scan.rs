@@ -576,7 +576,7 @@ impl Engine {
     /// Is something said to be there? What is ignored is not missed, unless it is only because of what was there.
     fn may_be_missed(&self, path: &RelPath, row: &Row) -> bool {
         match row.is_ignored() {
-            true => !self.is_ignored(path, Some(row), None),
+            true => !self.is_ignored(path, Some(row), None) || !self.is_newest_ignored(path, row),
             false => row.base.is_some(),
         }
     }

@@ -375,6 +375,30 @@ fn a_rule_for_directories_does_not_hold_for_a_file_of_the_name() {
 }
 
 #[test]
+fn when_an_ignored_directory_goes_the_file_that_is_in_its_place_elsewhere_comes() {
+    for events in [true, false] {
+        let mut world = linked(2);
+        world.put(0, "x", Data::Directory);
+        world.settle();
+        set_rules(&mut world, "x/");
+        world.delete(1, "x");
+        world.write(1, "x", b"a file");
+        world.settle();
+        assert_in_sync(&world);
+        assert_eq!(held(&world, 0, "x"), Some(Data::Directory));
+        if events {
+            world.delete(0, "x");
+        } else {
+            world.nodes[0].disk.tree.remove(&path("x"));
+            world.nodes[0].engine.handle_input(Input::EventsLost, world.time).unwrap();
+        }
+        world.settle();
+        world.assert_equal();
+        assert_eq!(held(&world, 0, "x"), file("a file"));
+    }
+}
+
+#[test]
 fn what_is_put_in_the_place_of_what_is_wanted_and_ignored_there_is_no_problem() {
     let mut world = linked(2);
     set_rules(&mut world, "x/");
