@@ -160,17 +160,25 @@ impl Engine {
         if self.transfers.is_copying(&digest) {
             return Ok(true);
         }
-        let Some(wait) = self.placement.waits.0.get_mut(&digest) else { return Ok(false) };
-        let target = wait.path.clone();
+        let Some(target) = self.placement.waits.0.get(&digest).map(|wait| wait.path.clone()) else {
+            return Ok(false);
+        };
         let wants = |row: &Row| row.entry.content.as_ref().and_then(file_digest) == Some(digest);
-        let may_come = !self.problems.is_problem(&target);
-        if !may_come || !self.index.get(&target)?.is_some_and(|row| row.is_wanted() && wants(&row)) {
+        if self.is_held_up(&target)
+            || !self.index.get(&target)?.is_some_and(|row| row.is_wanted() && wants(&row))
+        {
             self.placement.waits.remove(&digest);
             return Ok(false);
         }
-        wait.from = Some(path.clone());
+        self.placement.waits.0.entry(digest).and_modify(|wait| wait.from = Some(path.clone()));
         self.place(&target, None, time)?;
         Ok(true)
+    }
+
+    /// Can nothing be put at this path for now, since it, or a directory that it is in, cannot be written?
+    fn is_held_up(&self, path: &RelPath) -> bool {
+        let above = std::iter::successors(Some(path.clone()), RelPath::parent);
+        above.into_iter().any(|path| self.problems.is_problem(&path))
     }
 
     /// Is what this path holds being copied? Then it stays until that is done.
