@@ -119,9 +119,12 @@ impl Engine {
 
     /// Is something mounted on what the index says is there?
     fn is_covered(&self, path: &RelPath, stat: &Stat) -> Result<bool> {
+        // The kind is asked first: this runs for every path that is seen, and a row costs a read of the index.
+        if stat.kind != FileKind::Foreign {
+            return Ok(false);
+        }
         let row = self.index.get(path)?.filter(|row| row.base.is_some());
-        let is_left_alone = |row: &Row| self.is_ignored(path, Some(row), None);
-        Ok(stat.kind == FileKind::Foreign && row.is_some_and(|row| !is_left_alone(&row)))
+        Ok(row.is_some_and(|row| !self.is_ignored(path, Some(&row), None)))
     }
 
     /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left as it was.
