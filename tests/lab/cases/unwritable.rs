@@ -100,6 +100,8 @@ fn thousands_of_small_files_that_are_removed_and_made_anew_all_arrive() {
         }
     }
     wait_identical(&[a, b], RETRY_BOUND);
+    assert!(!a.has("old"), "what was removed came back");
+    assert!(!a.has_logged("another node"), "something was changed where alone it was changed: {}", a.log());
     assert!(b.status().errors.is_empty(), "{:?}", b.status().errors);
     a.assert_no_conflicts();
 }
