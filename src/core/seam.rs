@@ -222,9 +222,17 @@ pub enum Transmit {
     Message(Message<'static>),
     /// An update ([`Message::Update`]), with the file's bytes when it still is at this stamp.
     Update { message: Message<'static>, inline: Option<Stamp> },
-    /// A piece ([`Message::Piece`]) from there; if it cannot be read, [`Message::Unavailable`], and
-    /// `Engine::handle_unreadable_piece` is called.
+    /// A piece ([`Message::Piece`]) from there; if there is none, what `Engine::handle_missing_piece` says instead.
     Piece { source: PieceSource, digest: Digest, offset: u64, length: u32 },
+}
+
+/// Why a piece that a node asked for is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingPiece {
+    /// The file is not what it was.
+    Gone,
+    /// The file cannot be read at present: the disk fails, or something is mounted over it.
+    Unreadable,
 }
 
 /// Where a piece is read from.

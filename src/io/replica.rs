@@ -14,7 +14,7 @@ use crate::{
     core::{
         engine::Engine,
         entry::{Digest, Stamp},
-        seam::{Input, Output, PieceSource, Time, Transmit},
+        seam::{Input, MissingPiece, Output, PieceSource, Time, Transmit},
         version::NodeId,
     },
     index::IndexError,
@@ -258,19 +258,18 @@ impl Replica {
             }
             Transmit::Piece { source, digest, offset, length } => {
                 let range = offset..offset + u64::from(length);
-                if self.read_piece(links, source, &digest, range, &mut bytes, time)? {
-                    self.send_message(links, node, &Message::Piece { digest, offset, bytes: &bytes });
-                } else {
-                    self.engine.handle_unreadable_piece(node, digest);
-                    self.send_message(links, node, &Message::Unavailable { digest });
-                }
+                let message = match self.read_piece(links, source, &digest, range, &mut bytes, time)? {
+                    Ok(()) => Message::Piece { digest, offset, bytes: &bytes },
+                    Err(why) => self.engine.handle_missing_piece(node, digest, why),
+                };
+                self.send_message(links, node, &message);
             }
         }
         self.content = bytes;
         Ok(())
     }
 
-    /// Puts a piece of content into `out`, from wherever it is now. False when it is gone.
+    /// Puts a piece of content into `out`, from wherever it is now.
     fn read_piece(
         &mut self,
         links: &mut impl Links,
@@ -279,13 +278,11 @@ impl Replica {
         range: Range<u64>,
         out: &mut Vec<u8>,
         time: Time,
-    ) -> Result<bool> {
-        if self.tree.read_piece(&source, digest, range.clone(), out) {
-            return Ok(true);
-        }
-        let PieceSource::File { path, stamp } = source else { return Ok(false) };
+    ) -> Result<std::result::Result<(), MissingPiece>> {
+        let read = self.tree.read_piece(&source, digest, range.clone(), out);
+        let (Err(_), PieceSource::File { path, stamp }) = (read, source) else { return Ok(read) };
         let Some((path, stamp)) = self.renamed_content(links, &path, &stamp, digest, time)? else {
-            return Ok(false);
+            return Ok(read);
         };
         Ok(self.tree.read_piece(&PieceSource::File { path, stamp }, digest, range, out))
     }

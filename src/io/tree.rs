@@ -12,7 +12,7 @@ use crate::{
     core::{
         entry::{Digest, FileKind, Stamp},
         ignore::IGNORE_FILE,
-        seam::{Action, Apply, ApplyFailure, Hint, Input, Output, PieceSource, Source, Time},
+        seam::{Action, Apply, ApplyFailure, Hint, Input, MissingPiece, Output, PieceSource, Source, Time},
         version::NodeId,
     },
     io::{
@@ -305,14 +305,14 @@ impl Tree {
         matches!(self.root.read_small(path, stamp, out), Ok(Some(())))
     }
 
-    /// Puts a piece of content into `out`. False, and said in the log, when it is not there (any more).
+    /// Puts a piece of content into `out`. Why there is none is said in the log.
     pub fn read_piece(
         &mut self,
         source: &PieceSource,
         digest: &Digest,
         range: Range<u64>,
         out: &mut Vec<u8>,
-    ) -> bool {
+    ) -> Result<(), MissingPiece> {
         let (offset, length) = (range.start, (range.end - range.start) as usize);
         let read = match source {
             PieceSource::File { path, stamp } => {
@@ -323,15 +323,21 @@ impl Tree {
             }
             PieceSource::Partial => self.partials.read(digest, offset, length, out),
         };
-        match (&read, source) {
-            (Ok(Some(())), _) => return true,
-            (Err(error), _) => warn!("content cannot be read for another node: {error}"),
-            (Ok(None), _) => debug!("content is not what it was: not sent"),
-        }
+        let why = match read {
+            Ok(Some(())) => return Ok(()),
+            Ok(None) => {
+                debug!("content is not what it was: not sent");
+                MissingPiece::Gone
+            }
+            Err(error) => {
+                warn!("content cannot be read for another node: {error}");
+                MissingPiece::Unreadable
+            }
+        };
         if let PieceSource::File { path, .. } = source {
             self.inspect(path.clone());
         }
-        false
+        Err(why)
     }
 
     /// What cannot be read changes nothing, and is said once.

@@ -106,6 +106,7 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
         (Message::WholeIndexRequest, "09"),
         (Message::OfferRequest { digest: DIGEST }, "0a(d1*32)"),
         (Message::Offer { digest: DIGEST, chunks: vec![0, 130] }, "0b(d1*32)02008201"),
+        (Message::NotNow { digest: DIGEST }, "0c(d1*32)"),
     ]
 }
 

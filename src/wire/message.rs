@@ -121,6 +121,11 @@ pub enum Message<'a> {
         /// Indices in the recipe, at most `RECIPE_SEGMENT_CHUNKS`.
         chunks: Vec<u32>,
     },
+    /// The content asked for is here, and cannot be read at present.
+    NotNow {
+        /// Which content.
+        digest: Digest,
+    },
 }
 
 /// Bytes that are not a legal message, and why. The link that they came on is closed.
@@ -173,6 +178,7 @@ impl<'a> Message<'a> {
         match self {
             Self::KeepAlive
             | Self::Unavailable { .. }
+            | Self::NotNow { .. }
             | Self::WholeIndexRequest
             | Self::OfferRequest { .. } => Ok(()),
             Self::Offer { chunks, .. } => {

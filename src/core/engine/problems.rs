@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher},
+    mem,
     time::{Duration, Instant},
 };
 
@@ -17,8 +18,38 @@ use crate::{
     path::RelPath,
 };
 
-/// Why a path is blocked whose content no linked node has.
-pub(super) const NO_SOURCE: &str = "no node that has it can be reached";
+/// Why a path could not be brought to its newest version, or not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Why {
+    /// No linked node has the content.
+    NoSource,
+    /// A linked node has the content, and cannot read it at present.
+    NotNow,
+    /// Something on this machine, in words for people.
+    Here(String),
+}
+
+impl Why {
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::NoSource => "no node that has it can be reached",
+            Self::NotNow => "the node that has it cannot read it at present",
+            Self::Here(reason) => reason,
+        }
+    }
+
+    /// May another node have what was asked for in vain?
+    fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::NoSource | Self::NotNow)
+    }
+}
+
+impl From<&str> for Why {
+    fn from(reason: &str) -> Self {
+        Self::Here(reason.to_owned())
+    }
+}
+
 /// What lasts for so long is told in the log.
 const LASTING: Duration = Duration::from_secs(4);
 
@@ -32,7 +63,7 @@ pub(super) struct Problems {
 /// One of them, with its reason.
 #[derive(Debug)]
 struct Named {
-    reason: String,
+    why: Why,
     delay: Duration,
     /// `None` while it may be tried.
     until: Option<Instant>,
@@ -58,19 +89,20 @@ struct Crowd {
 
 impl Problems {
     /// Leaves the path alone for a while, longer each time.
-    pub(super) fn block(&mut self, path: &RelPath, reason: &str, now: Instant) {
+    pub(super) fn block(&mut self, path: &RelPath, why: impl Into<Why>, now: Instant) {
         if !self.has_place_for(path) {
             return self.crowd.add(path, now);
         }
         self.crowd.remove(path);
+        let why = why.into();
         // That nobody has it is counted by itself: what it was blocked for before is no reason to give it up.
         let last = self.named.get(path);
-        let counted = last.filter(|last| (last.reason == NO_SOURCE) == (reason == NO_SOURCE));
+        let counted = last.filter(|last| mem::discriminant(&last.why) == mem::discriminant(&why));
         let delay = counted.map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
         let is_unseen = last.is_some_and(|last| last.is_unseen);
         let has_failed_copy = last.is_some_and(|last| last.has_failed_copy);
         let until = Some(now + delay);
-        let named = Named { reason: reason.to_owned(), delay, until, is_unseen, has_failed_copy };
+        let named = Named { why, delay, until, is_unseen, has_failed_copy };
         self.named.insert(path.clone(), named);
     }
 
@@ -101,7 +133,7 @@ impl Problems {
     /// Says that a path cannot be `what` (written, read), and why; not again each time that it is tried, for the
     /// same reason in other words. Those that are not named are told of together.
     pub(super) fn tell(&self, path: &RelPath, what: &str, reason: &str) {
-        let before = self.named.get(path).map(|named| named.reason.as_str());
+        let before = self.named.get(path).map(|named| named.why.as_str());
         let is_known = before.is_some_and(|before| gist(before).eq(gist(reason)));
         let level = if is_known || !self.has_place_for(path) { Level::Debug } else { Level::Warn };
         log!(level, "{path} cannot be {what}, and is tried again: {reason}");
@@ -143,7 +175,7 @@ impl Problems {
         if named.is_unseen {
             named.delay = RETRY_DELAY_MIN;
             named.until.get_or_insert(now);
-        } else if !is_wanted || named.reason == NO_SOURCE {
+        } else if !is_wanted || named.why.is_elsewhere() {
             self.named.remove(path);
         } else {
             named.until = named.until.map(|until| until.min(now));
@@ -152,8 +184,8 @@ impl Problems {
 
     /// Another node is linked, which may have what nobody had: as if nobody had been asked.
     pub(super) fn handle_new_source(&mut self, now: Instant) {
-        self.named.retain(|_, named| named.is_unseen || named.reason != NO_SOURCE);
-        let unseen = self.named.values_mut().filter(|named| named.reason == NO_SOURCE);
+        self.named.retain(|_, named| named.is_unseen || !named.why.is_elsewhere());
+        let unseen = self.named.values_mut().filter(|named| named.why.is_elsewhere());
         unseen.for_each(|named| named.delay = RETRY_DELAY_MIN);
         self.crowd.retry(now);
     }
@@ -185,12 +217,12 @@ impl Problems {
 
     /// Has nobody had the path's content, in so many tries that the pause between them is as long as this?
     pub(super) fn is_without_source(&self, path: &RelPath, delay: Duration) -> bool {
-        self.named.get(path).is_some_and(|named| named.reason == NO_SOURCE && named.delay >= delay)
+        self.named.get(path).is_some_and(|named| named.why == Why::NoSource && named.delay >= delay)
     }
 
     /// Those that are named, and why.
     pub(super) fn named(&self) -> impl Iterator<Item = (&RelPath, &str)> {
-        self.named.iter().map(|(path, named)| (path, named.reason.as_str()))
+        self.named.iter().map(|(path, named)| (path, named.why.as_str()))
     }
 
     /// How many there are that are not named.

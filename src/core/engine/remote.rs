@@ -86,6 +86,10 @@ impl Engine {
                 self.handle_unavailable(node, digest, time);
                 Ok(())
             }
+            Message::NotNow { digest } => {
+                self.handle_not_now(node, digest, time);
+                Ok(())
+            }
             Message::WholeIndexRequest => {
                 self.links.entry(node).and_modify(|link| link.send_everything());
                 Ok(())

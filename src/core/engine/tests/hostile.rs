@@ -23,6 +23,7 @@ enum Said {
     Recipe { content: u8, first: u32, total: u32, lengths: Vec<u32> },
     Piece { content: u8, offset: u64, length: usize },
     Unavailable(u8),
+    NotNow(u8),
     WholeIndex,
     Time(u64),
 }
@@ -51,7 +52,8 @@ fn said() -> impl Strategy<Value = Said> {
             .prop_map(|(content, first, total, lengths)| Said::Recipe { content, first, total, lengths }),
         3 => (content.clone(), offset, 0..70_000_usize)
             .prop_map(|(content, offset, length)| Said::Piece { content, offset, length }),
-        1 => content.prop_map(Said::Unavailable),
+        1 => content.clone().prop_map(Said::Unavailable),
+        1 => content.prop_map(Said::NotNow),
         1 => Just(Said::WholeIndex),
         2 => (1..100_000_u64).prop_map(Said::Time),
     ]
@@ -109,6 +111,7 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
             return Some(out);
         }
         Said::Unavailable(content) => Message::Unavailable { digest: digest(*content) },
+        Said::NotNow(content) => Message::NotNow { digest: digest(*content) },
         Said::WholeIndex => Message::WholeIndexRequest,
         Said::Time(_) => return None,
     };

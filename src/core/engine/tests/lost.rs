@@ -31,6 +31,27 @@ fn with_untold_content(holds_older: bool) -> World {
     world
 }
 
+/// Something is mounted over the file, or its disk fails: that is no reason to have an older version come back.
+#[test]
+fn what_cannot_be_read_at_present_is_not_lost() {
+    let mut world = with_untold_content(true);
+    world.nodes[0].disk.closed.insert(path("a"), Err("Input/output error".to_owned()));
+    world.settle();
+    for _ in 0..10 {
+        world.wait(RETRY_DELAY_MAX.as_secs());
+        world.settle();
+    }
+    let status = world.nodes[1].engine.status().unwrap();
+    let reason = "the node that has it cannot read it at present".to_owned();
+    assert_eq!((status.wanted, status.problems), (1, vec![(path("a"), reason)]));
+    world.nodes[0].disk.closed.clear();
+    world.wait(RETRY_DELAY_MAX.as_secs());
+    world.settle();
+    world.assert_equal();
+    assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(large(1)));
+    assert_eq!(names(&world.nodes[1]), ["a"]);
+}
+
 /// The power of node 0 is cut: the file is there, torn, and what it was to hold is nowhere. Node 1 has what it was before.
 #[test]
 fn what_a_power_cut_has_torn_does_not_replace_what_another_node_holds() {

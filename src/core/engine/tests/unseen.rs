@@ -47,7 +47,7 @@ fn what_could_not_be_looked_at_is_looked_at_after_a_newer_version_of_it() {
 #[test]
 fn what_could_not_be_looked_at_is_looked_at_though_nobody_has_its_newest_version() {
     let mut world = with_unseen_file();
-    world.nodes[0].engine.problems.block(&path("a"), super::super::problems::NO_SOURCE, world.time.now);
+    world.nodes[0].engine.problems.block(&path("a"), super::super::problems::Why::NoSource, world.time.now);
     world.nodes[0].engine.problems.handle_newer(&path("a"), true, world.time.now);
     world.nodes[0].engine.problems.handle_new_source(world.time.now);
     world.nodes[0].engine.placement.kick();
@@ -326,10 +326,10 @@ fn nobody_has_it_is_counted_by_itself() {
     for _ in 0..9 {
         problems.block(&path("a"), "Input/output error", now);
     }
-    problems.block(&path("a"), super::super::problems::NO_SOURCE, now);
+    problems.block(&path("a"), super::super::problems::Why::NoSource, now);
     assert!(!problems.is_without_source(&path("a"), second));
     for _ in 0..9 {
-        problems.block(&path("a"), super::super::problems::NO_SOURCE, now);
+        problems.block(&path("a"), super::super::problems::Why::NoSource, now);
     }
     assert!(problems.is_without_source(&path("a"), second));
 }

@@ -14,7 +14,10 @@ use super::super::*;
 use crate::{
     core::{
         entry::{Content, Digest, FileKind, Stamp, Stat},
-        seam::{Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, PieceSource, Source, Transmit},
+        seam::{
+            Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, MissingPiece, PieceSource, Source,
+            Transmit,
+        },
     },
     limits::{MAX_INLINE_BYTES, MAX_PIECE_BYTES},
     path::RelPath,
@@ -271,11 +274,17 @@ impl Disk {
         source: &PieceSource,
         digest: &Digest,
         range: &std::ops::Range<usize>,
-    ) -> Option<&[u8]> {
-        match source {
-            PieceSource::File { path, stamp } => self.bytes(path, stamp)?.get(range.clone()),
-            PieceSource::Partial => self.partials.get(digest)?.get(range.clone()),
-        }
+    ) -> std::result::Result<&[u8], MissingPiece> {
+        let bytes = match source {
+            PieceSource::File { path, .. }
+                if self.closed.contains_key(path) || self.is_below_closed(path) =>
+            {
+                return Err(MissingPiece::Unreadable);
+            }
+            PieceSource::File { path, stamp } => self.bytes(path, stamp),
+            PieceSource::Partial => self.partials.get(digest).map(Vec::as_slice),
+        };
+        bytes.and_then(|bytes| bytes.get(range.clone())).ok_or(MissingPiece::Gone)
     }
 
     /// What `.p2pignore` holds, which may be a link to another file in the root.
@@ -674,12 +683,10 @@ impl Node {
             }
             Transmit::Piece { source, digest, offset, length } => {
                 let range = *offset as usize..*offset as usize + *length as usize;
-                if self.disk.piece(source, digest, &range).is_none() {
-                    self.engine.handle_unreadable_piece(node, *digest);
-                    return Message::Unavailable { digest: *digest };
+                match self.disk.piece(source, digest, &range) {
+                    Ok(bytes) => Message::Piece { digest: *digest, offset: *offset, bytes },
+                    Err(why) => self.engine.handle_missing_piece(node, *digest, why),
                 }
-                let bytes = self.disk.piece(source, digest, &range).unwrap();
-                Message::Piece { digest: *digest, offset: *offset, bytes }
             }
         }
     }

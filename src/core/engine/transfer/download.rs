@@ -39,6 +39,8 @@ pub struct Download {
     pub stage: Stage,
     /// Other paths have asked for it.
     pub others: bool,
+    /// A node has said that it holds the content, and cannot read it at present.
+    pub is_unreadable: bool,
     /// Since when nobody wants it, if so.
     pub(super) orphan: Orphan,
     /// Chunks that have come and that others were not told of.
@@ -103,6 +105,7 @@ impl Download {
             size,
             stage,
             others: false,
+            is_unreadable: false,
             orphan: Orphan::default(),
             news: Vec::new(),
             chunks: Vec::new(),
@@ -155,6 +158,12 @@ impl Download {
         if self.recipe_from == Some(node) {
             self.recipe_from = None;
         }
+    }
+
+    /// The node has what it was asked for, and cannot read it at present.
+    pub fn handle_not_now(&mut self, node: NodeId) {
+        self.handle_unavailable(node);
+        self.is_unreadable = true;
     }
 
     /// The node sent something wrong: it is not asked again.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use log::debug;
 
 use super::{
-    super::problems::NO_SOURCE,
+    super::problems::Why,
     Engine, Result,
     download::{Download, Stage},
     whole::Whole,
@@ -73,9 +73,12 @@ impl Engine {
 
     /// Nobody can go on with it for now.
     pub(super) fn give_up_download(&mut self, digest: &Digest, time: Time) {
+        let is_unreadable =
+            self.transfers.downloads.get(digest).is_some_and(|download| download.is_unreadable);
+        let why = if is_unreadable { Why::NotNow } else { Why::NoSource };
         if let Some(path) = self.end_download(digest, Partial::Kept, time.now) {
-            debug!("{path}: {NO_SOURCE}");
-            self.problems.block(&path, NO_SOURCE, time.now);
+            debug!("{path}: {}", why.as_str());
+            self.problems.block(&path, why, time.now);
         }
     }
 

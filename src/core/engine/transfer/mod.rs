@@ -372,6 +372,13 @@ impl Engine {
         }
     }
 
+    pub(super) fn handle_not_now(&mut self, node: NodeId, digest: Digest, time: Time) {
+        if let Some(download) = self.transfers.downloads.get_mut(&digest) {
+            download.handle_not_now(node);
+            self.ask(digest, time);
+        }
+    }
+
     fn refuse_source(&mut self, node: NodeId, digest: Digest, what: &str, time: Time) {
         if let Some(download) = self.transfers.downloads.get_mut(&digest) {
             warn!("{node} sent {what} for {}: it is asked from another", download.path);

@@ -4,7 +4,7 @@ use super::super::{Engine, Result};
 use crate::{
     core::{
         entry::{Content, Digest, Stamp},
-        seam::{PieceSource, Transmit},
+        seam::{MissingPiece, PieceSource, Transmit},
         version::NodeId,
     },
     limits::{MAX_CHUNK_BYTES, MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
@@ -40,12 +40,21 @@ impl Engine {
         }
     }
 
-    /// The shell could not read the piece: the file is not what it was.
-    pub fn handle_unreadable_piece(&mut self, node: NodeId, digest: Digest) {
+    /// The shell could not read a piece: no more of this content is sent for now. What the node is told instead.
+    pub fn handle_missing_piece(
+        &mut self,
+        node: NodeId,
+        digest: Digest,
+        why: MissingPiece,
+    ) -> Message<'static> {
         if let Some(link) = self.links.get_mut(&node) {
             link.serving.retain(|serve| serve.digest() != digest);
         }
         self.check_invariants();
+        match why {
+            MissingPiece::Gone => Message::Unavailable { digest },
+            MissingPiece::Unreadable => Message::NotNow { digest },
+        }
     }
 
     /// The next answer to something that the node asked for.
