@@ -112,7 +112,6 @@ impl Engine {
                 }
                 self.retry(&path, time)
             }
-            Err(_) if self.is_ignored(&path, self.index.get(&path)?.as_ref(), None) => Ok(()),
             Err(reason) => self.handle_closed(&path, &reason, time),
         }
     }
@@ -130,17 +129,23 @@ impl Engine {
     /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left as it was.
     fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
         let base = self.index.get(path)?.and_then(|row| row.base);
-        if base.is_some_and(|base| base.content == Content::Directory) {
+        let is_directory = base.is_some_and(|base| base.content == Content::Directory);
+        if self.block_unseen(path, reason, time)? && is_directory {
             self.scan.handle_closed(path);
         }
-        self.block_unseen(path, reason, time);
         Ok(())
     }
 
-    /// A path cannot be looked at, listed or read, which is said once.
-    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) {
+    /// A path cannot be looked at, listed or read, which is said once. False where that is no problem: what is ignored is
+    /// not to be looked at, and what could not be done there before is to be done no more.
+    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<bool> {
+        if self.is_ignored(path, self.index.get(path)?.as_ref(), None) {
+            self.problems.unblock(path);
+            return Ok(false);
+        }
         self.problems.tell(path, "looked at", reason);
         self.problems.block_unseen(path, reason, time.now);
+        Ok(true)
     }
 
     /// Something can be told of a path. If that was not so before, all below it is looked at: nothing was watched there.
@@ -245,7 +250,7 @@ impl Engine {
             Found::Unreadable(reason) => {
                 // There was a reason to read it, which its stamp need not show.
                 self.doubt(&path)?;
-                self.block_unseen(&path, &reason, time);
+                self.block_unseen(&path, &reason, time)?;
             }
         }
         if again == Some(Recheck::Always) {
