@@ -117,6 +117,14 @@ impl Placement {
         self.in_flight.insert(path.clone(), in_flight);
     }
 
+    /// Nobody waits any more for this content to leave another path. Whoever has relied on being come by when the wait was
+    /// over is come by now: each path that wants the content does, and the wait is that of one of them.
+    pub(super) fn end_wait(&mut self, digest: &Digest) {
+        if self.waits.remove(digest) {
+            self.kick();
+        }
+    }
+
     /// There is no room for the content of this path, which is wanted.
     pub(super) fn handle_no_slot(&mut self, slot: Slot, path: &RelPath) {
         let first = self.starving.entry(slot).or_insert_with(|| path.clone());
