@@ -554,6 +554,17 @@ impl Engine {
         self.place(path, None, time)
     }
 
+    /// States a directory of which no linked node knows, though something in it lives: whoever knew of it has lost power, and
+    /// forgotten it, or was cut off before it could tell. So it is nobody's, and loses against whatever is known of it
+    /// elsewhere. What it may be read by is not known, either.
+    pub(super) fn state_unknown_parent(&mut self, path: &RelPath, time: Time) -> Result<()> {
+        let version = Version { author: NodeId::NOBODY, ..self.next_version(None, None, 0) };
+        let entry = Entry { content: Some(Content::Directory), mode: 0o700, mtime_ns: 0, version };
+        debug!("{path} is stated: something lives in it, and nobody knows of it");
+        self.put_own(path, &Row::new(entry, None), time)?;
+        self.place(path, None, time)
+    }
+
     /// When what is on the disk came to be there, in ms since 1970: what was changed while the node was not
     /// running was not changed now.
     fn found_since_ms(&self, stat: &Stat, time: Time) -> u64 {

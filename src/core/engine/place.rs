@@ -438,10 +438,15 @@ impl Engine {
     }
 
     /// The directory above must be on the disk, or about to be made before this path's turn. One that is
-    /// said to be deleted, but has something living in it, is stated anew once it is certain that this is so.
+    /// said to be deleted, or not known, but has something living in it, is stated anew once it is certain that this is so.
     fn is_parent_coming(&mut self, path: &RelPath, time: Time) -> Result<bool> {
         let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else { return Ok(true) };
-        let Some(row) = self.index.get(&parent)? else { return Ok(false) };
+        let Some(row) = self.index.get(&parent)? else {
+            if self.has_heard_all() {
+                self.state_unknown_parent(&parent, time)?;
+            }
+            return Ok(false);
+        };
         if row.entry.content != Some(Content::Directory) {
             if self.is_caught_up() && !self.placement.is_in_flight(&parent) {
                 self.state_parent(&parent, row, false, time)?;
