@@ -261,7 +261,7 @@ impl Root {
     ) -> io::Result<Option<()>> {
         out.clear();
         let in_range = offset.checked_add(length as u64).is_some_and(|end| end <= expect.size);
-        let Some(file) = self.open_file(path, expect).map_err(sys::told)?.filter(|_| in_range) else {
+        let Some(file) = self.open_file(path, expect)?.filter(|_| in_range) else {
             return Ok(None);
         };
         out.resize(length, 0);
@@ -297,13 +297,13 @@ impl Root {
     }
 
     /// Opens a file for reading; `None` when it is not the one expected.
-    pub(crate) fn open_file(&self, path: &RelPath, expect: &Stamp) -> Result<Option<Handle>> {
+    pub(crate) fn open_file(&self, path: &RelPath, expect: &Stamp) -> io::Result<Option<Handle>> {
         let open = |parent: Rc<Handle>| self.files.open_at((&parent, path.name()), How::Read);
         let file = match self.parent(path).and_then(open) {
             Ok(file) => file,
             // A socket cannot be opened, and neither is it what was expected.
             Err(error) if sys::is_absent(error) || error == Errno::NXIO => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(sys::told(error)),
         };
         let stat = self.files.stat_of(&file, self.device)?;
         Ok((stat.kind == FileKind::File && stat.stamp == *expect).then_some(file))

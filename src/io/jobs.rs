@@ -109,7 +109,7 @@ impl CopyJob {
         {
             return Err(ApplyFailure::NotWritable(reason));
         }
-        let file = root.open_file(&self.from, &self.stamp).map_err(|error| system(sys::told(error)))?;
+        let file = root.open_file(&self.from, &self.stamp).map_err(system)?;
         let Some(file) = file else { return Err(ApplyFailure::Content) };
         if self.offset == 0 {
             let needed_bytes = if root.files().is_sparse(&file) { 0 } else { self.size };

@@ -112,7 +112,6 @@ impl Engine {
                 }
                 self.retry(&path, time)
             }
-            Err(_) if self.is_ignored(&path, self.index.get(&path)?.as_ref(), None) => Ok(()),
             Err(reason) => self.handle_closed(&path, &reason, time),
         }
     }
@@ -130,17 +129,23 @@ impl Engine {
     /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left as it was.
     fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
         let base = self.index.get(path)?.and_then(|row| row.base);
-        if base.is_some_and(|base| base.content == Content::Directory) {
+        let is_directory = base.is_some_and(|base| base.content == Content::Directory);
+        if self.block_unseen(path, reason, time)? && is_directory {
             self.scan.handle_closed(path);
         }
-        self.block_unseen(path, reason, time);
         Ok(())
     }
 
-    /// A path cannot be looked at, listed or read, which is said once.
-    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) {
+    /// A path cannot be looked at, listed or read, which is said once. False where that is no problem: what is ignored is
+    /// not to be looked at, and what could not be done there before is to be done no more.
+    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<bool> {
+        if self.is_ignored(path, self.index.get(path)?.as_ref(), None) {
+            self.problems.unblock(path);
+            return Ok(false);
+        }
         self.problems.tell(path, "looked at", reason);
         self.problems.block_unseen(path, reason, time.now);
+        Ok(true)
     }
 
     /// Something can be told of a path. If that was not so before, all below it is looked at: nothing was watched there.
@@ -245,7 +250,7 @@ impl Engine {
             Found::Unreadable(reason) => {
                 // There was a reason to read it, which its stamp need not show.
                 self.doubt(&path)?;
-                self.block_unseen(&path, &reason, time);
+                self.block_unseen(&path, &reason, time)?;
             }
         }
         if again == Some(Recheck::Always) {
@@ -546,6 +551,17 @@ impl Engine {
         }
         let row = Row { entry, base, standing: row.standing };
         self.put_own(path, &row, time)?;
+        self.place(path, None, time)
+    }
+
+    /// States a directory of which no linked node knows, though something in it lives: whoever knew of it has lost power, and
+    /// forgotten it, or was cut off before it could tell. So it is nobody's, and loses against whatever is known of it
+    /// elsewhere. What it may be read by is not known, either.
+    pub(super) fn state_unknown_parent(&mut self, path: &RelPath, time: Time) -> Result<()> {
+        let version = Version { author: NodeId::NOBODY, ..self.next_version(None, None, 0) };
+        let entry = Entry { content: Some(Content::Directory), mode: 0o700, mtime_ns: 0, version };
+        debug!("{path} is stated: something lives in it, and nobody knows of it");
+        self.put_own(path, &Row::new(entry, None), time)?;
         self.place(path, None, time)
     }
 

@@ -382,6 +382,10 @@ impl Engine {
             self.links.remove(&node);
         }
         self.drop_source(node, time);
+        if self.is_caught_up() {
+            // Perhaps only now: what it was about to tell is waited for no longer.
+            self.placement.kick();
+        }
         Ok(())
     }
 }

@@ -117,6 +117,14 @@ impl Placement {
         self.in_flight.insert(path.clone(), in_flight);
     }
 
+    /// Nobody waits any more for this content to leave another path. Whoever has relied on being come by when the wait was
+    /// over is come by now: each path that wants the content does, and the wait is that of one of them.
+    pub(super) fn end_wait(&mut self, digest: &Digest) {
+        if self.waits.remove(digest) {
+            self.kick();
+        }
+    }
+
     /// There is no room for the content of this path, which is wanted.
     pub(super) fn handle_no_slot(&mut self, slot: Slot, path: &RelPath) {
         let first = self.starving.entry(slot).or_insert_with(|| path.clone());
@@ -430,10 +438,15 @@ impl Engine {
     }
 
     /// The directory above must be on the disk, or about to be made before this path's turn. One that is
-    /// said to be deleted, but has something living in it, is stated anew once it is certain that this is so.
+    /// said to be deleted, or not known, but has something living in it, is stated anew once it is certain that this is so.
     fn is_parent_coming(&mut self, path: &RelPath, time: Time) -> Result<bool> {
         let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else { return Ok(true) };
-        let Some(row) = self.index.get(&parent)? else { return Ok(false) };
+        let Some(row) = self.index.get(&parent)? else {
+            if self.has_heard_all() {
+                self.state_unknown_parent(&parent, time)?;
+            }
+            return Ok(false);
+        };
         if row.entry.content != Some(Content::Directory) {
             if self.is_caught_up() && !self.placement.is_in_flight(&parent) {
                 self.state_parent(&parent, row, false, time)?;

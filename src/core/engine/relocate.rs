@@ -51,9 +51,9 @@ impl Waits {
         any
     }
 
-    /// Its content is on its way.
-    pub(super) fn remove(&mut self, digest: &Digest) {
-        self.0.remove(digest);
+    /// Its content is on its way, or is not wanted there any more. True when it had not waited for long enough.
+    pub(super) fn remove(&mut self, digest: &Digest) -> bool {
+        self.0.remove(digest).is_some_and(|wait| wait.until.is_some())
     }
 
     /// Does it wait for a moment still?
@@ -99,7 +99,7 @@ impl Engine {
         let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(false) };
         for from in announced.into_iter().chain([holder]).filter(|_| !failed) {
             if let Some(stamp) = self.is_leaving(&from, &digest)? {
-                self.placement.waits.remove(&digest);
+                self.placement.end_wait(&digest);
                 let action = Action::RenameFrom { from, stamp };
                 self.apply(path, row.clone(), action, fate, time)?;
                 return Ok(true);
@@ -107,7 +107,7 @@ impl Engine {
             if fate == Some(Fate::Superseded)
                 && let Some((other, stamp)) = self.wants_in_return(&from, &digest, row)?
             {
-                self.placement.waits.remove(&digest);
+                self.placement.end_wait(&digest);
                 let action = Action::Exchange { with: from.clone(), stamp };
                 self.apply(path, row.clone(), action, fate, time)?;
                 self.placement.begin_exchange(&from, &other);
@@ -167,7 +167,7 @@ impl Engine {
         if self.is_held_up(&target)
             || !self.index.get(&target)?.is_some_and(|row| row.is_wanted() && wants(&row))
         {
-            self.placement.waits.remove(&digest);
+            self.placement.end_wait(&digest);
             return Ok(false);
         }
         self.placement.waits.0.entry(digest).and_modify(|wait| wait.from = Some(path.clone()));

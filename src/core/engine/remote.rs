@@ -244,6 +244,11 @@ impl Engine {
         self.links.values().filter(|link| link.inbound).all(|link| link.caught_up)
     }
 
+    /// As [`Self::is_caught_up`], and there is somebody who would have told.
+    pub(super) fn has_heard_all(&self) -> bool {
+        self.is_caught_up() && self.links.values().any(|link| link.caught_up)
+    }
+
     pub(super) fn close(&mut self, node: NodeId, reason: &str) {
         self.outputs.push_back(Output::Close { node, reason: reason.to_owned() });
     }

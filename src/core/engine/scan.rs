@@ -470,7 +470,7 @@ impl Engine {
             }
             Listed::Unreadable(reason) => {
                 self.scan.is_unlisted = true;
-                self.block_unseen(&directory, &reason, time);
+                self.block_unseen(&directory, &reason, time)?;
                 self.scan.listing = None;
                 self.finish_listing();
                 Ok(())

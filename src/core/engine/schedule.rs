@@ -56,8 +56,8 @@ impl Engine {
         let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else {
             return Ok(!self.is_caught_up());
         };
-        let parent_row = self.index.get(&parent)?;
-        let is_there = |row: &Row| row.base.as_ref().is_some_and(|base| base.content == Content::Directory);
-        Ok(!parent_row.is_some_and(|row| is_there(&row)) || !self.is_caught_up())
+        let Some(parent) = self.index.get(&parent)? else { return Ok(!self.has_heard_all()) };
+        let is_there = parent.base.is_some_and(|base| base.content == Content::Directory);
+        Ok(!is_there || !self.is_caught_up())
     }
 }

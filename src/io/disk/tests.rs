@@ -236,3 +236,20 @@ fn offsets_beyond_32_bits_and_times_beyond_2038_are_kept() {
         assert_eq!((read, bytes.as_slice()), (Some(()), &b"\0beyond"[..]));
     });
 }
+
+/// `/proc` is one below the root of the machine.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_on_another_file_system_is_said_to_be_whatever_is_asked_of_it() {
+    let (root, at) = (Root::open(Path::new("/")).unwrap(), path("proc/version"));
+    let stamp = Stamp { device: root.device(), inode: 1, size: 0, mtime_ns: 0, ctime_ns: 0 };
+    let mut out = Vec::new();
+    let said = [
+        root.stat(&at).map(drop).unwrap_err().to_string(),
+        root.list(&path("proc/self")).map(drop).unwrap_err().to_string(),
+        root.read_link(&at).map(drop).unwrap_err().to_string(),
+        root.open_file(&at, &stamp).map(drop).unwrap_err().to_string(),
+        root.read_small(&at, &stamp, &mut out).map(drop).unwrap_err().to_string(),
+    ];
+    assert!(said.iter().all(|said| said == crate::core::seam::COVERED), "{said:?}");
+}

@@ -1,7 +1,10 @@
 //! What the ignore rules name is left alone everywhere, and is neither deleted nor lost when they go.
 
 use super::*;
-use crate::core::{entry::Content, seam::Listed};
+use crate::core::{
+    entry::Content,
+    seam::{Found, Listed},
+};
 
 /// Both hold `d/x.o`, `d/y` and `c/f`, and are in sync.
 fn holding(count: u8) -> World {
@@ -479,5 +482,27 @@ fn a_problem_of_what_is_ignored_by_now_is_none() {
     while world.turn() {}
     assert_eq!(world.nodes[1].engine.status().unwrap().problems.len(), 1);
     set_rules(&mut world, "c");
+    assert_in_sync(&world);
+}
+
+/// It was being read when the rules came.
+#[test]
+fn what_cannot_be_read_and_is_ignored_is_no_problem() {
+    let mut world = holding(2);
+    set_rules(&mut world, "c");
+    let found = Found::Unreadable("Input/output error".to_owned());
+    world.nodes[1].engine.handle_input(Input::Read { path: path("c/f"), found }, world.time).unwrap();
+    assert_in_sync(&world);
+}
+
+/// It was being written when the rules came.
+#[test]
+fn a_problem_of_what_is_ignored_ends_though_it_cannot_be_looked_at() {
+    let mut world = holding(2);
+    set_rules(&mut world, "c");
+    let engine = &mut world.nodes[1].engine;
+    engine.problems.block(&path("c/f"), "Input/output error", world.time.now);
+    let stat = Err("Input/output error".to_owned());
+    engine.handle_input(Input::Seen { path: path("c/f"), stat }, world.time).unwrap();
     assert_in_sync(&world);
 }

@@ -221,3 +221,50 @@ fn what_an_absent_node_has_is_not_given_up() {
     world.assert_equal();
     assert_eq!(names(&world.nodes[0]), ["a"]);
 }
+
+/// Of `d` the last is told, since its bits were set last. So of what is in it is told first.
+fn with_bits_set_last(world: &mut World) {
+    world.put(0, "d", Data::Directory);
+    world.put(0, "d/x", Data::Symlink(b"x".to_vec()));
+    world.settle();
+    world.nodes[0].disk.tree.get_mut(&path("d")).unwrap().mode = 0o750;
+    world.tell(0, path("d"));
+    world.settle();
+}
+
+/// Whoever knows of the directory is away, and there is another one.
+#[test]
+fn what_is_in_a_directory_of_which_nobody_has_told_comes_all_the_same() {
+    let mut world = World::new(3);
+    with_bits_set_last(&mut world);
+    world.link(1, 2);
+    world.settle();
+    world.messages_per_turn = 1;
+    world.link(0, 1);
+    while world.nodes[1].engine.index().get(&path("d/x")).unwrap().is_none() {
+        world.turn();
+    }
+    assert!(world.nodes[1].engine.index().get(&path("d")).unwrap().is_none());
+    world.cut(0, 1);
+    world.settle();
+    let d = |world: &World, node: usize| world.nodes[node].disk.tree[&path("d")].mode;
+    assert_eq!((names(&world.nodes[1]), d(&world, 1)), (vec!["d".to_owned(), "d/x".to_owned()], 0o700));
+    world.messages_per_turn = usize::MAX;
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    assert_eq!((d(&world, 0), d(&world, 2)), (0o750, 0o750));
+}
+
+/// It is not away, and tells of it in a moment.
+#[test]
+fn a_directory_of_which_is_told_after_what_is_in_it_is_not_stated_by_others() {
+    let mut world = World::new(2);
+    with_bits_set_last(&mut world);
+    world.messages_per_turn = 1;
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    let own = world.nodes[1].engine.origin();
+    assert_eq!(world.nodes[0].engine.index().knowledge().get(own), 0);
+}

@@ -229,3 +229,19 @@ fn small_files_that_are_removed_and_made_anew_all_arrive() {
         world.assert_equal();
     }
 }
+
+/// A file was renamed, and can neither leave its old path nor be put at the new one; a third path has its content, too.
+#[test]
+fn what_waits_for_a_rename_is_come_by_again_when_the_wait_ends_early() {
+    let mut world = linked(2);
+    world.put(0, "0", Data::Directory);
+    world.write(0, "1", &large(1));
+    world.write(0, "a", &large(1));
+    world.settle();
+    world.nodes[1].disk.locked.insert(path("0"), REASON);
+    world.nodes[1].disk.refused.insert(path("a"), REASON);
+    world.rename(0, "a", "0/b");
+    world.settle();
+    world.nodes[1].disk.refused.clear();
+    unlock(&mut world);
+}

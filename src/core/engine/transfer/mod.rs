@@ -134,7 +134,7 @@ impl Engine {
     /// it, it is looked for again as soon as there is.
     pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<()> {
         if self.transfers.is_fetching(&digest) {
-            self.placement.waits.remove(&digest);
+            self.placement.end_wait(&digest);
             return self.retarget(path, &digest);
         }
         self.adopt_older(path, &digest, size, time)?;
@@ -143,7 +143,7 @@ impl Engine {
             self.placement.handle_no_slot(slot, path);
             return Ok(());
         }
-        self.placement.waits.remove(&digest);
+        self.placement.end_wait(&digest);
         // A copy that failed is not tried again while there are others to ask; what is being read is in doubt.
         let may_ask = self.links.values().any(|link| link.is_ready());
         let may_copy = !may_ask || !self.problems.has_failed_copy(path);
