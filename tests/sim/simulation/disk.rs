@@ -135,6 +135,8 @@ pub struct Done {
     pub half_written: BTreeSet<ContentId>,
     /// Paths that have another inode, time or bits than before.
     pub touched: BTreeSet<Vec<u8>>,
+    /// Paths of files that have other names, which may be in the trash.
+    pub shared: BTreeSet<Vec<u8>>,
     /// What has gone from the trash: a file in it had another name, and was written to by that.
     pub overwritten: BTreeSet<ContentId>,
 }
@@ -308,6 +310,17 @@ impl Disk {
             found.insert(path.to_vec(), (ino, if is_directory { 0 } else { inode.mtime_ns }, inode.mode));
         });
         found
+    }
+
+    /// Paths in the user's tree of files that have several names, wherever these are.
+    pub fn shared(&self) -> BTreeSet<Vec<u8>> {
+        let mut shared = BTreeSet::new();
+        self.walk(ROOT, b"", &mut |path, ino| {
+            if self.inodes[&ino].links > 1 {
+                shared.insert(path.to_vec());
+            }
+        });
+        shared
     }
 
     /// Content in the trash, or, with `tmp`, of what is being received.

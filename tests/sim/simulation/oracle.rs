@@ -61,7 +61,8 @@ pub struct Oracle {
     /// Names that users gave to files which have others on that machine. What is done under one of them is done to all, and
     /// stated for each: like a second deed, which may come when others' deeds are known.
     linked: BTreeSet<Path>,
-    /// Those, and the names that the files had before: one of them may be in the trash, and change there with the others.
+    /// Names of files that had others, whoever gave them, also after the file got this name by a rename or an exchange: one
+    /// of them may be in the trash, and change there with the others.
     shared: BTreeSet<Path>,
     /// Content that was removed on one disk, where it was ignored, and stayed on others.
     stays: BTreeSet<(Path, ContentId)>,
@@ -82,8 +83,9 @@ impl Oracle {
     /// A user of `node` did something.
     /// `stays` tells of what it is that was ignored there, and is still on another disk: it was not deleted.
     pub fn record(&mut self, node: usize, done: &Done, stays: impl Fn(&[u8], ContentId) -> bool) {
-        let Done { kind, before, after, half_written, touched, overwritten } = done;
+        let Done { kind, before, after, half_written, touched, shared, overwritten } = done;
         self.deeds += 1;
+        self.shared.extend(shared.iter().cloned());
         let deed = (node, self.deeds);
         self.seen.extend(after.values().flatten());
         for (path, id) in before.iter().filter(|(path, id)| after.get(*path) != Some(id)) {
@@ -107,15 +109,9 @@ impl Oracle {
             self.touched.entry(path.clone()).or_default().insert(deed);
             if *kind == Kind::HardLink {
                 self.linked.insert(path.clone());
-                let is_same = |(_, other): &(&Path, &Option<ContentId>)| *other == id;
-                self.shared.extend(after.iter().filter(is_same).map(|(path, _)| path.clone()));
             }
-            // A copy may share its file with what is in the trash.
-            let is_copy = |(from, other): (&Path, &Option<ContentId>)| {
-                *other == *id && id.is_some() && find(from, b".sync-conflict-").is_some()
-            };
-            // So may what a user has open, and writes to its end.
-            if *kind == Kind::SlowEnd || before.iter().any(is_copy) {
+            // What a user has open, and writes to its end, may be in the trash by then.
+            if *kind == Kind::SlowEnd {
                 self.shared.insert(path.clone());
             }
             // What is half-written is not stable: nobody can owe it.

@@ -145,8 +145,8 @@ impl Disk {
             let (after, now) = (self.tree(), self.inodes_by_path());
             let is_touched = |path: &&Vec<u8>| inodes.get(*path) != now.get(*path);
             let touched = inodes.keys().chain(now.keys()).filter(is_touched).cloned().collect();
-            let kind = deed.kind;
-            self.deeds.push(Done { kind, before, after, half_written, touched, overwritten });
+            let (kind, shared) = (deed.kind, self.shared());
+            self.deeds.push(Done { kind, before, after, half_written, touched, shared, overwritten });
         }
     }
 
