@@ -172,7 +172,7 @@ impl Engine {
             Input::Applied { path, result } => self.handle_applied(path, result, time)?,
             Input::Copied { digest, result } => self.handle_copied(digest, result, time)?,
             Input::Assembled { digest, result } => self.handle_assembled(digest, result, time)?,
-            Input::PieceFailed { digest, reason } => self.handle_piece_failed(digest, &reason, time),
+            Input::PieceFailed { digest, reason } => self.handle_piece_failed(digest, &reason, time)?,
             Input::LinkUp { node, direction, address } => self.handle_link_up(node, direction, address, time),
             Input::LinkDown { node, direction } => self.handle_link_down(node, direction, time)?,
             Input::Message { node, message } => self.handle_message(node, message, time)?,
@@ -381,7 +381,7 @@ impl Engine {
         if !link.inbound && !link.outbound {
             self.links.remove(&node);
         }
-        self.drop_source(node, time);
+        self.drop_source(node, time)?;
         if self.is_caught_up() {
             // Perhaps only now: what it was about to tell is waited for no longer.
             self.placement.kick();

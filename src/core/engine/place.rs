@@ -13,6 +13,7 @@ use log::{debug, warn};
 use super::{
     Engine, Result,
     local::is_marked_torn,
+    problems::Why,
     relocate::Waits,
     remote::is_realised,
     transfer::{SLOTS, Slot},
@@ -548,8 +549,7 @@ impl Engine {
             Ok(stat) => self.handle_done(&path, in_flight, stat, time),
             Err(failure) if let Some(from) = in_flight.from.as_ref().or(in_flight.with.as_ref()).cloned() => {
                 self.placement.in_flight.remove(&from);
-                self.handle_not_relocated(&path, from, in_flight.content.as_ref(), &failure, time);
-                Ok(())
+                self.handle_not_relocated(&path, from, in_flight.content.as_ref(), &failure, time)
             }
             Err(failure) => self.handle_failure(&path, in_flight, failure, time),
         }
@@ -655,30 +655,29 @@ impl Engine {
                     None => self.outputs.push_back(Output::Inspect { path: path.clone() }),
                 }
                 self.placement.kick();
-                let is_ignored = self.index.get(path)?.is_some_and(|row| row.is_ignored());
-                if !is_ignored && !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
-                    self.problems.block(path, "it keeps changing", time.now);
+                if !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
+                    self.hold_back(path, "it keeps changing", time)?;
                 }
             }
             ApplyFailure::NotEmpty => {
-                self.problems.block(path, "it holds files that are not synchronised", time.now);
+                self.hold_back(path, "it holds files that are not synchronised", time)?;
                 self.scan.request_listing(path.clone());
             }
             ApplyFailure::Parent => {
-                self.problems.block(path, "its directory is not there", time.now);
+                self.hold_back(path, "its directory is not there", time)?;
                 // What was in it is not there, either.
                 let parent = path.parent().filter(|parent| !parent.is_root());
                 let paths = parent.into_iter().chain([path.clone()]);
                 self.outputs.extend(paths.map(|path| Output::Inspect { path }));
             }
             ApplyFailure::Content => {
-                self.problems.block(path, "its content was not what it should be", time.now);
+                self.hold_back(path, "its content was not what it should be", time)?;
             }
             ApplyFailure::System(reason) | ApplyFailure::NotWritable(reason) => {
-                self.refuse(path, &reason, time);
+                self.refuse(path, &reason, time)?;
             }
             ApplyFailure::HalfDone(reason) => {
-                self.refuse(path, &reason, time);
+                self.refuse(path, &reason, time)?;
                 let InFlight { content, mode, version, .. } = in_flight;
                 self.placement.note_half_done(path, HalfDone { content, mode, version });
             }
@@ -705,9 +704,26 @@ impl Engine {
     }
 
     /// The path cannot be written, for this reason: that is told, and it is left alone for a while.
-    pub(super) fn refuse(&mut self, path: &RelPath, reason: &str, time: Time) {
-        self.problems.tell(path, "written", reason);
-        self.problems.block(path, reason, time.now);
+    pub(super) fn refuse(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
+        if self.is_path_wanted(path)? {
+            self.problems.tell(path, "written", reason);
+            self.problems.block(path, reason, time.now);
+        }
+        Ok(())
+    }
+
+    /// The path cannot be brought to its newest version for now: it is left alone for a while.
+    pub(super) fn hold_back(&mut self, path: &RelPath, why: impl Into<Why>, time: Time) -> Result<()> {
+        if self.is_path_wanted(path)? {
+            self.problems.block(path, why, time.now);
+        }
+        Ok(())
+    }
+
+    /// What fails may have begun long ago: another version has come since, or the rules name the path. Nobody is to be told
+    /// then, and there is nothing to try again.
+    pub(super) fn is_path_wanted(&self, path: &RelPath) -> Result<bool> {
+        Ok(self.index.get(path)?.is_some_and(|row| row.is_wanted()))
     }
 }
 

@@ -211,16 +211,17 @@ impl Engine {
         content: Option<&Content>,
         failure: &ApplyFailure,
         time: Time,
-    ) {
+    ) -> Result<()> {
         debug!("{from} cannot be renamed to {path}: {failure:?}");
         let wait = Wait { path: path.clone(), from: None, until: None, failed: true };
         let noted =
             content.and_then(file_digest).is_some_and(|digest| self.placement.waits.insert(digest, wait));
         if !noted {
-            self.problems.block(path, "its content on this disk cannot be renamed", time.now);
+            self.hold_back(path, "its content on this disk cannot be renamed", time)?;
         }
         self.placement.kick();
         self.outputs.extend([path.clone(), from].map(|path| Output::Inspect { path }));
+        Ok(())
     }
 }
 

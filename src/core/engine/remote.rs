@@ -74,22 +74,13 @@ impl Engine {
                 self.handle_offer_request(node, digest);
                 Ok(())
             }
-            Message::Offer { digest, chunks } => {
-                self.handle_offer(node, digest, &chunks, time);
-                Ok(())
-            }
+            Message::Offer { digest, chunks } => self.handle_offer(node, digest, &chunks, time),
             Message::Recipe { digest, first, total, chunks } => {
                 self.handle_recipe(node, digest, first, total, &chunks, time)
             }
             Message::Piece { digest, offset, bytes } => self.handle_piece(node, digest, offset, bytes, time),
-            Message::Unavailable { digest } => {
-                self.handle_unavailable(node, digest, time);
-                Ok(())
-            }
-            Message::NotNow { digest } => {
-                self.handle_not_now(node, digest, time);
-                Ok(())
-            }
+            Message::Unavailable { digest } => self.handle_unavailable(node, digest, time),
+            Message::NotNow { digest } => self.handle_not_now(node, digest, time),
             Message::WholeIndexRequest => {
                 self.links.entry(node).and_modify(|link| link.send_everything());
                 Ok(())

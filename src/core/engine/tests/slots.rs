@@ -1,7 +1,14 @@
 //! What cannot be put where it is wanted holds up nothing else, and is tried again.
 
 use super::*;
-use crate::limits::{MAX_BLOCKED, MAX_CROWD_TRIES, MAX_DOWNLOADS, MAX_LARGE_DOWNLOADS};
+use crate::{
+    core::{
+        entry::{Content, Digest},
+        seam::ApplyFailure,
+    },
+    limits::{MAX_BLOCKED, MAX_CROWD_TRIES, MAX_DOWNLOADS, MAX_LARGE_DOWNLOADS},
+    wire::message::Message,
+};
 
 const REASON: &str = "Operation not permitted";
 
@@ -244,4 +251,37 @@ fn what_waits_for_a_rename_is_come_by_again_when_the_wait_ends_early() {
     world.settle();
     world.nodes[1].disk.refused.clear();
     unlock(&mut world);
+}
+
+/// A file is on its way, in two ways, when it is deleted where it comes from; only then what was begun for it fails.
+#[test]
+fn what_fails_when_nobody_wants_it_any_more_is_no_problem() {
+    let failures: [fn(Digest) -> Input<'static>; 4] = [
+        |digest| Input::PieceFailed { digest, reason: REASON.to_owned() },
+        |digest| Input::Copied { digest, result: Err(ApplyFailure::Content) },
+        |digest| Input::Assembled { digest, result: Err(ApplyFailure::NotWritable(REASON.to_owned())) },
+        |digest| Input::Message { node: id(0), message: Message::Unavailable { digest } },
+    ];
+    for failure in failures {
+        let mut world = linked(2);
+        world.messages_per_turn = 1;
+        world.write(0, "a", &large(1));
+        let told = |world: &World| world.nodes[1].engine.index().get(&path("a")).unwrap();
+        while told(&world).is_none() {
+            assert!(world.turn());
+        }
+        let content = told(&world).unwrap().entry.content;
+        let Some(Content::File { digest, .. }) = content else { panic!("{content:?}") };
+        let is_fetching = |world: &World| world.nodes[1].engine.transfers.is_fetching(&digest);
+        while !is_fetching(&world) {
+            assert!(world.turn());
+        }
+        world.delete(0, "a");
+        while !told(&world).unwrap().entry.is_tombstone() {
+            assert!(world.turn());
+        }
+        assert!(is_fetching(&world), "nobody has looked yet whether it is wanted");
+        world.nodes[1].engine.handle_input(failure(digest), world.time).unwrap();
+        assert_eq!(world.nodes[1].engine.status().unwrap().problems, [], "{:?}", failure(digest));
+    }
 }

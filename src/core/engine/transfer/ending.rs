@@ -72,34 +72,35 @@ impl Engine {
     }
 
     /// Nobody can go on with it for now.
-    pub(super) fn give_up_download(&mut self, digest: &Digest, time: Time) {
+    pub(super) fn give_up_download(&mut self, digest: &Digest, time: Time) -> Result<()> {
         let is_unreadable =
             self.transfers.downloads.get(digest).is_some_and(|download| download.is_unreadable);
         let why = if is_unreadable { Why::NotNow } else { Why::NoSource };
-        if let Some(path) = self.end_download(digest, Partial::Kept, time.now) {
-            debug!("{path}: {}", why.as_str());
-            self.problems.block(&path, why, time.now);
-        }
+        let Some(path) = self.end_download(digest, Partial::Kept, time.now) else { return Ok(()) };
+        debug!("{path}: {}", why.as_str());
+        self.hold_back(&path, why, time)
     }
 
     /// It cannot be put where it is wanted. What has come of it, if anything, stays for another try.
-    pub(super) fn refuse_download(&mut self, digest: &Digest, reason: &str, time: Time) {
-        if let Some(path) = self.end_download(digest, Partial::Kept, time.now) {
-            self.refuse(&path, reason, time);
-        }
+    pub(super) fn refuse_download(&mut self, digest: &Digest, reason: &str, time: Time) -> Result<()> {
+        let Some(path) = self.end_download(digest, Partial::Kept, time.now) else { return Ok(()) };
+        self.refuse(&path, reason, time)
     }
 
     /// The disk took no more of it. What else waits here in vain may be what takes the room: it makes way.
-    pub(in super::super) fn handle_piece_failed(&mut self, digest: Digest, reason: &str, time: Time) {
+    pub(in super::super) fn handle_piece_failed(
+        &mut self,
+        digest: Digest,
+        reason: &str,
+        time: Time,
+    ) -> Result<()> {
         let path = self.end_download(&digest, Partial::Dropped, time.now);
         let path = path.or_else(|| self.transfers.whole.get(&digest).map(|whole| whole.path.clone()));
         self.drop_whole(&digest);
         for waiting in self.transfers.whole.waiting() {
             self.drop_whole(&waiting);
         }
-        if let Some(path) = path {
-            self.refuse(&path, reason, time);
-        }
+        path.map_or(Ok(()), |path| self.refuse(&path, reason, time))
     }
 
     pub(in super::super) fn handle_copied(
@@ -110,10 +111,7 @@ impl Engine {
     ) -> Result<()> {
         let failure = match result {
             Ok(()) => return self.complete_download(digest, time),
-            Err(ApplyFailure::NotWritable(reason)) => {
-                self.refuse_download(&digest, &reason, time);
-                return Ok(());
-            }
+            Err(ApplyFailure::NotWritable(reason)) => return self.refuse_download(&digest, &reason, time),
             Err(failure) => failure,
         };
         debug!("a copy on this disk failed: {failure:?}");
@@ -125,7 +123,9 @@ impl Engine {
             ApplyFailure::System(reason) => reason,
             _ => "its content on this disk is changing",
         };
-        self.problems.block_copy(&path, reason, time.now);
+        if self.is_path_wanted(&path)? {
+            self.problems.block_copy(&path, reason, time.now);
+        }
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl Engine {
         self.transfers.look_at = None;
         for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
             self.drop_if_orphaned(&digest, time)?;
-            self.ask(digest, time);
+            self.ask(digest, time)?;
         }
         for digest in self.transfers.whole.waiting() {
             self.drop_whole_if_orphaned(&digest, time)?;

@@ -192,8 +192,7 @@ impl Engine {
         } else if let Some(chunks) = self.kept_recipe(&digest)? {
             self.begin_chunks(digest, chunks)?;
         }
-        self.ask(digest, time);
-        Ok(())
+        self.ask(digest, time)
     }
 
     /// Every linked node that knows the version may have its content.
@@ -266,10 +265,7 @@ impl Engine {
         let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         match result {
             Ok(have) => have.into_iter().for_each(|chunk| download.handle_have(chunk as usize)),
-            Err(ApplyFailure::NotWritable(reason)) => {
-                self.refuse_download(&digest, &reason, time);
-                return Ok(());
-            }
+            Err(ApplyFailure::NotWritable(reason)) => return self.refuse_download(&digest, &reason, time),
             Err(failure) => debug!("{}: nothing is taken from this disk: {failure:?}", download.path),
         }
         download.stage = Stage::Chunks;
@@ -277,13 +273,12 @@ impl Engine {
             return self.complete_download(digest, time);
         }
         self.offer_soon(time);
-        self.ask(digest, time);
-        Ok(())
+        self.ask(digest, time)
     }
 
     /// Asks for what may be asked for now. A download that nobody can go on with is given up for now.
-    fn ask(&mut self, digest: Digest, time: Time) {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return };
+    fn ask(&mut self, digest: Digest, time: Time) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         if let Some((node, request)) = download.next_recipe_request(digest, time.now)
             && let Some(link) = self.links.get_mut(&node)
         {
@@ -297,9 +292,7 @@ impl Engine {
             }
         }
         let waits = matches!(download.stage, Stage::Recipe | Stage::Chunks) && !download.has_source();
-        if waits {
-            self.give_up_download(&digest, time);
-        }
+        if waits { self.give_up_download(&digest, time) } else { Ok(()) }
     }
 
     pub(super) fn handle_recipe(
@@ -316,8 +309,7 @@ impl Engine {
         let plausible = is_recipe_plausible(download.chunks(), download.size);
         if !plausible || whole && combine(download.chunks().iter().copied()) != digest {
             download.clear_recipe();
-            self.refuse_source(node, digest, "a list of chunks that is not the file's", time);
-            return Ok(());
+            return self.refuse_source(node, digest, "a list of chunks that is not the file's", time);
         }
         if whole {
             let chunks = download.chunks().to_vec();
@@ -326,8 +318,7 @@ impl Engine {
             }
             self.begin_chunks(digest, chunks)?;
         }
-        self.ask(digest, time);
-        Ok(())
+        self.ask(digest, time)
     }
 
     pub(super) fn handle_piece(
@@ -346,8 +337,7 @@ impl Engine {
         match received {
             Received::Unasked => return Ok(()),
             Received::Wrong => {
-                self.refuse_source(node, digest, "bytes that are not the file's", time);
-                return Ok(());
+                return self.refuse_source(node, digest, "bytes that are not the file's", time);
             }
             Received::Part | Received::Chunk => {}
         }
@@ -359,49 +349,46 @@ impl Engine {
         if received == Received::Chunk {
             self.offer_soon(time);
         }
-        self.ask(digest, time);
-        Ok(())
+        self.ask(digest, time)
     }
 
     // --- Sources that come and go ----------------------------------------------------------------------
 
-    pub(super) fn handle_unavailable(&mut self, node: NodeId, digest: Digest, time: Time) {
-        if let Some(download) = self.transfers.downloads.get_mut(&digest) {
-            download.handle_unavailable(node);
-            self.ask(digest, time);
-        }
+    pub(super) fn handle_unavailable(&mut self, node: NodeId, digest: Digest, time: Time) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        download.handle_unavailable(node);
+        self.ask(digest, time)
     }
 
-    pub(super) fn handle_not_now(&mut self, node: NodeId, digest: Digest, time: Time) {
-        if let Some(download) = self.transfers.downloads.get_mut(&digest) {
-            download.handle_not_now(node);
-            self.ask(digest, time);
-        }
+    pub(super) fn handle_not_now(&mut self, node: NodeId, digest: Digest, time: Time) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        download.handle_not_now(node);
+        self.ask(digest, time)
     }
 
-    fn refuse_source(&mut self, node: NodeId, digest: Digest, what: &str, time: Time) {
-        if let Some(download) = self.transfers.downloads.get_mut(&digest) {
-            warn!("{node} sent {what} for {}: it is asked from another", download.path);
-            download.refuse(node);
-            self.ask(digest, time);
-        }
+    fn refuse_source(&mut self, node: NodeId, digest: Digest, what: &str, time: Time) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        warn!("{node} sent {what} for {}: it is asked from another", download.path);
+        download.refuse(node);
+        self.ask(digest, time)
     }
 
     /// A node is gone: what it was asked for is asked of others.
-    pub(super) fn drop_source(&mut self, node: NodeId, time: Time) {
+    pub(super) fn drop_source(&mut self, node: NodeId, time: Time) -> Result<()> {
         for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
             if let Some(download) = self.transfers.downloads.get_mut(&digest) {
                 download.forget_source(node);
             }
-            self.ask(digest, time);
+            self.ask(digest, time)?;
         }
+        Ok(())
     }
 
     pub(super) fn handle_transfer_timeout(&mut self, time: Time) -> Result<()> {
         for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
             let silent = self.transfers.downloads.get_mut(&digest).is_some_and(|d| d.drop_silent(time.now));
             if silent {
-                self.ask(digest, time);
+                self.ask(digest, time)?;
             }
         }
         if self.transfers.offer_at.is_some_and(|at| at <= time.now) {
@@ -442,11 +429,16 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_offer(&mut self, node: NodeId, digest: Digest, chunks: &[u32], time: Time) {
-        if let Some(download) = self.transfers.downloads.get_mut(&digest) {
-            download.handle_offer(node, chunks, time.now);
-            self.ask(digest, time);
-        }
+    pub(super) fn handle_offer(
+        &mut self,
+        node: NodeId,
+        digest: Digest,
+        chunks: &[u32],
+        time: Time,
+    ) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        download.handle_offer(node, chunks, time.now);
+        self.ask(digest, time)
     }
 }
 
