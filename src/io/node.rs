@@ -60,7 +60,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         }
     };
     banner::print(&config, &state);
-    Service::new(clock::read().now).tell_ready();
+    node.tell_ready();
     loop {
         let ended = node.run();
         arp = node.into_arp_sockets();

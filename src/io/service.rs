@@ -16,6 +16,8 @@ pub struct Service {
     status_at: Option<Instant>,
     /// What was said last.
     said: String,
+    /// It could not be told that the node is ready, and who started it waits for that.
+    owes_ready: bool,
 }
 
 impl Service {
@@ -32,12 +34,13 @@ impl Service {
             alive_at: alive_interval.map(|_| now),
             status_at: is_supervised.then_some(now),
             said: String::new(),
+            owes_ready: false,
         }
     }
 
     /// The ports listen and the index is open.
-    pub fn tell_ready(&self) {
-        self.tell(system::State::Ready);
+    pub fn tell_ready(&mut self) {
+        self.owes_ready = !self.tell(system::State::Ready);
     }
 
     /// The node was asked to stop, and does.
@@ -59,6 +62,9 @@ impl Service {
         let is_due = self.status_at.is_some_and(|at| at <= now);
         if is_due {
             self.status_at = Some(now + SERVICE_STATUS_INTERVAL);
+            if self.owes_ready {
+                self.tell_ready();
+            }
         }
         is_due
     }
@@ -76,12 +82,15 @@ impl Service {
         [self.alive_at, self.status_at].into_iter().flatten().min()
     }
 
-    fn tell(&self, state: system::State<'_>) {
+    /// False when it has to be told again, if it must not be missed.
+    fn tell(&self, state: system::State<'_>) -> bool {
         if self.is_supervised
             && let Err(error) = system::notify(state)
         {
             log::debug!("systemd cannot be told: {error}");
+            return false;
         }
+        true
     }
 }
 
@@ -116,21 +125,45 @@ fn linked_names(status: &Status) -> impl Iterator<Item = &str> {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use std::{io, time::Duration};
+    use std::{
+        env,
+        ffi::OsStr,
+        io,
+        os::{
+            linux::net::SocketAddrExt as _,
+            unix::{
+                ffi::OsStrExt as _,
+                net::{SocketAddr, UnixDatagram},
+            },
+        },
+        time::Duration,
+    };
 
-    use sd_notify::NotifyState;
     pub use sd_notify::NotifyState as State;
 
+    const SOCKET: &str = "NOTIFY_SOCKET";
+
     pub fn is_supervised() -> bool {
-        std::env::var_os("NOTIFY_SOCKET").is_some()
+        env::var_os(SOCKET).is_some()
     }
 
     pub fn watchdog() -> Option<Duration> {
         sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero())
     }
 
-    pub fn notify(state: NotifyState<'_>) -> io::Result<()> {
-        sd_notify::notify(&[state])
+    pub fn notify(state: State<'_>) -> io::Result<()> {
+        env::var_os(SOCKET).map_or(Ok(()), |socket| send(&socket, &state))
+    }
+
+    /// The crate's own way to send waits while a manager that is busy or frozen does not read: the loop must not.
+    pub(super) fn send(socket: &OsStr, state: &State<'_>) -> io::Result<()> {
+        let address = match socket.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(socket)?,
+        };
+        let sender = UnixDatagram::unbound()?;
+        sender.set_nonblocking(true)?;
+        sender.send_to_addr(format!("{state}\n").as_bytes(), &address).map(drop)
     }
 }
 
@@ -217,6 +250,34 @@ mod tests {
         assert_eq!(service.alive_at, Some(start + Duration::from_secs(30)));
         assert!(service.poll_status(start) && !service.poll_status(start));
         assert_eq!(service.poll_timeout(), Some(start + SERVICE_STATUS_INTERVAL));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_manager_that_does_not_read_holds_up_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let tell = || system::send(path.as_os_str(), &system::State::Watchdog);
+        tell().unwrap();
+        let mut buffer = [0; 64];
+        let length = manager.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"WATCHDOG=1\n");
+        let refusal = (0..1_000_000).find_map(|_| tell().err()).expect("a queue of datagrams has an end");
+        assert_eq!(refusal.kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_manager_may_listen_at_an_abstract_address() {
+        use std::os::{linux::net::SocketAddrExt as _, unix::net};
+        let name = format!("p2pnetwork-test-{}", std::process::id());
+        let address = net::SocketAddr::from_abstract_name(&name).unwrap();
+        let manager = net::UnixDatagram::bind_addr(&address).unwrap();
+        system::send(format!("@{name}").as_ref(), &system::State::Ready).unwrap();
+        let mut buffer = [0; 64];
+        let length = manager.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"READY=1\n");
     }
 
     #[test]

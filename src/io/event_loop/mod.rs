@@ -91,6 +91,11 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
+    /// Tells who started the program that it works.
+    pub fn tell_ready(&mut self) {
+        self.service.tell_ready();
+    }
+
     /// Runs until a signal asks to stop.
     pub fn run(&mut self) -> Result<Stopped, LoopError> {
         loop {
