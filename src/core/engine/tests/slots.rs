@@ -114,6 +114,24 @@ fn content_that_one_path_cannot_have_is_given_to_another() {
     unlock(&mut world);
 }
 
+/// What has been fetched is for a path that cannot have it when it has come, since its directory could not be made.
+#[test]
+fn content_that_has_come_for_a_path_without_a_directory_is_given_to_another() {
+    let mut world = World::new(2);
+    world.nodes[1].disk.refused.insert(path("d"), REASON);
+    world.write(0, "a", &large(1));
+    world.settle();
+    world.put(0, "d", Data::Directory);
+    world.write(0, "d/b", &large(1));
+    world.settle();
+    world.link_all();
+    world.settle();
+    assert!(world.nodes[1].disk.tree.contains_key(&path("a")));
+    world.nodes[1].disk.refused.clear();
+    wait_for_all(&mut world);
+    world.assert_equal();
+}
+
 #[test]
 fn a_download_that_nobody_wants_any_more_is_dropped_though_nothing_comes() {
     let mut world = linked(2);
