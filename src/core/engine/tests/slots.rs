@@ -263,3 +263,25 @@ fn what_waits_for_a_rename_is_come_by_again_when_the_wait_ends_early() {
     world.nodes[1].disk.refused.clear();
     unlock(&mut world);
 }
+
+/// A directory was removed, which could not be carried out here; it is stated anew for what is in it, and cannot be changed.
+#[test]
+fn what_is_in_a_directory_that_is_stated_anew_gets_there_though_the_directory_cannot_be_changed() {
+    let mut world = linked(3);
+    world.put(0, "d", Data::Directory);
+    world.settle();
+    world.cut(0, 2);
+    world.nodes[1].disk.refused.insert(path("d"), REASON);
+    world.delete(0, "d");
+    world.write(2, "d/a", b"a");
+    for _ in 0..100 {
+        world.turn();
+        world.time.now += Duration::from_millis(20);
+        assert_eq!(world.nodes[1].engine.check_schedule(world.time.now).unwrap(), None);
+    }
+    assert!(world.nodes[1].disk.tree.contains_key(&path("d/a")));
+    world.nodes[1].disk.refused.clear();
+    world.link(0, 2);
+    wait_for_all(&mut world);
+    world.assert_equal();
+}
