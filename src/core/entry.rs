@@ -255,6 +255,12 @@ impl Row {
         }
     }
 
+    /// Is it a directory, here and by its newest version, so that something can be put into it?
+    pub fn is_open_directory(&self) -> bool {
+        let held = self.base.as_ref().map(|base| &base.content);
+        [self.entry.content.as_ref(), held].iter().all(|content| *content == Some(&Content::Directory))
+    }
+
     /// The permission bits of what is on this disk, if something is.
     pub fn bits(&self) -> Option<Bits> {
         let base = self.base.as_ref()?;

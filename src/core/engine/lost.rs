@@ -33,7 +33,6 @@ impl Engine {
             return Ok(false);
         }
         warn!("{path} is given up: what others were told of it was gone before any of them had it");
-        self.problems.unblock(path);
         if row.base.is_some() {
             self.restate(path, row, time)?;
             return Ok(true);

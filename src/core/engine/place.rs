@@ -108,6 +108,11 @@ impl Placement {
         self.removals.requested = true;
     }
 
+    /// There is a directory now that what is wanted in it may have waited for.
+    pub(super) fn handle_opened(&mut self) {
+        self.wanted.requested = true;
+    }
+
     pub(super) fn kick_removals(&mut self) {
         self.removals.requested = true;
     }
@@ -604,7 +609,6 @@ impl Engine {
         match row.base {
             Some(Base { content: Content::Directory, .. }) => {
                 self.scan.request_listing(path.clone());
-                self.placement.wanted.requested = true;
             }
             None => self.placement.kick_removals(),
             _ => {}

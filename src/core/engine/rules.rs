@@ -95,9 +95,14 @@ impl Engine {
         newest.is_none_or(|content| self.rules.leave_alone(path, *content == Content::Directory))
     }
 
-    /// Writes a row, which is ignored from now on if the rules say so. If it is that of the rules, they may be others now.
+    /// Writes a row, which is ignored from now on if the rules say so. If it is that of the rules, they may be others now. If
+    /// it is that of a directory in which something can be put from now on, what waited for that is come by.
     pub(super) fn put(&mut self, path: &RelPath, row: &Row) -> Result<()> {
         self.follow_ignore_file(path);
+        if row.is_open_directory() && !self.index.get(path)?.is_some_and(|before| before.is_open_directory())
+        {
+            self.placement.handle_opened();
+        }
         match self.standing(path, row) {
             standing if standing == row.standing => self.index.put(path, row),
             standing => self.index.put(path, &Row { standing, ..row.clone() }),

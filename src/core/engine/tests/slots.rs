@@ -121,6 +121,24 @@ fn content_that_one_path_cannot_have_is_given_to_another() {
     unlock(&mut world);
 }
 
+/// What has been fetched is for a path that cannot have it when it has come, since its directory could not be made.
+#[test]
+fn content_that_has_come_for_a_path_without_a_directory_is_given_to_another() {
+    let mut world = World::new(2);
+    world.nodes[1].disk.refused.insert(path("d"), REASON);
+    world.write(0, "a", &large(1));
+    world.settle();
+    world.put(0, "d", Data::Directory);
+    world.write(0, "d/b", &large(1));
+    world.settle();
+    world.link_all();
+    world.settle();
+    assert!(world.nodes[1].disk.tree.contains_key(&path("a")));
+    world.nodes[1].disk.refused.clear();
+    wait_for_all(&mut world);
+    world.assert_equal();
+}
+
 #[test]
 fn a_download_that_nobody_wants_any_more_is_dropped_though_nothing_comes() {
     let mut world = linked(2);
@@ -284,4 +302,26 @@ fn what_fails_when_nobody_wants_it_any_more_is_no_problem() {
         world.nodes[1].engine.handle_input(failure(digest), world.time).unwrap();
         assert_eq!(world.nodes[1].engine.status().unwrap().problems, [], "{:?}", failure(digest));
     }
+}
+
+/// A directory was removed, which could not be carried out here; it is stated anew for what is in it, and cannot be changed.
+#[test]
+fn what_is_in_a_directory_that_is_stated_anew_gets_there_though_the_directory_cannot_be_changed() {
+    let mut world = linked(3);
+    world.put(0, "d", Data::Directory);
+    world.settle();
+    world.cut(0, 2);
+    world.nodes[1].disk.refused.insert(path("d"), REASON);
+    world.delete(0, "d");
+    world.write(2, "d/a", b"a");
+    for _ in 0..100 {
+        world.turn();
+        world.time.now += Duration::from_millis(20);
+        assert_eq!(world.nodes[1].engine.check_schedule(world.time.now).unwrap(), None);
+    }
+    assert!(world.nodes[1].disk.tree.contains_key(&path("d/a")));
+    world.nodes[1].disk.refused.clear();
+    world.link(0, 2);
+    wait_for_all(&mut world);
+    world.assert_equal();
 }

@@ -66,7 +66,7 @@ impl Engine {
         let Some(path) = self.end_download(&digest, Partial::Whole, time.now) else { return Ok(()) };
         self.place(&path, None, time)?;
         if self.transfers.whole.is_waiting(&digest) {
-            self.outputs.push_back(Output::ClosePartial { digest });
+            self.end_install(&digest);
         }
         Ok(())
     }

@@ -124,7 +124,7 @@ impl Engine {
         self.forget_whole(digest);
     }
 
-    /// It could not be installed now.
+    /// It was not installed, and may be at another path that has asked for it.
     pub(in super::super) fn end_install(&mut self, digest: &Digest) {
         let Some(whole) = self.transfers.whole.get_mut(digest) else { return };
         whole.is_installing = false;
