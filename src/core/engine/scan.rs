@@ -454,7 +454,9 @@ impl Engine {
                     self.scan.handle_unwatched(directory.clone());
                 }
                 self.compare_batch(&directory, entries, last, time)?;
-                if last && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted()) {
+                // One that could not be entered meanwhile is looked at first: it is that which ends its being closed.
+                let is_open = self.scan.closed_above(&directory).is_none();
+                if last && is_open && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted()) {
                     self.problems.unblock(&directory);
                 }
                 Ok(())

@@ -44,6 +44,24 @@ fn what_could_not_be_looked_at_is_looked_at_after_a_newer_version_of_it() {
     assert_eq!(world.nodes[0].engine.status().unwrap().problems, []);
 }
 
+/// The listing had begun before, and went well.
+#[test]
+fn directory_that_could_not_be_looked_at_while_it_was_listed_is_listed_again() {
+    let mut world = linked(2);
+    world.put(0, "d", Data::Directory);
+    world.settle();
+    let engine = &mut world.nodes[0].engine;
+    engine.scan.request_listing(path("d"));
+    engine.step_scan(world.time).unwrap();
+    looks_in_vain(&mut world, 0, "d");
+    wait_for_a_try(&mut world);
+    world.nodes[0].disk.put(&path("d/x"), Data::File(b"x".to_vec()), 0o644, None);
+    world.nodes[0].engine.scan.request_listing(path("d"));
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[1]), ["d", "d/x"]);
+}
+
 #[test]
 fn what_could_not_be_looked_at_is_looked_at_though_nobody_has_its_newest_version() {
     let mut world = with_unseen_file();
