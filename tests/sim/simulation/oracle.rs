@@ -53,6 +53,8 @@ pub struct Oracle {
     put_away: BTreeSet<ContentId>,
     /// What users have ever seen on a disk, half-written content included.
     seen: BTreeSet<ContentId>,
+    /// What users have begun to write, and had not ended: nobody owes it where they did, though others may have copied it.
+    half_written: BTreeSet<ContentId>,
     /// What power cuts have left of files.
     torn: BTreeSet<ContentId>,
     /// What a node held when it lost its memory. It states that as nobody's, which competes with what others have made of
@@ -88,6 +90,7 @@ impl Oracle {
         self.shared.extend(shared.iter().cloned());
         let deed = (node, self.deeds);
         self.seen.extend(after.values().flatten());
+        self.half_written.extend(half_written);
         for (path, id) in before.iter().filter(|(path, id)| after.get(*path) != Some(id)) {
             self.touched.entry(path.clone()).or_default().insert(deed);
             match id {
@@ -286,11 +289,14 @@ impl Oracle {
     /// there?
     fn is_thrown_away(&self, id: ContentId) -> bool {
         let is_gone = self.put_away.contains(&id) || self.excused.contains(&id);
-        let is_lost = is_gone || self.lost_there.iter().any(|(_, lost)| *lost == id);
+        let is_lost =
+            is_gone || self.half_written.contains(&id) || self.lost_there.iter().any(|(_, lost)| *lost == id);
         // The program has put a copy there; and what has another name may be in the trash by that.
         let is_plain = |path: &Path| find(path, b".sync-conflict-").is_none() && !self.shared.contains(path);
         let places = self.instances.keys().filter(|(_, other)| *other == id);
-        let is_kept = |(path, _): &(Path, ContentId)| is_plain(path) && self.sole_author(path).is_some();
+        let is_kept = |(path, _): &(Path, ContentId)| {
+            is_plain(path) && self.sole_author(path).is_some() && !self.once_held_ignored(path)
+        };
         !is_lost && !self.has_twins && !self.has_failed && { places }.all(is_kept)
     }
 
