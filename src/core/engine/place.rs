@@ -607,9 +607,7 @@ impl Engine {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
         }
         match row.base {
-            Some(Base { content: Content::Directory, .. }) => {
-                self.scan.request_listing(path.clone());
-            }
+            Some(Base { content: Content::Directory, .. }) => self.scan.request_listing(path.clone()),
             None => self.placement.kick_removals(),
             _ => {}
         }

@@ -30,7 +30,7 @@ impl Server {
     fn turn(&mut self) {
         let mut events = Events::with_capacity(16);
         self.poll.poll(&mut events, Some(BOUND)).unwrap();
-        assert!(!events.is_empty(), "nothing happened within 10 s");
+        assert!(!events.is_empty(), "nothing happened in time");
         events.iter().for_each(|event| self.control.handle_event(event.token(), event, self.now));
     }
 
