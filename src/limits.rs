@@ -383,12 +383,12 @@ pub const RENAME_WAIT: Duration = Duration::from_millis(100);
 /// Content that waits so; when full, further content is copied at once.
 pub const MAX_RENAME_WAITS: usize = 1024;
 
-/// After a power cut, files that were changed so long before the machine was started again are read once more: what
+/// After a power cut, files that were changed so long before the last commit, or later, are read once more: what
 /// was written last may have its stamp on the disk and not its content. What was changed earlier and not synced till
-/// the power failed is long on the disk.
+/// then is long on the disk.
 pub const TORN_SUSPECT: Duration = Duration::from_secs(86_400);
-/// A clock that is this far ahead of what it was, and of the time that has passed, was set forward: what was written
-/// before is made durable, lest it look older than `TORN_SUSPECT`.
+/// A clock that is this far ahead of what it was, and of the time that has passed, was set forward. For as long, what was
+/// written before is not taken for durable, though it looks older than `TORN_SUSPECT`.
 pub const CLOCK_SET_FORWARD: Duration = Duration::from_secs(3600);
 const _: () = assert!(CLOCK_SET_FORWARD.as_secs() * 2 < TORN_SUSPECT.as_secs());
 

@@ -4,13 +4,15 @@ use std::{fmt, io::ErrorKind};
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::FORMAT;
+
 /// The index cannot be read or written.
 #[derive(Debug)]
 pub enum IndexError {
     /// Another process has it open.
     InUse,
-    /// It was written by a newer program.
-    NewerFormat(u32),
+    /// It was written by another version of this program, in another format.
+    Format(u32),
     /// A value in it is not what this program writes.
     Corrupt(&'static str),
     /// The database, or the disk below it, failed.
@@ -21,8 +23,11 @@ impl fmt::Display for IndexError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InUse => write!(f, "another p2pnetwork is running on this directory; stop it first"),
-            Self::NewerFormat(format) => {
-                write!(f, "the index has format {format}, made by a newer p2pnetwork; install that version")
+            Self::Format(newer) if *newer > FORMAT => {
+                write!(f, "the index has format {newer}, made by a newer p2pnetwork; install that version")
+            }
+            Self::Format(older) => {
+                write!(f, "the index has format {older}, made before the first release; {WAY_OUT}")
             }
             Self::Corrupt(what) => write!(f, "the index is damaged (a {what} cannot be read); {WAY_OUT}"),
             Self::Storage(error) if is_damaged(error) => {

@@ -38,8 +38,8 @@ fn rows() -> Vec<(Row, &'static str)> {
 }
 
 #[test]
-fn rows_have_the_bytes_of_format_1() {
-    assert_eq!(FORMAT, 1, "these are the rows of another format");
+fn rows_have_the_bytes_of_format_2() {
+    assert_eq!(FORMAT, 2, "these are the rows of another format");
     for (row, expected) in rows() {
         let bytes = encode(&row);
         assert_eq!(hex(&bytes), expected, "{row:?}");
@@ -65,7 +65,7 @@ fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
 }
 
 #[test]
-fn ignore_rules_have_the_bytes_of_format_1() {
+fn ignore_rules_have_the_bytes_of_format_2() {
     let texts = RuleTexts { now: b"*.o".to_vec(), before: None };
     assert_eq!(hex(&encode(&texts)), "032a2e6f00");
     let texts = RuleTexts { now: Vec::new(), before: Some(b"c/".to_vec()) };
@@ -73,10 +73,11 @@ fn ignore_rules_have_the_bytes_of_format_1() {
 }
 
 #[test]
-fn what_is_kept_about_the_whole_has_the_bytes_of_format_1() {
+fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
     let summary = Summary {
         origin: Some(Origin(7)),
         clean_stop: true,
+        durable_before_ms: 300,
         boot: b"boot".to_vec(),
         root: (66_306, 2),
         knowledge: vector(&[(1, 2), (3, 400)]),
@@ -86,7 +87,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_1() {
         wanted_bytes: 300,
         live_digest: u128::MAX - 1,
     };
-    assert_eq!(hex(&encode(&summary)), "01070104626f6f74828604020201020390030101010501ac02fe(ff*17)03");
+    assert_eq!(hex(&encode(&summary)), "010701ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03");
     let record = NodeRecord {
         name: "pi".to_owned(),
         address: Some("10.0.0.2:2194".to_owned()),
@@ -96,30 +97,34 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_1() {
     assert_eq!(hex(&encode(&record)), "027069010d31302e302e302e323a32313934fbc48299a034010102");
     let chunks = [Chunk { length: 65_536, digest: Digest([0xc4; 32]) }];
     assert_eq!(hex(&encode(&chunks[..])), "01808004(c4*32)");
-    assert_eq!(hex(&encode(&FORMAT)), "01");
+    assert_eq!(hex(&encode(&FORMAT)), "02");
 }
 
 #[test]
-fn keys_have_the_bytes_of_format_1() {
+fn keys_have_the_bytes_of_format_2() {
     assert_eq!(keys::row(&path("a")), b"\0a");
     assert_eq!(keys::row(&path("a/b/c")), b"a/b\0c");
     assert_eq!(keys::digest(&Digest([0xd1; 32]), &path("a/b")), [&[0xd1; 32][..], b"a/b"].concat());
     assert_eq!(keys::segment(&Digest([0xd1; 32]), 258), [&[0xd1; 32][..], &[0, 0, 1, 2]].concat());
 }
 
-/// The file that a newer program leaves is not touched.
+/// The file that another version leaves is not touched.
 #[test]
-fn a_newer_format_is_refused_and_says_what_to_do() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("index");
-    let mut index = Index::open(&file).unwrap();
-    index.update_summary(|summary| summary.live = 5);
-    index.transaction().open_table(META).unwrap().insert("format", &encode(&(FORMAT + 1))[..]).unwrap();
-    index.commit().unwrap();
-    drop(index);
-    for _ in 0..2 {
-        let Err(error) = Index::open(&file) else { panic!("a newer format was opened") };
-        assert!(matches!(error, IndexError::NewerFormat(2)), "{error}");
-        assert!(error.to_string().contains("format 2") && error.to_string().contains("newer p2pnetwork"));
+fn another_format_is_refused_and_says_what_to_do() {
+    for (format, way_out) in
+        [(FORMAT + 1, "newer p2pnetwork; install"), (FORMAT - 1, "delete .p2pnetwork/index")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("index");
+        let mut index = Index::open(&file).unwrap();
+        index.update_summary(|summary| summary.live = 5);
+        index.transaction().open_table(META).unwrap().insert("format", &encode(&format)[..]).unwrap();
+        index.commit().unwrap();
+        drop(index);
+        for _ in 0..2 {
+            let Err(error) = Index::open(&file) else { panic!("another format was opened") };
+            let text = error.to_string();
+            assert!(text.contains(&format!("format {format}")) && text.contains(way_out), "{text}");
+        }
     }
 }

@@ -42,8 +42,8 @@ use crate::{
 
 pub use self::tables::{NodeRecord, RuleTexts, Summary};
 
-/// The format of the tables and their values. A newer one is refused.
-pub const FORMAT: u32 = 1;
+/// The format of the tables and their values. Another one is refused.
+pub const FORMAT: u32 = 2;
 
 /// The open database.
 pub struct Index {

@@ -42,6 +42,8 @@ pub struct Summary {
     pub origin: Option<Origin>,
     /// Was the last session ended in an orderly way, with everything written?
     pub clean_stop: bool,
+    /// What was written before is durable by itself, by the times of files, in ms since 1970; as of the last commit.
+    pub durable_before_ms: u64,
     /// The boot of the machine in which the index was last opened.
     pub boot: Vec<u8>,
     /// (device, inode) of the root directory.
@@ -65,6 +67,7 @@ impl Default for Summary {
         Self {
             origin: None,
             clean_stop: true,
+            durable_before_ms: 0,
             boot: Vec::new(),
             root: (0, 0),
             knowledge: Knowledge::default(),
@@ -102,14 +105,14 @@ pub struct NodeRecord {
     pub knowledge: Knowledge,
 }
 
-/// Reads what is kept about the whole, or starts afresh; refuses a newer format.
+/// Reads what is kept about the whole, or starts afresh; refuses another format.
 pub fn load_summary(transaction: &WriteTransaction) -> Result<Summary, IndexError> {
     let mut meta = transaction.open_table(META)?;
     let format: Option<u32> =
         meta.get(FORMAT_KEY)?.map(|bytes| decode("format", bytes.value())).transpose()?;
     match format {
         Some(FORMAT) => {}
-        Some(newer) => return Err(IndexError::NewerFormat(newer)),
+        Some(other) => return Err(IndexError::Format(other)),
         None => drop(meta.insert(FORMAT_KEY, &encode(&FORMAT)[..])?),
     }
     let summary = meta.get(SUMMARY)?.map(|bytes| decode("summary", bytes.value())).transpose()?;

@@ -25,7 +25,7 @@ use crate::{
         temp,
         watch::{self, Change, Watcher},
     },
-    limits::{CLOCK_SET_FORWARD, PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
+    limits::{PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
     path::RelPath,
 };
 
@@ -39,8 +39,6 @@ pub struct Tree {
     changes: Changes,
     housekeeping: Housekeeping,
     root_check_at: Instant,
-    /// Both clocks, when all was made durable last for a clock that had been set forward.
-    clock_seen: Time,
     /// Why the ignore rules could not be read when that was tried last.
     ignore_failure: Option<String>,
     /// What was done for the core, not told it yet.
@@ -77,7 +75,6 @@ impl Tree {
             changes: Changes::after_start(),
             housekeeping: Housekeeping::new(time.now),
             root_check_at: time.now,
-            clock_seen: time,
             ignore_failure: None,
             inputs: VecDeque::new(),
         })
@@ -176,21 +173,6 @@ impl Tree {
             self.housekeeping.make_room(content_bytes);
         }
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
-        self.look_at_clock(time);
-    }
-
-    /// After a power cut it is told by the times of files which of them may be torn. Those from before the clock was set
-    /// forward would look too old: they are made durable.
-    fn look_at_clock(&mut self, time: Time) {
-        let passed = time.now.saturating_duration_since(self.clock_seen.now).as_millis() as u64;
-        let expected_ms = self.clock_seen.wall_ms.saturating_add(passed);
-        if time.wall_ms <= expected_ms.saturating_add(CLOCK_SET_FORWARD.as_millis() as u64) {
-            return;
-        }
-        self.clock_seen = time;
-        if let Err(error) = self.sync_everything() {
-            warn!("the clock was set forward, and the disk does not promise to keep what is older: {error}");
-        }
     }
 
     /// The turn's changes become durable and get their names. True when there were any.
@@ -393,7 +375,6 @@ mod tests {
     use crate::{
         core::seam::Listed,
         io::{files::Kernel, sys::Abilities, testing},
-        limits::CLOCK_SET_FORWARD,
     };
 
     fn tree(on: &testing::Tree) -> (Tree, Time) {
@@ -426,18 +407,6 @@ mod tests {
         tree.perform(Output::Apply(apply));
         tree.run_barrier(testing::NOW_MS);
         assert_eq!(std::fs::read(on.at.join("a")).unwrap(), [1; 5]);
-    }
-
-    #[test]
-    fn all_is_made_durable_when_the_clock_was_set_forward() {
-        let on = testing::Tree::new(Abilities::ALL);
-        let (mut tree, time) = tree(&on);
-        let later = Time { wall_ms: time.wall_ms + CLOCK_SET_FORWARD.as_millis() as u64, ..time };
-        tree.step(later, 1000);
-        assert_eq!(tree.clock_seen.wall_ms, time.wall_ms, "not yet");
-        let later = Time { wall_ms: later.wall_ms + 1, ..time };
-        tree.step(later, 1000);
-        assert_eq!(tree.clock_seen.wall_ms, later.wall_ms);
     }
 
     #[test]

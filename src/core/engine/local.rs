@@ -3,23 +3,22 @@
 //! A local change is a difference from the row's base, never from its entry: what was applied from a peer
 //! stands in the base before the watch tells of it, so an echo compares equal and nothing is said.
 
-use log::{debug, info, warn};
+use log::{debug, info};
 
 use super::{
     Engine, Result,
     place::HalfDone,
-    scan::{Recheck, is_whole_second},
+    scan::Recheck,
+    torn::{holds_torn, is_marked_torn, is_still_torn},
 };
 use crate::{
     core::{
-        entry::{
-            Base, Bits, Content, Digest, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version,
-        },
+        entry::{Base, Bits, Content, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version},
         reconcile::{Decision, decide},
         seam::{COVERED, Found, Hint, Output, Time},
-        version::{NodeId, VersionVector},
+        version::{Dot, NodeId, VersionVector},
     },
-    limits::{MAX_READS, MAX_VECTOR_COMPONENTS, STEP_ENTRIES, TORN_SUSPECT},
+    limits::{MAX_READS, MAX_VECTOR_COMPONENTS, STEP_ENTRIES},
     path::RelPath,
     wire::message::Chunk,
 };
@@ -171,7 +170,11 @@ impl Engine {
             self.index.put(&path, row)?;
         }
         let base = row.as_ref().and_then(|row| row.base.as_ref());
-        let doubtful = base.zip(stat).is_some_and(|(base, stat)| self.is_doubtful(&path, base, &stat, time));
+        // What was ignored may have been torn since, or have changed unseen.
+        let was_unknown = row.as_ref().is_some_and(|row| row.standing == Standing::Unknown);
+        let doubtful = base.zip(stat).is_some_and(|(base, stat)| {
+            self.is_doubtful(&path, base, &stat, time) || was_unknown && stat.kind == FileKind::File
+        });
         match (base, stat) {
             (None, None) if was_ignored => self.place(&path, None, time),
             (None, None) => Ok(()),
@@ -383,7 +386,55 @@ impl Engine {
         {
             return self.find_half_done(path, row.clone(), half_done, (content.clone(), *stat), time);
         }
-        self.state(path, row, found, half_done.is_some(), time)
+        let mut cause = if half_done.is_some() { Cause::MayBeOwn } else { Cause::Edit };
+        if let (Some(row), Some((content, stat))) = (&row, &found) {
+            match self.set_under_other_name(path, row, content, stat)? {
+                Some(OtherName::Older) => return self.set_back(path, row.clone(), stat, time),
+                Some(OtherName::Newer { changed }) => cause = Cause::OtherName { changed },
+                None => {}
+            }
+        }
+        self.state(path, row, found, cause, time)
+    }
+
+    /// The bits and the time of this name are newer than those that were set under another: the file is to have them.
+    fn set_back(&mut self, path: &RelPath, mut row: Row, stat: &Stat, time: Time) -> Result<()> {
+        if let Some(base) = &mut row.base {
+            base.stamp = stat.stamp;
+            base.bits.found = stat.mode;
+            base.version = Some(Box::new(row.entry.version.clone()));
+        }
+        self.put(path, &row)?;
+        self.place(path, None, time)
+    }
+
+    /// Has the file bits and a time that were set under another of its names? It can have those of one name only. The newest
+    /// are for all, and are stated as of the time at which they were set: so nodes that set those of several names at
+    /// the same time agree, where each would else set them back for ever.
+    fn set_under_other_name(
+        &self,
+        path: &RelPath,
+        row: &Row,
+        content: &Content,
+        stat: &Stat,
+    ) -> Result<Option<OtherName>> {
+        let Content::File { digest, .. } = content else { return Ok(None) };
+        let is_held = |row: &Row| {
+            row.base.as_ref().is_some_and(|base| base.content == *content && base.version.is_none())
+        };
+        if stat.links < 2 || !is_held(row) {
+            return Ok(None);
+        }
+        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
+            let entry = self.index.get(&other)?.filter(|row| row.base.is_some()).map(|row| row.entry);
+            let is_set = |entry: &Entry| (entry.mode, entry.mtime_ns) == (stat.mode, stat.stamp.mtime_ns);
+            let Some(entry) = entry.filter(is_set) else { continue };
+            let when = |entry: &Entry| (entry.version.changed, entry.mode, entry.mtime_ns);
+            let is_newer = entry.version.author == self.config.node || when(&entry) > when(&row.entry);
+            let changed = entry.version.changed;
+            return Ok(Some(if is_newer { OtherName::Newer { changed } } else { OtherName::Older }));
+        }
+        Ok(None)
     }
 
     /// It went while it was ignored, so it was not deleted: it is wanted.
@@ -408,14 +459,13 @@ impl Engine {
         self.place(path, None, time)
     }
 
-    /// Makes a version of what the disk holds, on top of the version that was there. It is this node's own, unless it
-    /// may be what a change has left that was not seen to be done.
+    /// Makes a version of what the disk holds, on top of the version that was there.
     fn state(
         &mut self,
         path: &RelPath,
         row: Option<Row>,
         found: Option<(Content, Stat)>,
-        may_be_own: bool,
+        cause: Cause,
         time: Time,
     ) -> Result<()> {
         let mode = match &found {
@@ -423,9 +473,14 @@ impl Engine {
             None => 0,
         };
         let prior = row.as_ref().and_then(prior_version);
-        let mut since_ms = found.as_ref().map_or(time.wall_ms, |(_, stat)| self.found_since_ms(stat, time));
-        let ambiguous =
-            found.as_ref().filter(|(_, stat)| may_be_own || self.is_ambiguous(stat, since_ms, time));
+        let mut since_ms = match (cause, &found) {
+            (Cause::OtherName { changed }, _) => changed,
+            (_, Some((_, stat))) => self.found_since_ms(stat, time),
+            (_, None) => time.wall_ms,
+        };
+        let ambiguous = found.as_ref().filter(|(_, stat)| {
+            cause == Cause::MayBeOwn || cause == Cause::Edit && self.is_ambiguous(stat, since_ms, time)
+        });
         let is_ambiguous = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {
             // What was received has its maker's mtime, and a later ctime: it must not win against what its maker
@@ -530,16 +585,8 @@ impl Engine {
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
-        let (no_others, replaced) = ([NodeId::NOBODY, row.entry.version.author], row.entry.version.dot);
-        let is_others = |_: &RelPath, child: &Row| {
-            // Who removed the directory knew of what is ignored in it, and did not remove that.
-            let made = child.entry.version.dot;
-            let is_left = made.origin == replaced.origin && made.seq < replaced.seq;
-            let is_others = !no_others.contains(&child.entry.version.author);
-            let is_others = is_others || is_left || child.standing != Standing::Known;
-            !child.entry.is_tombstone() && is_others
-        };
-        if !holds_own && !self.any_child(path, is_others)? {
+        let replaced = (row.entry.version.author, row.entry.version.dot);
+        if !holds_own && !self.holds_others(path, replaced)? {
             version.author = NodeId::NOBODY;
         }
         let is_held = row.base.as_ref().is_some_and(|base| base.content == Content::Directory);
@@ -552,6 +599,23 @@ impl Engine {
         let row = Row { entry, base, standing: row.standing };
         self.put_own(path, &row, time)?;
         self.place(path, None, time)
+    }
+
+    /// Is there something in a directory, at any depth, that somebody else made than who made what is in its place? The
+    /// directories in between are asked for what is in them: they may have been stated for that by anybody.
+    fn holds_others(&self, directory: &RelPath, (author, dot): (NodeId, Dot)) -> Result<bool> {
+        let is_others = |row: &Row| {
+            // Who removed the directory knew of what is ignored in it, and did not remove that.
+            let made = row.entry.version.dot;
+            let is_left = made.origin == dot.origin && made.seq < dot.seq;
+            let is_others = ![NodeId::NOBODY, author].contains(&row.entry.version.author);
+            is_others || is_left || row.standing != Standing::Known
+        };
+        self.any_child(directory, |path, row| {
+            let is_directory = row.entry.content == Some(Content::Directory);
+            Ok(!row.entry.is_tombstone()
+                && (is_others(row) || is_directory && self.holds_others(path, (author, dot))?))
+        })
     }
 
     /// States a directory of which no linked node knows, though something in it lives: whoever knew of it has lost power, and
@@ -578,7 +642,8 @@ impl Engine {
         let is_timeless =
             stat.kind == FileKind::Directory || stat.stamp.ctime_ns / 1_000_000 > time.wall_ms as i64;
         // A clock may stand still over a restart.
-        let before = |start| since_ms < start || (is_timeless || since_ms == start) && !self.scan.is_walked();
+        let before =
+            |start| since_ms < start || (is_timeless || since_ms == start) && !self.scan.is_first_over();
         self.ambiguous_before_ms.is_some_and(before)
     }
 
@@ -605,87 +670,6 @@ impl Engine {
         self.announce_soon(time);
         Ok(())
     }
-
-    // --- Torn by a power cut ---------------------------------------------------------------------------
-
-    /// Must a file be read although its stamp is what it was?
-    fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
-        stat.kind == FileKind::File && (self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat))
-    }
-
-    /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the
-    /// disk has only its length and its times. What was received was synced.
-    fn may_be_torn(&self, base: &Base, stat: &Stat) -> bool {
-        !is_marked_torn(&base.content) && self.was_just_written(stat)
-    }
-
-    /// Nor do whole seconds tell whether it was written to again in the second in which the last run read it.
-    fn was_just_written(&self, stat: &Stat) -> bool {
-        let suspect_ns = TORN_SUSPECT.as_nanos() as i64;
-        let is_late = |since_ns: i64| stat.stamp.ctime_ns >= since_ns.saturating_sub(suspect_ns);
-        let racy = Some(self.began_ns).filter(|_| is_whole_second(&stat.stamp));
-        !self.scan.is_known() && self.torn_before_ns.into_iter().chain(racy).any(is_late)
-    }
-
-    /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
-    fn is_torn(&self, row: Option<&Row>, content: &Content, stat: &Stat, time: Time) -> bool {
-        let (Some(before_ns), Some(base)) = (self.torn_before_ns, row.and_then(|row| row.base.as_ref()))
-        else {
-            return false;
-        };
-        let (Content::File { size, .. }, Content::File { size: was, .. }) = (content, &base.content) else {
-            return false;
-        };
-        // From the future: written before the clock forgot the time, as one without a battery does.
-        let mtime_ms = stat.stamp.mtime_ns / 1_000_000;
-        let is_older =
-            stat.stamp.mtime_ns < before_ns || u64::try_from(mtime_ms).is_ok_and(|ms| ms > time.wall_ms);
-        let is_shorter = size < was && is_older;
-        !is_marked_torn(&base.content) && (is_shorter || base.stamp == stat.stamp)
-    }
-
-    /// The index's version is wanted again; what is on the disk goes to the trash when it comes.
-    fn restore_torn(&mut self, path: &RelPath, row: Option<Row>, stat: &Stat, time: Time) -> Result<()> {
-        let Some(mut row) = row else { return Ok(()) };
-        warn!("{path} was cut short by a power cut: it is fetched from the other nodes");
-        let version = row.base_version().cloned().map(Box::new);
-        let said = row.bits().map_or(0, |bits| bits.handed_on(stat.mode, self.config.keeps_bits));
-        if let Some(base) = &mut row.base {
-            // The digest is of no content: whatever comes differs from it.
-            base.content = Content::File { size: stat.stamp.size, digest: TORN };
-            (base.stamp, base.bits) = (stat.stamp, Bits { found: stat.mode, said });
-            base.version = version;
-        }
-        self.put(path, &row)?;
-        self.place(path, None, time)
-    }
-
-    /// Nobody has what the file held before the power cut, or it is not to be replaced by what others have: it is read,
-    /// and what it holds is an edit.
-    fn believe_torn(&mut self, path: &RelPath) -> Result<()> {
-        self.doubt(path)?;
-        self.outputs.push_back(Output::Inspect { path: path.clone() });
-        Ok(())
-    }
-}
-
-/// Stands for the content of a file that a power cut has torn.
-const TORN: Digest = Digest([0; 32]);
-
-pub(super) fn is_marked_torn(content: &Content) -> bool {
-    matches!(content, Content::File { digest: TORN, .. })
-}
-
-/// Is what a power cut has left of a file all that this disk has of the path?
-pub(super) fn holds_torn(row: &Row) -> bool {
-    row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
-}
-
-/// Is it what a power cut has left, and was nothing but named anew since? (That it is to be believed, the stamp tells.)
-fn is_still_torn(row: &Row, stat: &Stat) -> bool {
-    let Some(base) = row.base.as_ref().filter(|base| is_marked_torn(&base.content)) else { return false };
-    let was = base.stamp;
-    was != was.of_no_file() && was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp }
 }
 
 /// Does the disk hold what was last seen of it?
@@ -696,6 +680,23 @@ pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
         Content::Symlink { .. } => FileKind::Symlink,
     };
     kind == stat.kind && base.stamp == stat.stamp && base.bits.found == stat.mode
+}
+
+/// Why a version is made of what the disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A user or a program has changed it.
+    Edit,
+    /// It may be what a change has left that was not seen to be done: then it is nobody's.
+    MayBeOwn,
+    /// Bits and time were set under another name of the file, in a version of this time, in ms since 1970.
+    OtherName { changed: u64 },
+}
+
+/// How another name of a file, under which bits and time were set, compares with this one.
+enum OtherName {
+    Newer { changed: u64 },
+    Older,
 }
 
 /// The row, if what was found is what the base holds, or what the newest version wants: no change then, but
@@ -772,7 +773,7 @@ fn joined(a: &VersionVector, b: &VersionVector) -> VersionVector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::version::{Dot, Origin};
+    use crate::core::{entry::Digest, version::Origin};
 
     /// Its time was set under another name, while a deletion waits; by a user, where nothing waits.
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::warn;
 
-use super::{Engine, Result, local::holds_torn};
+use super::{Engine, Result, torn::holds_torn};
 use crate::{
     core::{
         entry::{Digest, Entry, Row, Standing},

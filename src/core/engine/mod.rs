@@ -12,6 +12,7 @@
 //! * `place`: versions that are not on this disk get there.
 //! * `problems`: what could not be done, and when it is tried again.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
+//! * `torn`: what a power cut has left of files.
 //! * `lost`: versions whose content is nowhere any more.
 //! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
@@ -31,6 +32,7 @@ mod rules;
 mod scan;
 mod schedule;
 mod status;
+mod torn;
 mod transfer;
 
 use std::{
@@ -42,7 +44,7 @@ use log::{info, warn};
 
 use self::{
     activity::Activity, forget::Forgetting, place::Placement, problems::Problems, remote::Gaps,
-    rename::Renames, rules::Rules, scan::Scan, transfer::Transfers,
+    rename::Renames, rules::Rules, scan::Scan, torn::Durable, transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -103,8 +105,7 @@ pub struct Engine {
     paused: Option<String>,
     commit_at: Option<Instant>,
     commit_asked: bool,
-    /// When this run began, in ns since 1970.
-    began_ns: i64,
+    durable: Durable,
     /// Files shorter than their base and not touched since this time were torn by a power cut.
     torn_before_ns: Option<i64>,
     /// The last run was killed: what the first walk finds from before this start may be what that run had
@@ -144,7 +145,7 @@ impl Engine {
             paused: None,
             commit_at: Some(time.now),
             commit_asked: false,
-            began_ns: (time.wall_ms as i64).saturating_mul(1_000_000),
+            durable: Durable::new(last.durable_before_ms, time),
             torn_before_ns: power_cut.then_some(config.boot_time_ns),
             ambiguous_before_ms: (!last.clean_stop).then_some(time.wall_ms),
             config,
@@ -193,6 +194,7 @@ impl Engine {
         self.handle_forget_timeout(time)?;
         if self.commit_at.is_some_and(|at| at <= time.now) && !self.commit_asked {
             self.commit_asked = true;
+            self.note_durable(time);
             self.outputs.push_back(Output::Commit);
         }
         self.schedule_commit(time);

@@ -12,10 +12,10 @@ use log::{debug, warn};
 
 use super::{
     Engine, Result,
-    local::is_marked_torn,
     problems::Why,
     relocate::Waits,
     remote::is_realised,
+    torn::is_marked_torn,
     transfer::{SLOTS, Slot},
 };
 use crate::{
@@ -465,26 +465,28 @@ impl Engine {
     }
 
     fn has_live_children(&self, directory: &RelPath) -> Result<bool> {
-        self.any_child(directory, |_, row| !row.entry.is_tombstone())
+        self.any_child(directory, |_, row| Ok(!row.entry.is_tombstone()))
     }
 
     /// Is there something in it that will go, and has not been asked to? The directory's turn comes after it.
     fn has_waiting_children(&self, directory: &RelPath) -> Result<bool> {
         self.any_child(directory, |path, row| {
-            row.base.is_some() && !row.is_ignored() && !self.placement.is_in_flight(path)
+            Ok(row.base.is_some() && !row.is_ignored() && !self.placement.is_in_flight(path))
         })
     }
 
     pub(super) fn any_child(
         &self,
         directory: &RelPath,
-        is_one: impl Fn(&RelPath, &Row) -> bool,
+        is_one: impl Fn(&RelPath, &Row) -> Result<bool>,
     ) -> Result<bool> {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let rows = self.index.children(directory, after.as_deref(), STEP_ENTRIES)?;
-            if rows.iter().any(|(path, row)| is_one(path, row)) {
-                return Ok(true);
+            for (path, row) in &rows {
+                if is_one(path, row)? {
+                    return Ok(true);
+                }
             }
             match rows.last() {
                 Some((path, _)) if rows.len() == STEP_ENTRIES => after = Some(path.name().to_vec()),

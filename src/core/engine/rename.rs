@@ -11,11 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    Engine, Result,
-    local::{is_marked_torn, is_same},
-    scan::is_shared,
-};
+use super::{Engine, Result, local::is_same, scan::is_shared, torn::is_marked_torn};
 use crate::{
     core::{
         entry::{Base, Bits, Content, Digest, Stamp, Standing, Stat},

@@ -35,6 +35,8 @@ pub(super) struct Scan {
     walk_at: Instant,
     /// Has a walk been through since the start? Until then it is not known what is on the disk.
     walked: bool,
+    /// Has what it found been read as well?
+    is_first_over: bool,
     /// What of it may be other than its stamps say has been read as well, but for what could not be listed in so many walks.
     is_known: bool,
     failed_walks: u8,
@@ -121,6 +123,7 @@ impl Scan {
             walk_wanted: true,
             walk_at: now + FULL_SCAN_INTERVAL,
             walked: false,
+            is_first_over: false,
             is_known: false,
             failed_walks: 0,
             is_unlisted: false,
@@ -141,6 +144,11 @@ impl Scan {
     /// Is it known what is on the disk?
     pub(super) fn is_walked(&self) -> bool {
         self.walked
+    }
+
+    /// Is all known that was there before the first walk?
+    pub(super) fn is_first_over(&self) -> bool {
+        self.is_first_over
     }
 
     /// Has everything been looked at that may be other than its stamp says?
@@ -395,6 +403,7 @@ impl Engine {
     }
 
     pub(super) fn handle_scan_timeout(&mut self, time: Time) {
+        self.scan.is_first_over |= self.scan.walked && self.scan.reading.is_empty();
         if self.paused.is_some() {
             return self.postpone_scan(time);
         }

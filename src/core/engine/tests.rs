@@ -5,6 +5,7 @@ mod closed;
 mod hostile;
 mod ignored;
 mod lost;
+mod names;
 mod slots;
 mod unseen;
 mod world;

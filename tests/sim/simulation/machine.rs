@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    mem,
     path::Path,
     rc::Rc,
     time::{Duration, Instant},
@@ -64,6 +65,8 @@ pub struct Machine {
     index_is_latest: bool,
     boot: u64,
     booted_at_ms: u64,
+    /// How far its clock goes on while it has no power next, in ms.
+    pub off_ms: u64,
     clock: (Duration, i64, i64),
     rng: Rng,
 }
@@ -96,6 +99,7 @@ impl Machine {
             unlocked_at: None,
             index_is_latest: true,
             boot: 1,
+            off_ms: 0,
             booted_at_ms: style.wall_ms.saturating_sub(60_000),
             clock: (Duration::ZERO, style.wall_ms as i64, style.clock_rate),
             rng,
@@ -246,6 +250,8 @@ impl Machine {
         self.disk.borrow_mut().slow.clear();
         self.disk.borrow_mut().crash();
         self.is_off = true;
+        let off_ms = mem::take(&mut self.off_ms) as i64;
+        self.set_clock(now, off_ms);
         self.boot += 1;
         self.booted_at_ms = self.wall_ms(now);
         network.forget_node(self.at, true, now);

@@ -171,8 +171,9 @@ impl Oracle {
         self.excused.extend(lost);
     }
 
-    /// A power cut, or a backup, has made `before` of a node `after`, while the others had `others`.
-    pub fn handle_loss(&mut self, before: &Tree, after: &Tree, others: &[Tree]) {
+    /// A power cut, or a backup, has made `before` of a node `after`, while the others had `others`. `lost` is not on its
+    /// disk any more, in the trash neither.
+    pub fn handle_loss(&mut self, before: &Tree, after: &Tree, others: &[Tree], lost: &BTreeSet<ContentId>) {
         let is_there =
             |path: &Path, id: ContentId| others.iter().any(|tree| tree.get(path) == Some(&Some(id)));
         for (path, id) in before.iter().filter_map(|(path, id)| Some((path, (*id)?))) {
@@ -180,6 +181,9 @@ impl Oracle {
                 self.lost_there.insert((path.clone(), id));
             }
         }
+        // What others hold of it at other paths may be replaced there by users.
+        let gone = self.instances.keys().filter(|(path, id)| lost.contains(id) && !is_there(path, *id));
+        self.lost_there.extend(gone.cloned());
         self.torn.extend(after.values().flatten().filter(|id| !self.seen.contains(id)));
     }
 
@@ -288,7 +292,8 @@ impl Oracle {
     /// Is it in a trash though nobody has put it away, wherever it was, and the users of one node alone have done anything
     /// there?
     fn is_thrown_away(&self, id: ContentId) -> bool {
-        let is_gone = self.put_away.contains(&id) || self.excused.contains(&id);
+        // What a power cut leaves of a file, nothing at all for example, may be what another file is to hold.
+        let is_gone = [&self.put_away, &self.excused, &self.torn].iter().any(|ids| ids.contains(&id));
         let is_lost =
             is_gone || self.half_written.contains(&id) || self.lost_there.iter().any(|(_, lost)| *lost == id);
         // The program has put a copy there; and what has another name may be in the trash by that.

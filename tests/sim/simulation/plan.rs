@@ -92,10 +92,13 @@ pub enum What {
         node: usize,
         down_ms: u64,
     },
+    /// The power fails after so many system calls. The machine is off for so long, and by its own clock for `off_ms` more.
     PowerCut {
         node: usize,
         after: u32,
         down_ms: u64,
+        #[serde(default)]
+        off_ms: u64,
     },
     SetClock {
         node: usize,
@@ -169,6 +172,8 @@ pub struct Plan {
 const NOW_MS: u64 = 1_795_300_000_000;
 /// Until all is at rest but for this.
 const FOR_LONG_MS: u64 = 86_400_000;
+/// A machine that is off for so long has been off since before the last day.
+const WEEKEND_MS: u64 = 3 * 86_400_000;
 const YEAR_MS: u64 = 365 * 86_400_000;
 
 /// Each seed has some kinds of faults, not all.
@@ -333,7 +338,10 @@ impl Plan {
             Fault::Silence => What::Freeze { node, for_ms: rng.pick(&[100, 5000, 30_000, 90_000]) },
             Fault::Restarts if rng.chance(50) => What::Stop { node, down_ms },
             Fault::Restarts => What::Kill { node, down_ms },
-            Fault::Power => What::PowerCut { node, after: rng.below(150) as u32, down_ms },
+            Fault::Power => {
+                let off_ms = if rng.chance(20) { WEEKEND_MS } else { 0 };
+                What::PowerCut { node, after: rng.below(150) as u32, down_ms, off_ms }
+            }
             Fault::Clocks => {
                 let by_ms = rng.pick(&[-5000, 5000, -86_400_000, 86_400_000, 3 * YEAR_MS as i64]);
                 What::SetClock { node, by_ms: if rng.chance(50) { by_ms } else { -by_ms / 3 } }

@@ -236,12 +236,13 @@ impl World {
 
     fn excuse(&mut self, at: usize, (tree, before): (Tree, BTreeSet<ContentId>)) {
         let mut after = self.holdings_of(at);
+        let lost = before.difference(&after).copied().collect();
         let mut others = Vec::new();
         for other in (0..self.machines.len()).filter(|other| *other != at) {
             after.extend(self.holdings_of(other));
             others.push(self.tree_of(other));
         }
-        self.oracle.handle_loss(&tree, &self.tree_of(at), &others);
+        self.oracle.handle_loss(&tree, &self.tree_of(at), &others, &lost);
         self.oracle.excuse(at, &tree, before.difference(&after).copied());
         self.oracle.revive(&self.tree_of(at));
     }
@@ -360,7 +361,10 @@ impl World {
                     self.stop_running(node, ms(down_ms));
                 }
             }
-            What::PowerCut { node, after, down_ms } => self.light_fuse(node, after, down_ms)?,
+            What::PowerCut { node, after, down_ms, off_ms } => {
+                self.machines[node].off_ms = off_ms;
+                self.light_fuse(node, after, down_ms)?;
+            }
             What::SetClock { node, by_ms } => self.machines[node].set_clock(now, by_ms),
             What::IoErrors { node, percent, for_ms } => {
                 self.oracle.has_failed = true;

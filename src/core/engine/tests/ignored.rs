@@ -506,3 +506,20 @@ fn a_problem_of_what_is_ignored_ends_though_it_cannot_be_looked_at() {
     engine.handle_input(Input::Seen { path: path("c/f"), stat }, world.time).unwrap();
     assert_in_sync(&world);
 }
+
+/// Its stamp says that it is what it was: only that a power cut tore it, in a run that did not look at it.
+#[test]
+fn what_was_torn_while_it_was_ignored_is_read_when_the_rule_goes() {
+    let mut world = holding(2);
+    set_rules(&mut world, "f");
+    world.settle();
+    world.nodes[1].disk.tree.get_mut(&path("c/f")).unwrap().data = Data::File(b"\0\0\0".to_vec());
+    world.crash(1);
+    world.nodes[1].engine.torn_before_ns = Some(i64::MAX);
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    drop_rules(&mut world);
+    world.assert_equal();
+    assert_eq!(held(&world, 1, "c/f"), file("eff"));
+}

@@ -351,3 +351,26 @@ fn nobody_has_it_is_counted_by_itself() {
     }
     assert!(problems.is_without_source(&path("a"), second));
 }
+
+/// Its own directory was deleted by whoever put a file in its place, and is stated again by the same node: what is deeper
+/// in it is somebody else's.
+#[test]
+fn a_file_in_the_place_of_a_directory_that_somebody_works_in_is_kept_beside_it() {
+    let mut world = linked(2);
+    for name in ["a", "a/b"] {
+        world.put(0, name, Data::Directory);
+    }
+    world.settle();
+    world.cut(0, 1);
+    world.delete(0, "a");
+    world.settle();
+    world.write(0, "a", b"file");
+    world.write(1, "a/b/c", b"deep");
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    world.assert_equal();
+    let kept = names(&world.nodes[1]).into_iter().find(|name| name.starts_with("a.sync-conflict-"));
+    assert!(kept.is_some(), "{:?}", names(&world.nodes[1]));
+    assert!(names(&world.nodes[0]).contains(&"a/b/c".to_owned()));
+}

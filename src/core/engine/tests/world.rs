@@ -42,13 +42,13 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    pub(super) fn stat(&self) -> Stat {
+    fn stat(&self, links: u64) -> Stat {
         let kind = match self.data {
             Data::File(_) => FileKind::File,
             Data::Directory => FileKind::Directory,
             Data::Symlink(_) => FileKind::Symlink,
         };
-        Stat { kind, stamp: self.stamp, mode: self.mode, links: 1 }
+        Stat { kind, stamp: self.stamp, mode: self.mode, links }
     }
 }
 
@@ -105,8 +105,31 @@ impl Disk {
         }
     }
 
+    /// A file gets another name.
+    pub(super) fn hard_link(&mut self, from: &RelPath, to: &RelPath) {
+        let mut inode = self.tree[from].clone();
+        self.ticks += 1;
+        inode.stamp.ctime_ns = self.wall_ms as i64 * 1_000_000 + self.ticks;
+        self.tree.insert(from.clone(), inode.clone());
+        self.tree.insert(to.clone(), inode);
+    }
+
+    /// Sets bits and time of a file, and so those of all its names.
+    pub(super) fn set(&mut self, path: &RelPath, mode: u16, mtime_ns: Option<i64>) {
+        let Inode { data, stamp, .. } = self.tree[path].clone();
+        self.put(path, data, mode, mtime_ns);
+        let set = self.tree[path].clone();
+        for inode in self.tree.values_mut() {
+            if inode.stamp.inode == stamp.inode || inode.stamp.inode == set.stamp.inode {
+                *inode = Inode { stamp: Stamp { inode: stamp.inode, ..set.stamp }, ..set.clone() };
+            }
+        }
+    }
+
     pub(super) fn stat(&self, path: &RelPath) -> Option<Stat> {
-        self.tree.get(path).map(Inode::stat)
+        let inode = self.tree.get(path)?;
+        let is_same = |other: &&Inode| other.stamp.inode == inode.stamp.inode;
+        Some(inode.stat(self.tree.values().filter(is_same).count() as u64))
     }
 
     /// What is told of a path.
@@ -186,11 +209,7 @@ impl Disk {
             }
             Action::MakeDirectory { mode } => self.put(&path, Data::Directory, mode, None),
             Action::MakeSymlink { target } => self.put(&path, Data::Symlink(target.into_vec()), 0o777, None),
-            Action::SetMetadata { mode, mtime_ns } => {
-                let Inode { data, stamp, .. } = self.tree[&path].clone();
-                self.put(&path, data, mode, mtime_ns);
-                self.tree.entry(path.clone()).and_modify(|inode| inode.stamp.inode = stamp.inode);
-            }
+            Action::SetMetadata { mode, mtime_ns } => self.set(&path, mode, mtime_ns),
             Action::RemoveFile | Action::RemoveDirectory => drop(self.tree.remove(&path)),
             Action::RenameFrom { from, stamp } => {
                 let source = self.stat(&from);
@@ -220,8 +239,7 @@ impl Disk {
     }
 
     pub(super) fn read(&self, path: &RelPath) -> Found {
-        let Some(inode) = self.tree.get(path) else { return Found::Gone };
-        let stat = inode.stat();
+        let Some((inode, stat)) = self.tree.get(path).zip(self.stat(path)) else { return Found::Gone };
         match &inode.data {
             Data::Directory => Found::Gone,
             Data::Symlink(target) => {

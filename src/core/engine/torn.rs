@@ -1,0 +1,183 @@
+//! What a power cut has left of files that were not durable.
+//!
+//! Owns the time before which all that was written is durable, which goes into the index with each commit. Must not
+//! decide what becomes of a version: what is torn is wanted again, or believed, as `local` and `lost` say.
+
+use std::time::{Duration, Instant};
+
+use log::warn;
+
+use super::{Engine, Result, scan::is_whole_second};
+use crate::{
+    core::{
+        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat},
+        seam::{Output, Time},
+    },
+    limits::{CLOCK_SET_FORWARD, TORN_SUSPECT},
+    path::RelPath,
+};
+
+/// What is durable by itself, in the times that files have: what was written long ago. A clock that is set forward makes
+/// what was written just now look old, so that for a while the time is counted from before that.
+#[derive(Debug)]
+pub(super) struct Durable {
+    /// What the last run left, in ms since 1970.
+    before_ms: u64,
+    seen: Time,
+    /// The clock before it was set forward, in ms since 1970, and until when that counts.
+    held: Option<(u64, Instant)>,
+}
+
+impl Durable {
+    pub(super) fn new(before_ms: u64, time: Time) -> Self {
+        Self { before_ms, seen: time, held: None }
+    }
+
+    /// Files that were changed at this time or later may not have been durable when the last run ended, in ms since 1970.
+    fn before_ms(&self) -> i64 {
+        i64::try_from(self.before_ms).unwrap_or(i64::MAX)
+    }
+
+    /// The same, of this run: for the next one.
+    pub(super) fn now_before_ms(&mut self, time: Time) -> u64 {
+        let passed = time.now.saturating_duration_since(self.seen.now) + CLOCK_SET_FORWARD;
+        let latest_ms = self.seen.wall_ms.saturating_add(in_ms(passed));
+        self.held = self.held.filter(|(_, until)| *until > time.now);
+        if time.wall_ms > latest_ms {
+            let before_ms =
+                self.held.map_or(self.seen.wall_ms, |(held_ms, _)| held_ms.min(self.seen.wall_ms));
+            self.held = Some((before_ms, time.now + CLOCK_SET_FORWARD));
+        }
+        self.seen = time;
+        let counted_ms = self.held.map_or(time.wall_ms, |(held_ms, _)| held_ms.min(time.wall_ms));
+        counted_ms.saturating_sub(in_ms(TORN_SUSPECT))
+    }
+}
+
+fn in_ms(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+impl Engine {
+    /// Before a commit: what the next run is to doubt, should the power fail. What this one has to doubt stays that until
+    /// it was looked at.
+    pub(super) fn note_durable(&mut self, time: Time) {
+        let mut before_ms = self.durable.now_before_ms(time);
+        if !self.scan.is_through() {
+            before_ms = before_ms.min(self.durable.before_ms);
+        }
+        self.index.update_summary(|summary| summary.durable_before_ms = before_ms);
+    }
+
+    /// Must a file be read although its stamp is what it was?
+    pub(super) fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
+        stat.kind == FileKind::File && (self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat))
+    }
+
+    /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the
+    /// disk has only its length and its times. What was received was synced.
+    fn may_be_torn(&self, base: &Base, stat: &Stat) -> bool {
+        !is_marked_torn(&base.content) && self.was_just_written(stat)
+    }
+
+    /// Nor do whole seconds tell whether it was written to again in the second in which the last run read it.
+    pub(super) fn was_just_written(&self, stat: &Stat) -> bool {
+        let is_suspect = self.torn_before_ns.is_some() || is_whole_second(&stat.stamp);
+        is_suspect && !self.scan.is_known() && stat.stamp.ctime_ns / 1_000_000 >= self.durable.before_ms()
+    }
+
+    /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
+    pub(super) fn is_torn(&self, row: Option<&Row>, content: &Content, stat: &Stat, time: Time) -> bool {
+        let (Some(before_ns), Some(base)) = (self.torn_before_ns, row.and_then(|row| row.base.as_ref()))
+        else {
+            return false;
+        };
+        let (Content::File { size, .. }, Content::File { size: was, .. }) = (content, &base.content) else {
+            return false;
+        };
+        // From the future: written before the clock forgot the time, as one without a battery does.
+        let mtime_ms = stat.stamp.mtime_ns / 1_000_000;
+        let is_older =
+            stat.stamp.mtime_ns < before_ns || u64::try_from(mtime_ms).is_ok_and(|ms| ms > time.wall_ms);
+        let is_shorter = size < was && is_older;
+        !is_marked_torn(&base.content) && (is_shorter || base.stamp == stat.stamp)
+    }
+
+    /// The index's version is wanted again; what is on the disk goes to the trash when it comes.
+    pub(super) fn restore_torn(
+        &mut self,
+        path: &RelPath,
+        row: Option<Row>,
+        stat: &Stat,
+        time: Time,
+    ) -> Result<()> {
+        let Some(mut row) = row else { return Ok(()) };
+        warn!("{path} was cut short by a power cut: it is fetched from the other nodes");
+        let version = row.base_version().cloned().map(Box::new);
+        let said = row.bits().map_or(0, |bits| bits.handed_on(stat.mode, self.config.keeps_bits));
+        row.standing = Standing::Known;
+        if let Some(base) = &mut row.base {
+            // The digest is of no content: whatever comes differs from it.
+            base.content = Content::File { size: stat.stamp.size, digest: TORN };
+            (base.stamp, base.bits) = (stat.stamp, Bits { found: stat.mode, said });
+            base.version = version;
+        }
+        self.put(path, &row)?;
+        self.place(path, None, time)
+    }
+
+    /// Nobody has what the file held before the power cut, or it is not to be replaced by what others have: it is read,
+    /// and what it holds is an edit.
+    pub(super) fn believe_torn(&mut self, path: &RelPath) -> Result<()> {
+        self.doubt(path)?;
+        self.outputs.push_back(Output::Inspect { path: path.clone() });
+        Ok(())
+    }
+}
+
+/// Stands for the content of a file that a power cut has torn.
+const TORN: Digest = Digest([0; 32]);
+
+pub(super) fn is_marked_torn(content: &Content) -> bool {
+    matches!(content, Content::File { digest: TORN, .. })
+}
+
+/// Is what a power cut has left of a file all that this disk has of the path?
+pub(super) fn holds_torn(row: &Row) -> bool {
+    row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
+}
+
+/// Is it what a power cut has left, and was nothing but named anew since? (That it is to be believed, the stamp tells.)
+pub(super) fn is_still_torn(row: &Row, stat: &Stat) -> bool {
+    let Some(base) = row.base.as_ref().filter(|base| is_marked_torn(&base.content)) else { return false };
+    let was = base.stamp;
+    was != was.of_no_file() && was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: u64 = CLOCK_SET_FORWARD.as_millis() as u64;
+    const SUSPECT_MS: u64 = TORN_SUSPECT.as_millis() as u64;
+    const START_MS: u64 = 1_795_300_000_000;
+
+    fn after(start: Instant, seconds: u64, wall_ms: u64) -> Time {
+        Time { now: start + Duration::from_secs(seconds), wall_ms }
+    }
+
+    #[test]
+    fn what_was_written_before_the_clock_was_set_forward_is_not_durable_yet() {
+        let start = Instant::now();
+        let mut durable = Durable::new(0, after(start, 0, START_MS));
+        let mut before_ms = |seconds, wall_ms| durable.now_before_ms(after(start, seconds, wall_ms));
+        assert_eq!(before_ms(10, START_MS + 10_000), START_MS + 10_000 - SUSPECT_MS);
+        let next_year_ms = START_MS + 365 * 24 * HOUR_MS;
+        assert_eq!(before_ms(20, next_year_ms), START_MS + 10_000 - SUSPECT_MS);
+        assert_eq!(before_ms(30, next_year_ms * 2), START_MS + 10_000 - SUSPECT_MS, "set forward once more");
+        let later_ms = next_year_ms * 2 + HOUR_MS;
+        assert_eq!(before_ms(3630, later_ms), later_ms - SUSPECT_MS, "it is by now");
+        assert_eq!(before_ms(3640, START_MS), START_MS - SUSPECT_MS, "set back");
+        assert_eq!(before_ms(3641, 5), 0, "to 1970");
+    }
+}
