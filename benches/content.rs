@@ -2,13 +2,15 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use p2pnetwork::{
-    core::content::{Cutter, sha256},
-    io::{
-        disk::Root,
-        hash::{HashJob, Step},
+    io::disk::{
+        jobs::hash::{HashJob, Step},
+        root::Root,
     },
-    limits::HASH_READ_BYTES,
-    path::RelPath,
+    model::{
+        content::{Cutter, sha256},
+        limits::HASH_READ_BYTES,
+        path::RelPath,
+    },
 };
 
 const FILE_BYTES: usize = 32 << 20;

@@ -2,13 +2,13 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use p2pnetwork::{
-    core::{
+    index::Index,
+    model::{
         content::sha256,
         entry::{Base, Bits, Content, Entry, Row, Stamp, Version},
+        path::RelPath,
         version::{Dot, NodeId, Origin, VersionVector},
     },
-    index::Index,
-    path::RelPath,
 };
 use tempfile::TempDir;
 

@@ -2,20 +2,18 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use p2pnetwork::{
-    core::{
+    model::{
         entry::{Content, Digest, Entry, Version},
+        limits::MAX_PIECE_BYTES,
+        path::RelPath,
         version::{Dot, NodeId, Origin, VersionVector},
     },
-    io::{
-        identity::Identity,
-        secure::{Accepting, Dialling, Opener, Sealer, SyncKey},
-    },
-    limits::MAX_PIECE_BYTES,
-    path::RelPath,
     wire::{
         frame::{FrameReader, FrameWriter},
+        identity::Identity,
         join_code::GroupKey,
         message::Message,
+        session::{Accepting, Dialling, Opener, Sealer, SyncKey},
     },
 };
 

@@ -14,8 +14,8 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token};
 use p2pnetwork::{
-    io::{
-        arp_socket::{ArpSocket, ArpSocketError, interfaces},
+    io::net::{
+        arp::{ArpSocket, ArpSocketError, interfaces},
         neighbours::neighbours,
     },
     wire::arp::ArpSighting,

@@ -12,7 +12,7 @@ use self::{
     steps::Step,
 };
 use super::{Failure, bytes, print};
-use crate::{io::report::Report, limits::DEMO_STEP_TIMEOUT};
+use crate::{io::node::report::Report, model::limits::DEMO_STEP_TIMEOUT};
 
 /// Width of the column that says what is done.
 const TITLE_WIDTH: usize = 44;

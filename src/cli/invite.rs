@@ -8,7 +8,7 @@ use std::{
 use argh::FromArgs;
 
 use super::{Failure, PROGRAM, print};
-use crate::io::state;
+use crate::io::node::state;
 
 /// Prints the join code of DIR's group, and on stderr the command that uses it. DIR's node may run or not.
 #[derive(FromArgs, Debug)]

@@ -3,9 +3,11 @@
 //! Exit codes: 0 done, 1 it cannot be done here, 2 it cannot be understood. Errors are one line on stderr:
 //! `p2pnetwork: THING: REASON; WAY OUT`.
 
+mod config;
 pub mod demo;
+mod flags;
 pub mod invite;
-pub mod run;
+mod run;
 pub mod scan;
 pub mod status;
 
@@ -38,7 +40,7 @@ struct Arguments {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Command {
-    Run(run::RunArguments),
+    Run(flags::RunArguments),
     Invite(invite::InviteArguments),
     Status(status::StatusArguments),
     Scan(scan::ScanArguments),

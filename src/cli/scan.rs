@@ -8,11 +8,13 @@ use super::{Failure, print};
 use crate::{
     core::discovery::Interface,
     io::{
-        arp_socket::interfaces,
-        lan_scan::{Answer, Findings, Host, scan},
-        state,
+        net::{
+            arp::interfaces,
+            lan_scan::{Answer, Findings, Host, scan},
+        },
+        node::state,
     },
-    limits::DISCOVERY_PORT,
+    model::limits::DISCOVERY_PORT,
     wire::join_code::GroupKey,
 };
 
@@ -108,7 +110,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{core::version::NodeId, io::arp_socket::ArpSocketError};
+    use crate::{io::net::arp::ArpSocketError, model::version::NodeId};
 
     #[test]
     fn the_list_says_who_answers_how() {

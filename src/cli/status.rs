@@ -5,7 +5,7 @@ use std::{fmt::Write, path::PathBuf};
 use argh::FromArgs;
 
 use super::{Failure, print};
-use crate::io::{
+use crate::io::node::{
     control::ask,
     report::{PeerReport, Report},
 };
@@ -171,7 +171,7 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::report::{ErrorReport, tests::example};
+    use crate::io::node::report::{ErrorReport, tests::example};
 
     #[test]
     fn the_text_is_tidy() {

@@ -6,7 +6,7 @@
 //!
 //! The shell reports the outcome of every [`Action::Knock`] (greeting, stranger or failure) and of every
 //! [`Action::Dial`] (up, then closed; or closed at once). All tables are bounded; see "Finding peers" in
-//! [`limits`](crate::limits).
+//! [`limits`](crate::model::limits).
 
 mod jitter;
 mod nodes;
@@ -25,13 +25,16 @@ use std::{
 use heapless::{Deque, Vec};
 
 use crate::{
-    core::version::NodeId,
-    limits::{
-        LINKED_SWEEP_INTERVAL, MAX_DISCOVERY_ACTIONS, MAX_INTERFACES, MAX_SWEEP_KNOCKS, SWEEP_BURST,
-        SWEEP_INTERVAL,
+    model::{
+        limits::{
+            LINKED_SWEEP_INTERVAL, MAX_DISCOVERY_ACTIONS, MAX_INTERFACES, MAX_SWEEP_KNOCKS, SWEEP_BURST,
+            SWEEP_INTERVAL,
+        },
+        version::NodeId,
     },
     wire::arp::is_host_address,
 };
+
 use jitter::Jitter;
 use nodes::Nodes;
 use places::{Pin, Places};
@@ -136,7 +139,11 @@ pub struct TooManyPeers;
 
 impl std::fmt::Display for TooManyPeers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "too many peers are named, at most {} are possible", crate::limits::MAX_PINNED_PLACES)
+        write!(
+            f,
+            "too many peers are named, at most {} are possible",
+            crate::model::limits::MAX_PINNED_PLACES
+        )
     }
 }
 

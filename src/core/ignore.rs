@@ -4,7 +4,7 @@
 
 use log::warn;
 
-use crate::{limits::MAX_IGNORE_RULES, path::RelPath};
+use crate::model::{limits::MAX_IGNORE_RULES, path::RelPath};
 
 /// The name of the file with the rules.
 pub const IGNORE_FILE: &str = ".p2pignore";

@@ -5,14 +5,12 @@
 //! somebody else has joined the vectors: whether *this* content lost a race is told by what the winner's
 //! author knew ([`Version::knew`]), not by the joined vector.
 
-use crate::{
-    core::{
-        calendar::Date,
-        entry::{Base, Content, Entry, Version},
-        version::{NodeId, VersionVector},
-    },
+use crate::model::{
+    calendar::Date,
+    entry::{Base, Content, Entry, Version},
     limits::MAX_VECTOR_COMPONENTS,
     path::RelPath,
+    version::{NodeId, VersionVector},
 };
 
 /// What another node's version means for the one that is held.
@@ -110,7 +108,7 @@ pub fn conflict_name(path: &RelPath, loser: &Version) -> Option<RelPath> {
     let dot = name.iter().rposition(|&b| b == b'.').filter(|&at| at > 0 && name.len() - at <= 16);
     let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
     let mark = format!(".sync-conflict-{}-{}", timestamp(loser.changed), short(loser.author));
-    let room = crate::limits::MAX_NAME_BYTES - mark.len() - extension.len();
+    let room = crate::model::limits::MAX_NAME_BYTES - mark.len() - extension.len();
     let kept = whole_characters(stem, room);
     path.parent()?.join(&[kept, mark.as_bytes(), extension].concat()).ok()
 }
@@ -142,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::{
+    use crate::model::{
         entry::{Bits, Digest, Stamp},
         version::{Dot, Origin},
     };

@@ -8,12 +8,13 @@
 use std::{net::SocketAddr, time::Instant};
 
 use crate::{
-    core::{
+    model::{
+        content::Chunk,
         entry::{Content, Digest, Stamp, Stat},
+        path::RelPath,
         version::{NodeId, Origin, Seq},
     },
-    path::RelPath,
-    wire::message::{Chunk, Message},
+    wire::message::Message,
 };
 
 /// The clocks, read once a turn.

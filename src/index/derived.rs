@@ -11,12 +11,10 @@ use super::{
     keys,
     tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, REMOVALS, WANTED},
 };
-use crate::{
-    core::{
-        entry::{Content, Digest, Row},
-        version::Dot,
-    },
+use crate::model::{
+    entry::{Content, Digest, Row},
     path::RelPath,
+    version::Dot,
 };
 
 /// Marks the conflict copies among the names.

@@ -3,7 +3,7 @@
 
 use super::{error::encode, tests::path, *};
 use crate::{
-    core::entry::{Base, Bits, Content, Entry, Standing},
+    model::entry::{Base, Bits, Content, Entry, Standing},
     wire::golden::{hex, vector, version},
 };
 

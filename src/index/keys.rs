@@ -4,7 +4,7 @@
 //! comes before all that is in it (NUL sorts before the `/` of a deeper parent).
 
 use super::IndexError;
-use crate::{core::entry::Digest, path::RelPath};
+use crate::model::{entry::Digest, path::RelPath};
 
 /// The key of a path's row.
 pub fn row(path: &RelPath) -> Vec<u8> {

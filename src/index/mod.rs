@@ -23,24 +23,23 @@ use std::{
 
 use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction};
 
-pub use self::error::IndexError;
 use self::{
     derived::Derived,
     error::encode,
     row::{decode_row, encode_row},
     tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, WANTED},
 };
-use crate::{
-    core::{
-        entry::{Digest, Row, Stamp},
-        version::{Dot, Knowledge, NodeId, Origin, Seq},
-    },
+pub use self::{
+    error::IndexError,
+    tables::{NodeRecord, RuleTexts, Summary},
+};
+use crate::model::{
+    content::Chunk,
+    entry::{Digest, Row, Stamp},
     limits::{INDEX_CACHE_BYTES, RECIPE_SEGMENT_CHUNKS},
     path::RelPath,
-    wire::message::Chunk,
+    version::{Dot, Knowledge, NodeId, Origin, Seq},
 };
-
-pub use self::tables::{NodeRecord, RuleTexts, Summary};
 
 /// The format of the tables and their values. Another one is refused.
 pub const FORMAT: u32 = 2;

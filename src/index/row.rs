@@ -1,7 +1,7 @@
 //! A row's bytes: entry and base, and one byte behind them when the row's standing is not the ordinary one.
 
 use super::{IndexError, error::encode};
-use crate::core::entry::{Row, Standing};
+use crate::model::entry::{Row, Standing};
 
 const IGNORED: u8 = 1;
 const UNKNOWN: u8 = 2;

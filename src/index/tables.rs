@@ -8,7 +8,7 @@ use super::{
     derived::Derived,
     error::{decode, encode},
 };
-use crate::core::version::{Knowledge, Origin};
+use crate::model::version::{Knowledge, Origin};
 
 /// Name -> value, for what is there once.
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -126,7 +126,7 @@ pub fn store_summary(transaction: &WriteTransaction, summary: &Summary) -> Resul
 }
 
 /// The ignore rules by which the rows stand, as their file has them: each of at most
-/// [`MAX_IGNORE_BYTES`](crate::limits::MAX_IGNORE_BYTES).
+/// [`MAX_IGNORE_BYTES`](crate::model::limits::MAX_IGNORE_BYTES).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleTexts {
     /// Those in force.

@@ -1,7 +1,7 @@
 use redb::backends::InMemoryBackend;
 
 use super::*;
-use crate::core::{
+use crate::model::{
     entry::{Base, Bits, Content, Entry, Version},
     version::VersionVector,
 };

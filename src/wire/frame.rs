@@ -10,7 +10,7 @@
 
 use std::{fmt, ops::Range};
 
-use crate::limits::{IDLE_BUFFER_BYTES, MAX_MESSAGE_BYTES};
+use crate::model::limits::{IDLE_BUFFER_BYTES, MAX_MESSAGE_BYTES};
 
 /// Bytes that sealing adds to a record.
 pub const TAG_BYTES: usize = 16;

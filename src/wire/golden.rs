@@ -5,14 +5,13 @@ use super::{
     frame::{FrameWriter, Seal, TAG_BYTES},
     hello::{Hello, HelloKey, Nonce},
     join_code::GroupKey,
-    message::{Chunk, Message, PROTOCOL},
+    message::{Message, PROTOCOL},
 };
-use crate::{
-    core::{
-        entry::{Content, Digest, Entry, Version},
-        version::{Dot, NodeId, Origin, VersionVector},
-    },
+use crate::model::{
+    content::Chunk,
+    entry::{Content, Digest, Entry, Version},
     path::RelPath,
+    version::{Dot, NodeId, Origin, VersionVector},
 };
 
 /// Hexadecimal digits; eight and more equal bytes as `(d1*32)`.

@@ -21,13 +21,13 @@
 
 use std::fmt;
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
 use crate::{
-    core::version::NodeId,
-    wire::{
-        hmac::{equal_in_constant_time, hmac_sha256},
-        join_code::GroupKey,
-        message::PROTOCOL,
-    },
+    model::version::NodeId,
+    wire::{join_code::GroupKey, message::PROTOCOL},
 };
 
 /// Length of a hello in bytes.
@@ -146,7 +146,8 @@ impl Hello {
         if u32::from_be_bytes(field(bytes, TAG_END)) != crc32fast::hash(&bytes[..TAG_END]) {
             return Err(HelloError::BadChecksum);
         }
-        if !equal_in_constant_time(&field(bytes, FIELDS_END), &tag(bytes, key, answering)) {
+        let said: [u8; TAG_BYTES] = field(bytes, FIELDS_END);
+        if !bool::from(said.ct_eq(&tag(bytes, key, answering))) {
             return Err(HelloError::OtherGroup);
         }
         let hello = Self::read_fields(bytes);
@@ -173,11 +174,12 @@ fn field<const N: usize>(bytes: &[u8; HELLO_BYTES], at: usize) -> [u8; N] {
 }
 
 fn tag(bytes: &[u8; HELLO_BYTES], key: &HelloKey, answering: Option<&Nonce>) -> [u8; TAG_BYTES] {
-    let fields = &bytes[..FIELDS_END];
-    let code = match answering {
-        None => hmac_sha256(&key.0, &[&[0], fields]),
-        Some(nonce) => hmac_sha256(&key.0, &[&[1], &nonce.0, fields]),
+    let mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
+    let mac = match answering {
+        None => mac.chain_update([0]),
+        Some(nonce) => mac.chain_update([1]).chain_update(nonce.0),
     };
+    let code: [u8; 32] = mac.chain_update(&bytes[..FIELDS_END]).finalize().into_bytes().into();
     *code.first_chunk().expect("the code is longer than the tag")
 }
 

@@ -6,7 +6,8 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::wire::hmac::hmac_sha256;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const SYMBOLS: usize = 28;
@@ -41,7 +42,8 @@ impl GroupKey {
 
     /// A key for one purpose. Keys of different purposes say nothing about each other, nor about the group key.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
-        hmac_sha256(&self.0, &[purpose.as_bytes()])
+        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        mac.chain_update(purpose).finalize().into_bytes().into()
     }
 
     /// The key as people type it, such as `00SR-40M4-...`. As secret as the key.

@@ -4,19 +4,17 @@
 //! new [`PROTOCOL`] version.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use crate::{
-    core::{
-        entry::{Content, Digest, Entry, MODE_BITS},
-        version::{Knowledge, Origin, Seq},
-    },
+use crate::model::{
+    content::Chunk,
+    entry::{Content, Digest, Entry, MODE_BITS},
     limits::{
         MAX_CHANGED_MS, MAX_CHUNK_BYTES, MAX_INLINE_BYTES, MAX_MESSAGE_BYTES, MAX_NODE_NAME_BYTES,
         MAX_ORIGINS, MAX_PIECE_BYTES, MAX_RECIPE_CHUNKS, MAX_SYMLINK_BYTES, MAX_VECTOR_COMPONENTS,
         RECIPE_SEGMENT_CHUNKS,
     },
     path::RelPath,
+    version::{Knowledge, Origin, Seq},
 };
 
 /// Version of the messages; part of the handshake's prologue, so that two nodes never guess.
@@ -139,22 +137,6 @@ impl std::fmt::Display for MessageError {
 }
 
 impl std::error::Error for MessageError {}
-
-impl Chunk {
-    /// The chunk of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self { length: bytes.len() as u32, digest: Digest(Sha256::digest(bytes).into()) }
-    }
-}
-
-/// One chunk of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chunk {
-    /// Length in bytes, 1 to `MAX_CHUNK_BYTES`.
-    pub length: u32,
-    /// SHA-256 of the bytes.
-    pub digest: Digest,
-}
 
 impl<'a> Message<'a> {
     /// The message's bytes, appended to `out`.

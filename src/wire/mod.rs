@@ -5,6 +5,7 @@ pub mod frame;
 #[cfg(test)]
 pub(crate) mod golden;
 pub mod hello;
-mod hmac;
+pub mod identity;
 pub mod join_code;
 pub mod message;
+pub mod session;

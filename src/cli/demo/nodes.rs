@@ -17,7 +17,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::{DEMO_STEP_TIMEOUT, Failure, TICK};
 use crate::{
-    io::{control::ask, report::Report},
+    io::node::{control::ask, report::Report},
     wire::join_code::GroupKey,
 };
 

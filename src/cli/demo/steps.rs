@@ -7,7 +7,7 @@ use std::{
     sync::LazyLock,
 };
 
-use crate::{core::random::Random, path::STATE_DIR};
+use crate::{core::random::Random, model::path::STATE_DIR};
 
 const LARGE_BYTES: usize = 8 * 1024 * 1024;
 const NOTE: &str = "What is written here is there.\n";

@@ -8,12 +8,12 @@ use super::{
     Greeting,
     jitter::{Jitter, doubled},
 };
-use crate::{
-    core::version::NodeId,
+use crate::model::{
     limits::{
         DIAL_INTERVAL_MIN, LINK_STABLE_AFTER, MAX_NODES, NODE_SEEN_LATELY, RECONNECT_DELAY_MAX,
         RECONNECT_DELAY_MIN,
     },
+    version::NodeId,
 };
 
 /// After this many failures in a row, and each doubling of it, the node is asked on 2194 where it is now.

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
 use super::jitter::{Jitter, doubled};
-use crate::{
-    core::version::NodeId,
+use crate::model::{
     limits::{
         AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, HINT_INTERVAL, HINT_INTERVAL_MAX, MAX_KNOCKS,
         MAX_PINNED_PLACES, MAX_PLACES, MAX_WAITING_HINTS, RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN,
         STRANGER_PAUSE, SWEEP_INTERVAL,
     },
+    version::NodeId,
 };
 
 /// Is an address knocked on its own account, not only when something hints at it?

@@ -9,7 +9,7 @@ use super::{
     tests::{SECOND, at, door, greeting, id, interface, ip},
     *,
 };
-use crate::limits::{CONNECT_TIMEOUT, DISCOVERY_PORT, SYNC_PORT};
+use crate::model::limits::{CONNECT_TIMEOUT, DISCOVERY_PORT, SYNC_PORT};
 
 /// A subnet: hosts that run a node, hosts that do not, and nothing at all other addresses.
 struct Lan {

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Instant};
 use heapless::Deque;
 
 use super::Interface;
-use crate::limits::{MAX_INTERFACES, MAX_SWEEP_ADDRESSES, SWEEP_BURST_INTERVAL};
+use crate::model::limits::{MAX_INTERFACES, MAX_SWEEP_ADDRESSES, SWEEP_BURST_INTERVAL};
 
 /// The sweep that is going on, if one is, and when the next begins.
 #[derive(Debug)]

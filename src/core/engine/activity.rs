@@ -2,8 +2,8 @@
 
 use log::info;
 
-use crate::{
-    core::entry::{Content, Entry},
+use crate::model::{
+    entry::{Content, Entry},
     path::RelPath,
 };
 

@@ -11,13 +11,13 @@ use log::{debug, info};
 
 use super::{Engine, Result};
 use crate::{
-    core::{
+    core::seam::Time,
+    model::{
         entry::{Entry, Row},
-        seam::Time,
+        limits::{FORGET_INTERVAL, MAX_NODES, NODE_KEEP, NODE_RECORD_INTERVAL, STEP_ENTRIES, TOMBSTONE_KEEP},
+        path::RelPath,
         version::{Knowledge, NodeId},
     },
-    limits::{FORGET_INTERVAL, MAX_NODES, NODE_KEEP, NODE_RECORD_INTERVAL, STEP_ENTRIES, TOMBSTONE_KEEP},
-    path::RelPath,
     wire::message::Message,
 };
 

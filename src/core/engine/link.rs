@@ -8,16 +8,16 @@ use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
 use super::{Engine, Result, transfer::Serve};
 use crate::{
-    core::{
+    core::seam::{Advance, Direction, Time, Transmit},
+    model::{
         entry::{Content, Row},
-        seam::{Advance, Direction, Time, Transmit},
+        limits::{
+            ANNOUNCE_DELAY, EXCHANGE_ALL_INTERVAL, HEAL_DELAY, KEEP_ALIVE_INTERVAL, MAX_INLINE_BYTES,
+            MAX_SERVING, RELAY_DELAY,
+        },
+        path::RelPath,
         version::{Dot, Knowledge, NodeId, Origin, Seq},
     },
-    limits::{
-        ANNOUNCE_DELAY, EXCHANGE_ALL_INTERVAL, HEAL_DELAY, KEEP_ALIVE_INTERVAL, MAX_INLINE_BYTES,
-        MAX_SERVING, RELAY_DELAY,
-    },
-    path::RelPath,
     wire::message::Message,
 };
 

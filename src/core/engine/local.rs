@@ -13,14 +13,16 @@ use super::{
 };
 use crate::{
     core::{
-        entry::{Base, Bits, Content, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version},
         reconcile::{Decision, decide},
         seam::{COVERED, Found, Hint, Output, Time},
+    },
+    model::{
+        content::Chunk,
+        entry::{Base, Bits, Content, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version},
+        limits::{MAX_READS, MAX_VECTOR_COMPONENTS, STEP_ENTRIES},
+        path::RelPath,
         version::{Dot, NodeId, VersionVector},
     },
-    limits::{MAX_READS, MAX_VECTOR_COMPONENTS, STEP_ENTRIES},
-    path::RelPath,
-    wire::message::Chunk,
 };
 
 impl Engine {
@@ -773,7 +775,7 @@ fn joined(a: &VersionVector, b: &VersionVector) -> VersionVector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{entry::Digest, version::Origin};
+    use crate::model::{entry::Digest, version::Origin};
 
     /// Its time was set under another name, while a deletion waits; by a user, where nothing waits.
     #[test]

@@ -10,13 +10,13 @@ use log::warn;
 
 use super::{Engine, Result, torn::holds_torn};
 use crate::{
-    core::{
+    core::seam::Time,
+    model::{
         entry::{Digest, Entry, Row, Standing},
-        seam::Time,
+        limits::{LOST_CONTENT_DELAY, NODE_KEEP},
+        path::RelPath,
         version::NodeId,
     },
-    limits::{LOST_CONTENT_DELAY, NODE_KEEP},
-    path::RelPath,
 };
 
 impl Engine {

@@ -54,10 +54,12 @@ use crate::{
     core::{
         random::Random,
         seam::{Direction, Input, Output, Time},
-        version::{Dot, NodeId, Origin},
     },
     index::{Index, IndexError},
-    limits::{COMMIT_DELAY, MAX_ORIGINS},
+    model::{
+        limits::{COMMIT_DELAY, MAX_ORIGINS},
+        version::{Dot, NodeId, Origin},
+    },
 };
 
 type Result<T> = std::result::Result<T, IndexError>;

@@ -20,15 +20,17 @@ use super::{
 };
 use crate::{
     core::{
-        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat, Version},
         reconcile::{Fate, conflict_name, fate},
         seam::{Action, Apply, ApplyFailure, Output, Source, Time},
-        version::NodeId,
     },
     index::is_before,
-    limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_INLINE_BYTES, STEP_ENTRIES},
-    path::RelPath,
-    wire::message::Chunk,
+    model::{
+        content::Chunk,
+        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat, Version},
+        limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_INLINE_BYTES, STEP_ENTRIES},
+        path::RelPath,
+        version::NodeId,
+    },
 };
 
 /// What is under way to this disk, and what could not be done.

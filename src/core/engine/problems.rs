@@ -13,7 +13,7 @@ use std::{
 
 use log::{Level, log, warn};
 
-use crate::{
+use crate::model::{
     limits::{MAX_BLOCKED, MAX_CROWD, MAX_CROWD_TRIES, RETRY_DELAY_MAX, RETRY_DELAY_MIN},
     path::RelPath,
 };

@@ -12,12 +12,14 @@ use log::debug;
 use super::{Engine, Result};
 use crate::{
     core::{
-        entry::{Content, Digest, Row, Stamp, Standing},
         reconcile::Fate,
         seam::{Action, ApplyFailure, Output, Time},
     },
-    limits::{MAX_RENAME_WAITS, RENAME_WAIT},
-    path::RelPath,
+    model::{
+        entry::{Content, Digest, Row, Stamp, Standing},
+        limits::{MAX_RENAME_WAITS, RENAME_WAIT},
+        path::RelPath,
+    },
 };
 
 /// Wanted content that is here at another path.

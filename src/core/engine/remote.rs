@@ -7,13 +7,15 @@ use log::{debug, error, info, warn};
 use super::{Engine, Result, transfer::Serve};
 use crate::{
     core::{
-        entry::{Base, Content, Entry, Row},
         reconcile::{Decision, decide},
         seam::{Advance, Output, Time},
+    },
+    model::{
+        entry::{Base, Content, Entry, Row},
+        limits::{ANNOUNCE_DELAY, HEAL_DELAY, MAX_ORIGINS},
+        path::RelPath,
         version::{Knowledge, NodeId, Origin},
     },
-    limits::{ANNOUNCE_DELAY, HEAL_DELAY, MAX_ORIGINS},
-    path::RelPath,
     wire::message::Message,
 };
 

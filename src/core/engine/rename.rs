@@ -13,13 +13,13 @@ use std::{
 
 use super::{Engine, Result, local::is_same, scan::is_shared, torn::is_marked_torn};
 use crate::{
-    core::{
+    core::seam::{Output, Time},
+    model::{
         entry::{Base, Bits, Content, Digest, Stamp, Standing, Stat},
-        seam::{Output, Time},
+        limits::{MAX_INLINE_BYTES, MAX_RENAME_CHAIN, MAX_RENAMES},
+        path::RelPath,
         version::Dot,
     },
-    limits::{MAX_INLINE_BYTES, MAX_RENAME_CHAIN, MAX_RENAMES},
-    path::RelPath,
 };
 
 /// What the watch has told in this turn, and what was believed because of it.

@@ -16,13 +16,15 @@ use log::{debug, info};
 use super::{Engine, Result};
 use crate::{
     core::{
-        entry::{Content, FileKind, Row, Standing, Stat},
         ignore::{IGNORE_FILE, IgnoreRules},
         seam::{Output, Time},
     },
     index::{Index, RuleTexts},
-    limits::{IGNORE_RETRY, MAX_IGNORE_LINKS, SETTLE_QUIET, STEP_ENTRIES},
-    path::RelPath,
+    model::{
+        entry::{Content, FileKind, Row, Standing, Stat},
+        limits::{IGNORE_RETRY, MAX_IGNORE_LINKS, SETTLE_QUIET, STEP_ENTRIES},
+        path::RelPath,
+    },
 };
 
 /// The ignore rules in force.

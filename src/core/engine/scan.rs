@@ -14,16 +14,16 @@ use log::{debug, info, warn};
 
 use super::{Engine, Result};
 use crate::{
-    core::{
+    core::seam::{Listed, ListedEntry, Output, Time},
+    model::{
         entry::{Content, FileKind, Row, Stamp, Stat},
-        seam::{Listed, ListedEntry, Output, Time},
+        limits::{
+            FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS,
+            MAX_SETTLING, POLL_INTERVAL, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S,
+            SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY, STEP_ENTRIES,
+        },
+        path::RelPath,
     },
-    limits::{
-        FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS,
-        MAX_SETTLING, POLL_INTERVAL, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S,
-        SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY, STEP_ENTRIES,
-    },
-    path::RelPath,
 };
 
 /// What is being looked at, and what will be.
@@ -51,7 +51,7 @@ pub(super) struct Scan {
     reading: BTreeMap<RelPath, Reading>,
     /// Files that were read in the second in which they were written, on a file system that keeps whole seconds, and
     /// until when that is kept in mind: another write in it leaves the stamp as it is. (Git calls this "racy".) Of finer
-    /// times `io::jobs` takes care.
+    /// times `io::disk::jobs` takes care.
     racy: BTreeMap<RelPath, (Stamp, Instant)>,
     /// Files that are being written.
     settling: BTreeMap<RelPath, Settling>,

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{Engine, Result, relocate::file_digest, transfer::Slot};
-use crate::{
-    core::entry::{Content, Row},
+use crate::model::{
+    entry::{Content, Row},
     path::RelPath,
 };
 

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use super::{Engine, Result};
-use crate::{
-    core::version::{NodeId, Origin},
+use crate::model::{
     path::RelPath,
+    version::{NodeId, Origin},
 };
 
 /// The state of the directory and of every link.
@@ -87,7 +87,7 @@ impl Engine {
     fn peer_status(&self, node: NodeId, link: &super::Link, digest: Option<u128>) -> PeerStatus {
         let known = self.index.knowledge();
         let theirs = link.known.as_ref();
-        let behind = |theirs: &crate::core::version::Knowledge| {
+        let behind = |theirs: &crate::model::version::Knowledge| {
             let lacks = known.iter().map(|dot| dot.seq.saturating_sub(theirs.get(dot.origin)));
             lacks.fold(0_u64, u64::saturating_add)
         };

@@ -16,8 +16,8 @@ use proptest::prelude::*;
 
 use self::world::*;
 use super::*;
-use crate::{
-    core::entry::{FileKind, Row, Stamp, Stat},
+use crate::model::{
+    entry::{FileKind, Row, Stamp, Stat},
     limits::{ORPHAN_WAIT, RETRY_DELAY_MAX},
     path::RelPath,
 };

@@ -9,12 +9,12 @@ use log::warn;
 
 use super::{Engine, Result, scan::is_whole_second};
 use crate::{
-    core::{
+    core::seam::{Output, Time},
+    model::{
         entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat},
-        seam::{Output, Time},
+        limits::{CLOCK_SET_FORWARD, TORN_SUSPECT},
+        path::RelPath,
     },
-    limits::{CLOCK_SET_FORWARD, TORN_SUSPECT},
-    path::RelPath,
 };
 
 /// What is durable by itself, in the times that files have: what was written long ago. A clock that is set forward makes

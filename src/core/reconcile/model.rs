@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::{
+use crate::model::{
     entry::{Bits, Digest, Stamp},
     version::{Dot, Origin},
 };

@@ -8,11 +8,10 @@ use rustix::{
 };
 
 #[cfg(target_os = "linux")]
-use super::copy_bytes;
-use super::{At, FileSystem, Handle, How, Names};
-use crate::core::entry::{FileKind, MODE_BITS, Stamp, Stat};
+use super::{At, FileSystem, Handle, How, Names, copy_bytes};
 #[cfg(target_os = "linux")]
-use crate::io::sys::is_unsupported;
+use crate::io::files::sys::is_unsupported;
+use crate::model::entry::{FileKind, MODE_BITS, Stamp, Stat};
 
 /// The files of this machine.
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,20 +2,21 @@
 //!
 //! Owns no state and makes no decision. [`Kernel`] is the real one; a simulation brings its own, which loses what was
 //! not synced, fills up and fails as its seed says. What is built from several calls (a rename that refuses to replace,
-//! and its substitutes) is in [`crate::io::sys`], on top of either.
+//! and its substitutes) is in [`crate::io::files::sys`], on top of either.
 //!
 //! A file is never named by anything but an open directory and one name in it, save the root itself: no call follows a
 //! symbolic link on the way, wherever a path came from.
 
 mod kernel;
 pub mod nature;
+pub mod sys;
 
 use std::{any::Any, fmt, os::fd::BorrowedFd, os::fd::OwnedFd, path::Path};
 
 use rustix::io::{Errno, Result};
 
 pub use self::{kernel::Kernel, nature::Nature};
-use crate::{core::entry::Stat, limits::HASH_READ_BYTES};
+use crate::model::{entry::Stat, limits::HASH_READ_BYTES};
 
 /// A name in an open directory.
 pub type At<'a> = (&'a Handle, &'a [u8]);

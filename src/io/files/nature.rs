@@ -117,7 +117,9 @@ fn plain_name() -> Vec<u8> {
 fn keeps_bits<F: FileSystem + ?Sized>(files: &F, file: &Handle) -> Result<bool> {
     for mode in [0o600, 0o751] {
         match files.set_mode(file, mode) {
-            Err(error) if error == Errno::PERM || crate::io::sys::is_unsupported(error) => return Ok(false),
+            Err(error) if error == Errno::PERM || crate::io::files::sys::is_unsupported(error) => {
+                return Ok(false);
+            }
             result => result?,
         }
         if files.stat_of(file, 0)?.mode != mode {

@@ -10,7 +10,7 @@ use mio::{Interest, Token, net::TcpStream};
 
 use super::{Admission, Context, Events, NetEvent, admission, listener::Listener, slots, write_packet};
 use crate::{
-    limits::{AUTHENTICATE_TIMEOUT, MAX_HALF_OPEN},
+    model::limits::{AUTHENTICATE_TIMEOUT, MAX_HALF_OPEN},
     wire::hello::{HELLO_BYTES, Hello},
 };
 

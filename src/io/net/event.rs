@@ -6,12 +6,11 @@ use std::{
 };
 
 use crate::{
-    core::version::NodeId,
-    io::secure::HandshakeError,
-    limits::MAX_KNOCKS,
+    model::{limits::MAX_KNOCKS, version::NodeId},
     wire::{
         frame::FrameError,
         hello::{Hello, HelloError},
+        session::HandshakeError,
     },
 };
 

@@ -13,13 +13,17 @@ use super::{
     Admission, CloseReason, Context, Events, NetEvent, admission, listener::Listener, slots, write_packet,
 };
 use crate::{
-    core::version::NodeId,
-    io::secure::{Accepting, CALL_BYTES, HandshakeError, Opener, PROOF_BYTES},
-    limits::{
-        AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_HALF_OPEN, MAX_NODES, MAX_READ_BYTES_PER_TURN,
-        READ_CHUNK_BYTES,
+    model::{
+        limits::{
+            AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_HALF_OPEN, MAX_NODES, MAX_READ_BYTES_PER_TURN,
+            READ_CHUNK_BYTES,
+        },
+        version::NodeId,
     },
-    wire::frame::FrameReader,
+    wire::{
+        frame::FrameReader,
+        session::{Accepting, CALL_BYTES, HandshakeError, Opener, PROOF_BYTES},
+    },
 };
 
 /// Places in the table; of them at most `MAX_NODES` are up, and `MAX_HALF_OPEN` are not.

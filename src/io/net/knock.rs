@@ -6,7 +6,7 @@ use mio::net::TcpStream;
 
 use super::{Context, Events, KnockError, NetEvent, connect, is_connected, slots, write_packet};
 use crate::{
-    limits::{AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_KNOCKS},
+    model::limits::{AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_KNOCKS},
     wire::hello::{HELLO_BYTES, Hello, Nonce},
 };
 

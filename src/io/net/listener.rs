@@ -13,7 +13,7 @@ use mio::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::BindError;
-use crate::limits::{ACCEPT_RETRY_DELAY, MAX_ACCEPTS_PER_TURN};
+use crate::model::limits::{ACCEPT_RETRY_DELAY, MAX_ACCEPTS_PER_TURN};
 
 /// Connections that the kernel holds for us; beyond it a caller tries again.
 const BACKLOG: i32 = 64;

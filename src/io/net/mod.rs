@@ -15,14 +15,17 @@
 //! 4. no sleep while [`Net::has_ready_work`], and none beyond [`Net::poll_timeout`].
 //!
 //! What is bounded: connections, by tables of fixed size; what is read in a turn, by a budget; what waits for a
-//! socket, by [`MAX_SEND_BUFFER_BYTES`](crate::limits::MAX_SEND_BUFFER_BYTES) and one message. What the caller does
+//! socket, by [`MAX_SEND_BUFFER_BYTES`] and one message. What the caller does
 //! not want to read yet ([`Net::pause_inbound`]) stays in the kernel, and in the end with its sender.
 
+pub mod arp;
 mod call;
 mod event;
 mod inbound;
 mod knock;
+pub mod lan_scan;
 mod listener;
+pub mod neighbours;
 mod outbound;
 mod slots;
 #[cfg(test)]
@@ -41,15 +44,18 @@ use mio::{Interest, Registry, Token, event::Event, event::Source, net::TcpStream
 pub use self::event::{BindError, CloseReason, KnockError, NetEvent};
 use self::{call::Calls, inbound::Inbound, knock::Knocks, listener::Listener, outbound::Outbound};
 use crate::{
-    core::version::NodeId,
-    io::{identity::Identity, secure::SyncKey},
-    limits::{
-        CONTENT_AHEAD_BYTES, MAX_HALF_OPEN, MAX_HALF_OPEN_PER_ADDRESS, MAX_KNOCKS, MAX_NODES,
-        MAX_SEND_BUFFER_BYTES,
+    model::{
+        limits::{
+            CONTENT_AHEAD_BYTES, MAX_HALF_OPEN, MAX_HALF_OPEN_PER_ADDRESS, MAX_KNOCKS, MAX_NODES,
+            MAX_SEND_BUFFER_BYTES,
+        },
+        version::NodeId,
     },
     wire::{
         hello::{Hello, HelloKey, Nonce},
+        identity::Identity,
         join_code::GroupKey,
+        session::SyncKey,
     },
 };
 

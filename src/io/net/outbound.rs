@@ -10,10 +10,16 @@ use mio::{Token, net::TcpStream};
 
 use super::{CloseReason, Context, Events, NetEvent, connect, is_connected, slots, write_packet};
 use crate::{
-    core::version::NodeId,
-    io::secure::{ANSWER_BYTES, Dialling, Sealer},
-    limits::{AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_NODES, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER},
-    wire::frame::FrameWriter,
+    model::{
+        limits::{
+            AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_NODES, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER,
+        },
+        version::NodeId,
+    },
+    wire::{
+        frame::FrameWriter,
+        session::{ANSWER_BYTES, Dialling, Sealer},
+    },
 };
 
 #[derive(Debug)]
@@ -298,7 +304,7 @@ fn limit_silence(stream: &TcpStream) -> io::Result<()> {
 /// What the system holds for the connection must not make a small change wait: it is as little as keeps the line busy.
 #[cfg(target_os = "linux")]
 fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(crate::limits::MAX_UNSENT_BYTES)
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(crate::model::limits::MAX_UNSENT_BYTES)
 }
 
 /// Where there is no such option, the size of the system's buffer is the bound.

@@ -10,16 +10,14 @@ use mio::{Events as MioEvents, Poll};
 
 use super::*;
 use crate::{
-    io::{
-        secure::{Accepting, CALL_BYTES, Dialling, HandshakeError, PROOF_BYTES, Sealer},
-        testing::{self, BOUND},
-    },
-    limits::{
+    io::disk::testing::{self, BOUND},
+    model::limits::{
         AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_MESSAGE_BYTES, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER,
     },
     wire::{
         frame::{FrameError, FrameWriter},
         hello::{HELLO_BYTES, HelloError},
+        session::{Accepting, CALL_BYTES, Dialling, HandshakeError, PROOF_BYTES, Sealer},
     },
 };
 
@@ -622,7 +620,7 @@ fn a_newer_link_replaces_the_older_once_it_is_authenticated() {
     let mut unfinished = connect_to(b.net.sync_address());
     let (_, call) = Dialling::new(&identity(1), &SyncKey::from(&group(1)), b.id()).unwrap();
     unfinished.write_all(&call).unwrap();
-    let _: [u8; crate::io::secure::ANSWER_BYTES] = receive(&mut unfinished, &mut b);
+    let _: [u8; crate::wire::session::ANSWER_BYTES] = receive(&mut unfinished, &mut b);
     assert_eq!(b.inbound_end(), None, "a call alone replaces nothing");
     let (mut new, mut sealer) = link_by_hand(&identity(1), &mut b);
     new.write_all(&sealed(&[b"new"], &mut sealer)).unwrap();

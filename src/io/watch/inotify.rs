@@ -14,7 +14,7 @@ use super::{
     table::Key,
     translate::{Event, EventSource, Translator},
 };
-use crate::{
+use crate::model::{
     limits::{INOTIFY_BUFFER_BYTES, MAX_WATCHES},
     path::RelPath,
 };

@@ -14,7 +14,7 @@ use rustix::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::io::{testing::BOUND, watch::Hint};
+use crate::io::{disk::testing::BOUND, watch::Hint};
 
 struct Lab {
     directory: TempDir,

@@ -25,7 +25,7 @@ use super::{
     table::Key,
     vnode::{Note, VnodeQueue, VnodeWatches, descriptor_budget},
 };
-use crate::path::RelPath;
+use crate::model::path::RelPath;
 
 /// Watches directories and files through a kqueue.
 pub struct KqueueWatcher {

@@ -30,7 +30,7 @@ use std::{
     path::Path,
 };
 
-use crate::{io::files::Handle, path::RelPath};
+use crate::{io::files::Handle, model::path::RelPath};
 
 #[cfg(target_os = "linux")]
 use self::inotify::InotifyWatcher as NativeWatcher;

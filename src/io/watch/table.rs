@@ -13,7 +13,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use crate::path::RelPath;
+use crate::model::path::RelPath;
 
 /// Names a watch to the kernel: an inotify watch descriptor, or the descriptor that a kqueue watches.
 pub type Key = i32;

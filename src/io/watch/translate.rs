@@ -14,7 +14,7 @@ use super::{
     Change, Hint,
     table::{Key, Row, Table},
 };
-use crate::path::RelPath;
+use crate::model::path::RelPath;
 
 /// One event, as inotify has it.
 #[derive(Debug, Clone, Copy)]

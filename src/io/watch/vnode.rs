@@ -19,7 +19,7 @@ use super::{
     AddError, Change, Hint, Watched,
     table::{Key, Row, Table},
 };
-use crate::{
+use crate::model::{
     limits::{KQUEUE_DESCRIPTOR_SHARE, KQUEUE_DIRECTORY_SHARE, MAX_KQUEUE_WATCHES},
     path::RelPath,
 };

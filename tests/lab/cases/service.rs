@@ -11,7 +11,6 @@ use std::{
 };
 
 use rustix::process::Signal;
-
 use tempfile::TempDir;
 
 use crate::harness::{DEFAULT_BOUND, Host, Lab, wait_until};

@@ -11,15 +11,14 @@ use std::{
     time::Duration,
 };
 
-use p2pnetwork::{core::ignore::IgnoreRules, path::STATE_DIR};
-use serde::{Deserialize, Serialize};
-
 use super::{
     events::Events,
     random::Rng,
     storage::Fuse,
     user::{Ambush, Kind},
 };
+use p2pnetwork::{core::ignore::IgnoreRules, model::path::STATE_DIR};
+use serde::{Deserialize, Serialize};
 
 pub type Ino = u64;
 pub type Name = Box<[u8]>;
@@ -480,7 +479,7 @@ impl Disk {
         }
         if let Some(day) = path.strip_prefix(&trash).and_then(|path| path.get(..10)) {
             let kept_ms = self.wall_ms.saturating_sub(30 * 86_400_000);
-            if day < p2pnetwork::core::calendar::Date::from_ms(kept_ms).day_name().as_str() {
+            if day < p2pnetwork::model::calendar::Date::from_ms(kept_ms).day_name().as_str() {
                 self.pruned.insert(id);
                 return;
             }

@@ -9,6 +9,11 @@ use std::{
 };
 
 use inotify::EventMask;
+
+use super::{
+    disk::{Disk, Ino, Name, ROOT},
+    files::Open,
+};
 use p2pnetwork::{
     io::{
         files::Handle,
@@ -18,12 +23,7 @@ use p2pnetwork::{
             translate::{Event, EventSource, Translator},
         },
     },
-    path::RelPath,
-};
-
-use super::{
-    disk::{Disk, Ino, Name, ROOT},
-    files::Open,
+    model::path::RelPath,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use std::{cell::RefCell, path::Path, rc::Rc};
 
 use inotify::EventMask;
-use p2pnetwork::{
-    core::entry::{FileKind, Stamp, Stat},
-    io::files::{At, FileSystem, Handle, How, Names, Nature},
-};
-use rustix::io::{Errno, Result};
 
 use super::disk::{Closed, Content, Disk, Ino, Inode, Name, ROOT, Unmounted, What};
+use p2pnetwork::{
+    io::files::{At, FileSystem, Handle, How, Names, Nature},
+    model::entry::{FileKind, Stamp, Stat},
+};
+use rustix::io::{Errno, Result};
 
 /// Where the root is.
 pub const ROOT_PATH: &str = "/synchronised";

@@ -8,18 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pnetwork::{
-    core::{
-        engine::{Engine, EngineConfig},
-        seam::{Input, Time},
-        version::NodeId,
-    },
-    index::{Index, IndexError},
-    io::{disk::Root, replica::Replica, sys::Abilities, tree::Tree, watch::Watcher},
-    limits::MESSAGE_BATCH,
-    wire::message::Message,
-};
-
 use super::{
     disk::Disk,
     events::SimWatch,
@@ -28,6 +16,21 @@ use super::{
     plan,
     random::Rng,
     storage::{Fuse, Storage},
+};
+use p2pnetwork::{
+    core::{
+        engine::{Engine, EngineConfig},
+        seam::{Input, Time},
+    },
+    index::{Index, IndexError},
+    io::{
+        disk::{root::Root, tree::Tree},
+        files::sys::Abilities,
+        node::replica::Replica,
+        watch::Watcher,
+    },
+    model::{limits::MESSAGE_BATCH, version::NodeId},
+    wire::message::Message,
 };
 
 /// A disk and an index that can be put back.

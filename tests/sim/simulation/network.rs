@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pnetwork::{
-    core::{seam::Direction, version::NodeId},
-    io::replica::Links,
-    limits::{LINK_DEAD_AFTER, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER},
-};
-
 use super::{random::Rng, storage::Fuse};
+use p2pnetwork::{
+    core::seam::Direction,
+    io::node::replica::Links,
+    model::{
+        limits::{LINK_DEAD_AFTER, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER},
+        version::NodeId,
+    },
+};
 
 /// What a node hears of the network.
 #[derive(Debug, Clone)]

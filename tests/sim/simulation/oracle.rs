@@ -7,13 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use p2pnetwork::core::ignore::IgnoreRules;
-
 use super::{
     disk::{ContentId, Done, Tree},
     rules::is_ignored,
     user::Kind,
 };
+use p2pnetwork::core::ignore::IgnoreRules;
 
 type Path = Vec<u8>;
 

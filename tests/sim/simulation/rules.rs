@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use p2pnetwork::{
-    core::ignore::{IGNORE_FILE, IgnoreRules},
-    path::RelPath,
-};
-
 use super::{
     disk::{Content, Disk, Ino, ROOT, What},
     plan::{self, Action},
     random::Rng,
     user::{Deed, Kind},
+};
+use p2pnetwork::{
+    core::ignore::{IGNORE_FILE, IgnoreRules},
+    model::path::RelPath,
 };
 
 /// Of so many seeds of a hundred users write rules.

@@ -389,7 +389,7 @@ impl Disk {
         fn below(disk: &Disk, directory: Ino, path: &[u8], into: &mut Vec<Found>) {
             for (name, &ino) in disk.names(directory).into_iter().flatten() {
                 let path = [path, b"/", name].concat();
-                let is_own = path[1..].starts_with(p2pnetwork::path::STATE_DIR.as_bytes());
+                let is_own = path[1..].starts_with(p2pnetwork::model::path::STATE_DIR.as_bytes());
                 let is_rules = path[1..] == *p2pnetwork::core::ignore::IGNORE_FILE.as_bytes();
                 if is_own || is_rules || disk.closed.contains_key(&ino) {
                     continue;

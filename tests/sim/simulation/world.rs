@@ -7,11 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pnetwork::{
-    core::{entry::Entry, ignore::IgnoreRules},
-    limits::FULL_SCAN_INTERVAL,
-};
-
 use super::{
     disk::{Closed, ContentId, Tree},
     machine::Machine,
@@ -23,6 +18,10 @@ use super::{
     storage::Fuse,
     trace::Trace,
     user::{Ambush, Kind},
+};
+use p2pnetwork::{
+    core::ignore::IgnoreRules,
+    model::{entry::Entry, limits::FULL_SCAN_INTERVAL},
 };
 
 /// Within this time after the last fault everything must be at rest.

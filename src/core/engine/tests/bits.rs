@@ -1,7 +1,7 @@
 //! Disks that do not keep permission bits: what they make of them is nobody's edit.
 
 use super::*;
-use crate::core::entry::{Base, Bits};
+use crate::model::entry::{Base, Bits};
 
 /// Two linked nodes. The disk of node 1 gives all files the same bits, which the node has found out or not.
 fn on_fat(test: impl Fn(&mut World)) {

@@ -1,9 +1,9 @@
 //! Stores to mapped files leave no trace in a stamp: what tells of them is the end of the mapping.
 
 use super::*;
-use crate::core::{
-    entry::Content,
-    seam::{Found, Hint},
+use crate::{
+    core::seam::{Found, Hint},
+    model::entry::Content,
 };
 
 fn store(world: &mut World, name: &str, bytes: &[u8]) {

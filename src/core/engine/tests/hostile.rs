@@ -5,12 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::*;
 use crate::{
-    core::{
+    model::{
+        content::Chunk,
         entry::{Content, Digest, Entry, Version},
+        limits::{MAX_CHANGED_MS, MAX_PIECE_BYTES, MAX_SERVING},
         version::{Knowledge, Seq},
     },
-    limits::{MAX_CHANGED_MS, MAX_PIECE_BYTES, MAX_SERVING},
-    wire::message::{Chunk, Message},
+    wire::message::Message,
 };
 
 /// What a test chooses from; origin 0 stands for the node's own.

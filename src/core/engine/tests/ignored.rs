@@ -1,9 +1,9 @@
 //! What the ignore rules name is left alone everywhere, and is neither deleted nor lost when they go.
 
 use super::*;
-use crate::core::{
-    entry::Content,
-    seam::{Found, Listed},
+use crate::{
+    core::seam::{Found, Listed},
+    model::entry::Content,
 };
 
 /// Both hold `d/x.o`, `d/y` and `c/f`, and are in sync.

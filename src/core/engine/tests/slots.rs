@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::{
-    core::{
+    core::seam::ApplyFailure,
+    model::{
         entry::{Content, Digest},
-        seam::ApplyFailure,
+        limits::{MAX_BLOCKED, MAX_CROWD_TRIES, MAX_DOWNLOADS, MAX_LARGE_DOWNLOADS},
     },
-    limits::{MAX_BLOCKED, MAX_CROWD_TRIES, MAX_DOWNLOADS, MAX_LARGE_DOWNLOADS},
     wire::message::Message,
 };
 
@@ -150,7 +150,7 @@ fn a_download_that_nobody_wants_any_more_is_dropped_though_nothing_comes() {
     }
     let engine = &mut world.nodes[1].engine;
     let row = engine.index.get(&path("a")).unwrap().unwrap();
-    let entry = crate::core::entry::Entry { content: None, mode: 0, mtime_ns: 0, ..row.entry };
+    let entry = crate::model::entry::Entry { content: None, mode: 0, mtime_ns: 0, ..row.entry };
     engine.index.put(&path("a"), &Row::new(entry, None)).unwrap();
     let start = world.time.now;
     while world.time.now < start + ORPHAN_WAIT * 3 {

@@ -1,10 +1,9 @@
 //! What this disk holds and its stamps, or its events, do not show is found out all the same.
 
 use super::*;
-use crate::core::{
-    entry::FileKind,
-    seam::{ApplyFailure, Found, Hint},
-    version::NodeId,
+use crate::{
+    core::seam::{ApplyFailure, Found, Hint},
+    model::{entry::FileKind, version::NodeId},
 };
 
 fn looks_in_vain(world: &mut World, node: usize, name: &str) {

@@ -12,16 +12,17 @@ use redb::StorageBackend;
 
 use super::super::*;
 use crate::{
-    core::{
-        entry::{Content, Digest, FileKind, Stamp, Stat},
-        seam::{
-            Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, MissingPiece, PieceSource, Source,
-            Transmit,
-        },
+    core::seam::{
+        Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, MissingPiece, PieceSource, Source,
+        Transmit,
     },
-    limits::{MAX_INLINE_BYTES, MAX_PIECE_BYTES},
-    path::RelPath,
-    wire::message::{Chunk, Message},
+    model::{
+        content::Chunk,
+        entry::{Content, Digest, FileKind, Stamp, Stat},
+        limits::{MAX_INLINE_BYTES, MAX_PIECE_BYTES},
+        path::RelPath,
+    },
+    wire::message::Message,
 };
 
 /// Large enough not to travel inside an update.
@@ -248,7 +249,7 @@ impl Disk {
             }
             Data::File(bytes) => {
                 let chunks = cut(bytes);
-                let digest = crate::core::content::combine(chunks.iter().copied());
+                let digest = crate::model::content::combine(chunks.iter().copied());
                 let content = Content::File { size: bytes.len() as u64, digest };
                 Found::Content { stat, content, chunks }
             }

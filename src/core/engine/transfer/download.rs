@@ -9,10 +9,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::ending::Orphan;
 use crate::{
-    core::{entry::Digest, version::NodeId},
-    limits::{DOWNLOAD_STALL, SOURCE_SILENT, SOURCE_WINDOW_BYTES},
-    path::RelPath,
-    wire::message::{Chunk, Message},
+    model::{
+        content::Chunk,
+        entry::Digest,
+        limits::{DOWNLOAD_STALL, SOURCE_SILENT, SOURCE_WINDOW_BYTES},
+        path::RelPath,
+        version::NodeId,
+    },
+    wire::message::Message,
 };
 
 /// How far a download is. In each something happens without anybody's doing: it holds a slot.
@@ -441,7 +445,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::CHUNK_MAX_BYTES;
+    use crate::model::limits::CHUNK_MAX_BYTES;
 
     #[test]
     fn a_node_is_asked_for_no_more_than_a_window() {

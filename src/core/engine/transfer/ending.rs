@@ -11,12 +11,12 @@ use super::{
     whole::Whole,
 };
 use crate::{
-    core::{
+    core::seam::{ApplyFailure, Output, Time},
+    model::{
         entry::{Content, Digest},
-        seam::{ApplyFailure, Output, Time},
+        limits::ORPHAN_WAIT,
+        path::RelPath,
     },
-    limits::ORPHAN_WAIT,
-    path::RelPath,
 };
 
 /// What becomes of what has come.
@@ -208,7 +208,7 @@ impl Engine {
         let is_this =
             |content: &Content| matches!(content, Content::File { digest: other, .. } if other == digest);
         let is_here = |content: &Option<Content>| content.as_ref().is_some_and(is_this);
-        let held = |base: &crate::core::entry::Base| is_this(&base.content);
+        let held = |base: &crate::model::entry::Base| is_this(&base.content);
         Ok(wanted.is_some_and(|row| is_here(&row.entry.content) && !row.base.as_ref().is_some_and(held)))
     }
 }

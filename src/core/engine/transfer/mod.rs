@@ -22,19 +22,19 @@ use self::{
 };
 use super::{Engine, Link, Result};
 use crate::{
-    core::{
-        content::combine,
+    core::seam::{ApplyFailure, Output, Time},
+    index::Index,
+    model::{
+        content::{Chunk, combine},
         entry::{Content, Digest, Row, Stamp},
-        seam::{ApplyFailure, Output, Time},
+        limits::{
+            MAX_CHUNK_BYTES, MAX_DOWNLOADS, MAX_INLINE_BYTES, MAX_LARGE_DOWNLOADS, MAX_SERVING, OFFER_DELAY,
+            ORPHAN_WAIT, RECIPE_SEGMENT_CHUNKS,
+        },
+        path::RelPath,
         version::{Dot, NodeId},
     },
-    index::Index,
-    limits::{
-        MAX_CHUNK_BYTES, MAX_DOWNLOADS, MAX_INLINE_BYTES, MAX_LARGE_DOWNLOADS, MAX_SERVING, OFFER_DELAY,
-        ORPHAN_WAIT, RECIPE_SEGMENT_CHUNKS,
-    },
-    path::RelPath,
-    wire::message::{Chunk, Message},
+    wire::message::Message,
 };
 
 /// What is being fetched.

@@ -2,14 +2,15 @@
 
 use super::super::{Engine, Result};
 use crate::{
-    core::{
+    core::seam::{MissingPiece, PieceSource, Transmit},
+    model::{
+        content::Chunk,
         entry::{Content, Digest, Stamp},
-        seam::{MissingPiece, PieceSource, Transmit},
+        limits::{MAX_CHUNK_BYTES, MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
+        path::RelPath,
         version::NodeId,
     },
-    limits::{MAX_CHUNK_BYTES, MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
-    path::RelPath,
-    wire::message::{Chunk, Message},
+    wire::message::Message,
 };
 
 /// Something that a node waits for.

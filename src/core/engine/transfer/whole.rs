@@ -7,9 +7,12 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::{Engine, ending::Orphan};
 use crate::{
-    core::{entry::Digest, seam::Output},
-    limits::{MAX_IN_FLIGHT, MAX_WHOLE},
-    path::RelPath,
+    core::seam::Output,
+    model::{
+        entry::Digest,
+        limits::{MAX_IN_FLIGHT, MAX_WHOLE},
+        path::RelPath,
+    },
 };
 
 /// All of a kind.

@@ -1,0 +1,207 @@
+//! The core's changes to the disk, on their way through the barrier.
+//!
+//! Small files' bytes are written to temporary files as the changes come; the names follow in
+//! [`Changes::run`], once a turn.
+
+pub mod apply;
+pub mod barrier;
+mod names;
+pub mod partial;
+pub mod temp;
+
+use std::{collections::VecDeque, io};
+
+use self::{
+    apply::{Action, Apply, ApplyError},
+    barrier::Barrier,
+    temp::Temp,
+};
+use crate::{
+    core::seam::{self, ApplyFailure, Source},
+    io::disk::root::Root,
+    model::{
+        entry::{Digest, FileKind, Stamp, Stat},
+        path::RelPath,
+    },
+};
+
+/// What came of one change.
+pub struct Done {
+    /// Which path.
+    pub path: RelPath,
+    /// The partial file that it was to get its content from.
+    pub partial: Option<Digest>,
+    /// What is there now, or why it is what it was.
+    pub result: Result<Option<Stat>, ApplyFailure>,
+}
+
+/// The changes of this turn, in order.
+#[derive(Default)]
+pub struct Changes {
+    barrier: Barrier,
+    partials: VecDeque<Option<Digest>>,
+    temporary_files: u64,
+    /// There was no room for so many bytes.
+    wanted_room: Option<u64>,
+}
+
+impl Changes {
+    /// Of a run that has just begun. Names that the last one gave, and did not live to make durable, are as new as those
+    /// that this one gives.
+    pub fn after_start() -> Self {
+        Self { barrier: Barrier::after_start(), ..Self::default() }
+    }
+
+    /// Adds a change. The core has at most `MAX_IN_FLIGHT` under way, which the barrier has room for.
+    pub fn push(&mut self, root: &Root, change: seam::Apply) -> Result<(), ApplyFailure> {
+        let seam::Apply { path, expect, keep, action } = change;
+        let partial = match &action {
+            seam::Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
+            _ => None,
+        };
+        let action = self.action(root, &path, action)?;
+        let full = |_| ApplyFailure::System("too many changes at a time".to_owned());
+        self.barrier.push(Apply { path, expect, keep, action }).map_err(full)?;
+        self.partials.push_back(partial);
+        Ok(())
+    }
+
+    /// For how many bytes there was no room since the last time, if so.
+    pub fn take_wanted_room(&mut self) -> Option<u64> {
+        self.wanted_room.take()
+    }
+
+    /// The partial files that are about to get their names.
+    pub fn partials(&self) -> impl Iterator<Item = &Digest> {
+        self.partials.iter().flatten()
+    }
+
+    /// Is there nothing to do?
+    pub fn is_empty(&self) -> bool {
+        self.barrier.is_empty()
+    }
+
+    /// Makes the contents durable, then gives them their names.
+    pub fn run(&mut self, root: &Root, now_ms: u64) -> impl Iterator<Item = Done> {
+        let partials = std::mem::take(&mut self.partials);
+        let outcomes = self.barrier.run(root, now_ms);
+        outcomes.into_iter().zip(partials).flat_map(|((change, outcome), partial)| {
+            discard(root, &change, partial, outcome.as_ref().err());
+            let other = exchanged(root, &change, outcome.is_ok());
+            let done = Done { path: change.path, partial, result: outcome.map_err(failure) };
+            [Some(done), other].into_iter().flatten()
+        })
+    }
+
+    /// Makes the names durable that were given since the last time.
+    pub fn sync_names(&mut self, root: &Root) -> io::Result<()> {
+        self.barrier.sync_names(root)
+    }
+
+    /// Makes everything durable, what users have written included.
+    pub fn sync_everything(&mut self, root: &Root) -> io::Result<()> {
+        self.barrier.sync_everything(root)
+    }
+
+    fn action(&mut self, root: &Root, path: &RelPath, action: seam::Action) -> Result<Action, ApplyFailure> {
+        Ok(match action {
+            seam::Action::WriteFile { source, mode, mtime_ns } => {
+                let temp = match source {
+                    Source::Partial(digest) => partial::name(&digest),
+                    Source::Bytes(bytes) => {
+                        self.write(root, &bytes).map_err(|error| cannot_write(path, error))?
+                    }
+                };
+                Action::WriteFile { temp, mode, mtime_ns }
+            }
+            seam::Action::MakeDirectory { mode } => Action::MakeDirectory { mode },
+            seam::Action::MakeSymlink { target } => Action::MakeSymlink { target },
+            seam::Action::SetMetadata { mode, mtime_ns } => {
+                Action::SetMetadata { mode, mtime_ns: mtime_ns.unwrap_or(0) }
+            }
+            seam::Action::RemoveFile => Action::RemoveFile,
+            seam::Action::RemoveDirectory => Action::RemoveDirectory,
+            seam::Action::RenameFrom { from, stamp } => Action::RenameFrom { from, stamp },
+            seam::Action::Exchange { with, stamp } => Action::Exchange { with, stamp },
+        })
+    }
+
+    /// A temporary file of these bytes, under a name that is used once.
+    fn write(&mut self, root: &Root, bytes: &[u8]) -> io::Result<String> {
+        self.temporary_files += 1;
+        let name = format!("small-{}", self.temporary_files);
+        let temp = Temp::create(root, &name)?;
+        match temp.write_at(0, bytes) {
+            Ok(()) => Ok(name),
+            Err(error) => {
+                self.wanted_room = temp::is_no_space(&error).then_some(bytes.len() as u64);
+                temp::remove(root, name.as_bytes())?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A small file that did not get its name is written again when it is tried again. A larger one is kept for the next try,
+/// unless the disk may have lost some of it.
+fn discard(root: &Root, change: &Apply, partial: Option<Digest>, error: Option<&ApplyError>) {
+    let is_doubtful = matches!(error, Some(ApplyError::NotDurable(_)));
+    if let Action::WriteFile { temp, .. } = &change.action
+        && (is_doubtful || partial.is_none() && error.is_some())
+        && let Err(error) = temp::remove(root, temp.as_bytes())
+    {
+        log::debug!("a temporary file stays until the next start: {error}");
+    }
+}
+
+/// What an exchange that was made has put at its other path.
+fn exchanged(root: &Root, change: &Apply, done: bool) -> Option<Done> {
+    let Action::Exchange { with, .. } = &change.action else { return None };
+    let put = change.expect.filter(|_| done)?;
+    let found = root.stat(with).map_err(|error| ApplyFailure::System(error.to_string()));
+    Some(Done { path: with.clone(), partial: None, result: found.map(|now| Some(settled(put, now))) })
+}
+
+/// What is at a path now that the file of this stamp was put there. If somebody has touched it already, or taken it away,
+/// it is said to be what was put there, so that the next look sees the edit.
+fn settled(put: Stamp, now: Option<Stat>) -> Stat {
+    match now {
+        Some(now) if Stamp { ctime_ns: put.ctime_ns, ..now.stamp } == put => now,
+        now => Stat { kind: FileKind::File, stamp: put, mode: now.map_or(0, |now| now.mode), links: 1 },
+    }
+}
+
+fn cannot_write(path: &RelPath, error: io::Error) -> ApplyFailure {
+    if temp::is_no_space(&error) {
+        return failure(ApplyError::NoSpace);
+    }
+    failure(ApplyError::Io { op: "write the content of", path: path.clone(), error })
+}
+
+fn failure(error: ApplyError) -> ApplyFailure {
+    match error {
+        ApplyError::Unexpected(stat) => ApplyFailure::Unexpected(stat),
+        ApplyError::NotEmpty => ApplyFailure::NotEmpty,
+        ApplyError::Parent => ApplyFailure::Parent,
+        ApplyError::Content => ApplyFailure::Content,
+        ApplyError::HalfDone(error) => ApplyFailure::HalfDone(error.to_string()),
+        other => ApplyFailure::System(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A save, or a removal, in the instant after two files have changed places.
+    #[test]
+    fn what_a_user_does_after_an_exchange_is_not_taken_for_what_was_put_there() {
+        let put = Stamp { device: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5 };
+        let stat = |stamp| Stat { kind: FileKind::File, stamp, mode: 0o644, links: 1 };
+        let renamed = stat(Stamp { ctime_ns: 6, ..put });
+        assert_eq!(settled(put, Some(renamed)), renamed);
+        let saved = stat(Stamp { inode: 9, ..put });
+        assert_eq!(settled(put, Some(saved)).stamp, put);
+        assert_eq!(settled(put, None).stamp, put);
+    }
+}
