@@ -7,8 +7,7 @@ use log::{debug, info};
 
 use super::{
     Engine, Result,
-    place::HalfDone,
-    scan::Recheck,
+    paths::{Begun, HalfDone, Recheck},
     torn::{holds_torn, is_marked_torn, is_still_torn},
 };
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     model::{
         content::Chunk,
         entry::{Base, Bits, Content, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version},
-        limits::{MAX_READS, MAX_VECTOR_COMPONENTS, STEP_ENTRIES},
+        limits::{MAX_VECTOR_COMPONENTS, STEP_ENTRIES},
         path::RelPath,
         version::{Dot, NodeId, VersionVector},
     },
@@ -41,15 +40,15 @@ impl Engine {
             self.doubt(&path)?;
         }
         match hint {
-            Hint::Writing if self.scan.is_settling(&path) => self.scan.handle_writing(&path, time.now),
+            Hint::Writing if self.paths.is_settling(&path) => self.handle_writing(&path, 0, time),
             Hint::Writing => {
                 let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
-                self.scan.handle_writing_large(&path, size, time.now);
+                self.handle_writing(&path, size, time);
             }
             Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
                 match hint {
-                    Hint::Created => self.scan.handle_writing(&path, time.now),
-                    _ => self.scan.handle_settled(&path),
+                    Hint::Created => self.handle_writing(&path, 0, time),
+                    _ => self.paths.handle_settled(&path),
                 }
                 if hint == Hint::Settled {
                     // They hold for what its writer writes next.
@@ -64,11 +63,17 @@ impl Engine {
         Ok(())
     }
 
+    /// A program writes to a file of which so many bytes are known. When too many are written to, all is looked at later.
+    pub(super) fn handle_writing(&mut self, path: &RelPath, size: u64, time: Time) {
+        if !self.paths.handle_writing(path, size, time.now) {
+            self.scan.request_walk();
+        }
+    }
+
     /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next. What is
     /// being read, or put there, at this moment is no proof, either.
     pub fn doubt(&mut self, path: &RelPath) -> Result<()> {
-        self.scan.doubt_reading(path);
-        self.placement.doubt_in_flight(path);
+        self.paths.doubt(path);
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         let Some(base) = &mut row.base else { return Ok(()) };
         if base.stamp == base.stamp.of_no_file() {
@@ -87,8 +92,8 @@ impl Engine {
         if self.paused.is_some() {
             return Ok(());
         }
-        if self.placement.is_in_flight(&path) {
-            self.problems.postpone(&path, false, time.now);
+        if self.paths.is_changing(&path) {
+            self.paths.postpone(&path, false, time.now);
             return Ok(());
         }
         match stat {
@@ -101,15 +106,15 @@ impl Engine {
             Ok(stat) => {
                 self.handle_open(&path)?;
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
-                let unlisted = is_directory && self.problems.is_problem(&path);
+                let unlisted = is_directory && self.paths.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
                 let row = self.index.get(&path)?;
                 let is_ignored = row.as_ref().is_some_and(|row| row.is_ignored());
                 let settled = is_ignored || row.is_none_or(|row| !row.is_wanted());
                 if settled && unlisted && !is_ignored {
                     self.scan.request_listing(path.clone());
-                } else if settled && !self.scan.is_reading(&path) {
-                    self.problems.unblock(&path);
+                } else if settled && !self.paths.is_reading(&path) {
+                    self.paths.unblock(&path);
                 }
                 self.retry(&path, time)
             }
@@ -141,11 +146,11 @@ impl Engine {
     /// not to be looked at, and what could not be done there before is to be done no more.
     pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<bool> {
         if self.is_ignored(path, self.index.get(path)?.as_ref(), None) {
-            self.problems.unblock(path);
+            self.paths.unblock(path);
             return Ok(false);
         }
-        self.problems.tell(path, "looked at", reason);
-        self.problems.block_unseen(path, reason, time.now);
+        self.paths.tell(path, "looked at", reason);
+        self.paths.block_unseen(path, reason, time.now);
         Ok(true)
     }
 
@@ -235,22 +240,21 @@ impl Engine {
     /// Content found by reading.
     pub(super) fn handle_read(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
         let stamp = if let Found::Content { stat, .. } = &found { Some(&stat.stamp) } else { None };
-        let again = self.scan.handle_read_done(&path, stamp, time.now);
+        let again = self.paths.handle_read_done(&path, stamp, time.now);
         self.inspect_old_names(&path);
         if self.paused.is_some() {
             return Ok(());
         }
         match found {
-            Found::Content { .. } if self.placement.is_in_flight(&path) => {}
             Found::Content { stat, content, chunks } => {
-                self.scan.handle_settled(&path);
-                self.scan.handle_was_read(&path, stat.stamp.size, time.now);
-                self.problems.unblock(&path);
+                self.paths.handle_settled(&path);
+                self.paths.handle_was_read(&path, stat.stamp.size, time.now);
+                self.paths.unblock(&path);
                 self.keep_recipe(&content, &chunks)?;
                 self.doubt_other_names(&path, &content, &stat)?;
                 self.observe(&path, Some((content, stat)), time)?;
             }
-            Found::Changed => self.scan.handle_writing(&path, time.now),
+            Found::Changed => self.handle_writing(&path, 0, time),
             Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
             Found::Unreadable(reason) => {
                 // There was a reason to read it, which its stamp need not show.
@@ -287,7 +291,7 @@ impl Engine {
 
     /// What is in a directory goes before the directory.
     fn handle_missing(&mut self, path: RelPath, time: Time) -> Result<()> {
-        self.scan.handle_settled(&path);
+        self.paths.handle_settled(&path);
         if self.holds_something(&path)? {
             let renamed_to = self.renamed_to(&path, time);
             self.scan.handle_vanished(path, renamed_to);
@@ -305,7 +309,7 @@ impl Engine {
         if base.is_some() && !known {
             self.forget_listings_below(&path)?;
         }
-        self.scan.handle_settled(&path);
+        self.paths.handle_settled(&path);
         let reappeared = self.scan.handle_reappeared(&path);
         self.observe(&path, Some((Content::Directory, stat)), time)?;
         if !known || reappeared {
@@ -319,23 +323,25 @@ impl Engine {
     }
 
     fn read(&mut self, path: RelPath, stat: Stat, must_read: bool, time: Time) -> Result<()> {
-        if stat.kind == FileKind::File && stat.links == 1 && self.scan.is_settling(&path) {
+        if stat.kind == FileKind::File && stat.links == 1 && self.paths.is_settling(&path) {
             return Ok(());
         }
         let must_read = must_read
-            || self.scan.is_reading(&path)
-            || self.scan.is_racy(&path, time.now)
+            || self.paths.is_reading(&path)
+            || self.paths.is_racy(&path, time.now)
             || self.was_just_written(&stat);
         let known = if must_read { None } else { self.known_content(&path, &stat, time)? };
         if known.is_some() {
-            self.scan.handle_settled(&path);
+            self.paths.handle_settled(&path);
             return self.observe(&path, known.map(|content| (content, stat)), time);
         }
-        if stat.links == 1 && !self.scan.is_reading(&path) && self.scan.must_rest(&path, time.now) {
+        if stat.links == 1 && !self.paths.is_reading(&path) && self.paths.must_rest(&path, time.now) {
             return Ok(());
         }
-        if self.scan.begin_read(&path, MAX_READS, time.wall_ms) {
-            self.outputs.push_back(Output::Read { path, stat });
+        match self.paths.begin_read(&path, time.wall_ms) {
+            Begun::Now => self.outputs.push_back(Output::Read { path, stat }),
+            Begun::Already => {}
+            Begun::NoPlace => self.scan.request_walk(),
         }
         Ok(())
     }
@@ -361,7 +367,7 @@ impl Engine {
         if self.is_ignored(path, row.as_ref(), found.as_ref().map(|(_, stat)| stat)) {
             return self.leave_alone(path, row);
         }
-        let half_done = self.placement.take_half_done(path);
+        let half_done = self.paths.take_half_done(path);
         if let Some((content, stat)) = &found {
             if let Some(adopted) =
                 row.as_ref().and_then(|row| adopt(row, content, stat, self.config.keeps_bits))
@@ -442,7 +448,7 @@ impl Engine {
     /// It went while it was ignored, so it was not deleted: it is wanted.
     fn miss(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         self.put(path, &Row { base: None, ..row })?;
-        self.problems.unblock(path);
+        self.paths.unblock(path);
         self.place(path, None, time)
     }
 
@@ -533,7 +539,7 @@ impl Engine {
         time: Time,
     ) -> Result<u16> {
         let own = row.filter(|row| row.base.as_ref().is_some_and(|base| is_alike(&base.content, content)));
-        let kept = self.placement.take_kept(path);
+        let kept = self.paths.take_kept(path);
         let renamed = self.renamed_bits(path, content, stat, time)?;
         let before = renamed.or(own.and_then(Row::bits)).or(kept);
         Ok(before.map_or(stat.mode, |bits| bits.handed_on(stat.mode, self.config.keeps_bits)))
@@ -668,7 +674,7 @@ impl Engine {
     pub(super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
         debug_assert!(!row.entry.content.as_ref().is_some_and(is_marked_torn), "{path} has no such content");
         self.put(path, row)?;
-        self.problems.handle_newer(path, row.is_wanted(), time.now);
+        self.paths.handle_newer(path, row.is_wanted(), time.now);
         self.announce_soon(time);
         Ok(())
     }

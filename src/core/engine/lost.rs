@@ -23,12 +23,11 @@ impl Engine {
     /// Gives the newest version of a path up, if nobody can have its content: what is on this disk is stated anew, or
     /// that nothing is. False when there is hope.
     pub(super) fn give_up_lost(&mut self, path: &RelPath, digest: &Digest, time: Time) -> Result<bool> {
-        if !self.problems.is_without_source(path, LOST_CONTENT_DELAY) {
+        if !self.paths.is_without_source(path, LOST_CONTENT_DELAY) {
             return Ok(false);
         }
         let Some(row) = self.index.get(path)? else { return Ok(false) };
-        let has_waited =
-            self.patience(&row).is_some_and(|delay| self.problems.is_without_source(path, delay));
+        let has_waited = self.patience(&row).is_some_and(|delay| self.paths.is_without_source(path, delay));
         if !has_waited || !self.is_lost(path, digest, &row, time)? {
             return Ok(false);
         }

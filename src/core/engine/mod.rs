@@ -10,7 +10,7 @@
 //! * `remote`: what other nodes say.
 //! * `link`: what they are to be told.
 //! * `place`: versions that are not on this disk get there.
-//! * `problems`: what could not be done, and when it is tried again.
+//! * `paths`: what is under way at each path, what could not be done, and when it is tried again.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
 //! * `torn`: what a power cut has left of files.
 //! * `lost`: versions whose content is nowhere any more.
@@ -23,8 +23,8 @@ mod forget;
 mod link;
 mod local;
 mod lost;
+mod paths;
 mod place;
-mod problems;
 mod relocate;
 mod remote;
 mod rename;
@@ -43,8 +43,8 @@ use std::{
 use log::{info, warn};
 
 use self::{
-    activity::Activity, forget::Forgetting, place::Placement, problems::Problems, remote::Gaps,
-    rename::Renames, rules::Rules, scan::Scan, torn::Durable, transfer::Transfers,
+    activity::Activity, forget::Forgetting, paths::Paths, place::Placement, remote::Gaps, rename::Renames,
+    rules::Rules, scan::Scan, torn::Durable, transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -97,7 +97,7 @@ pub struct Engine {
     scan: Scan,
     renames: Renames,
     placement: Placement,
-    problems: Problems,
+    paths: Paths,
     transfers: Transfers,
     forgetting: Forgetting,
     gaps: Gaps,
@@ -138,7 +138,7 @@ impl Engine {
             scan: Scan::new(time.now),
             renames: Renames::default(),
             placement: Placement::default(),
-            problems: Problems::default(),
+            paths: Paths::default(),
             transfers: Transfers::default(),
             forgetting: Forgetting::new(time.now),
             gaps: Gaps::default(),
@@ -236,7 +236,7 @@ impl Engine {
             self.rules.next_timeout(),
             self.scan.next_timeout(),
             self.placement.waits.next_timeout(),
-            self.problems.next_timeout(),
+            self.paths.next_timeout(),
             self.transfers.next_timeout(),
             Some(self.forgetting.next_timeout()),
         ];
@@ -276,7 +276,7 @@ impl Engine {
 
     /// Ends in an orderly way: all that was announced is durable. Nothing may be called after it.
     pub fn stop(&mut self) -> Result<()> {
-        let is_known = self.ambiguous_before_ms.is_none() || self.scan.is_through();
+        let is_known = self.ambiguous_before_ms.is_none() || self.is_walk_through();
         self.note_boot();
         self.index.update_summary(|summary| summary.clean_stop = is_known);
         self.index.commit()
@@ -285,14 +285,14 @@ impl Engine {
     /// What the last run and a power cut have left is known only when all of it was looked at: should this run end before,
     /// the next one is in its place.
     fn note_boot(&mut self) {
-        if self.scan.is_through() && self.index.summary().boot != self.config.boot {
+        if self.is_walk_through() && self.index.summary().boot != self.config.boot {
             self.index.update_summary(|summary| summary.boot.clone_from(&self.config.boot));
         }
     }
 
     /// Can it take another message? If not, messages wait in their sockets until changes to the disk are done.
     pub fn has_room(&self) -> bool {
-        self.placement.has_room()
+        self.paths.has_room_for(1)
     }
 
     /// The index, for reading.
@@ -306,7 +306,7 @@ impl Engine {
             (Some(_), None) => {
                 info!("the directory is back: going on");
                 self.scan.request_walk();
-                self.problems.retry_all(time.now);
+                self.paths.retry_all(time.now);
                 self.placement.kick();
             }
             _ => {}
@@ -356,7 +356,7 @@ impl Engine {
         debug_assert!(!self.commit_asked || self.commit_at.is_some());
         debug_assert!(!self.index.is_dirty() || self.commit_at.is_some(), "nothing makes the index durable");
         debug_assert!(self.links.values().all(|link| link.is_bounded()));
-        debug_assert!(self.renames.is_bounded() && self.rules.is_bounded() && self.problems.is_bounded());
+        debug_assert!(self.renames.is_bounded() && self.rules.is_bounded() && self.paths.is_bounded());
         debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());
         debug_assert!(self.links.values().all(|link| link.inbound || link.outbound));
     }

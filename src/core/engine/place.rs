@@ -12,7 +12,7 @@ use log::{debug, warn};
 
 use super::{
     Engine, Result,
-    problems::Why,
+    paths::{Change, HalfDone, Why},
     relocate::Waits,
     remote::is_realised,
     torn::is_marked_torn,
@@ -26,8 +26,8 @@ use crate::{
     index::is_before,
     model::{
         content::Chunk,
-        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat, Version},
-        limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_INLINE_BYTES, STEP_ENTRIES},
+        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat},
+        limits::{MAX_INLINE_BYTES, STEP_ENTRIES},
         path::RelPath,
         version::NodeId,
     },
@@ -36,11 +36,6 @@ use crate::{
 /// What is under way to this disk, and what could not be done.
 #[derive(Debug, Default)]
 pub(super) struct Placement {
-    in_flight: BTreeMap<RelPath, InFlight>,
-    /// Paths that may have been changed, as far as is known, and into what.
-    half_done: BTreeMap<RelPath, HalfDone>,
-    /// Permission bits, which this disk does not keep, of what was kept beside a version that won.
-    kept: BTreeMap<RelPath, Bits>,
     wanted: Pass,
     removals: Pass,
     pub(super) waits: Waits,
@@ -50,40 +45,6 @@ pub(super) struct Placement {
     /// Steps that the passes took.
     #[cfg(test)]
     pub(super) steps: u64,
-}
-
-/// A change to the disk that has been asked for.
-#[derive(Debug)]
-struct InFlight {
-    content: Option<Content>,
-    mode: u16,
-    version: Version,
-    partial: Option<Digest>,
-    /// The path that it is renamed from.
-    from: Option<RelPath>,
-    /// The path that it changes places with.
-    with: Option<RelPath>,
-    /// It has the bits and the time that it had before, at another path.
-    is_renamed: bool,
-    /// Something was written there meanwhile, which the stamp need not show.
-    is_doubted: bool,
-}
-
-impl InFlight {
-    /// What the row wants comes to its path.
-    fn to(row: &Row) -> Self {
-        let (content, mode, version) = (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
-        let (partial, from, with) = (None, None, None);
-        Self { content, mode, version, partial, from, with, is_renamed: false, is_doubted: false }
-    }
-}
-
-/// What a change was to put at a path, when it could not be found out whether it did.
-#[derive(Debug)]
-pub(super) struct HalfDone {
-    pub(super) content: Option<Content>,
-    pub(super) mode: u16,
-    pub(super) version: Version,
 }
 
 /// A pass over a table of the index.
@@ -119,12 +80,6 @@ impl Placement {
         self.removals.requested = true;
     }
 
-    /// What is at this path changes places with another one's file, so that it holds what its row wants.
-    pub(super) fn begin_exchange(&mut self, path: &RelPath, row: &Row) {
-        let in_flight = InFlight { is_renamed: true, ..InFlight::to(row) };
-        self.in_flight.insert(path.clone(), in_flight);
-    }
-
     /// Nobody waits any more for this content to leave another path. Whoever has relied on being come by when the wait was
     /// over is come by now: each path that wants the content does, and the wait is that of one of them.
     pub(super) fn end_wait(&mut self, digest: &Digest) {
@@ -157,57 +112,8 @@ impl Placement {
         self.is_done() && self.starving.is_empty()
     }
 
-    /// What is put there at this moment is no longer what it is said to be, perhaps.
-    pub(super) fn doubt_in_flight(&mut self, path: &RelPath) {
-        if let Some(in_flight) = self.in_flight.get_mut(path) {
-            in_flight.is_doubted = true;
-        }
-    }
-
-    pub(super) fn is_in_flight(&self, path: &RelPath) -> bool {
-        self.in_flight.contains_key(path)
-    }
-
-    /// What is found at the path next may be what this node has put there, without learning that it had. When there are
-    /// too many, it counts as a user's.
-    fn note_half_done(&mut self, path: &RelPath, half_done: HalfDone) {
-        if self.half_done.len() < MAX_BLOCKED {
-            self.half_done.insert(path.clone(), half_done);
-        }
-    }
-
-    /// What this node may have put at the path. Asked once.
-    pub(super) fn take_half_done(&mut self, path: &RelPath) -> Option<HalfDone> {
-        self.half_done.remove(path)
-    }
-
-    /// What this disk holds gets a second name: it has its permission bits by either. When there are too many, it has those
-    /// that the disk gives it.
-    fn note_kept(&mut self, path: &RelPath, bits: Option<Bits>) {
-        let rounded = bits.filter(|bits| bits.found != bits.said);
-        if let Some(bits) = rounded.filter(|_| self.kept.len() < MAX_BLOCKED) {
-            self.kept.insert(path.clone(), bits);
-        }
-    }
-
-    /// The bits of what was kept at this path. Asked once.
-    pub(super) fn take_kept(&mut self, path: &RelPath) -> Option<Bits> {
-        self.kept.remove(path)
-    }
-
-    /// Can it take another update with content?
-    pub(super) fn has_room(&self) -> bool {
-        self.has_room_for(1)
-    }
-
-    pub(super) fn has_room_for(&self, paths: usize) -> bool {
-        self.in_flight.len() + paths <= MAX_IN_FLIGHT
-    }
-
     pub(super) fn is_bounded(&self) -> bool {
-        [&self.half_done.len(), &self.kept.len()].into_iter().all(|len| *len <= MAX_BLOCKED)
-            && self.in_flight.len() <= MAX_IN_FLIGHT
-            && self.waits.is_bounded()
+        self.waits.is_bounded()
     }
 }
 
@@ -222,7 +128,7 @@ impl Engine {
 
     /// Does nothing hold the passes up that has a wake-up of its own: changes under way, or a deadline?
     fn may_step_placement(&self) -> bool {
-        self.scan.is_walked() && self.placement.has_room() && !self.problems.is_exhausted()
+        self.scan.is_walked() && self.paths.has_room_for(1) && !self.paths.is_exhausted()
     }
 
     /// A kind of download of which one is free, and has been found taken.
@@ -237,9 +143,9 @@ impl Engine {
         if self.placement.waits.handle_timeout(time.now) {
             self.placement.kick();
         }
-        let due = self.problems.take_due(time.now);
+        let due = self.paths.take_due(time.now);
         self.outputs.extend(due.into_iter().map(|path| Output::Inspect { path }));
-        if self.problems.begin_round(self.placement.is_through(), time.now) {
+        if self.paths.begin_round(self.placement.is_through(), time.now) {
             self.placement.kick();
         }
     }
@@ -303,14 +209,10 @@ impl Engine {
     /// Brings the path to its newest version, if it is not there yet; `content` are a small file's bytes,
     /// when they came along.
     pub(super) fn place(&mut self, path: &RelPath, content: Option<Vec<u8>>, time: Time) -> Result<()> {
-        let waits = self.paused.is_some()
-            || !self.scan.is_walked()
-            || self.placement.is_in_flight(path)
-            || self.scan.is_reading(path)
-            || self.problems.is_resting(path, time.now);
+        let waits = self.paused.is_some() || !self.scan.is_walked() || !self.paths.may_change(path, time.now);
         let row = if waits { None } else { self.index.get(path)?.filter(Row::is_wanted) };
         let Some(row) = row else { return Ok(()) };
-        if !self.placement.has_room() {
+        if !self.paths.has_room_for(1) {
             self.placement.kick();
             return Ok(());
         }
@@ -456,14 +358,14 @@ impl Engine {
             return Ok(false);
         };
         if row.entry.content != Some(Content::Directory) {
-            if self.is_caught_up() && !self.placement.is_in_flight(&parent) {
+            if self.is_caught_up() && !self.paths.is_changing(&parent) {
                 self.state_parent(&parent, row, false, time)?;
             }
             return Ok(false);
         }
-        let is_made = |in_flight: &InFlight| in_flight.content == Some(Content::Directory);
+        let is_made = |change: &Change| change.content == Some(Content::Directory);
         Ok(row.base.is_some_and(|base| base.content == Content::Directory)
-            || self.placement.in_flight.get(&parent).is_some_and(is_made))
+            || self.paths.change(&parent).is_some_and(is_made))
     }
 
     fn has_live_children(&self, directory: &RelPath) -> Result<bool> {
@@ -473,7 +375,7 @@ impl Engine {
     /// Is there something in it that will go, and has not been asked to? The directory's turn comes after it.
     fn has_waiting_children(&self, directory: &RelPath) -> Result<bool> {
         self.any_child(directory, |path, row| {
-            Ok(row.base.is_some() && !row.is_ignored() && !self.placement.is_in_flight(path))
+            Ok(row.base.is_some() && !row.is_ignored() && !self.paths.is_changing(path))
         })
     }
 
@@ -522,8 +424,8 @@ impl Engine {
         let keep = keep.and_then(|loser| conflict_name(path, loser));
         if let Some(keep) = &keep {
             warn!("{path} was changed in two places at once: what was here is kept as {keep}");
-            self.scan.handle_writing(keep, time.now);
-            self.placement.note_kept(keep, row.bits());
+            self.handle_writing(keep, 0, time);
+            self.paths.note_kept(keep, row.bits());
         }
         let partial = match &action {
             Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
@@ -533,12 +435,11 @@ impl Engine {
         let with = if let Action::Exchange { with, .. } = &action { Some(with.clone()) } else { None };
         let is_renamed = from.is_some() || with.is_some();
         if let Some(from) = from.clone() {
-            let leaving = InFlight { content: None, ..InFlight::to(&row) };
-            self.placement.in_flight.insert(from, leaving);
+            self.paths.begin_change(&from, Change { content: None, ..Change::to(&row) });
         }
         let expect = row.base.as_ref().map(|base| base.stamp);
-        let in_flight = InFlight { partial, from, with, is_renamed, ..InFlight::to(&row) };
-        self.placement.in_flight.insert(path.clone(), in_flight);
+        let change = Change { partial, from, with, is_renamed, ..Change::to(&row) };
+        self.paths.begin_change(path, change);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())
     }
@@ -551,41 +452,35 @@ impl Engine {
         result: std::result::Result<Option<Stat>, ApplyFailure>,
         time: Time,
     ) -> Result<()> {
-        let Some(mut in_flight) = self.placement.in_flight.remove(&path) else { return Ok(()) };
-        let leaving = in_flight.from.as_ref().and_then(|from| self.placement.in_flight.remove(from));
-        in_flight.is_doubted |= leaving.is_some_and(|leaving| leaving.is_doubted);
+        let Some(mut change) = self.paths.end_change(&path) else { return Ok(()) };
+        let leaving = change.from.as_ref().and_then(|from| self.paths.end_change(from));
+        change.is_doubted |= leaving.is_some_and(|leaving| leaving.is_doubted);
         match result {
-            Ok(stat) => self.handle_done(&path, in_flight, stat, time),
-            Err(failure) if let Some(from) = in_flight.from.as_ref().or(in_flight.with.as_ref()).cloned() => {
-                self.placement.in_flight.remove(&from);
-                self.handle_not_relocated(&path, from, in_flight.content.as_ref(), &failure, time)
+            Ok(stat) => self.handle_done(&path, change, stat, time),
+            Err(failure) if let Some(from) = change.from.as_ref().or(change.with.as_ref()).cloned() => {
+                self.paths.end_change(&from);
+                self.handle_not_relocated(&path, from, change.content.as_ref(), &failure, time)
             }
-            Err(failure) => self.handle_failure(&path, in_flight, failure, time),
+            Err(failure) => self.handle_failure(&path, change, failure, time),
         }
     }
 
-    fn handle_done(
-        &mut self,
-        path: &RelPath,
-        in_flight: InFlight,
-        stat: Option<Stat>,
-        time: Time,
-    ) -> Result<()> {
-        self.problems.handle_written(path, time.now);
-        self.placement.take_half_done(path);
-        if let Some(digest) = in_flight.partial {
+    fn handle_done(&mut self, path: &RelPath, change: Change, stat: Option<Stat>, time: Time) -> Result<()> {
+        self.paths.handle_written(path, time.now);
+        self.paths.take_half_done(path);
+        if let Some(digest) = change.partial {
             self.finish_install(&digest);
         }
-        if let Some(from) = &in_flight.from {
+        if let Some(from) = &change.from {
             self.handle_relocated(from, time)?;
         }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
-        self.activity.handle_remote(path, in_flight.content.as_ref());
+        self.activity.handle_remote(path, change.content.as_ref());
         // Another version may have come while this one was being written.
-        let newest = row.entry.version.dot == in_flight.version.dot;
-        let version = (!newest).then(|| Box::new(in_flight.version));
+        let newest = row.entry.version.dot == change.version.dot;
+        let version = (!newest).then(|| Box::new(change.version));
         if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
-            self.scan.handle_known(path, &stat.stamp, time.wall_ms, time.now);
+            self.paths.handle_known(path, &stat.stamp, time.wall_ms, time.now);
         }
         let held = row.base.take();
         if let (Some(held), Some(stat)) = (&held, stat) {
@@ -593,21 +488,21 @@ impl Engine {
         }
         let held = held.map(|base| base.content);
         row.standing = Standing::Known;
-        row.base = stat.zip(in_flight.content).map(|(stat, content)| {
+        row.base = stat.zip(change.content).map(|(stat, content)| {
             // What is written in this instant may leave no trace in the stamp: where only bits and time were set, or where
             // the time is that of a second. No event will tell.
             let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
             let is_unsure = self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
-            let is_unsure = is_unsure || in_flight.is_doubted && content != Content::Directory;
+            let is_unsure = is_unsure || change.is_doubted && content != Content::Directory;
             let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
-            Base { content, stamp, bits: Bits { found: stat.mode, said: in_flight.mode }, version }
+            Base { content, stamp, bits: Bits { found: stat.mode, said: change.mode }, version }
         });
         // What was renamed has the bits and the time that it had before.
-        if let (Some(base), true) = (&mut row.base, newest && in_flight.is_renamed) {
+        if let (Some(base), true) = (&mut row.base, newest && change.is_renamed) {
             base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
         }
         self.put(path, &row)?;
-        if in_flight.is_doubted {
+        if change.is_doubted {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
         }
         match row.base {
@@ -642,12 +537,12 @@ impl Engine {
     fn handle_failure(
         &mut self,
         path: &RelPath,
-        in_flight: InFlight,
+        change: Change,
         failure: ApplyFailure,
         time: Time,
     ) -> Result<()> {
         debug!("{path}: {failure:?}");
-        if let Some(digest) = &in_flight.partial {
+        if let Some(digest) = &change.partial {
             match failure {
                 ApplyFailure::Content => self.drop_whole(digest),
                 _ => self.end_install(digest),
@@ -661,7 +556,7 @@ impl Engine {
                     None => self.outputs.push_back(Output::Inspect { path: path.clone() }),
                 }
                 self.placement.kick();
-                if !self.scan.is_reading(path) && !self.placement.is_in_flight(path) {
+                if !self.paths.is_reading(path) && !self.paths.is_changing(path) {
                     self.hold_back(path, "it keeps changing", time)?;
                 }
             }
@@ -684,8 +579,8 @@ impl Engine {
             }
             ApplyFailure::HalfDone(reason) => {
                 self.refuse(path, &reason, time)?;
-                let InFlight { content, mode, version, .. } = in_flight;
-                self.placement.note_half_done(path, HalfDone { content, mode, version });
+                let Change { content, mode, version, .. } = change;
+                self.paths.note_half_done(path, HalfDone { content, mode, version });
             }
         }
         Ok(())
@@ -696,15 +591,15 @@ impl Engine {
     /// A path that could not be brought to its newest version is tried again, if its pause is over. If nothing comes of it,
     /// and nothing is waited for that says when it has come, there is another pause.
     pub(super) fn retry(&mut self, path: &RelPath, time: Time) -> Result<()> {
-        if !self.problems.is_due(path) {
+        if !self.paths.is_due(path) {
             return Ok(());
         }
         self.place(path, None, time)?;
         let row = self.index.get(path)?;
-        if self.problems.is_due(path) && !row.is_some_and(|row| self.is_moving(path, &row)) {
+        if self.paths.is_due(path) && !row.is_some_and(|row| self.is_moving(path, &row)) {
             // There was no room for it, or its turn comes after that of others.
             let is_soon = !self.placement.is_done();
-            self.problems.postpone(path, is_soon, time.now);
+            self.paths.postpone(path, is_soon, time.now);
         }
         Ok(())
     }
@@ -712,8 +607,8 @@ impl Engine {
     /// The path cannot be written, for this reason: that is told, and it is left alone for a while.
     pub(super) fn refuse(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
         if self.is_path_wanted(path)? {
-            self.problems.tell(path, "written", reason);
-            self.problems.block(path, reason, time.now);
+            self.paths.tell(path, "written", reason);
+            self.paths.block(path, reason, time.now);
         }
         Ok(())
     }
@@ -721,7 +616,7 @@ impl Engine {
     /// The path cannot be brought to its newest version for now: it is left alone for a while.
     pub(super) fn hold_back(&mut self, path: &RelPath, why: impl Into<Why>, time: Time) -> Result<()> {
         if self.is_path_wanted(path)? {
-            self.problems.block(path, why, time.now);
+            self.paths.block(path, why, time.now);
         }
         Ok(())
     }

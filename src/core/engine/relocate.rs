@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use log::debug;
 
-use super::{Engine, Result};
+use super::{Engine, Result, paths::Change};
 use crate::{
     core::{
         reconcile::Fate,
@@ -112,7 +112,7 @@ impl Engine {
                 self.placement.end_wait(&digest);
                 let action = Action::Exchange { with: from.clone(), stamp };
                 self.apply(path, row.clone(), action, fate, time)?;
-                self.placement.begin_exchange(&from, &other);
+                self.paths.begin_change(&from, Change { is_renamed: true, ..Change::to(&other) });
                 return Ok(true);
             }
         }
@@ -126,8 +126,7 @@ impl Engine {
 
     /// The file's stamp, if it is to be deleted, holds this content, and nothing is being done about it.
     fn is_leaving(&self, path: &RelPath, digest: &Digest) -> Result<Option<Stamp>> {
-        if !self.placement.has_room_for(2) || self.placement.is_in_flight(path) || self.scan.is_reading(path)
-        {
+        if !self.paths.has_room_for(2) || !self.paths.is_free(path) {
             return Ok(None);
         }
         let row =
@@ -140,8 +139,7 @@ impl Engine {
     /// The row and the stamp of a file of this content, if it is to have what `row` has, and nothing is being done about
     /// it: both change places.
     fn wants_in_return(&self, path: &RelPath, digest: &Digest, row: &Row) -> Result<Option<(Row, Stamp)>> {
-        if !self.placement.has_room_for(2) || self.placement.is_in_flight(path) || self.scan.is_reading(path)
-        {
+        if !self.paths.has_room_for(2) || !self.paths.is_free(path) {
             return Ok(None);
         }
         let held = |row: &Row| row.base.as_ref().and_then(|base| file_digest(&base.content));
@@ -180,7 +178,7 @@ impl Engine {
     /// Can nothing be put at this path for now, since it, or a directory that it is in, cannot be written?
     fn is_held_up(&self, path: &RelPath) -> bool {
         let above = std::iter::successors(Some(path.clone()), RelPath::parent);
-        above.into_iter().any(|path| self.problems.is_problem(&path))
+        above.into_iter().any(|path| self.paths.is_problem(&path))
     }
 
     /// Is what this path holds being copied? Then it stays until that is done.

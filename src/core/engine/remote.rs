@@ -133,7 +133,7 @@ impl Engine {
             self.ask_for_everything(node);
         }
         if first {
-            self.problems.handle_new_source(time.now);
+            self.paths.handle_new_source(time.now);
             self.placement.kick();
         } else if backed {
             self.placement.kick();
@@ -209,7 +209,7 @@ impl Engine {
             },
         };
         self.put(path, &row)?;
-        self.problems.handle_newer(path, row.is_wanted(), time.now);
+        self.paths.handle_newer(path, row.is_wanted(), time.now);
         let known = self.index.knowledge();
         for (_, link) in self.links.iter_mut().filter(|(other, _)| **other != node) {
             link.hold_relay(known, time.now);

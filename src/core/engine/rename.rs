@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Engine, Result, local::is_same, scan::is_shared, torn::is_marked_torn};
+use super::{Engine, Result, local::is_same, paths::is_shared, torn::is_marked_torn};
 use crate::{
     core::seam::{Output, Time},
     model::{
@@ -158,8 +158,9 @@ impl Engine {
             return Ok(());
         }
         self.renames.begin_turn(time.now);
-        let in_doubt =
-            self.scan.is_settling(&from) || self.scan.is_reading(&from) || self.scan.is_racy(&from, time.now);
+        let in_doubt = self.paths.is_settling(&from)
+            || self.paths.is_reading(&from)
+            || self.paths.is_racy(&from, time.now);
         let row = self.index.get(&from)?.filter(|row| !in_doubt && row.standing == Standing::Known);
         // Another write in the tick of the clock in which it was read would not show; nor what is in doubt already.
         let is_certain = |base: &Base| {
@@ -179,7 +180,7 @@ impl Engine {
         // The new name first: its content is known from the old one, which is still in the index.
         for path in [to, from] {
             if !path.is_reserved() && !path.is_root() {
-                self.scan.handle_settled(&path);
+                self.paths.handle_settled(&path);
                 self.outputs.push_back(Output::Inspect { path });
             }
         }
@@ -219,7 +220,7 @@ impl Engine {
         if is_shared(&stat.stamp, time.wall_ms) {
             return Ok(None);
         }
-        let is_certain = |held: &RelPath| !self.scan.is_racy(held, time.now) && !self.scan.is_reading(held);
+        let is_certain = |held: &RelPath| !self.paths.is_racy(held, time.now) && !self.paths.is_reading(held);
         let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_certain) else { return Ok(None) };
         let row = self.index.get(&held)?;
         let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
@@ -229,7 +230,7 @@ impl Engine {
 
     /// Does a path that is missing wait for its new one to be read?
     pub(super) fn waits_for_new_name(&mut self, from: &RelPath, time: Time) -> bool {
-        let to = self.renamed_to(from, time).filter(|to| self.scan.is_reading(to));
+        let to = self.renamed_to(from, time).filter(|to| self.paths.is_reading(to));
         let Some(to) = to.filter(|_| self.renames.unread.len() < MAX_RENAMES) else { return false };
         self.renames.unread.insert(from.clone(), to);
         true

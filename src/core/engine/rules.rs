@@ -122,7 +122,7 @@ impl Engine {
 
     /// What is at the path is left alone, whatever its row says of it.
     pub(super) fn leave_alone(&mut self, path: &RelPath, row: Option<Row>) -> Result<()> {
-        self.scan.handle_settled(path);
+        self.paths.handle_settled(path);
         self.follow_ignore_file(path);
         match row {
             // When the pass is through, it is looked at again.
@@ -208,10 +208,10 @@ impl Engine {
             return self.change_rules(rules, text);
         }
         info!("the ignore rules have changed, and hold for all that is here");
-        let problems: Vec<RelPath> = self.problems.named().map(|(path, _)| path.clone()).collect();
+        let problems: Vec<RelPath> = self.paths.problems().map(|(path, _)| path.clone()).collect();
         for path in problems {
             if self.is_ignored(&path, self.index.get(&path)?.as_ref(), None) {
-                self.problems.unblock(&path);
+                self.paths.unblock(&path);
             }
         }
         self.placement.kick();

@@ -5,9 +5,9 @@
 //! whole tree is a cursor over the index's directories: it needs no list of what is still to come.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     hash::{DefaultHasher, Hasher},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use log::{debug, info, warn};
@@ -16,11 +16,10 @@ use super::{Engine, Result};
 use crate::{
     core::seam::{Listed, ListedEntry, Output, Time},
     model::{
-        entry::{Content, FileKind, Row, Stamp, Stat},
+        entry::{Content, FileKind, Row, Stat},
         limits::{
             FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS,
-            MAX_SETTLING, POLL_INTERVAL, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN, SETTLE_BYTES_PER_S,
-            SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY, STEP_ENTRIES,
+            POLL_INTERVAL, STEP_ENTRIES,
         },
         path::RelPath,
     },
@@ -47,60 +46,12 @@ pub(super) struct Scan {
     /// Directories that are gone, whose rows are being gone through, and where they have gone, if that is known: what
     /// is there is listed first, so that it is stated there before it is deleted here.
     vanished: VecDeque<(RelPath, Option<RelPath>)>,
-    /// Files whose content is being read.
-    reading: BTreeMap<RelPath, Reading>,
-    /// Files that were read in the second in which they were written, on a file system that keeps whole seconds, and
-    /// until when that is kept in mind: another write in it leaves the stamp as it is. (Git calls this "racy".) Of finer
-    /// times `io::disk::jobs` takes care.
-    racy: BTreeMap<RelPath, (Stamp, Instant)>,
-    /// Files that are being written.
-    settling: BTreeMap<RelPath, Settling>,
-    /// Large files that were read lately.
-    rests: BTreeMap<RelPath, Rest>,
     /// Directories that cannot be entered: something is mounted on them, or nothing can be told of them. Nothing below is
     /// looked for until they can.
     closed: BTreeSet<RelPath>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
-}
-
-/// A file that is being read.
-#[derive(Debug)]
-struct Reading {
-    /// It was to be read again meanwhile.
-    again: Option<Recheck>,
-    /// Since when, in ms since 1970.
-    began_ms: u64,
-}
-
-/// What has to be shown before what was read is believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Recheck {
-    /// That the file has the stamp that it was read with.
-    IfStampDiffers,
-    /// Nothing is good enough: it is read again.
-    Always,
-}
-
-/// A file that is being written, and left alone for a while.
-#[derive(Debug)]
-struct Settling {
-    /// It has to be quiet for this long.
-    quiet: Duration,
-    /// Until then it is left alone ...
-    until: Instant,
-    /// ... which is never later than this.
-    latest: Instant,
-}
-
-/// How soon a large file that was read may be read again. One change is never made to wait; the next is, so that a file
-/// that is saved all the time is not read all the time.
-#[derive(Debug)]
-struct Rest {
-    until: Instant,
-    /// It was read twice within the time that one rest takes.
-    is_due: bool,
 }
 
 /// One directory under way.
@@ -130,10 +81,6 @@ impl Scan {
             listing: None,
             queue: VecDeque::new(),
             vanished: VecDeque::new(),
-            reading: BTreeMap::new(),
-            settling: BTreeMap::new(),
-            racy: BTreeMap::new(),
-            rests: BTreeMap::new(),
             closed: BTreeSet::new(),
             degraded: BTreeSet::new(),
             all_degraded: false,
@@ -154,11 +101,6 @@ impl Scan {
     /// Has everything been looked at that may be other than its stamp says?
     pub(super) fn is_known(&self) -> bool {
         self.is_known
-    }
-
-    /// Has it been read, too?
-    pub(super) fn is_through(&self) -> bool {
-        self.is_known && self.reading.is_empty()
     }
 
     fn end_walk(&mut self) {
@@ -239,145 +181,21 @@ impl Scan {
         self.closed.iter().find(|closed| *closed == directory || directory.is_below(closed))
     }
 
-    // --- Files being written ---------------------------------------------------------------------------
-
-    pub(super) fn handle_writing(&mut self, path: &RelPath, now: Instant) {
-        self.handle_writing_large(path, 0, now);
-    }
-
-    /// As [`Self::handle_writing`], of a file of which `size` bytes are known: reading all of it takes a while, which
-    /// must not be most of the time.
-    pub(super) fn handle_writing_large(&mut self, path: &RelPath, size: u64, now: Instant) {
-        let full = self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path);
-        if full {
-            self.request_walk();
-            return;
-        }
-        let settling = self.settling.entry(path.clone()).or_insert_with(|| {
-            let longest = Duration::from_secs(size / SETTLE_BYTES_PER_S);
-            let longest = longest.clamp(SETTLE_MAX, FULL_SCAN_INTERVAL);
-            let quiet = longest * SETTLE_QUIET.as_millis() as u32 / SETTLE_MAX.as_millis() as u32;
-            Settling { quiet, until: now, latest: now + longest }
-        });
-        settling.until = (now + settling.quiet).min(settling.latest);
-    }
-
-    /// A file of this size was read: if it is large, and was lately, it is left alone for a while, however often it is
-    /// saved.
-    pub(super) fn handle_was_read(&mut self, path: &RelPath, size: u64, now: Instant) {
-        let rest = Duration::from_micros(size.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
-        if rest < REREAD_REST_MIN {
-            return;
-        }
-        if self.rests.len() >= MAX_SETTLING {
-            self.rests.retain(|_, rest| rest.until > now);
-        }
-        let is_due = self.rests.get(path).is_some_and(|last| last.until > now);
-        if is_due || self.rests.len() < MAX_SETTLING {
-            self.rests.insert(path.clone(), Rest { until: now + rest.min(FULL_SCAN_INTERVAL), is_due });
-        }
-    }
-
-    /// It was closed by its writer, and was read so lately that it has to wait.
-    pub(super) fn must_rest(&mut self, path: &RelPath, now: Instant) -> bool {
-        let Some(&Rest { until, is_due }) = self.rests.get(path) else { return false };
-        let is_full = self.settling.len() >= MAX_SETTLING && !self.settling.contains_key(path);
-        if until <= now || !is_due || is_full {
-            return false;
-        }
-        self.settling.insert(path.clone(), Settling { quiet: SETTLE_QUIET, until, latest: until });
-        true
-    }
-
-    /// It was closed by its writer, read, or is no file any more.
-    pub(super) fn handle_settled(&mut self, path: &RelPath) {
-        self.settling.remove(path);
-    }
-
-    pub(super) fn is_settling(&self, path: &RelPath) -> bool {
-        self.settling.contains_key(path)
-    }
-
-    // --- Files being read ------------------------------------------------------------------------------
-
-    /// May the file be read now? If it is being read already, it is looked at again afterwards.
-    pub(super) fn begin_read(&mut self, path: &RelPath, limit: usize, now_ms: u64) -> bool {
-        if let Some(reading) = self.reading.get_mut(path) {
-            reading.again.get_or_insert(Recheck::IfStampDiffers);
-            return false;
-        }
-        if self.reading.len() >= limit {
-            self.request_walk();
-            return false;
-        }
-        self.reading.insert(path.clone(), Reading { again: None, began_ms: now_ms });
-        true
-    }
-
-    /// The file may change, without a trace in its stamp, after it was read, and before that is known.
-    pub(super) fn doubt_reading(&mut self, path: &RelPath) {
-        if let Some(reading) = self.reading.get_mut(path) {
-            reading.again = Some(Recheck::Always);
-        }
-    }
-
-    /// The file has been read, and found to have this stamp. Is it to be looked at again?
-    pub(super) fn handle_read_done(
-        &mut self,
-        path: &RelPath,
-        stamp: Option<&Stamp>,
-        now: Instant,
-    ) -> Option<Recheck> {
-        let Reading { again, began_ms } = self.reading.remove(path)?;
-        if let Some(stamp) = stamp {
-            self.handle_known(path, stamp, began_ms, now);
-        }
-        again
-    }
-
-    /// What the file with this stamp holds is known, as of `since_ms` since 1970: it was read or written by this node.
-    pub(super) fn handle_known(&mut self, path: &RelPath, stamp: &Stamp, since_ms: u64, now: Instant) {
-        let before = self.racy.remove(path);
-        if !is_fresh(stamp, since_ms) {
-            return;
-        }
-        self.racy.retain(|_, (_, until)| *until > now);
-        if self.racy.len() < MAX_READS {
-            // The clock that the stamp is compared with may stand still.
-            let kept = before.filter(|(known, _)| known == stamp);
-            self.racy.insert(path.clone(), kept.unwrap_or((*stamp, now + RACY_KEEP)));
-        }
-    }
-
-    /// Does the stamp of this file say nothing?
-    pub(super) fn is_racy(&self, path: &RelPath, now: Instant) -> bool {
-        self.racy.get(path).is_some_and(|(_, until)| *until > now)
-    }
-
-    pub(super) fn is_reading(&self, path: &RelPath) -> bool {
-        self.reading.contains_key(path)
-    }
-
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let settled = self.settling.values().map(|settling| settling.until).min();
-        [settled, self.poll_at, Some(self.walk_at)].into_iter().flatten().min()
+        self.poll_at.into_iter().chain([self.walk_at]).min()
     }
 
     pub(super) fn is_bounded(&self) -> bool {
         self.queue.len() <= MAX_LIST_QUEUE
             && self.vanished.len() <= MAX_LIST_QUEUE
-            && self.reading.len() <= MAX_READS
-            && self.settling.len() <= MAX_SETTLING
-            && self.rests.len() <= MAX_SETTLING
-            && self.racy.len() <= MAX_READS
             && self.closed.len() <= MAX_CLOSED
             && self.degraded.len() <= MAX_DEGRADED
     }
 
-    fn has_work(&self) -> bool {
+    /// `has_room`: what a listing finds can be read.
+    fn has_work(&self, has_room: bool) -> bool {
         let listed = self.listing.as_ref().is_some_and(|listing| listing.listed);
-        let room = self.reading.len() < MAX_READS / 2;
-        let idle = self.listing.is_none() && room;
+        let idle = self.listing.is_none() && has_room;
         let more = self.walk_wanted || self.walk.is_some() || !self.queue.is_empty();
         self.next_vanished().is_some() || listed || idle && more
     }
@@ -399,11 +217,16 @@ impl Scan {
 
 impl Engine {
     pub(super) fn scan_has_work(&self) -> bool {
-        !self.rules.are_changing() && self.scan.has_work()
+        !self.rules.are_changing() && self.scan.has_work(self.paths.reads() < MAX_READS / 2)
+    }
+
+    /// Has everything been looked at, and read, that may be other than its stamp says?
+    pub(super) fn is_walk_through(&self) -> bool {
+        self.scan.is_known() && self.paths.reads() == 0
     }
 
     pub(super) fn handle_scan_timeout(&mut self, time: Time) {
-        self.scan.is_first_over |= self.scan.walked && self.scan.reading.is_empty();
+        self.scan.is_first_over |= self.scan.walked && self.paths.reads() == 0;
         if self.paused.is_some() {
             return self.postpone_scan(time);
         }
@@ -424,19 +247,14 @@ impl Engine {
     }
 
     fn postpone_scan(&mut self, time: Time) {
-        self.scan.settling.clear();
+        self.paths.forget_settling();
         self.scan.walk_at = self.scan.walk_at.max(time.now + POLL_INTERVAL);
         self.scan.poll_at = self.scan.poll_at.map(|at| at.max(time.now + POLL_INTERVAL));
     }
 
     fn inspect_settled(&mut self, time: Time) {
-        let due =
-            |(path, settling): (&RelPath, &Settling)| (settling.until <= time.now).then(|| path.clone());
-        let settled: Vec<_> = self.scan.settling.iter().filter_map(due).collect();
-        for path in settled {
-            self.scan.settling.remove(&path);
-            self.outputs.push_back(Output::Inspect { path });
-        }
+        let settled = self.paths.take_settled(time.now);
+        self.outputs.extend(settled.into_iter().map(|path| Output::Inspect { path }));
     }
 
     /// The 1 s timer: directories without events are listed again.
@@ -466,7 +284,7 @@ impl Engine {
                 // One that could not be entered meanwhile is looked at first: it is that which ends its being closed.
                 let is_open = self.scan.closed_above(&directory).is_none();
                 if last && is_open && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted()) {
-                    self.problems.unblock(&directory);
+                    self.paths.unblock(&directory);
                 }
                 Ok(())
             }
@@ -747,52 +565,8 @@ impl Engine {
     }
 }
 
-/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the same again?
-fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
-    is_whole_second(stamp) && is_younger(stamp, now_ms, 2000)
-}
-
-/// May a later state of the file have this stamp as well, or another file that has got its inode?
-pub(super) fn is_shared(stamp: &Stamp, now_ms: u64) -> bool {
-    is_fresh(stamp, now_ms) || is_younger(stamp, now_ms, STAMP_GRANULARITY.as_millis() as i64)
-}
-
-/// Is it a time of a file system that keeps whole seconds?
-pub(super) fn is_whole_second(stamp: &Stamp) -> bool {
-    stamp.ctime_ns % 1_000_000_000 == 0
-}
-
-fn is_younger(stamp: &Stamp, now_ms: u64, than_ms: i64) -> bool {
-    const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
-    let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
-    (-CLOCK_WAS_SET_BACK_MS..than_ms).contains(&age_ms)
-}
-
 fn hash(name: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(name);
     hasher.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn large_file_that_is_saved_all_the_time_rests() {
-        const LARGE: u64 = 1 << 30;
-        let (start, path) = (Instant::now(), RelPath::new(b"large").unwrap());
-        let mut scan = Scan::new(start);
-        let after = |s| start + Duration::from_secs(s);
-        scan.handle_was_read(&path, LARGE, start);
-        assert!(!scan.must_rest(&path, after(1)), "one change does not wait");
-        scan.handle_was_read(&path, LARGE, after(2));
-        assert!(scan.must_rest(&path, after(3)), "the next one does");
-        assert!(scan.is_settling(&path));
-        assert!(!scan.must_rest(&path, after(24)), "1 GiB rests for 21 s");
-        scan.handle_was_read(&path, LARGE, after(24));
-        assert!(!scan.must_rest(&path, after(25)), "it begins anew");
-        scan.handle_was_read(&path, 1 << 20, after(26));
-        assert!(!scan.must_rest(&path, after(26)), "small ones never do");
-    }
 }

@@ -12,9 +12,9 @@ impl Engine {
     /// Is something being done for the path that will end, and have it asked for again?
     pub(super) fn is_moving(&self, path: &RelPath, row: &Row) -> bool {
         let digest = row.entry.content.as_ref().and_then(file_digest);
-        self.placement.is_in_flight(path)
-            || self.scan.is_reading(path)
-            || self.scan.is_settling(path)
+        self.paths.is_changing(path)
+            || self.paths.is_reading(path)
+            || self.paths.is_settling(path)
             || self.is_being_copied(row)
             || digest.is_some_and(|digest| {
                 self.transfers.is_moving(&digest) || self.placement.waits.is_on(&digest)
@@ -48,7 +48,7 @@ impl Engine {
     fn has_future(&self, path: &RelPath, row: &Row) -> Result<bool> {
         if self.is_ignored(path, Some(row), None)
             || self.is_moving(path, row)
-            || self.problems.will_be_tried(path)
+            || self.paths.will_be_tried(path)
         {
             return Ok(true);
         }

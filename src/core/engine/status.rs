@@ -79,8 +79,8 @@ impl Engine {
             scanned: self.scan.is_walked(),
             durable: !self.index.is_dirty(),
             paused: self.paused.clone(),
-            problems: self.problems.named().map(|(path, why)| (path.clone(), why.to_owned())).collect(),
-            more_problems: self.problems.unnamed() as u64,
+            problems: self.paths.problems().map(|(path, why)| (path.clone(), why.to_owned())).collect(),
+            more_problems: self.paths.unnamed_problems() as u64,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::{Engine, Result, scan::is_whole_second};
+use super::{Engine, Result, paths::is_whole_second};
 use crate::{
     core::seam::{Output, Time},
     model::{
@@ -63,7 +63,7 @@ impl Engine {
     /// it was looked at.
     pub(super) fn note_durable(&mut self, time: Time) {
         let mut before_ms = self.durable.now_before_ms(time);
-        if !self.scan.is_through() {
+        if !self.is_walk_through() {
             before_ms = before_ms.min(self.durable.before_ms);
         }
         self.index.update_summary(|summary| summary.durable_before_ms = before_ms);
@@ -71,7 +71,7 @@ impl Engine {
 
     /// Must a file be read although its stamp is what it was?
     pub(super) fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
-        stat.kind == FileKind::File && (self.scan.is_racy(path, time.now) || self.may_be_torn(base, stat))
+        stat.kind == FileKind::File && (self.paths.is_racy(path, time.now) || self.may_be_torn(base, stat))
     }
 
     /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the

@@ -501,7 +501,7 @@ fn a_problem_of_what_is_ignored_ends_though_it_cannot_be_looked_at() {
     let mut world = holding(2);
     set_rules(&mut world, "c");
     let engine = &mut world.nodes[1].engine;
-    engine.problems.block(&path("c/f"), "Input/output error", world.time.now);
+    engine.paths.block(&path("c/f"), "Input/output error", world.time.now);
     let stat = Err("Input/output error".to_owned());
     engine.handle_input(Input::Seen { path: path("c/f"), stat }, world.time).unwrap();
     assert_in_sync(&world);

@@ -1,6 +1,9 @@
 //! What this disk holds and its stamps, or its events, do not show is found out all the same.
 
-use super::*;
+use super::{
+    super::paths::{Change, Why},
+    *,
+};
 use crate::{
     core::seam::{ApplyFailure, Found, Hint},
     model::{entry::FileKind, version::NodeId},
@@ -64,9 +67,9 @@ fn directory_that_could_not_be_looked_at_while_it_was_listed_is_listed_again() {
 #[test]
 fn what_could_not_be_looked_at_is_looked_at_though_nobody_has_its_newest_version() {
     let mut world = with_unseen_file();
-    world.nodes[0].engine.problems.block(&path("a"), super::super::problems::Why::NoSource, world.time.now);
-    world.nodes[0].engine.problems.handle_newer(&path("a"), true, world.time.now);
-    world.nodes[0].engine.problems.handle_new_source(world.time.now);
+    world.nodes[0].engine.paths.block(&path("a"), Why::NoSource, world.time.now);
+    world.nodes[0].engine.paths.handle_newer(&path("a"), true, world.time.now);
+    world.nodes[0].engine.paths.handle_new_source(world.time.now);
     world.nodes[0].engine.placement.kick();
     wait_for_a_try(&mut world);
     world.assert_equal();
@@ -242,7 +245,7 @@ fn what_the_watch_tells_as_a_write_is_read_though_its_stamp_is_what_it_was() {
 /// Node 0 is told what came of a change of its file.
 fn change_fails(world: &mut World, failure: ApplyFailure) {
     let row = world.nodes[0].engine.index().get(&path("a")).unwrap().unwrap();
-    world.nodes[0].engine.placement.begin_exchange(&path("a"), &row);
+    world.nodes[0].engine.paths.begin_change(&path("a"), Change { is_renamed: true, ..Change::to(&row) });
     let applied = Input::Applied { path: path("a"), result: Err(failure) };
     world.nodes[0].engine.handle_input(applied, world.time).unwrap();
 }
@@ -286,7 +289,7 @@ fn what_a_change_was_to_put_there_and_is_there_is_that_version() {
     world.settle();
     let engine = &mut world.nodes[0].engine;
     let row = engine.index.get(&path("a")).unwrap().unwrap();
-    engine.placement.begin_exchange(&path("a"), &row);
+    engine.paths.begin_change(&path("a"), Change { is_renamed: true, ..Change::to(&row) });
     engine.index.put(&path("a"), &Row { base: None, ..row }).unwrap();
     // The clocks do not tell which came first.
     let later_ns = (world.time.wall_ms as i64 + 3_600_000) * 1_000_000;
@@ -338,15 +341,15 @@ fn a_power_cut_is_in_mind_until_everything_was_looked_at() {
 #[test]
 fn nobody_has_it_is_counted_by_itself() {
     let mut world = linked(2);
-    let problems = &mut world.nodes[0].engine.problems;
+    let problems = &mut world.nodes[0].engine.paths;
     let (now, second) = (world.time.now, Duration::from_secs(1));
     for _ in 0..9 {
         problems.block(&path("a"), "Input/output error", now);
     }
-    problems.block(&path("a"), super::super::problems::Why::NoSource, now);
+    problems.block(&path("a"), Why::NoSource, now);
     assert!(!problems.is_without_source(&path("a"), second));
     for _ in 0..9 {
-        problems.block(&path("a"), super::super::problems::Why::NoSource, now);
+        problems.block(&path("a"), Why::NoSource, now);
     }
     assert!(problems.is_without_source(&path("a"), second));
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use log::debug;
 
 use super::{
-    super::problems::Why,
+    super::paths::Why,
     Engine, Result,
     download::{Download, Stage},
     whole::Whole,
@@ -124,7 +124,7 @@ impl Engine {
             _ => "its content on this disk is changing",
         };
         if self.is_path_wanted(&path)? {
-            self.problems.block_copy(&path, reason, time.now);
+            self.paths.block_copy(&path, reason, time.now);
         }
         Ok(())
     }

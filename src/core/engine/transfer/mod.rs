@@ -146,8 +146,8 @@ impl Engine {
         self.placement.end_wait(&digest);
         // A copy that failed is not tried again while there are others to ask; what is being read is in doubt.
         let may_ask = self.links.values().any(|link| link.is_ready());
-        let may_copy = !may_ask || !self.problems.has_failed_copy(path);
-        let local = self.holder(path, &digest)?.filter(|(from, _)| may_copy && !self.scan.is_reading(from));
+        let may_copy = !may_ask || !self.paths.has_failed_copy(path);
+        let local = self.holder(path, &digest)?.filter(|(from, _)| may_copy && !self.paths.is_reading(from));
         let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
         self.transfers.downloads.insert(digest, Download::new(path.clone(), size, stage, time.now));
         self.transfers.look_soon(time.now);
@@ -219,7 +219,7 @@ impl Engine {
         download.begin(chunks.clone(), place, places);
         let path = download.path.clone();
         // A small file is had before it could be asked whether it can be put there, unless it could not be before.
-        if is_small(download.size) && !self.problems.is_problem(&path) {
+        if is_small(download.size) && !self.paths.is_problem(&path) {
             download.stage = Stage::Chunks;
             return Ok(());
         }

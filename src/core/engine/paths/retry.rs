@@ -1,11 +1,11 @@
-//! What could not be done: the paths that cannot be written or read, why, and when each is tried again.
+//! What could not be done: the paths that cannot be written or looked at, why, and when each is tried again.
 //!
 //! As many as fit into a table are named, each with its reason and a deadline of its own. Of the others no more than a
 //! hash is kept. They have one deadline together, at which so many are tried in vain at most, and the rest at the next
 //! ones: a directory of thousands of paths that cannot be written costs one line in the log, and next to no time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     hash::{DefaultHasher, Hasher},
     mem,
     time::{Duration, Instant},
@@ -13,14 +13,15 @@ use std::{
 
 use log::{Level, log, warn};
 
+use super::{Kind, PathState, Paths};
 use crate::model::{
-    limits::{MAX_BLOCKED, MAX_CROWD, MAX_CROWD_TRIES, RETRY_DELAY_MAX, RETRY_DELAY_MIN},
+    limits::{MAX_CROWD, MAX_CROWD_TRIES, RETRY_DELAY_MAX, RETRY_DELAY_MIN},
     path::RelPath,
 };
 
 /// Why a path could not be brought to its newest version, or not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Why {
+pub(in super::super) enum Why {
     /// No linked node has the content.
     NoSource,
     /// A linked node has the content, and cannot read it at present.
@@ -30,7 +31,7 @@ pub(super) enum Why {
 }
 
 impl Why {
-    pub(super) fn as_str(&self) -> &str {
+    pub(in super::super) fn as_str(&self) -> &str {
         match self {
             Self::NoSource => "no node that has it can be reached",
             Self::NotNow => "the node that has it cannot read it at present",
@@ -53,20 +54,13 @@ impl From<&str> for Why {
 /// What lasts for so long is told in the log.
 const LASTING: Duration = Duration::from_secs(4);
 
-/// Paths that could not be brought to their newest version, or not be read.
-#[derive(Debug, Default)]
-pub(super) struct Problems {
-    named: BTreeMap<RelPath, Named>,
-    crowd: Crowd,
-}
-
-/// One of them, with its reason.
+/// A path that could not be brought to its newest version, or not be looked at.
 #[derive(Debug)]
-struct Named {
+pub(super) struct Retry {
     why: Why,
     delay: Duration,
     /// `None` while it may be tried.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
     /// It could not be looked at: what this disk holds there is not known, whatever others say of it.
     is_unseen: bool,
     /// Its content is on this disk, and could not be copied.
@@ -75,7 +69,7 @@ struct Named {
 
 /// Those that did not fit.
 #[derive(Debug, Default)]
-struct Crowd {
+pub(super) struct Crowd {
     /// To be tried before the others are tried again.
     waiting: BTreeSet<u64>,
     /// Tried in vain since.
@@ -87,66 +81,61 @@ struct Crowd {
     is_told: bool,
 }
 
-impl Problems {
+impl Paths {
     /// Leaves the path alone for a while, longer each time.
-    pub(super) fn block(&mut self, path: &RelPath, why: impl Into<Why>, now: Instant) {
-        if !self.has_place_for(path) {
+    pub(in super::super) fn block(&mut self, path: &RelPath, why: impl Into<Why>, now: Instant) {
+        if !self.has_place(Kind::Retry, path) {
             return self.crowd.add(path, now);
         }
         self.crowd.remove(path);
         let why = why.into();
-        // That nobody has it is counted by itself: what it was blocked for before is no reason to give it up.
-        let last = self.named.get(path);
-        let counted = last.filter(|last| mem::discriminant(&last.why) == mem::discriminant(&why));
-        let delay = counted.map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
-        let is_unseen = last.is_some_and(|last| last.is_unseen);
-        let has_failed_copy = last.is_some_and(|last| last.has_failed_copy);
-        let until = Some(now + delay);
-        let named = Named { why, delay, until, is_unseen, has_failed_copy };
-        self.named.insert(path.clone(), named);
+        self.edit(path, |state| {
+            let last = state.retry.take();
+            // That nobody has it is counted by itself: what it was blocked for before is no reason to give it up.
+            let counted =
+                last.as_ref().filter(|last| mem::discriminant(&last.why) == mem::discriminant(&why));
+            let delay = counted.map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
+            let is_unseen = last.as_ref().is_some_and(|last| last.is_unseen);
+            let has_failed_copy = last.is_some_and(|last| last.has_failed_copy);
+            state.retry = Some(Retry { why, delay, until: Some(now + delay), is_unseen, has_failed_copy });
+        });
     }
 
     /// As [`Self::block`], until the path could be looked at.
-    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, now: Instant) {
+    pub(in super::super) fn block_unseen(&mut self, path: &RelPath, reason: &str, now: Instant) {
         self.block(path, reason, now);
-        if let Some(named) = self.named.get_mut(path) {
-            named.is_unseen = true;
-        }
+        self.edit_retry(path, |retry| retry.is_unseen = true);
     }
 
     /// As [`Self::block`]; its content is not copied from this disk again while there are others to ask.
-    pub(super) fn block_copy(&mut self, path: &RelPath, reason: &str, now: Instant) {
+    pub(in super::super) fn block_copy(&mut self, path: &RelPath, reason: &str, now: Instant) {
         self.block(path, reason, now);
-        if let Some(named) = self.named.get_mut(path) {
-            named.has_failed_copy = true;
-        }
+        self.edit_retry(path, |retry| retry.has_failed_copy = true);
     }
 
-    pub(super) fn has_failed_copy(&self, path: &RelPath) -> bool {
-        self.named.get(path).is_some_and(|named| named.has_failed_copy)
-    }
-
-    fn has_place_for(&self, path: &RelPath) -> bool {
-        self.named.len() < MAX_BLOCKED || self.named.contains_key(path)
+    pub(in super::super) fn has_failed_copy(&self, path: &RelPath) -> bool {
+        self.retry(path).is_some_and(|retry| retry.has_failed_copy)
     }
 
     /// Says that a path cannot be `what` (written, read), and why; not again each time that it is tried, for the
     /// same reason in other words. Those that are not named are told of together.
-    pub(super) fn tell(&self, path: &RelPath, what: &str, reason: &str) {
-        let before = self.named.get(path).map(|named| named.why.as_str());
+    pub(in super::super) fn tell(&self, path: &RelPath, what: &str, reason: &str) {
+        let before = self.retry(path).map(|retry| retry.why.as_str());
         let is_known = before.is_some_and(|before| gist(before).eq(gist(reason)));
-        let level = if is_known || !self.has_place_for(path) { Level::Debug } else { Level::Warn };
+        let level = if is_known || !self.has_place(Kind::Retry, path) { Level::Debug } else { Level::Warn };
         log!(level, "{path} cannot be {what}, and is tried again: {reason}");
     }
 
     /// The path is as it should be.
-    pub(super) fn unblock(&mut self, path: &RelPath) {
-        self.named.remove(path);
+    pub(in super::super) fn unblock(&mut self, path: &RelPath) {
+        if self.retry(path).is_some() {
+            self.edit(path, |state| state.retry = None);
+        }
         self.crowd.remove(path);
     }
 
     /// The path was written. If it could not be before, those that are not named may be now, too.
-    pub(super) fn handle_written(&mut self, path: &RelPath, now: Instant) {
+    pub(in super::super) fn handle_written(&mut self, path: &RelPath, now: Instant) {
         if self.is_problem(path) {
             self.crowd.hurry(now);
         }
@@ -155,116 +144,145 @@ impl Problems {
 
     /// A path that could not be brought to its newest version is being changed just now, or waits for something that may
     /// never come: it is looked at later.
-    pub(super) fn postpone(&mut self, path: &RelPath, is_soon: bool, now: Instant) {
-        if let Some(named) = self.named.get_mut(path) {
-            named.until = Some(now + if is_soon { RETRY_DELAY_MIN } else { named.delay });
-        }
+    pub(in super::super) fn postpone(&mut self, path: &RelPath, is_soon: bool, now: Instant) {
+        self.edit_retry(path, |retry| {
+            retry.until = Some(now + if is_soon { RETRY_DELAY_MIN } else { retry.delay });
+        });
     }
 
     /// What could not be done is tried again now: whoever was asked meanwhile was not listened to.
-    pub(super) fn retry_all(&mut self, now: Instant) {
-        self.named.values_mut().for_each(|named| named.until = Some(now));
+    pub(in super::super) fn retry_all(&mut self, now: Instant) {
+        self.edit_retries(|_| true, |retry| retry.until = Some(now));
         self.crowd.retry(now);
     }
 
     /// Another version of the path has come: nothing is wanted any more, or it is tried at once, and may be had where the
     /// last one could not. What could not be looked at still is to be.
-    pub(super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool, now: Instant) {
+    pub(in super::super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool, now: Instant) {
         self.crowd.remove(path);
-        let Some(named) = self.named.get_mut(path) else { return };
-        if named.is_unseen {
-            named.delay = RETRY_DELAY_MIN;
-            named.until.get_or_insert(now);
-        } else if !is_wanted || named.why.is_elsewhere() {
-            self.named.remove(path);
-        } else {
-            named.until = named.until.map(|until| until.min(now));
+        if self.retry(path).is_some() {
+            self.edit(path, |state| {
+                state.retry = state.retry.take().and_then(|retry| retry.renewed(is_wanted, now));
+            });
         }
     }
 
     /// Another node is linked, which may have what nobody had: as if nobody had been asked.
-    pub(super) fn handle_new_source(&mut self, now: Instant) {
-        self.named.retain(|_, named| named.is_unseen || !named.why.is_elsewhere());
-        let unseen = self.named.values_mut().filter(|named| named.why.is_elsewhere());
-        unseen.for_each(|named| named.delay = RETRY_DELAY_MIN);
+    pub(in super::super) fn handle_new_source(&mut self, now: Instant) {
+        let is_elsewhere =
+            |state: &PathState| state.retry.as_ref().is_some_and(|retry| retry.why.is_elsewhere());
+        self.edit_where(Kind::Retry, is_elsewhere, |_, state| {
+            let unseen = state.retry.take().filter(|retry| retry.is_unseen);
+            state.retry = unseen.map(|retry| Retry { delay: RETRY_DELAY_MIN, ..retry });
+        });
         self.crowd.retry(now);
     }
 
     // --- Asked -----------------------------------------------------------------------------------------
 
     /// Is it left alone?
-    pub(super) fn is_resting(&self, path: &RelPath, now: Instant) -> bool {
-        match self.named.get(path) {
-            Some(named) => named.until.is_some_and(|until| until > now),
+    pub(in super::super) fn is_resting(&self, path: &RelPath, now: Instant) -> bool {
+        match self.retry(path) {
+            Some(retry) => retry.until.is_some_and(|until| until > now),
             None => self.crowd.is_resting(path),
         }
     }
 
     /// Could it not be written or read?
-    pub(super) fn is_problem(&self, path: &RelPath) -> bool {
-        self.named.contains_key(path) || self.crowd.contains(path)
+    pub(in super::super) fn is_problem(&self, path: &RelPath) -> bool {
+        self.retry(path).is_some() || self.crowd.contains(path)
     }
 
     /// Is it one that may be tried, though nobody has done so yet?
-    pub(super) fn is_due(&self, path: &RelPath) -> bool {
-        self.named.get(path).is_some_and(|named| named.until.is_none())
+    pub(in super::super) fn is_due(&self, path: &RelPath) -> bool {
+        self.retry(path).is_some_and(|retry| retry.until.is_none())
     }
 
     /// Is there a time at which it is tried?
-    pub(super) fn will_be_tried(&self, path: &RelPath) -> bool {
-        self.named.get(path).is_some_and(|named| named.until.is_some()) || self.crowd.contains(path)
+    pub(in super::super) fn will_be_tried(&self, path: &RelPath) -> bool {
+        self.retry(path).is_some_and(|retry| retry.until.is_some()) || self.crowd.contains(path)
     }
 
     /// Has nobody had the path's content, in so many tries that the pause between them is as long as this?
-    pub(super) fn is_without_source(&self, path: &RelPath, delay: Duration) -> bool {
-        self.named.get(path).is_some_and(|named| named.why == Why::NoSource && named.delay >= delay)
+    pub(in super::super) fn is_without_source(&self, path: &RelPath, delay: Duration) -> bool {
+        self.retry(path).is_some_and(|retry| retry.why == Why::NoSource && retry.delay >= delay)
     }
 
     /// Those that are named, and why.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&RelPath, &str)> {
-        self.named.iter().map(|(path, named)| (path, named.why.as_str()))
+    pub(in super::super) fn problems(&self) -> impl Iterator<Item = (&RelPath, &str)> {
+        self.states.iter().filter_map(|(path, state)| Some((path, state.retry.as_ref()?.why.as_str())))
     }
 
     /// How many there are that are not named.
-    pub(super) fn unnamed(&self) -> usize {
+    pub(in super::super) fn unnamed_problems(&self) -> usize {
         self.crowd.len()
     }
 
     /// There are more than can be kept count of, and enough were tried: nothing is until the deadline.
-    pub(super) fn is_exhausted(&self) -> bool {
+    pub(in super::super) fn is_exhausted(&self) -> bool {
         self.crowd.len() >= MAX_CROWD && self.crowd.tries_left == 0
-    }
-
-    pub(super) fn is_bounded(&self) -> bool {
-        let has_deadline = self.crowd.len() == 0 || self.crowd.until.is_some();
-        self.named.len() <= MAX_BLOCKED && self.crowd.len() <= MAX_CROWD && has_deadline
     }
 
     // --- Deadlines -------------------------------------------------------------------------------------
 
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let named = self.named.values().filter_map(|named| named.until).min();
-        named.into_iter().chain(self.crowd.until).min()
-    }
-
     /// Those whose pause is over. A path keeps its reason, and its growing delay, until it succeeds.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<RelPath> {
-        let due = self.named.iter_mut().filter(|(_, named)| named.until.is_some_and(|until| until <= now));
-        let try_it = |(path, named): (&RelPath, &mut Named)| {
-            named.until = None;
-            path.clone()
+    pub(in super::super) fn take_due(&mut self, now: Instant) -> Vec<RelPath> {
+        let is_due = |state: &PathState| {
+            state.retry.as_ref().and_then(|retry| retry.until).is_some_and(|until| until <= now)
         };
-        due.map(try_it).collect()
+        let mut due = Vec::new();
+        self.edit_where(Kind::Retry, is_due, |path, state| {
+            state.retry.iter_mut().for_each(|retry| retry.until = None);
+            due.push(path.clone());
+        });
+        due
     }
 
     /// May those that are not named be tried again? Those that a pass did not come by since the last time, though it
     /// `is_through`, are none any more.
-    pub(super) fn begin_round(&mut self, is_through: bool, now: Instant) -> bool {
+    pub(in super::super) fn begin_round(&mut self, is_through: bool, now: Instant) -> bool {
         self.crowd.begin_round(is_through, now)
+    }
+
+    fn retry(&self, path: &RelPath) -> Option<&Retry> {
+        self.get(path)?.retry.as_ref()
+    }
+
+    fn edit_retry(&mut self, path: &RelPath, change: impl FnOnce(&mut Retry)) {
+        if self.retry(path).is_some() {
+            self.edit(path, |state| state.retry.as_mut().map(change));
+        }
+    }
+
+    fn edit_retries(&mut self, is_one: impl Fn(&Retry) -> bool, change: impl Fn(&mut Retry)) {
+        let is_one = |state: &PathState| state.retry.as_ref().is_some_and(&is_one);
+        self.edit_where(Kind::Retry, is_one, |_, state| state.retry.iter_mut().for_each(&change));
+    }
+}
+
+impl Retry {
+    /// What is left of it when another version has come.
+    fn renewed(mut self, is_wanted: bool, now: Instant) -> Option<Self> {
+        if self.is_unseen {
+            self.delay = RETRY_DELAY_MIN;
+            self.until.get_or_insert(now);
+            return Some(self);
+        }
+        self.until = self.until.map(|until| until.min(now));
+        (is_wanted && !self.why.is_elsewhere()).then_some(self)
     }
 }
 
 impl Crowd {
+    /// When those that are not named are tried again.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        self.len() <= MAX_CROWD && (self.len() == 0 || self.until.is_some())
+    }
+
     fn len(&self) -> usize {
         self.waiting.len() + self.tried.len()
     }
@@ -357,24 +375,25 @@ fn gist(reason: &str) -> impl Iterator<Item = char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::MAX_BLOCKED;
 
     fn path(at: usize) -> RelPath {
         RelPath::new(format!("{at}").as_bytes()).expect("a number is a name")
     }
 
-    fn blocked(count: usize, now: Instant) -> Problems {
-        let mut problems = Problems::default();
-        (0..count).for_each(|at| problems.block(&path(at), "refused", now));
-        problems
+    fn blocked(count: usize, now: Instant) -> Paths {
+        let mut paths = Paths::default();
+        (0..count).for_each(|at| paths.block(&path(at), "refused", now));
+        paths
     }
 
     /// So many of those that are not named are tried in vain in a round.
-    fn try_all(problems: &mut Problems, count: usize, now: Instant) -> Vec<usize> {
-        let free = |problems: &Problems, at: &usize| !problems.is_resting(&path(*at), now);
+    fn try_all(paths: &mut Paths, count: usize, now: Instant) -> Vec<usize> {
+        let free = |paths: &Paths, at: &usize| !paths.is_resting(&path(*at), now);
         let mut tried = Vec::new();
         for at in MAX_BLOCKED..count {
-            if free(problems, &at) {
-                problems.block(&path(at), "refused", now);
+            if free(paths, &at) {
+                paths.block(&path(at), "refused", now);
                 tried.push(at);
             }
         }
@@ -385,56 +404,56 @@ mod tests {
     fn those_that_are_not_named_are_tried_in_turns() {
         let start = Instant::now();
         let count = MAX_BLOCKED + MAX_CROWD_TRIES * 2 + 10;
-        let mut problems = blocked(count, start);
-        assert_eq!((problems.named().count(), problems.unnamed()), (MAX_BLOCKED, count - MAX_BLOCKED));
-        assert_eq!(try_all(&mut problems, count, start), Vec::<usize>::new(), "all rest");
+        let mut paths = blocked(count, start);
+        assert_eq!((paths.problems().count(), paths.unnamed_problems()), (MAX_BLOCKED, count - MAX_BLOCKED));
+        assert_eq!(try_all(&mut paths, count, start), Vec::<usize>::new(), "all rest");
         let mut seen = Vec::new();
         for round in 1..=3 {
             let now = start + RETRY_DELAY_MAX * round;
-            assert!(problems.begin_round(true, now));
-            let tried = try_all(&mut problems, count, now);
+            assert!(paths.begin_round(true, now));
+            let tried = try_all(&mut paths, count, now);
             assert!(tried.len() <= MAX_CROWD_TRIES);
             seen.extend(tried);
         }
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), count - MAX_BLOCKED, "each had its turn");
-        assert!(problems.is_bounded());
+        assert!(paths.is_bounded());
     }
 
     #[test]
     fn who_succeeds_or_is_not_met_again_is_counted_no_more() {
         let start = Instant::now();
         let count = MAX_BLOCKED + 3;
-        let mut problems = blocked(count, start);
-        problems.unblock(&path(count - 1));
-        problems.handle_newer(&path(count - 2), true, start);
-        assert!(!problems.is_resting(&path(count - 2), start), "a newer version is tried at once");
-        assert_eq!(problems.unnamed(), 1);
-        assert!(problems.begin_round(true, start + RETRY_DELAY_MIN));
-        assert!(!problems.begin_round(true, start + RETRY_DELAY_MAX), "nobody came by it");
-        assert_eq!(problems.unnamed(), 0);
-        assert!(problems.next_timeout().is_some_and(|at| at == start + RETRY_DELAY_MIN));
+        let mut paths = blocked(count, start);
+        paths.unblock(&path(count - 1));
+        paths.handle_newer(&path(count - 2), true, start);
+        assert!(!paths.is_resting(&path(count - 2), start), "a newer version is tried at once");
+        assert_eq!(paths.unnamed_problems(), 1);
+        assert!(paths.begin_round(true, start + RETRY_DELAY_MIN));
+        assert!(!paths.begin_round(true, start + RETRY_DELAY_MAX), "nobody came by it");
+        assert_eq!(paths.unnamed_problems(), 0);
+        assert!(paths.next_timeout().is_some_and(|at| at == start + RETRY_DELAY_MIN));
     }
 
     #[test]
     fn when_one_succeeds_the_others_are_tried_soon() {
         let start = Instant::now();
-        let mut problems = blocked(MAX_BLOCKED + 2, start);
+        let mut paths = blocked(MAX_BLOCKED + 2, start);
         let later = start + RETRY_DELAY_MAX;
-        assert!(problems.begin_round(false, later));
-        try_all(&mut problems, MAX_BLOCKED + 2, later);
+        assert!(paths.begin_round(false, later));
+        try_all(&mut paths, MAX_BLOCKED + 2, later);
         let now = later + Duration::from_millis(1);
-        problems.handle_written(&path(0), now);
-        assert!(problems.begin_round(false, now + RETRY_DELAY_MIN));
-        assert!(!problems.is_resting(&path(MAX_BLOCKED + 1), now + RETRY_DELAY_MIN));
+        paths.handle_written(&path(0), now);
+        assert!(paths.begin_round(false, now + RETRY_DELAY_MIN));
+        assert!(!paths.is_resting(&path(MAX_BLOCKED + 1), now + RETRY_DELAY_MIN));
     }
 
     #[test]
     fn more_than_can_be_counted_wait_for_the_deadline() {
         let start = Instant::now();
-        let problems = blocked(MAX_BLOCKED + MAX_CROWD + 5, start);
-        assert!(problems.is_bounded() && problems.is_exhausted());
-        assert_eq!(problems.next_timeout(), Some(start + RETRY_DELAY_MIN));
+        let paths = blocked(MAX_BLOCKED + MAX_CROWD + 5, start);
+        assert!(paths.is_bounded() && paths.is_exhausted());
+        assert_eq!(paths.next_timeout(), Some(start + RETRY_DELAY_MIN));
     }
 }

@@ -1,0 +1,453 @@
+//! What is being done to a path at this moment: by this node, which reads or changes it, or by whoever writes to it.
+//!
+//! One of these at a time, so that nothing is read while it is changed, and nothing changed while it is read.
+
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use super::{Kind, PathState, Paths};
+use crate::model::{
+    entry::{Bits, Content, Digest, Row, Stamp, Version},
+    limits::{
+        FULL_SCAN_INTERVAL, MAX_IN_FLIGHT, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN,
+        SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY,
+    },
+    path::RelPath,
+};
+
+/// What is being done to a path.
+#[derive(Debug, Default)]
+pub(super) enum Disk {
+    /// Nothing, as far as is known.
+    #[default]
+    Quiet,
+    /// A program writes to it: it is left alone until that is over.
+    Writing(Writing),
+    /// It was closed, and read so lately that it waits.
+    Resting { until: Instant },
+    /// This node reads it.
+    Reading(Reading),
+    /// This node changes it.
+    Changing(Box<Change>),
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct Writing {
+    /// It has to be quiet for this long.
+    quiet: Duration,
+    /// Until then it is left alone ...
+    until: Instant,
+    /// ... which is never later than this.
+    latest: Instant,
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// It is to be looked at again when it was.
+    again: Option<Recheck>,
+    /// Since when, in ms since 1970.
+    began_ms: u64,
+}
+
+/// What has to be shown before what was read is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Recheck {
+    /// That the file has the stamp that it was read with.
+    IfStampDiffers,
+    /// Nothing is good enough: it is read again.
+    Always,
+}
+
+/// A change to the disk that has been asked for.
+#[derive(Debug)]
+pub(in super::super) struct Change {
+    pub(in super::super) content: Option<Content>,
+    pub(in super::super) mode: u16,
+    pub(in super::super) version: Version,
+    pub(in super::super) partial: Option<Digest>,
+    /// The path that it is renamed from.
+    pub(in super::super) from: Option<RelPath>,
+    /// The path that it changes places with.
+    pub(in super::super) with: Option<RelPath>,
+    /// It has the bits and the time that it had before, at another path.
+    pub(in super::super) is_renamed: bool,
+    /// Something was written there meanwhile, which the stamp need not show.
+    pub(in super::super) is_doubted: bool,
+}
+
+impl Change {
+    /// What the row wants comes to its path.
+    pub(in super::super) fn to(row: &Row) -> Self {
+        let (content, mode, version) = (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
+        let (partial, from, with) = (None, None, None);
+        Self { content, mode, version, partial, from, with, is_renamed: false, is_doubted: false }
+    }
+}
+
+/// What a change was to put at a path, when it could not be found out whether it did.
+#[derive(Debug)]
+pub(in super::super) struct HalfDone {
+    pub(in super::super) content: Option<Content>,
+    pub(in super::super) mode: u16,
+    pub(in super::super) version: Version,
+}
+
+/// A file that was read in the second in which it was written, on a file system that keeps whole seconds: another write
+/// in it leaves the stamp as it is. (Git calls this "racy".) Of finer times `io::disk::jobs` takes care.
+#[derive(Debug)]
+pub(super) struct Racy {
+    stamp: Stamp,
+    until: Instant,
+}
+
+/// How soon a large file that was read may be read again. One change is never made to wait; the next is, so that a file
+/// that is saved all the time is not read all the time.
+#[derive(Debug)]
+pub(super) struct Rest {
+    until: Instant,
+    /// It was read twice within the time that one rest takes.
+    is_due: bool,
+}
+
+impl Disk {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Writing(writing) => Some(writing.until),
+            Self::Resting { until } => Some(*until),
+            Self::Quiet | Self::Reading(_) | Self::Changing(_) => None,
+        }
+    }
+
+    /// Something may have been written to the path, without a trace in its stamp.
+    fn doubt(&mut self) {
+        match self {
+            Self::Reading(reading) => reading.again = Some(Recheck::Always),
+            Self::Changing(change) => change.is_doubted = true,
+            Self::Quiet | Self::Writing(_) | Self::Resting { .. } => {}
+        }
+    }
+}
+
+/// Files that are being written.
+impl Paths {
+    /// A program writes to a file of which `size` bytes are known: reading all of it takes a while, which must not be most
+    /// of the time. False when there are too many of them.
+    #[must_use]
+    pub(in super::super) fn handle_writing(&mut self, path: &RelPath, size: u64, now: Instant) -> bool {
+        if !self.has_place(Kind::Writing, path) {
+            return false;
+        }
+        self.edit(path, |state| match &mut state.disk {
+            Disk::Quiet => state.disk = Disk::Writing(Writing::begin(size, now)),
+            Disk::Writing(writing) => writing.go_on(now),
+            // It is read when its rest is over, whoever writes to it.
+            Disk::Resting { .. } => {}
+            busy @ (Disk::Reading(_) | Disk::Changing(_)) => busy.doubt(),
+        });
+        true
+    }
+
+    /// It was closed by its writer, or is no file any more.
+    pub(in super::super) fn handle_settled(&mut self, path: &RelPath) {
+        if self.is_settling(path) {
+            self.edit(path, |state| state.disk = Disk::Quiet);
+        }
+    }
+
+    /// Is it left alone, since it is being written, or was read so lately?
+    pub(in super::super) fn is_settling(&self, path: &RelPath) -> bool {
+        self.get(path).is_some_and(|state| state.is(Kind::Writing))
+    }
+
+    /// Those that are left alone no longer.
+    pub(in super::super) fn take_settled(&mut self, now: Instant) -> Vec<RelPath> {
+        let mut settled = Vec::new();
+        let is_over = |state: &PathState| state.disk.deadline().is_some_and(|until| until <= now);
+        self.edit_where(Kind::Writing, is_over, |path, state| {
+            state.disk = Disk::Quiet;
+            settled.push(path.clone());
+        });
+        settled
+    }
+
+    /// Nothing can be looked at for now: when it can, everything is.
+    pub(in super::super) fn forget_settling(&mut self) {
+        self.edit_where(Kind::Writing, |_| true, |_, state| state.disk = Disk::Quiet);
+    }
+
+    /// A file of this size was read: if it is large, and was lately, it is left alone for a while, however often it is
+    /// saved.
+    pub(in super::super) fn handle_was_read(&mut self, path: &RelPath, size: u64, now: Instant) {
+        let rest = Duration::from_micros(size.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
+        if rest < REREAD_REST_MIN {
+            return;
+        }
+        if self.count(Kind::Rest) >= Kind::Rest.limit() {
+            let is_over = |state: &PathState| state.rest.as_ref().is_some_and(|rest| rest.until <= now);
+            self.edit_where(Kind::Rest, is_over, |_, state| state.rest = None);
+        }
+        let last = self.get(path).and_then(|state| state.rest.as_ref());
+        let is_due = last.is_some_and(|last| last.until > now);
+        if self.has_place(Kind::Rest, path) {
+            let until = now + rest.min(FULL_SCAN_INTERVAL);
+            self.edit(path, |state| state.rest = Some(Rest { until, is_due }));
+        }
+    }
+
+    /// It was closed by its writer, and was read so lately that it has to wait.
+    pub(in super::super) fn must_rest(&mut self, path: &RelPath, now: Instant) -> bool {
+        let rest = self.get(path).and_then(|state| state.rest.as_ref());
+        let until = rest.filter(|rest| rest.is_due && rest.until > now).map(|rest| rest.until);
+        let Some(until) = until.filter(|_| self.has_place(Kind::Writing, path)) else { return false };
+        self.edit(path, |state| match state.disk {
+            Disk::Quiet | Disk::Writing(_) | Disk::Resting { .. } => {
+                state.disk = Disk::Resting { until };
+                true
+            }
+            Disk::Reading(_) | Disk::Changing(_) => false,
+        })
+    }
+}
+
+impl Writing {
+    fn begin(size: u64, now: Instant) -> Self {
+        let longest = Duration::from_secs(size / SETTLE_BYTES_PER_S).clamp(SETTLE_MAX, FULL_SCAN_INTERVAL);
+        let quiet = longest * SETTLE_QUIET.as_millis() as u32 / SETTLE_MAX.as_millis() as u32;
+        let mut writing = Self { quiet, until: now, latest: now + longest };
+        writing.go_on(now);
+        writing
+    }
+
+    fn go_on(&mut self, now: Instant) {
+        self.until = (now + self.quiet).min(self.latest);
+    }
+}
+
+/// Files that this node reads.
+impl Paths {
+    /// Is there a place for one more read? What is being read already is looked at again afterwards, and what is being
+    /// changed is when it was.
+    pub(in super::super) fn begin_read(&mut self, path: &RelPath, now_ms: u64) -> Begun {
+        if !self.has_place(Kind::Read, path) {
+            return Begun::NoPlace;
+        }
+        self.edit(path, |state| match &mut state.disk {
+            Disk::Reading(reading) => {
+                reading.again.get_or_insert(Recheck::IfStampDiffers);
+                Begun::Already
+            }
+            Disk::Changing(change) => {
+                change.is_doubted = true;
+                Begun::Already
+            }
+            free @ (Disk::Quiet | Disk::Writing(_) | Disk::Resting { .. }) => {
+                *free = Disk::Reading(Reading { again: None, began_ms: now_ms });
+                Begun::Now
+            }
+        })
+    }
+
+    /// Something may be written to the path, without a trace in its stamp, after it was read or changed, and before that
+    /// is known.
+    pub(in super::super) fn doubt(&mut self, path: &RelPath) {
+        if self.get(path).is_some_and(|state| state.is(Kind::Read) || state.is(Kind::Change)) {
+            self.edit(path, |state| state.disk.doubt());
+        }
+    }
+
+    /// The file has been read, and found to have this stamp. Is it to be looked at again?
+    pub(in super::super) fn handle_read_done(
+        &mut self,
+        path: &RelPath,
+        stamp: Option<&Stamp>,
+        now: Instant,
+    ) -> Option<Recheck> {
+        if !self.is_reading(path) {
+            return None;
+        }
+        let Disk::Reading(Reading { again, began_ms }) = self.edit(path, |state| mem::take(&mut state.disk))
+        else {
+            return None;
+        };
+        if let Some(stamp) = stamp {
+            self.handle_known(path, stamp, began_ms, now);
+        }
+        again
+    }
+
+    pub(in super::super) fn is_reading(&self, path: &RelPath) -> bool {
+        self.get(path).is_some_and(|state| state.is(Kind::Read))
+    }
+
+    /// How many files are being read, or wait for their turn to be.
+    pub(in super::super) fn reads(&self) -> usize {
+        self.count(Kind::Read)
+    }
+
+    /// What the file with this stamp holds is known, as of `since_ms` since 1970: it was read or written by this node.
+    pub(in super::super) fn handle_known(
+        &mut self,
+        path: &RelPath,
+        stamp: &Stamp,
+        since_ms: u64,
+        now: Instant,
+    ) {
+        let before = self.get(path).and_then(|state| state.racy.as_ref());
+        let is_fresh = is_fresh(stamp, since_ms);
+        if !is_fresh && before.is_none() {
+            return;
+        }
+        // The clock that the stamp is compared with may stand still.
+        let kept = before.filter(|known| known.stamp == *stamp).map(|known| known.until);
+        if is_fresh && self.count(Kind::Racy) >= Kind::Racy.limit() {
+            let is_over = |state: &PathState| state.racy.as_ref().is_some_and(|racy| racy.until <= now);
+            self.edit_where(Kind::Racy, is_over, |_, state| state.racy = None);
+        }
+        let racy = Racy { stamp: *stamp, until: kept.unwrap_or(now + RACY_KEEP) };
+        let racy = Some(racy).filter(|_| is_fresh && self.has_place(Kind::Racy, path));
+        self.edit(path, |state| state.racy = racy);
+    }
+
+    /// Does the stamp of this file say nothing?
+    pub(in super::super) fn is_racy(&self, path: &RelPath, now: Instant) -> bool {
+        self.get(path).and_then(|state| state.racy.as_ref()).is_some_and(|racy| racy.until > now)
+    }
+}
+
+/// What came of asking for a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Begun {
+    /// It is read now.
+    Now,
+    /// Something is under way there, after which it is looked at.
+    Already,
+    /// Too many files wait to be read.
+    NoPlace,
+}
+
+/// Changes that this node makes.
+impl Paths {
+    /// May the path be read or changed by this node, as far as it is not at it already?
+    pub(in super::super) fn is_free(&self, path: &RelPath) -> bool {
+        self.get(path).is_none_or(|state| !state.is(Kind::Read) && !state.is(Kind::Change))
+    }
+
+    /// May the path be changed now? If not, it is asked for again when that which is in the way is over.
+    pub(in super::super) fn may_change(&self, path: &RelPath, now: Instant) -> bool {
+        self.is_free(path) && !self.is_resting(path, now)
+    }
+
+    /// Asks for a change of a path that [is free](Self::is_free).
+    pub(in super::super) fn begin_change(&mut self, path: &RelPath, change: Change) {
+        debug_assert!(self.is_free(path), "{path} is read or changed already");
+        self.edit(path, |state| {
+            let is_written = matches!(state.disk, Disk::Writing(_));
+            let change = Change { is_doubted: change.is_doubted || is_written, ..change };
+            state.disk = Disk::Changing(Box::new(change));
+        });
+    }
+
+    /// The change is over, in whatever way.
+    pub(in super::super) fn end_change(&mut self, path: &RelPath) -> Option<Change> {
+        if !self.is_changing(path) {
+            return None;
+        }
+        match self.edit(path, |state| mem::take(&mut state.disk)) {
+            Disk::Changing(change) => Some(*change),
+            _ => None,
+        }
+    }
+
+    pub(in super::super) fn is_changing(&self, path: &RelPath) -> bool {
+        self.change(path).is_some()
+    }
+
+    pub(in super::super) fn change(&self, path: &RelPath) -> Option<&Change> {
+        match &self.get(path)?.disk {
+            Disk::Changing(change) => Some(change),
+            _ => None,
+        }
+    }
+
+    /// Can so many more paths be changed?
+    pub(in super::super) fn has_room_for(&self, changes: usize) -> bool {
+        self.count(Kind::Change) + changes <= MAX_IN_FLIGHT
+    }
+
+    /// What is found at the path next may be what this node has put there, without learning that it had. When there are
+    /// too many, it counts as a user's.
+    pub(in super::super) fn note_half_done(&mut self, path: &RelPath, half_done: HalfDone) {
+        if self.has_place(Kind::Left, path) {
+            self.edit(path, |state| state.left = Some(half_done));
+        }
+    }
+
+    /// What this node may have put at the path. Asked once.
+    pub(in super::super) fn take_half_done(&mut self, path: &RelPath) -> Option<HalfDone> {
+        self.get(path)?.left.as_ref()?;
+        self.edit(path, |state| state.left.take())
+    }
+
+    /// What this disk holds gets a second name: it has its permission bits by either. When there are too many, it has those
+    /// that the disk gives it.
+    pub(in super::super) fn note_kept(&mut self, path: &RelPath, bits: Option<Bits>) {
+        let rounded = bits.filter(|bits| bits.found != bits.said);
+        if rounded.is_some() && self.has_place(Kind::Kept, path) {
+            self.edit(path, |state| state.kept = rounded);
+        }
+    }
+
+    /// The bits of what was kept at this path. Asked once.
+    pub(in super::super) fn take_kept(&mut self, path: &RelPath) -> Option<Bits> {
+        self.get(path)?.kept?;
+        self.edit(path, |state| state.kept.take())
+    }
+}
+
+/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the same again?
+fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
+    is_whole_second(stamp) && is_younger(stamp, now_ms, 2000)
+}
+
+/// May a later state of the file have this stamp as well, or another file that has got its inode?
+pub(in super::super) fn is_shared(stamp: &Stamp, now_ms: u64) -> bool {
+    is_fresh(stamp, now_ms) || is_younger(stamp, now_ms, STAMP_GRANULARITY.as_millis() as i64)
+}
+
+/// Is it a time of a file system that keeps whole seconds?
+pub(in super::super) fn is_whole_second(stamp: &Stamp) -> bool {
+    stamp.ctime_ns % 1_000_000_000 == 0
+}
+
+fn is_younger(stamp: &Stamp, now_ms: u64, than_ms: i64) -> bool {
+    const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
+    let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
+    (-CLOCK_WAS_SET_BACK_MS..than_ms).contains(&age_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_file_that_is_saved_all_the_time_rests() {
+        const LARGE: u64 = 1 << 30;
+        let (start, path) = (Instant::now(), RelPath::new(b"large").unwrap());
+        let mut paths = Paths::default();
+        let after = |s| start + Duration::from_secs(s);
+        paths.handle_was_read(&path, LARGE, start);
+        assert!(!paths.must_rest(&path, after(1)), "one change does not wait");
+        paths.handle_was_read(&path, LARGE, after(2));
+        assert!(paths.must_rest(&path, after(3)), "the next one does");
+        assert!(paths.is_settling(&path));
+        assert!(!paths.must_rest(&path, after(24)), "1 GiB rests for 21 s");
+        paths.handle_was_read(&path, LARGE, after(24));
+        assert!(!paths.must_rest(&path, after(25)), "it begins anew");
+        paths.handle_was_read(&path, 1 << 20, after(26));
+        assert!(!paths.must_rest(&path, after(26)), "small ones never do");
+    }
+}

@@ -1,0 +1,291 @@
+//! What is under way at a path, and what is known of it beside its row: one bounded table for all of it.
+//!
+//! Owns one [`PathState`] for each path at which something is under way. Knows neither index nor links: the engine asks
+//! it whether a path may be read or changed, tells it what happened, and looks at the rows itself.
+//!
+//! * `disk`: what this node, or a program of the user, is doing to the path at this moment.
+//! * `retry`: what could not be done, why, and when it is tried again.
+
+mod disk;
+mod retry;
+
+use std::{collections::BTreeMap, time::Instant};
+
+pub(super) use self::{
+    disk::{Begun, Change, HalfDone, Recheck, is_shared, is_whole_second},
+    retry::Why,
+};
+use self::{
+    disk::{Disk, Racy, Rest},
+    retry::{Crowd, Retry},
+};
+use crate::model::{
+    entry::Bits,
+    limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_READS, MAX_SETTLING},
+    path::RelPath,
+};
+
+/// All paths at which something is under way.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    states: BTreeMap<RelPath, PathState>,
+    counts: [usize; Kind::ALL.len()],
+    /// Those that could not be done and did not fit among the named ones.
+    crowd: Crowd,
+}
+
+/// What is under way at one path. A path of which nothing is true is not in the table.
+#[derive(Debug, Default)]
+struct PathState {
+    disk: Disk,
+    /// What a change may have left there, when it could not be seen whether it was made.
+    left: Option<HalfDone>,
+    /// It could not be brought to its newest version, or not be looked at.
+    retry: Option<Retry>,
+    /// The stamp that its file was read with proves nothing for a while.
+    racy: Option<Racy>,
+    /// It was read lately, and is large.
+    rest: Option<Rest>,
+    /// Permission bits, which this disk does not keep, of what was kept here beside a version that won.
+    kept: Option<Bits>,
+}
+
+/// What may be true of a path. Each is bounded by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Writing,
+    Change,
+    Left,
+    Retry,
+    Racy,
+    Rest,
+    Kept,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Writing,
+        Self::Change,
+        Self::Left,
+        Self::Retry,
+        Self::Racy,
+        Self::Rest,
+        Self::Kept,
+    ];
+
+    fn limit(self) -> usize {
+        match self {
+            Self::Read | Self::Racy => MAX_READS,
+            Self::Writing | Self::Rest => MAX_SETTLING,
+            Self::Change => MAX_IN_FLIGHT,
+            Self::Left | Self::Retry | Self::Kept => MAX_BLOCKED,
+        }
+    }
+}
+
+impl PathState {
+    fn is(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Read => matches!(self.disk, Disk::Reading(_)),
+            Kind::Writing => matches!(self.disk, Disk::Writing(_) | Disk::Resting { .. }),
+            Kind::Change => matches!(self.disk, Disk::Changing(_)),
+            Kind::Left => self.left.is_some(),
+            Kind::Retry => self.retry.is_some(),
+            Kind::Racy => self.racy.is_some(),
+            Kind::Rest => self.rest.is_some(),
+            Kind::Kept => self.kept.is_some(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let retry = self.retry.as_ref().and_then(|retry| retry.until);
+        self.disk.deadline().into_iter().chain(retry).min()
+    }
+}
+
+impl Paths {
+    /// When something is next due.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.states.values().filter_map(PathState::deadline).chain(self.crowd.until()).min()
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        Kind::ALL.into_iter().all(|kind| self.count(kind) <= kind.limit()) && self.crowd.is_bounded()
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        self.counts[kind as usize]
+    }
+
+    /// Is there room for one more, or is the path one of them?
+    fn has_place(&self, kind: Kind, path: &RelPath) -> bool {
+        self.count(kind) < kind.limit() || self.get(path).is_some_and(|state| state.is(kind))
+    }
+
+    fn get(&self, path: &RelPath) -> Option<&PathState> {
+        self.states.get(path)
+    }
+
+    /// The only way to change a path's state: keeps count, and drops what nothing is true of.
+    fn edit<T>(&mut self, path: &RelPath, change: impl FnOnce(&mut PathState) -> T) -> T {
+        let mut state = self.states.remove(path).unwrap_or_default();
+        let before = Kind::ALL.map(|kind| state.is(kind));
+        let result = change(&mut state);
+        let mut is_any = false;
+        for kind in Kind::ALL {
+            let is = state.is(kind);
+            is_any |= is;
+            let count = &mut self.counts[kind as usize];
+            *count = *count + usize::from(is) - usize::from(before[kind as usize]);
+        }
+        if is_any {
+            self.states.insert(path.clone(), state);
+        }
+        result
+    }
+
+    /// As [`Self::edit`], of all paths whose state is of this kind, and is one.
+    fn edit_where(
+        &mut self,
+        kind: Kind,
+        is_one: impl Fn(&PathState) -> bool,
+        mut change: impl FnMut(&RelPath, &mut PathState),
+    ) {
+        if self.count(kind) == 0 {
+            return;
+        }
+        let is_one = |(_, state): &(&RelPath, &PathState)| state.is(kind) && is_one(state);
+        let paths: Vec<RelPath> = self.states.iter().filter(is_one).map(|(path, _)| path.clone()).collect();
+        for path in paths {
+            self.edit(&path, |state| change(&path, state));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::{disk::Begun, *};
+    use crate::model::{
+        entry::{Content, Entry, Row, Stamp, Version},
+        version::{Dot, NodeId, Origin},
+    };
+
+    /// All that can happen to one of a few paths.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Writing { size: u64 },
+        Settled,
+        BeginRead,
+        Doubt,
+        ReadDone { size: u64 },
+        BeginChange,
+        EndChange { half_done: bool },
+        Refused { unseen: bool },
+        Unblock,
+        Newer { wanted: bool },
+        NewSource,
+        Wait { ms: u64 },
+        Forget,
+    }
+
+    fn events() -> impl Strategy<Value = Vec<(u8, Event)>> {
+        let sizes = prop::sample::select(vec![1, 1 << 20, 1 << 32]);
+        let event = prop_oneof![
+            sizes.clone().prop_map(|size| Event::Writing { size }),
+            Just(Event::Settled),
+            Just(Event::BeginRead),
+            Just(Event::Doubt),
+            sizes.prop_map(|size| Event::ReadDone { size }),
+            Just(Event::BeginChange),
+            any::<bool>().prop_map(|half_done| Event::EndChange { half_done }),
+            any::<bool>().prop_map(|unseen| Event::Refused { unseen }),
+            Just(Event::Unblock),
+            any::<bool>().prop_map(|wanted| Event::Newer { wanted }),
+            Just(Event::NewSource),
+            (0..100_000u64).prop_map(|ms| Event::Wait { ms }),
+            Just(Event::Forget),
+        ];
+        prop::collection::vec((0..4u8, event), 0..80)
+    }
+
+    fn row() -> Row {
+        let dot = Dot { origin: Origin(1), seq: 1 };
+        let version =
+            Version { dot, author: NodeId([1; 8]), changed: 1, made_with: dot.into(), joined: None };
+        Row::new(Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version }, None)
+    }
+
+    /// A time of a file system that keeps whole seconds.
+    fn stamp(size: u64) -> Stamp {
+        Stamp { device: 1, inode: 1, size, mtime_ns: 0, ctime_ns: 0 }
+    }
+
+    fn happen(paths: &mut Paths, path: &RelPath, event: Event, now: &mut Instant) {
+        match event {
+            Event::Writing { size } => assert!(paths.handle_writing(path, size, *now)),
+            Event::Settled => paths.handle_settled(path),
+            Event::BeginRead => {
+                let was_free = paths.is_free(path) && !paths.must_rest(path, *now);
+                assert!(!was_free || paths.begin_read(path, 0) == Begun::Now);
+            }
+            Event::Doubt => paths.doubt(path),
+            Event::ReadDone { size } => {
+                let was_read = paths.is_reading(path);
+                let again = paths.handle_read_done(path, Some(&stamp(size)), *now);
+                assert!(was_read || again.is_none());
+                paths.handle_was_read(path, size, *now);
+            }
+            Event::BeginChange if paths.may_change(path, *now) => {
+                paths.begin_change(path, Change::to(&row()))
+            }
+            Event::BeginChange => {}
+            Event::EndChange { half_done } => {
+                let change = paths.end_change(path).filter(|_| half_done);
+                let left =
+                    change.map(|Change { content, mode, version, .. }| HalfDone { content, mode, version });
+                left.into_iter().for_each(|left| paths.note_half_done(path, left));
+            }
+            Event::Refused { unseen: true } => paths.block_unseen(path, "a reason", *now),
+            Event::Refused { unseen: false } => paths.block(path, Why::NoSource, *now),
+            Event::Unblock => paths.unblock(path),
+            Event::Newer { wanted } => paths.handle_newer(path, wanted, *now),
+            Event::NewSource => paths.handle_new_source(*now),
+            Event::Wait { ms } => {
+                *now += Duration::from_millis(ms);
+                paths.take_settled(*now);
+                paths.take_due(*now);
+                assert!(paths.next_timeout().is_none_or(|at| at > *now), "what is due is done");
+            }
+            Event::Forget => {
+                paths.take_half_done(path);
+                paths.take_kept(path);
+                paths.forget_settling();
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_thing_at_a_time_is_done_to_a_path_and_all_is_counted(events in events()) {
+            let (mut paths, mut now) = (Paths::default(), Instant::now());
+            for (at, event) in events {
+                let path = RelPath::new(&[b'a' + at]).expect("a letter is a name");
+                happen(&mut paths, &path, event, &mut now);
+                for kind in Kind::ALL {
+                    let counted = paths.states.values().filter(|state| state.is(kind)).count();
+                    prop_assert_eq!(paths.count(kind), counted, "{:?}", kind);
+                }
+                prop_assert!(paths.states.values().all(|state| Kind::ALL.iter().any(|kind| state.is(*kind))));
+                let [reads, changes] = [paths.is_reading(&path), paths.is_changing(&path)];
+                prop_assert!(!(reads && changes) && paths.is_free(&path) == (!reads && !changes));
+                prop_assert!(paths.is_bounded());
+            }
+        }
+    }
+}
