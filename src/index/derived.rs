@@ -75,8 +75,7 @@ fn share(path: &RelPath, row: &Row) -> u128 {
     u128::from_be_bytes(hash[..16].try_into().expect("SHA-256 has 32 bytes"))
 }
 
-/// Asserts that the tables hold what follows from the row of `path`. Its inode may be another path's by now, and so may
-/// its components, if a peer gave one number to two paths.
+/// Asserts that the tables hold what follows from the row of `path`. Its inode may be another path's by now.
 pub fn check(transaction: &WriteTransaction, path: &RelPath, derived: &Derived) -> Result<(), IndexError> {
     if let Some(digest) = &derived.digest {
         let is_there = transaction.open_table(DIGESTS)?.get(&keys::digest(digest, path)[..])?.is_some();
@@ -95,7 +94,7 @@ pub fn check(transaction: &WriteTransaction, path: &RelPath, derived: &Derived) 
     Ok(())
 }
 
-/// Asserts that the tables hold what follows from these rows, and nothing else, when every number stands for one change.
+/// Asserts that the tables hold what follows from these rows, and nothing else.
 pub fn check_all<'a>(
     transaction: &WriteTransaction,
     rows: impl Iterator<Item = (&'a RelPath, &'a Derived)> + Clone,
@@ -105,9 +104,8 @@ pub fn check_all<'a>(
     for (path, derived) in rows.clone() {
         check(transaction, path, derived)?;
         for dot in &derived.components {
-            let holder = components.get((dot.origin.0, dot.seq))?;
-            let holds = holder.is_some_and(|holder| holder.value() == path.as_bytes());
-            assert!(holds, "{path}: {dot:?} is not found");
+            let is_there = components.get((dot.origin.0, dot.seq, path.as_bytes()))?.is_some();
+            assert!(is_there, "{path}: {dot:?} is not found");
         }
         expected[0] += derived.components.len() as u64;
         expected[1] += u64::from(derived.digest.is_some());
@@ -168,15 +166,10 @@ fn replace_components(
     }
     let mut components = transaction.open_table(COMPONENTS)?;
     for dot in before.components.iter().filter(|dot| !after.components.contains(dot)) {
-        let key = (dot.origin.0, dot.seq);
-        let holder = components.remove(key)?.map(|holder| holder.value().to_vec());
-        // A number that was given out twice is another path's, too: only who holds it may give it up.
-        if let Some(other) = holder.filter(|holder| holder != path.as_bytes()) {
-            components.insert(key, &other[..])?;
-        }
+        components.remove((dot.origin.0, dot.seq, path.as_bytes()))?;
     }
     for dot in after.components.iter().filter(|dot| !before.components.contains(dot)) {
-        components.insert((dot.origin.0, dot.seq), path.as_bytes())?;
+        components.insert((dot.origin.0, dot.seq, path.as_bytes()), ())?;
     }
     Ok(())
 }

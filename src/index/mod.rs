@@ -207,13 +207,25 @@ impl Index {
         range.next().map(|item| keys::path(item?.0.value())).transpose()
     }
 
-    /// The first change of `origin` behind `after`, and the path where it stands.
-    pub fn next_component(&self, origin: Origin, after: Seq) -> Result<Option<(Seq, RelPath)>> {
+    /// The first change of `origin` behind `after`, and the path where it stands. Behind that of the path, if one is
+    /// given: a number that was given out twice stands for a change of each of two paths.
+    pub fn next_component(
+        &self,
+        origin: Origin,
+        after: Seq,
+        path: Option<&RelPath>,
+    ) -> Result<Option<(Seq, RelPath)>> {
         let components = self.transaction().open_table(COMPONENTS)?;
-        let mut range = components.range((origin.0, after + 1)..=(origin.0, u64::MAX))?;
-        let Some(item) = range.next() else { return Ok(None) };
-        let (key, path) = item?;
-        Ok(Some((key.value().1, keys::path(path.value())?)))
+        let low = match path {
+            Some(path) => Bound::Excluded((origin.0, after, path.as_bytes())),
+            None => Bound::Included((origin.0, after.saturating_add(1), &[][..])),
+        };
+        let Some(item) = components.range::<(u64, u64, &[u8])>((low, Bound::Unbounded))?.next() else {
+            return Ok(None);
+        };
+        let key = item?.0;
+        let (found, seq, path) = key.value();
+        if found != origin.0 { Ok(None) } else { Ok(Some((seq, keys::path(path)?))) }
     }
 
     /// The last change of each origin that stands anywhere.
@@ -230,12 +242,13 @@ impl Index {
     fn find_last_components(&self) -> Result<Vec<Dot>> {
         let components = self.transaction().open_table(COMPONENTS)?;
         let mut last = Vec::new();
-        let mut below = (u64::MAX, u64::MAX);
-        while let Some((key, _)) = components.range(..=below)?.next_back().transpose()? {
-            let (origin, seq) = key.value();
+        let mut below = Bound::Unbounded;
+        while let Some((key, _)) =
+            components.range::<(u64, u64, &[u8])>((Bound::Unbounded, below))?.next_back().transpose()?
+        {
+            let (origin, seq, _) = key.value();
             last.push(Dot { origin: Origin(origin), seq });
-            let Some(next) = origin.checked_sub(1) else { break };
-            below = (next, u64::MAX);
+            below = Bound::Excluded((origin, 0, &[][..]));
         }
         Ok(last)
     }

@@ -14,8 +14,9 @@ use crate::model::version::{Knowledge, Origin};
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// `parent NUL name` -> row.
 pub const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
-/// (origin, seq) -> path; one for every component of every row's vector.
-pub const COMPONENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("components");
+/// (origin, seq, path); one for every component of every row's vector. One number may be that of two paths, where a disk
+/// was put back as a whole.
+pub const COMPONENTS: TableDefinition<(u64, u64, &[u8]), ()> = TableDefinition::new("components");
 /// Digest and path of every file on this disk.
 pub const DIGESTS: TableDefinition<&[u8], ()> = TableDefinition::new("digests");
 /// (device, inode) -> path of everything on this disk.

@@ -41,10 +41,10 @@ fn a_row_comes_back_and_its_components_follow_it() {
     let row = held(file(1), 7, &[dot(1, 3), dot(2, 9)]);
     index.put(&path("a/b"), &row).unwrap();
     assert_eq!(index.get(&path("a/b")).unwrap(), Some(row));
-    assert_eq!(index.next_component(Origin(2), 0).unwrap(), Some((9, path("a/b"))));
+    assert_eq!(index.next_component(Origin(2), 0, None).unwrap(), Some((9, path("a/b"))));
 
     index.put(&path("a/b"), &held(file(2), 7, &[dot(1, 4), dot(2, 9)])).unwrap();
-    assert_eq!(index.next_component(Origin(1), 0).unwrap(), Some((4, path("a/b"))));
+    assert_eq!(index.next_component(Origin(1), 0, None).unwrap(), Some((4, path("a/b"))));
     assert_eq!(index.path_with(&Digest([1; 32])).unwrap(), None);
     assert_eq!(index.path_with(&Digest([2; 32])).unwrap(), Some(path("a/b")));
     index.put(&path("c"), &held(file(2), 8, &[dot(1, 5)])).unwrap();
@@ -177,11 +177,17 @@ fn recipes_come_back_in_segments() {
 }
 
 #[test]
-fn a_number_that_was_given_out_twice_is_not_lost_with_one_of_its_paths() {
+fn a_number_that_was_given_out_twice_stands_for_both_paths() {
     let mut index = index();
     index.put(&path("a"), &held(file(1), 1, &[dot(1, 1)])).unwrap();
-    index.put(&path("b"), &held(file(2), 2, &[dot(1, 1)])).unwrap();
+    index.put(&path("b"), &held(file(2), 2, &[dot(1, 1), dot(2, 1)])).unwrap();
+    index.check_invariants().unwrap();
+    let next =
+        |after, at: Option<&str>| index.next_component(Origin(1), after, at.map(path).as_ref()).unwrap();
+    assert_eq!(next(0, None), Some((1, path("a"))));
+    assert_eq!(next(1, Some("a")), Some((1, path("b"))));
+    assert_eq!((next(1, Some("b")), next(1, None)), (None, None));
     index.put(&path("a"), &held(file(1), 1, &[dot(1, 2)])).unwrap();
-    assert_eq!(index.next_component(Origin(1), 0).unwrap(), Some((1, path("b"))));
+    assert_eq!(index.next_component(Origin(1), 0, None).unwrap(), Some((1, path("b"))));
     index.check_invariants().unwrap();
 }

@@ -45,6 +45,8 @@ pub struct Link {
     node: NodeId,
     welcomed: bool,
     sent: Knowledge,
+    /// The path that was sent last, of all that have this number: one that was given out twice is that of two.
+    last: Option<(Dot, RelPath)>,
     /// Everything is being sent, whatever the node says that it knows.
     sends_all: bool,
     told: Option<Told>,
@@ -82,6 +84,7 @@ impl Link {
             node,
             welcomed: false,
             sent: Knowledge::default(),
+            last: None,
             sends_all: false,
             told: None,
             announce_at: None,
@@ -139,6 +142,7 @@ impl Link {
     /// Tells the node everything that it is not known to have, as on a new connection.
     pub(super) fn restart(&mut self) {
         self.sent = self.known.clone().filter(|_| !self.sends_all).unwrap_or_default();
+        self.last = None;
         self.told = None;
         self.welcomed = false;
         self.relay_at = None;
@@ -325,12 +329,16 @@ impl Engine {
         let others = known.iter().map(|dot| dot.origin).filter(|origin| *origin != own);
         for origin in std::iter::once(own).chain(others) {
             let (before, limit) = (link.sent.get(origin), link.limit(origin, own, known));
-            if before >= limit {
+            let last =
+                link.last.take_if(|(dot, _)| dot.origin == origin).filter(|(dot, _)| dot.seq == before);
+            if before >= limit && last.is_none() {
                 continue;
             }
-            match self.index.next_component(origin, before)? {
+            let last = last.map(|(_, path)| path);
+            match self.index.next_component(origin, before, last.as_ref())? {
                 Some((seq, path)) if seq <= limit => {
                     link.sent.advance(origin, before, seq);
+                    link.last = Some((Dot { origin, seq }, path.clone()));
                     return Ok(Some((Advance { origin, before, seq }, path)));
                 }
                 _ => link.sent.advance(origin, before, limit),
