@@ -165,6 +165,9 @@ pub struct Disk {
     pub ambush: Option<Ambush>,
     /// A user was faster, in this turn.
     pub is_ambushed: bool,
+    /// What a user has moved, in this turn, to where it is ignored. The program may be in the middle of changing it, and hold
+    /// its directory open, which no name leads to any more.
+    pub just_ignored: BTreeSet<Ino>,
     /// What users did, not yet told to the checks.
     pub deeds: Vec<Done>,
     /// Files that users hold open and have written half of, and what they are to be.
@@ -217,6 +220,7 @@ impl Disk {
             rng,
             ambush: None,
             is_ambushed: false,
+            just_ignored: BTreeSet::new(),
             deeds: Vec::new(),
             slow: Vec::new(),
             left_alone: None,
