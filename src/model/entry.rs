@@ -124,9 +124,14 @@ impl Stamp {
         Self { ctime_ns: 0, ..self }
     }
 
+    /// Is it the same file, in whatever state?
+    pub fn is_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
     /// Is it the same file, longer than it was?
     pub fn has_grown_since(&self, was: &Stamp) -> bool {
-        (self.device, self.inode) == (was.device, was.inode) && self.size > was.size
+        self.is_same_file(was) && self.size > was.size
     }
 }
 

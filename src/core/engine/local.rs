@@ -279,9 +279,7 @@ impl Engine {
         };
         for other in self.index.paths_with(&digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
             let base = self.index.get(&other)?.and_then(|row| row.base);
-            let is_same_file =
-                |base: Base| (base.stamp.device, base.stamp.inode) == (stat.stamp.device, stat.stamp.inode);
-            if base.is_some_and(is_same_file) {
+            if base.is_some_and(|base| base.stamp.is_same_file(&stat.stamp)) {
                 self.doubt(&other)?;
                 self.outputs.push_back(Output::Inspect { path: other });
             }
@@ -434,7 +432,10 @@ impl Engine {
             return Ok(None);
         }
         for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
-            let entry = self.index.get(&other)?.filter(|row| row.base.is_some()).map(|row| row.entry);
+            // Another file may have the same content, and just the bits and the time that this one has.
+            let is_name =
+                |row: &Row| row.base.as_ref().is_some_and(|base| base.stamp.is_same_file(&stat.stamp));
+            let entry = self.index.get(&other)?.filter(is_name).map(|row| row.entry);
             let is_set = |entry: &Entry| (entry.mode, entry.mtime_ns) == (stat.mode, stat.stamp.mtime_ns);
             let Some(entry) = entry.filter(is_set) else { continue };
             let when = |entry: &Entry| (entry.version.changed, entry.mode, entry.mtime_ns);
@@ -553,10 +554,7 @@ impl Engine {
         stat: &Stat,
         time: Time,
     ) -> Result<Option<Bits>> {
-        let is_same = |base: &Base| {
-            (base.stamp.device, base.stamp.inode) == (stat.stamp.device, stat.stamp.inode)
-                && is_alike(&base.content, content)
-        };
+        let is_same = |base: &Base| base.stamp.is_same_file(&stat.stamp) && is_alike(&base.content, content);
         let from = self.index.path_at(&stat.stamp)?.filter(|from| from != path);
         let row = from.map(|from| self.index.get(&from)).transpose()?.flatten();
         let row = row.filter(|row| row.base.as_ref().is_some_and(is_same));

@@ -516,9 +516,8 @@ impl Engine {
     /// Another time was set of a file, and so of all its names on this disk: that is no edit of them. (Other bits are,
     /// since each name would have them set back for all.)
     fn follow_links(&mut self, path: &RelPath, held: &Base, now: &Stat) -> Result<()> {
-        let is_same_file = (held.stamp.device, held.stamp.inode) == (now.stamp.device, now.stamp.inode);
         let Content::File { digest, .. } = &held.content else { return Ok(()) };
-        if now.links < 2 || !is_same_file || held.bits.found != now.mode {
+        if now.links < 2 || !held.stamp.is_same_file(&now.stamp) || held.bits.found != now.mode {
             return Ok(());
         }
         for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {

@@ -209,6 +209,10 @@ impl Engine {
             },
         };
         self.put(path, &row)?;
+        if self.is_ignored(path, Some(&row), None) && !self.is_newest_ignored(path, &row) {
+            // It is left alone only because of what was last seen there, which may have gone.
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
+        }
         self.paths.handle_newer(path, row.is_wanted(), time.now);
         let known = self.index.knowledge();
         for (_, link) in self.links.iter_mut().filter(|(other, _)| **other != node) {

@@ -172,10 +172,8 @@ impl Engine {
             Some((base, row.base_version()?.dot))
         });
         let base = base.filter(|(base, _)| is_certain(base));
-        if base.as_ref().is_some_and(|(base, _)| base.content == Content::Directory) {
-            // Another directory may be there already, which the watch has now taken for the one that has gone.
-            self.forget_listing(&from)?;
-        }
+        // Another directory may be there already, which the watch has now taken for the one that has gone.
+        self.forget_listing(&from)?;
         self.renames.handle_renamed(&from, &to, base);
         // The new name first: its content is known from the old one, which is still in the index.
         for path in [to, from] {

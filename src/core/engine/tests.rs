@@ -435,6 +435,25 @@ fn a_renamed_directory_is_neither_read_nor_sent() {
     assert_eq!(names(&world.nodes[1]).len(), 102);
 }
 
+/// Another directory is at the old path when the watch tells of the rename, and so has lost its watch by that. Before it
+/// there was a file, of which it is kept in mind that it was read in the second in which it was written.
+#[test]
+fn what_took_the_place_of_a_renamed_directory_is_listed_whatever_was_there() {
+    let mut world = linked(2);
+    world.put(0, "d", Data::Directory);
+    world.settle();
+    let ctime_ns = world.time.wall_ms as i64 / 1000 * 1_000_000_000;
+    let stamp = Stamp { device: 1, inode: 99, size: 1, mtime_ns: ctime_ns, ctime_ns };
+    let (engine, time) = (&mut world.nodes[0].engine, world.time);
+    engine.scan.handle_known(&path("d"), &stamp, time.wall_ms, time.now);
+    assert!(engine.scan.is_racy(&path("d"), time.now));
+    engine.handle_input(Input::Renamed { from: path("d"), to: path("e") }, time).unwrap();
+    world.nodes[0].disk.put(&path("d/unseen"), Data::File(b"content".to_vec()), 0o644, None);
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[1]), ["d", "d/unseen"]);
+}
+
 #[test]
 fn files_that_change_places_are_not_read_and_not_sent() {
     let mut world = linked(2);

@@ -96,10 +96,11 @@ impl Engine {
             return false;
         };
         // From the future: written before the clock forgot the time, as one without a battery does.
-        let mtime_ms = stat.stamp.mtime_ns / 1_000_000;
-        let is_older =
-            stat.stamp.mtime_ns < before_ns || u64::try_from(mtime_ms).is_ok_and(|ms| ms > time.wall_ms);
-        let is_shorter = size < was && is_older;
+        let is_to_come = |time_ns: i64| u64::try_from(time_ns / 1_000_000).is_ok_and(|ms| ms > time.wall_ms);
+        let is_older = |time_ns: i64| time_ns < before_ns || is_to_come(time_ns);
+        // Another file, which has got this name since the power came back, is what somebody has put there.
+        let is_put_there = !base.stamp.is_same_file(&stat.stamp) && !is_older(stat.stamp.ctime_ns);
+        let is_shorter = size < was && is_older(stat.stamp.mtime_ns) && !is_put_there;
         !is_marked_torn(&base.content) && (is_shorter || base.stamp == stat.stamp)
     }
 

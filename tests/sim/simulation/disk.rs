@@ -17,7 +17,10 @@ use super::{
     storage::Fuse,
     user::{Ambush, Kind},
 };
-use p2pnetwork::{core::ignore::IgnoreRules, model::path::STATE_DIR};
+use p2pnetwork::{
+    core::ignore::IgnoreRules,
+    model::{calendar::Date, path::STATE_DIR},
+};
 use serde::{Deserialize, Serialize};
 
 pub type Ino = u64;
@@ -29,6 +32,9 @@ pub type ContentId = u64;
 pub type Tree = BTreeMap<Vec<u8>, Option<ContentId>>;
 
 pub const ROOT: Ino = 2;
+
+/// Of paths that the program has moved to the trash, by day.
+const TRASH: &str = ".p2pnetwork/trash/";
 
 /// A file's bytes, and their id once somebody asked for it.
 #[derive(Debug, Clone, Default)]
@@ -165,6 +171,9 @@ pub struct Disk {
     pub ambush: Option<Ambush>,
     /// A user was faster, in this turn.
     pub is_ambushed: bool,
+    /// What a user has moved, in this turn, to where it is ignored. The program may be in the middle of changing it, and hold
+    /// its directory open, which no name leads to any more.
+    pub just_ignored: BTreeSet<Ino>,
     /// What users did, not yet told to the checks.
     pub deeds: Vec<Done>,
     /// Files that users hold open and have written half of, and what they are to be.
@@ -217,6 +226,7 @@ impl Disk {
             rng,
             ambush: None,
             is_ambushed: false,
+            just_ignored: BTreeSet::new(),
             deeds: Vec::new(),
             slow: Vec::new(),
             left_alone: None,
@@ -416,8 +426,11 @@ impl Disk {
     /// Gives and takes names, all at once.
     pub fn rename(&mut self, sets: Vec<(Ino, Name, Option<Ino>)>) {
         let mut moved = BTreeSet::new();
-        for (directory, name, _) in &sets {
+        for (directory, name, now) in &sets {
             self.refuse_to_rename_ignored(*directory, name);
+            if now.is_none() {
+                self.note_pruned(*directory, name);
+            }
         }
         for (directory, name, ino) in &sets {
             assert!(!name.is_empty() && !name.contains(&b'/') && **name != *b"." && **name != *b"..");
@@ -473,18 +486,22 @@ impl Disk {
         let place = sets.iter().find(|(_, _, now)| *now != Some(ino));
         let path = place.map(|(directory, name, _)| self.path_of(*directory, name)).unwrap_or_default();
         let temporary = format!("{STATE_DIR}/tmp/");
-        let trash = format!("{STATE_DIR}/trash/");
-        if path.starts_with(&temporary) || self.copying == Some(ino) || self.is_elsewhere(id) {
+        let is_pruned = path.starts_with(TRASH) && self.pruned.contains(&id);
+        if path.starts_with(&temporary) || is_pruned || self.copying == Some(ino) || self.is_elsewhere(id) {
             return;
         }
-        if let Some(day) = path.strip_prefix(&trash).and_then(|path| path.get(..10)) {
-            let kept_ms = self.wall_ms.saturating_sub(30 * 86_400_000);
-            if day < p2pnetwork::model::calendar::Date::from_ms(kept_ms).day_name().as_str() {
-                self.pruned.insert(id);
-                return;
-            }
-        }
         self.violations.push(format!("the program removed the last copy of {path} ({id:x})"));
+    }
+
+    /// The program takes a name away: out of the trash, what is old may go. (It may have another name, which users change
+    /// later: then it has gone, too.)
+    fn note_pruned(&mut self, directory: Ino, name: &[u8]) {
+        let path = self.path_of(directory, name);
+        let kept_ms = self.wall_ms.saturating_sub(30 * 86_400_000);
+        let is_old = |day: &str| day < Date::from_ms(kept_ms).day_name().as_str();
+        let is_pruned = path.strip_prefix(TRASH).and_then(|path| path.get(..10)).is_some_and(is_old);
+        let id = self.child(directory, name).and_then(|ino| self.content_id(ino));
+        self.pruned.extend(id.filter(|_| is_pruned && !self.by_user));
     }
 
     /// Half-written content is never seen under its own name.

@@ -315,6 +315,7 @@ fn take_turn(
     let is_ready = {
         let mut disk = disk.borrow_mut();
         disk.is_ambushed = false;
+        disk.just_ignored.clear();
         disk.events.ready_at().is_some_and(|at| at <= disk.now)
     };
     if is_ready {

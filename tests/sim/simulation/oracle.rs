@@ -65,6 +65,9 @@ pub struct Oracle {
     /// Names of files that had others, whoever gave them, also after the file got this name by a rename or an exchange: one
     /// of them may be in the trash, and change there with the others.
     shared: BTreeSet<Path>,
+    /// The nodes on which users gave the file at a path another name. Bits and time that one of these names gets from elsewhere
+    /// are stated for the others, too: as a deed of that node.
+    linked_by: BTreeMap<Path, BTreeSet<usize>>,
     /// Content that was removed on one disk, where it was ignored, and stayed on others.
     stays: BTreeSet<(Path, ContentId)>,
     /// Nodes that lost some memory: killed, cut off from power, put back, copied.
@@ -111,6 +114,9 @@ impl Oracle {
             self.touched.entry(path.clone()).or_default().insert(deed);
             if *kind == Kind::HardLink {
                 self.linked.insert(path.clone());
+                for (other, _) in after.iter().filter(|(other, now)| *now == id && shared.contains(*other)) {
+                    self.linked_by.entry(other.clone()).or_default().insert(node);
+                }
             }
             // What a user has open, and writes to its end, may be in the trash by then.
             if *kind == Kind::SlowEnd {
@@ -257,12 +263,11 @@ impl Oracle {
             // Its extension stands behind the mark: whatever begins like it may be the original.
             let original = &path[..at];
             let concerned = |touched: &[u8]| touched.starts_with(original) || is_above(touched, path);
-            let authors: BTreeSet<usize> = self
-                .touched
-                .iter()
-                .filter(|(touched, _)| concerned(touched))
-                .flat_map(|(_, deeds)| deeds.iter().map(|(node, _)| *node))
-                .collect();
+            let deeds = self.touched.iter().filter(|(touched, _)| concerned(touched));
+            let mut authors: BTreeSet<usize> =
+                deeds.flat_map(|(_, deeds)| deeds.iter().map(|(node, _)| *node)).collect();
+            let links = self.linked_by.iter().filter(|(linked, _)| linked.starts_with(original));
+            authors.extend(links.flat_map(|(_, nodes)| nodes));
             let is_excused = self.has_twins || self.once_held_ignored(original);
             if !by_user && !is_excused && authors.len() < 2 {
                 return Err(format!("{} without concurrency", String::from_utf8_lossy(path)));

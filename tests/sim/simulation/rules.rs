@@ -86,6 +86,9 @@ impl Disk {
     pub fn refuse_to_rename_ignored(&mut self, directory: Ino, name: &[u8]) {
         let (Some(rules), Some(ino)) = (&self.left_alone, self.child(directory, name)) else { return };
         let path = self.path_of(directory, name);
+        if [directory, ino].iter().any(|ino| self.just_ignored.contains(ino)) {
+            return;
+        }
         if !self.by_user && is_ignored(rules, path.as_bytes(), self.is_directory(ino)) {
             self.violations.push(format!("the program changed {path}, which is ignored"));
         }
@@ -93,16 +96,20 @@ impl Disk {
 
     /// As [`Self::refuse_to_rename_ignored`]; bits, times or content are changed.
     pub fn refuse_to_change_ignored(&mut self, ino: Ino) {
-        let Some(rules) = self.left_alone.as_ref().filter(|_| !self.by_user) else { return };
-        let mut names = Vec::new();
-        self.walk(ROOT, b"", &mut |path, at| {
-            if at == ino {
-                names.push(is_ignored(rules, path, self.is_directory(ino)));
-            }
-        });
-        if !names.is_empty() && names.iter().all(|is_ignored| *is_ignored) {
+        if !self.by_user && !self.just_ignored.contains(&ino) && self.inodes_left_alone().contains(&ino) {
             self.violations.push(format!("the program changed inode {ino}, which is ignored"));
         }
+    }
+
+    /// What is under ignored names alone, and is to be left alone.
+    pub fn inodes_left_alone(&self) -> BTreeSet<Ino> {
+        let Some(rules) = &self.left_alone else { return BTreeSet::new() };
+        let (mut ignored, mut others) = (BTreeSet::new(), BTreeSet::new());
+        self.walk(ROOT, b"", &mut |path, ino| {
+            let is_ignored = is_ignored(rules, path, self.is_directory(ino));
+            if is_ignored { &mut ignored } else { &mut others }.insert(ino);
+        });
+        &ignored - &others
     }
 }
 

@@ -105,8 +105,11 @@ impl Ambush {
         if in_place && disk.grain.mtime_ns >= 1_000_000_000 {
             return;
         }
+        let before = disk.inodes_left_alone();
         disk.perform(&self.deed);
         disk.is_ambushed = true;
+        let now = disk.inodes_left_alone();
+        disk.just_ignored.extend(now.difference(&before));
     }
 }
 

@@ -401,6 +401,22 @@ fn when_an_ignored_directory_goes_the_file_that_is_in_its_place_elsewhere_comes(
     }
 }
 
+/// Nobody looks at what is ignored: that the directory went first is not known when the file comes.
+#[test]
+fn so_does_the_file_that_comes_after_the_ignored_directory_went() {
+    let mut world = linked(2);
+    world.put(0, "x", Data::Directory);
+    world.settle();
+    set_rules(&mut world, "x/");
+    world.delete(0, "x");
+    world.settle();
+    world.delete(1, "x");
+    world.write(1, "x", b"a file");
+    world.settle();
+    world.assert_equal();
+    assert_eq!(held(&world, 0, "x"), file("a file"));
+}
+
 #[test]
 fn what_is_put_in_the_place_of_what_is_wanted_and_ignored_there_is_no_problem() {
     let mut world = linked(2);

@@ -141,6 +141,7 @@ fn what_a_power_cut_has_torn_is_known_though_the_clock_is_not() {
     world.settle();
     let next_hour_ns = (world.time.wall_ms as i64 + 3_600_000) * 1_000_000;
     world.nodes[0].disk.put(&path("a"), Data::File(Vec::new()), 0o644, Some(next_hour_ns));
+    world.nodes[0].disk.tree.get_mut(&path("a")).unwrap().stamp.ctime_ns = next_hour_ns;
     world.crash(0);
     world.nodes[0].engine.torn_before_ns = Some(0);
     world.settle();
@@ -148,6 +149,25 @@ fn what_a_power_cut_has_torn_is_known_though_the_clock_is_not() {
     world.settle();
     world.assert_equal();
     assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"content".into()));
+}
+
+/// It is shorter, and older than the power cut: only that it is another file, which was given this name since.
+#[test]
+fn what_a_user_puts_in_the_place_of_a_file_after_a_power_cut_is_not_torn() {
+    let mut world = linked(2);
+    world.write(0, "a", b"content");
+    world.write(0, "b", b"short");
+    world.settle();
+    world.crash(0);
+    world.nodes[0].engine.torn_before_ns = Some(world.time.wall_ms as i64 * 1_000_000);
+    world.settle();
+    world.link(0, 1);
+    world.settle();
+    world.rename(0, "b", "a");
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[0]), ["a"]);
+    assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"short".into()));
 }
 
 /// The mark of a torn file stands for no content that any node could ever have.

@@ -73,3 +73,30 @@ fn bits_that_a_user_sets_under_one_name_are_for_all() {
         assert_eq!(modes(&world), [mode; 4]);
     }
 }
+
+/// The disk of node 1 has `a` and `b` as one file. What `b` is to have, which is newer, is just what another file of this
+/// content has.
+#[test]
+fn another_file_of_the_same_content_is_no_other_name() {
+    let mut world = linked(2);
+    for (name, mode, mtime_ns) in [("A", 0o644, 5), ("a", 0o600, 7), ("b", 0o644, 5)] {
+        let disk = &mut world.nodes[0].disk;
+        disk.put(&path(name), Data::File(b"content".to_vec()), mode, Some(mtime_ns));
+        world.tell(0, path(name));
+        world.wait(1);
+    }
+    world.nodes[1].disk.hard_link(&path("a"), &path("b"));
+    world.nodes[1].disk.ticks += 10;
+    let look = |world: &mut World| {
+        for name in ["b", "a"] {
+            world.tell(1, path(name));
+            world.settle();
+        }
+    };
+    look(&mut world);
+    let before = world.nodes[1].disk.stat(&path("a"));
+    look(&mut world);
+    assert_eq!(world.nodes[1].disk.stat(&path("a")), before, "nothing is set back any more");
+    assert_eq!(modes(&world), [0o644; 4]);
+    world.assert_equal();
+}

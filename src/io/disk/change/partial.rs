@@ -129,10 +129,26 @@ impl Partials {
         Ok(true)
     }
 
-    /// The file, made if it is not there.
+    /// As [`Self::open`], of a file that is to have so many bytes: what is beyond them is cut off. A power cut may have taken the
+    /// name that it had got, and left it what users had written to it by that.
+    pub fn open_up_to(&mut self, root: &Root, digest: &Digest, length: u64) -> io::Result<bool> {
+        let is_open = self.open(root, digest)?;
+        if let Some(partial) = self.open.get(digest)
+            && partial.len()? > length
+        {
+            partial.set_len(length)?;
+        }
+        Ok(is_open)
+    }
+
+    /// The file, made if it is not there. What an earlier try left counts for nothing, unless it was opened to be verified.
     pub fn create(&mut self, root: &Root, digest: &Digest) -> io::Result<&Temp> {
-        if !self.open(root, digest)? {
-            self.open.insert(*digest, Temp::create(root, &name(digest))?);
+        if !self.open.contains_key(digest) {
+            let made = match Temp::open_existing(root, &name(digest))? {
+                Some(left) => left.set_len(0).map(|()| left)?,
+                None => Temp::create(root, &name(digest))?,
+            };
+            self.open.insert(*digest, made);
         }
         Ok(&self.open[digest])
     }
@@ -191,4 +207,22 @@ pub fn is_partial(name: &[u8]) -> bool {
 /// The name of the partial file of this content.
 pub fn name(digest: &Digest) -> String {
     digest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::disk::testing::Tree;
+
+    /// Small files are not verified piece by piece: they are fetched anew.
+    #[test]
+    fn what_an_earlier_try_left_counts_for_nothing_unless_it_is_verified() {
+        let tree = Tree::new(crate::io::files::sys::Abilities::ALL);
+        let digest = Digest([7; 32]);
+        let left = tree.root.path().join(".p2pnetwork/tmp").join(name(&digest));
+        std::fs::write(&left, b"longer, and other").unwrap();
+        let mut partials = Partials::default();
+        partials.write(&tree.root, &digest, 0, b"data").unwrap();
+        assert_eq!(std::fs::read(&left).unwrap(), b"data");
+    }
 }

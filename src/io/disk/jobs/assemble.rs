@@ -108,7 +108,10 @@ impl AssembleJob {
     ) -> io::Result<bool> {
         let has_partial = match self.has_partial {
             Some(has_partial) => has_partial,
-            None => *self.has_partial.insert(partials.open(root, &self.digest)?),
+            None => {
+                let length = self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+                *self.has_partial.insert(partials.open_up_to(root, &self.digest, length)?)
+            }
         };
         if chunk == ZEROS {
             self.leave_hole(root, partials, buffer)?;
@@ -259,6 +262,21 @@ mod tests {
         }
         let whole = std::fs::read(tree.root.path().join(".p2pnetwork/tmp").join(digest.to_string())).unwrap();
         assert_eq!(whole, [&b"data"[..], &vec![0; ZEROS.length as usize], b"data"].concat());
+    }
+
+    /// It had its name, and a user wrote more to it, before a power cut took that name.
+    #[test]
+    fn what_is_beyond_the_end_of_an_earlier_try_is_cut_off() {
+        let tree = Tree::new(crate::io::files::sys::Abilities::ALL);
+        let wanted = vec![7; 2000];
+        let recipe = chunks(&wanted);
+        let digest = combine(recipe.iter().copied());
+        let left = tree.root.path().join(".p2pnetwork/tmp").join(digest.to_string());
+        std::fs::write(&left, [&wanted[..], b"more"].concat()).unwrap();
+        let mut job = AssembleJob::new(path("a"), digest, recipe, None);
+        let mut partials = Partials::default();
+        assert_eq!(run(&mut job, &tree, &mut partials), Ok(vec![0, 1]));
+        assert_eq!(std::fs::read(&left).unwrap(), wanted);
     }
 
     fn chunks(bytes: &[u8]) -> Vec<Chunk> {
