@@ -179,22 +179,24 @@ pub struct Apply {
     pub path: RelPath,
     /// What must be there; `None` is nothing. Compared at the last moment: anything else stays untouched.
     pub expect: Option<Stamp>,
-    /// Keep what is there under this name, too, before it is replaced.
+    /// Keep what is there under this name, too, before it is replaced: it lost against a concurrent version. If the name
+    /// is taken, it was kept before.
     pub keep: Option<RelPath>,
     /// What to do.
     pub action: Action,
 }
 
-/// What to make of a path.
+/// What to make of a path. A file or link that gives way goes to the trash; a directory that does has to be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// A file of these bytes.
     WriteFile { source: Source, mode: u16, mtime_ns: i64 },
-    /// A directory.
+    /// A directory. One that is there gets the mode.
     MakeDirectory { mode: u16 },
     /// A symbolic link.
     MakeSymlink { target: Box<[u8]> },
-    /// The same content with other permission bits, and, for a file, another modification time.
+    /// The same content with other permission bits, and, for a file, another modification time. A symbolic link has
+    /// neither and stays as it is.
     SetMetadata { mode: u16, mtime_ns: Option<i64> },
     /// Nothing: a file or link goes to the trash.
     RemoveFile,

@@ -187,7 +187,7 @@ impl Tree {
             return false;
         }
         // Closed first: closed under its name, the watch would take it for a file that a user has written.
-        self.changes.partials().for_each(|digest| self.partials.close(digest));
+        self.changes.partials().for_each(|digest| self.partials.close(&digest));
         for Done { path, partial, result } in self.changes.run(&self.root, wall_ms) {
             if let Some(digest) = partial {
                 match result {
