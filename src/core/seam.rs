@@ -5,7 +5,7 @@
 
 #![allow(missing_docs, reason = "every variant is documented, and its fields are named for what they are")]
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, ops::Range, time::Instant};
 
 use crate::{
     model::{
@@ -26,14 +26,33 @@ pub struct Time {
     pub wall_ms: u64,
 }
 
-/// What a watch says about a path.
+/// What the watch tells: something on the disk may have changed. Never inside the node's own state directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Something about this path: made, written, deleted, its mode or times set. For a directory itself: what it holds
+    /// may have changed (kqueue says no more than that). The root for the root's own mode and times.
+    Path { path: RelPath, hint: Hint },
+    /// What was at `from`, where something else may be already, is now at `to`, as it was; what `to` held before is gone.
+    /// Everything below a directory has moved along, and is watched under its new path.
+    Renamed { from: RelPath, to: RelPath },
+    /// Events were lost: everything must be compared, and every directory watched anew, which also puts right the paths of
+    /// those that moved unseen.
+    Overflow,
+    /// No events come from this directory and what is below any more, though it may still be there.
+    Lost { directory: RelPath },
+    /// The root itself was deleted, moved or unmounted. Nothing is watched any more.
+    RootGone,
+}
+
+/// When a path that may have changed is worth reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// Closed, renamed, deleted, ...: look at it now.
     Settled,
-    /// A regular file was made: it may be open for writing, or be a hard link that nobody will ever close.
+    /// It is new and not a directory. A file that was opened will be closed; a hard link, a symbolic link or a device never
+    /// will, and inotify does not tell which it is.
     Created,
-    /// It is being written.
+    /// It is being written: it is read when it has been quiet for a while.
     Writing,
     /// Somebody who could write to it closed it, or unmapped it: it is read now, whatever its stamp says. A store to a
     /// mapped page that has not reached the disk yet leaves the times as they are.
@@ -76,8 +95,9 @@ pub enum ApplyFailure {
 /// What a path was found to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// This, with the list of chunks of a file that has more than one.
-    Content { stat: Stat, content: Content, chunks: Vec<Chunk> },
+    /// This, with the list of chunks of a file that has more than one. When it has grown meanwhile, this is what it held
+    /// when the reading began.
+    Content { stat: Stat, content: Content, chunks: Vec<Chunk>, has_grown: bool },
     /// It changed while it was read.
     Changed,
     /// Nothing.
@@ -103,18 +123,13 @@ pub enum Listed {
 /// Something happened.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// The watch: something about a path may have changed.
-    Changed { path: RelPath, hint: Hint },
-    /// The watch: what was at `from` is now at `to`, as it was; so is everything below a directory.
-    Renamed { from: RelPath, to: RelPath },
-    /// The watch lost events: everything must be compared.
-    EventsLost,
-    /// No events come from this directory any more, though it may still be there.
-    WatchLost { directory: RelPath },
+    /// The watch tells of a change.
+    Changed(Change),
     /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds, nothing when it is not there; `None` when that cannot
     /// be told. Where it is a symbolic link, the paths that it led through.
     IgnoreRules { text: Option<Vec<u8>>, through: Vec<RelPath> },
-    /// The root is not what it was, for this reason; or it is again (`None`).
+    /// The root is not what it was, for this reason; or it is what it was (`None`). Answers [`Output::CheckRoot`], and
+    /// comes now and then unasked.
     Paused { reason: Option<String> },
     /// Answers [`Output::Inspect`]; an error's text when it cannot be told.
     Seen { path: RelPath, stat: Result<Option<Stat>, String> },
@@ -122,16 +137,31 @@ pub enum Input<'a> {
     Listed { directory: RelPath, listed: Listed },
     /// Answers [`Output::Read`].
     Read { path: RelPath, found: Found },
+    /// A file was touched so soon before it was read that a write after that may have left its stamp as it was. So it was
+    /// read once more, a moment after [`Input::Read`], and holds something else, or could not be read as the same file.
+    Reread { path: RelPath, found: Found },
+    /// Such a file is not read once more, since the node is about to stop: what it holds is not known.
+    Doubtful { path: RelPath },
     /// Answers [`Output::Apply`]: what is there now.
     Applied { path: RelPath, result: Result<Option<Stat>, ApplyFailure> },
     /// Answers [`Output::Copy`].
     Copied { digest: Digest, result: Result<(), ApplyFailure> },
     /// Answers [`Output::Assemble`]: the chunks of which the partial file has the right bytes now.
     Assembled { digest: Digest, result: Result<Vec<u32>, ApplyFailure> },
-    /// A piece could not be written ([`Output::WritePiece`]).
+    /// A piece could not be written ([`Output::WritePiece`]), or the disk has no room for those that are to come
+    /// ([`Output::Assemble`]).
     PieceFailed { digest: Digest, reason: String },
+    /// A piece that was to be sent ([`Transmit::Piece`]) could not be read from there. Renames that the watch had not told
+    /// yet were told before this.
+    PieceMissing { node: NodeId, source: PieceSource, digest: Digest, range: Range<u64>, why: MissingPiece },
+    /// Answers [`Output::SyncNames`]; an error's text when the disk does not promise to keep them.
+    NamesSynced { result: Result<(), String> },
+    /// All that was decided is done and durable, and so is what users have written; the node stops. The last that is said.
+    Stopped,
     /// A connection is up and has proved the group key.
     LinkUp { node: NodeId, direction: Direction, address: SocketAddr },
+    /// A node was reached at this address, which is to be tried first at the next start.
+    Reached { node: NodeId, address: SocketAddr },
     /// A connection is gone.
     LinkDown { node: NodeId, direction: Direction },
     /// A node says something.
@@ -155,7 +185,8 @@ pub enum Output {
     /// Write bytes to the partial file `digest`: only a failure is answered, by [`Input::PieceFailed`].
     WritePiece { digest: Digest, offset: u64, bytes: Vec<u8> },
     /// Find out which chunks the partial file `digest` of an earlier try has, and copy those that the old version
-    /// of the file, with these chunks, has; unless nothing can be put at the path: answered by [`Input::Assembled`].
+    /// of the file, with these chunks, has; unless nothing can be put at the path: answered by [`Input::Assembled`], or
+    /// [`Input::PieceFailed`].
     Assemble { path: RelPath, digest: Digest, chunks: Vec<Chunk>, old: Option<(RelPath, Stamp, Vec<Chunk>)> },
     /// Close the partial file `digest`, and keep it for another try.
     ClosePartial { digest: Digest },
@@ -166,8 +197,11 @@ pub enum Output {
     DropPartial { digest: Digest },
     /// Read `.p2pignore`: answered by [`Input::IgnoreRules`].
     LoadIgnoreRules,
-    /// Make the names durable that were given since the last time, then call `Engine::commit`.
-    Commit,
+    /// Look whether the root is what it was: answered by [`Input::Paused`].
+    CheckRoot,
+    /// Make the names durable that were given since the last time, so that the index may be: answered by
+    /// [`Input::NamesSynced`].
+    SyncNames,
     /// Close both connections with a node, for this reason.
     Close { node: NodeId, reason: String },
 }
@@ -179,22 +213,24 @@ pub struct Apply {
     pub path: RelPath,
     /// What must be there; `None` is nothing. Compared at the last moment: anything else stays untouched.
     pub expect: Option<Stamp>,
-    /// Keep what is there under this name, too, before it is replaced.
+    /// Keep what is there under this name, too, before it is replaced: it lost against a concurrent version. If the name
+    /// is taken, it was kept before.
     pub keep: Option<RelPath>,
     /// What to do.
     pub action: Action,
 }
 
-/// What to make of a path.
+/// What to make of a path. A file or link that gives way goes to the trash; a directory that does has to be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// A file of these bytes.
     WriteFile { source: Source, mode: u16, mtime_ns: i64 },
-    /// A directory.
+    /// A directory. One that is there gets the mode.
     MakeDirectory { mode: u16 },
     /// A symbolic link.
     MakeSymlink { target: Box<[u8]> },
-    /// The same content with other permission bits, and, for a file, another modification time.
+    /// The same content with other permission bits, and, for a file, another modification time. A symbolic link has
+    /// neither and stays as it is.
     SetMetadata { mode: u16, mtime_ns: Option<i64> },
     /// Nothing: a file or link goes to the trash.
     RemoveFile,
@@ -223,7 +259,8 @@ pub enum Transmit {
     Message(Message<'static>),
     /// An update ([`Message::Update`]), with the file's bytes when it still is at this stamp.
     Update { message: Message<'static>, inline: Option<Stamp> },
-    /// A piece ([`Message::Piece`]) from there; if there is none, what `Engine::handle_missing_piece` says instead.
+    /// A piece ([`Message::Piece`]) from there. If it cannot be read: [`Input::PieceMissing`], and this node is told nothing
+    /// else before that.
     Piece { source: PieceSource, digest: Digest, offset: u64, length: u32 },
 }
 

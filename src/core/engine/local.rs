@@ -72,7 +72,7 @@ impl Engine {
 
     /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next. What is
     /// being read, or put there, at this moment is no proof, either.
-    pub fn doubt(&mut self, path: &RelPath) -> Result<()> {
+    pub(super) fn doubt(&mut self, path: &RelPath) -> Result<()> {
         self.paths.doubt(path);
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         let Some(base) = &mut row.base else { return Ok(()) };
@@ -239,34 +239,58 @@ impl Engine {
 
     /// Content found by reading.
     pub(super) fn handle_read(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
-        let stamp = if let Found::Content { stat, .. } = &found { Some(&stat.stamp) } else { None };
+        let (stamp, has_grown) = match &found {
+            Found::Content { stat, has_grown, .. } => (Some(&stat.stamp), *has_grown),
+            _ => (None, false),
+        };
         let again = self.paths.handle_read_done(&path, stamp, time.now);
-        self.inspect_old_names(&path);
+        self.take_in(&path, found, time)?;
         if self.paused.is_some() {
             return Ok(());
-        }
-        match found {
-            Found::Content { stat, content, chunks } => {
-                self.paths.handle_settled(&path);
-                self.paths.handle_was_read(&path, stat.stamp.size, time.now);
-                self.paths.unblock(&path);
-                self.keep_recipe(&content, &chunks)?;
-                self.doubt_other_names(&path, &content, &stat)?;
-                self.observe(&path, Some((content, stat)), time)?;
-            }
-            Found::Changed => self.handle_writing(&path, 0, time),
-            Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
-            Found::Unreadable(reason) => {
-                // There was a reason to read it, which its stamp need not show.
-                self.doubt(&path)?;
-                self.block_unseen(&path, &reason, time)?;
-            }
         }
         if again == Some(Recheck::Always) {
             self.doubt(&path)?;
         }
         if again.is_some() {
-            self.outputs.push_back(Output::Inspect { path });
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
+        }
+        if has_grown { self.handle_changed(path, Hint::Writing, time) } else { Ok(()) }
+    }
+
+    /// Content found by reading once more what may have changed unseen.
+    pub(super) fn handle_reread(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
+        match found {
+            Found::Content { .. } if self.paths.is_changing(&path) => {
+                self.inspect_old_names(&path);
+                Ok(())
+            }
+            Found::Content { .. } => self.take_in(&path, found, time),
+            // It has gone, perhaps to another name: what it holds there is not known.
+            _ => self.handle_changed(path, Hint::Writing, time),
+        }
+    }
+
+    fn take_in(&mut self, path: &RelPath, found: Found, time: Time) -> Result<()> {
+        self.inspect_old_names(path);
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        match found {
+            Found::Content { stat, content, chunks, .. } => {
+                self.paths.handle_settled(path);
+                self.paths.handle_was_read(path, stat.stamp.size, time.now);
+                self.paths.unblock(path);
+                self.keep_recipe(&content, &chunks)?;
+                self.doubt_other_names(path, &content, &stat)?;
+                self.observe(path, Some((content, stat)), time)?;
+            }
+            Found::Changed => self.handle_writing(path, 0, time),
+            Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
+            Found::Unreadable(reason) => {
+                // There was a reason to read it, which its stamp need not show.
+                self.doubt(path)?;
+                self.block_unseen(path, &reason, time)?;
+            }
         }
         Ok(())
     }

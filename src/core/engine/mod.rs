@@ -53,7 +53,7 @@ pub use self::{
 use crate::{
     core::{
         random::Random,
-        seam::{Direction, Input, Output, Time},
+        seam::{Change, Direction, Input, Output, Time},
     },
     index::{Index, IndexError},
     model::{
@@ -163,20 +163,25 @@ impl Engine {
     /// Takes in what happened.
     pub fn handle_input(&mut self, input: Input, time: Time) -> Result<()> {
         match input {
-            Input::Changed { path, hint } => self.handle_changed(path, hint, time)?,
-            Input::Renamed { from, to } => self.handle_renamed(from, to, time)?,
-            Input::EventsLost => self.scan.request_walk(),
-            Input::WatchLost { directory } => self.scan.handle_unwatched(directory),
+            Input::Changed(change) => self.handle_change(change, time)?,
             Input::IgnoreRules { text, through } => self.handle_ignore_rules(text, through, time)?,
             Input::Paused { reason } => self.handle_paused(reason, time),
             Input::Seen { path, stat } => self.handle_seen(path, stat, time)?,
             Input::Listed { directory, listed } => self.handle_listed(directory, listed, time)?,
             Input::Read { path, found } => self.handle_read(path, found, time)?,
+            Input::Reread { path, found } => self.handle_reread(path, found, time)?,
+            Input::Doubtful { path } => self.doubt(&path)?,
             Input::Applied { path, result } => self.handle_applied(path, result, time)?,
             Input::Copied { digest, result } => self.handle_copied(digest, result, time)?,
             Input::Assembled { digest, result } => self.handle_assembled(digest, result, time)?,
             Input::PieceFailed { digest, reason } => self.handle_piece_failed(digest, &reason, time)?,
+            Input::PieceMissing { node, source, digest, range, why } => {
+                self.handle_piece_missing(node, source, digest, range, why)?;
+            }
+            Input::NamesSynced { result } => self.handle_names_synced(result, time)?,
+            Input::Stopped => self.handle_stopped()?,
             Input::LinkUp { node, direction, address } => self.handle_link_up(node, direction, address, time),
+            Input::Reached { node, address } => self.handle_reached(node, address, time)?,
             Input::LinkDown { node, direction } => self.handle_link_down(node, direction, time)?,
             Input::Message { node, message } => self.handle_message(node, message, time)?,
         }
@@ -197,7 +202,7 @@ impl Engine {
         if self.commit_at.is_some_and(|at| at <= time.now) && !self.commit_asked {
             self.commit_asked = true;
             self.note_durable(time);
-            self.outputs.push_back(Output::Commit);
+            self.outputs.push_back(Output::SyncNames);
         }
         self.schedule_commit(time);
         self.check_invariants();
@@ -243,39 +248,33 @@ impl Engine {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Makes the index durable; the names given before [`Output::Commit`] already are.
-    pub fn commit(&mut self) -> Result<()> {
+    /// Can it take another message? If not, messages wait in their sockets until changes to the disk are done.
+    pub fn has_room(&self) -> bool {
+        self.paths.has_room_for(1)
+    }
+
+    /// The index, for reading.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Makes the index durable: the names that it tells of are. If these could not be made durable, that is asked for
+    /// again, later.
+    fn handle_names_synced(&mut self, result: std::result::Result<(), String>, time: Time) -> Result<()> {
         self.commit_asked = false;
+        if let Err(error) = result {
+            warn!("the disk does not promise to keep what was written, and is asked again: {error}");
+            self.commit_at = Some(time.now + COMMIT_DELAY);
+            return Ok(());
+        }
         self.commit_at = None;
         self.activity.report();
         self.note_boot();
-        self.index.commit()?;
-        self.check_invariants();
-        Ok(())
+        self.index.commit()
     }
 
-    /// The names could not be made durable: the commit is asked for again, later.
-    pub fn postpone_commit(&mut self, time: Time) {
-        self.commit_asked = false;
-        self.commit_at = Some(time.now + COMMIT_DELAY);
-        self.check_invariants();
-    }
-
-    /// Keeps where a node was reached, to try there first at the next start.
-    pub fn remember(&mut self, node: NodeId, address: std::net::SocketAddr, time: Time) -> Result<()> {
-        self.record_node(node, time)?;
-        let known = self.index.nodes()?.into_iter().find(|(known, _)| *known == node);
-        let mut record = known.map(|(_, record)| record).unwrap_or_default();
-        record.address = Some(address.to_string());
-        record.seen_ms = time.wall_ms;
-        self.index.put_node(node, &record)?;
-        self.schedule_commit(time);
-        self.check_invariants();
-        Ok(())
-    }
-
-    /// Ends in an orderly way: all that was announced is durable. Nothing may be called after it.
-    pub fn stop(&mut self) -> Result<()> {
+    /// Ends in an orderly way: all that was announced is durable.
+    fn handle_stopped(&mut self) -> Result<()> {
         let is_known = self.ambiguous_before_ms.is_none() || self.is_walk_through();
         self.note_boot();
         self.index.update_summary(|summary| summary.clean_stop = is_known);
@@ -290,14 +289,15 @@ impl Engine {
         }
     }
 
-    /// Can it take another message? If not, messages wait in their sockets until changes to the disk are done.
-    pub fn has_room(&self) -> bool {
-        self.paths.has_room_for(1)
-    }
-
-    /// The index, for reading.
-    pub fn index(&self) -> &Index {
-        &self.index
+    fn handle_change(&mut self, change: Change, time: Time) -> Result<()> {
+        match change {
+            Change::Path { path, hint } => return self.handle_changed(path, hint, time),
+            Change::Renamed { from, to } => return self.handle_renamed(from, to, time),
+            Change::Overflow => self.scan.request_walk(),
+            Change::Lost { directory } => self.scan.handle_unwatched(directory),
+            Change::RootGone => self.outputs.push_back(Output::CheckRoot),
+        }
+        Ok(())
     }
 
     fn handle_paused(&mut self, reason: Option<String>, time: Time) {
@@ -373,6 +373,16 @@ impl Engine {
         let link = self.links.entry(node).or_insert_with(|| Link::new(node, address, time.now));
         link.handle_up(direction, address, time.now);
         self.placement.kick();
+    }
+
+    /// Keeps where a node was reached, to try there first at the next start.
+    fn handle_reached(&mut self, node: NodeId, address: std::net::SocketAddr, time: Time) -> Result<()> {
+        self.record_node(node, time)?;
+        let known = self.index.nodes()?.into_iter().find(|(known, _)| *known == node);
+        let mut record = known.map(|(_, record)| record).unwrap_or_default();
+        record.address = Some(address.to_string());
+        record.seen_ms = time.wall_ms;
+        self.index.put_node(node, &record)
     }
 
     fn handle_link_down(&mut self, node: NodeId, direction: Direction, time: Time) -> Result<()> {

@@ -7,12 +7,12 @@ use rustix::io::{Errno, Result};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
+    core::seam::{Action, Apply},
     io::{
         disk::{
             change::{
-                apply::{Action, Apply, ApplyError},
+                apply::ApplyError,
                 barrier::{Barrier, Outcome},
-                temp,
             },
             testing::{NOW_MS, Tree, path},
         },
@@ -246,14 +246,13 @@ fn each_ability(files: impl Fn() -> Folding, test: impl Fn(&Tree)) {
 fn run(tree: &Tree, at: &str, expect: Option<Stat>, keep: Option<&str>, action: Action) -> Outcome {
     let mut barrier = Barrier::default();
     let expect = expect.map(|stat| stat.stamp);
-    barrier.push(Apply { path: path(at), expect, keep: keep.map(path), action }).unwrap();
+    let apply = Apply { path: path(at), expect, keep: keep.map(path), action };
+    barrier.push(tree.staged(apply)).unwrap();
     barrier.run(&tree.root, NOW_MS).pop().unwrap().1
 }
 
 fn content(tree: &Tree) -> Action {
-    // Left of a change that was refused.
-    temp::remove(&tree.root, b"temp").unwrap();
-    Action::WriteFile { temp: tree.temp("temp", b"new"), mode: 0o644, mtime_ns: 0 }
+    Action::WriteFile { source: tree.received("a", b"new"), mode: 0o644, mtime_ns: 0 }
 }
 
 fn assert_told_apart(outcome: &Outcome, other: &str) {
@@ -373,7 +372,6 @@ fn a_name_that_would_become_another_is_refused_before_anything_is_touched() {
             for plain in ["notes", "d", "kept"] {
                 run(tree, plain, None, None, content(tree)).unwrap();
             }
-            temp::remove(&tree.root, b"temp").unwrap();
             assert!(listed(tree, ".p2pnetwork/tmp").is_empty());
         },
     );
@@ -413,7 +411,7 @@ fn bits_of_another_users_file_are_a_problem_that_names_its_owner() {
             tree.make_directory("d");
             for name in ["theirs", "d/theirs"] {
                 let old = tree.write(name, "x");
-                let set = |mode| Action::SetMetadata { mode, mtime_ns: old.stamp.mtime_ns };
+                let set = |mode| Action::SetMetadata { mode, mtime_ns: Some(old.stamp.mtime_ns) };
                 let reason = refusal(run(tree, name, Some(old), None, set(0o600)));
                 assert!(reason.contains("belongs to user 4711"), "{reason}");
                 assert_eq!(tree.stat(name).map(|stat| stat.mode), Some(old.mode));
@@ -433,7 +431,7 @@ fn bits_that_the_file_system_does_not_keep_are_read_back() {
             |tree| {
                 assert!(!tree.root.nature().keeps_bits);
                 let old = tree.write("a", "x");
-                let set = Action::SetMetadata { mode: 0o751, mtime_ns: old.stamp.mtime_ns };
+                let set = Action::SetMetadata { mode: 0o751, mtime_ns: Some(old.stamp.mtime_ns) };
                 let found = run(tree, "a", Some(old), None, set).unwrap().unwrap().mode;
                 assert_eq!((found, tree.stat("a").map(|stat| stat.mode)), (0o644, Some(0o644)));
                 run(tree, "b", None, None, content(tree)).unwrap();

@@ -11,14 +11,19 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
+    core::seam::{Apply, Source},
     io::{
         disk::{
-            change::temp::{self, Temp},
+            change::{
+                partial,
+                stage::{Stage, Staged},
+                temp::{self, Temp},
+            },
             root::Root,
         },
         files::{FileSystem, Kernel, sys::Abilities},
     },
-    model::{entry::Stat, path::RelPath},
+    model::{content::Chunk, entry::Stat, path::RelPath},
 };
 
 /// 2026-11-22, 12:00 UTC.
@@ -100,6 +105,20 @@ impl Tree {
     pub(crate) fn temp(&self, name: &str, content: &[u8]) -> String {
         Temp::create(&self.root, name).unwrap().write_at(0, content).unwrap();
         name.into()
+    }
+
+    /// What was received for the file `name`, in place of what was before.
+    pub(crate) fn received(&self, name: &str, content: &[u8]) -> Source {
+        let digest = Chunk::of(name.as_bytes()).digest;
+        let temp = partial::name(&digest);
+        temp::remove(&self.root, temp.as_bytes()).unwrap();
+        self.temp(&temp, content);
+        Source::Partial(digest)
+    }
+
+    /// A change as it is carried out.
+    pub(crate) fn staged(&self, apply: Apply) -> Staged {
+        Stage::default().prepare(&self.root, apply).unwrap()
     }
 
     /// Number of temporary files left.

@@ -11,7 +11,7 @@ use log::{debug, info, warn};
 use crate::{
     core::{
         ignore::IGNORE_FILE,
-        seam::{Action, Apply, ApplyFailure, Hint, Input, MissingPiece, Output, PieceSource, Source, Time},
+        seam::{Action, Apply, ApplyFailure, Change, Input, MissingPiece, Output, PieceSource, Source, Time},
     },
     io::{
         disk::{
@@ -25,13 +25,12 @@ use crate::{
             jobs::Jobs,
             root::{Root, RootState},
         },
-        watch::{self, Change, Watcher},
+        watch::Watcher,
     },
     model::{
         entry::{Digest, FileKind, Stamp},
         limits::{PARTIAL_KEEP, ROOT_CHECK_INTERVAL, STEP_ENTRIES},
         path::RelPath,
-        version::NodeId,
     },
 };
 
@@ -49,22 +48,6 @@ pub struct Tree {
     ignore_failure: Option<String>,
     /// What was done for the core, not told it yet.
     inputs: VecDeque<Input<'static>>,
-}
-
-/// What is left of an [`Output`] when the disk has had its part.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Beyond {
-    /// All names are durable: the index may be.
-    Commit,
-    /// The names could not be made durable.
-    PostponeCommit,
-    /// Close both connections with a node, for this reason.
-    Close {
-        /// Which node.
-        node: NodeId,
-        /// Why.
-        reason: String,
-    },
 }
 
 impl Tree {
@@ -117,7 +100,7 @@ impl Tree {
     }
 
     /// Does what the core decided, or queues it. What is no business of the disk is handed back.
-    pub fn perform(&mut self, output: Output) -> Option<Beyond> {
+    pub fn perform(&mut self, output: Output) -> Option<Output> {
         match output {
             Output::Inspect { path } => self.inspect(path),
             Output::List { directory } => self.jobs.list(directory),
@@ -146,8 +129,9 @@ impl Tree {
                 }
             }
             Output::LoadIgnoreRules => self.load_ignore_rules(),
-            Output::Commit => return Some(self.sync_names()),
-            Output::Close { node, reason } => return Some(Beyond::Close { node, reason }),
+            Output::CheckRoot => self.inputs.push_back(self.look_at_root()),
+            Output::SyncNames => self.sync_names(),
+            output @ Output::Close { .. } => return Some(output),
         }
         None
     }
@@ -187,7 +171,7 @@ impl Tree {
             return false;
         }
         // Closed first: closed under its name, the watch would take it for a file that a user has written.
-        self.changes.partials().for_each(|digest| self.partials.close(digest));
+        self.changes.partials().for_each(|digest| self.partials.close(&digest));
         for Done { path, partial, result } in self.changes.run(&self.root, wall_ms) {
             if let Some(digest) = partial {
                 match result {
@@ -201,14 +185,9 @@ impl Tree {
     }
 
     /// Makes the names durable that were given since the last time: before the index says so.
-    pub fn sync_names(&mut self) -> Beyond {
-        match self.changes.sync_names(&self.root) {
-            Ok(()) => Beyond::Commit,
-            Err(error) => {
-                warn!("the disk does not promise to keep what was written, and is asked again: {error}");
-                Beyond::PostponeCommit
-            }
-        }
+    fn sync_names(&mut self) {
+        let result = self.changes.sync_names(&self.root).map_err(|error| error.to_string());
+        self.inputs.push_back(Input::NamesSynced { result });
     }
 
     /// Makes everything durable, what users have written included: after a clean stop the index is believed, also if the
@@ -239,29 +218,21 @@ impl Tree {
     pub fn poll_change(&mut self) -> Option<Input<'static>> {
         while self.watch_ready {
             match self.watcher.poll_change() {
-                Ok(Some(change)) => return Some(self.told(change)),
+                Ok(Some(change)) => {
+                    if change == Change::Overflow {
+                        info!("more changed than the watch could tell: everything is compared");
+                    }
+                    return Some(Input::Changed(change));
+                }
                 Ok(None) => self.watch_ready = false,
                 Err(error) => {
                     warn!("the file watch fails, everything is compared: {error}");
                     self.watch_ready = false;
-                    return Some(Input::EventsLost);
+                    return Some(Input::Changed(Change::Overflow));
                 }
             }
         }
         None
-    }
-
-    fn told(&self, change: Change) -> Input<'static> {
-        match change {
-            Change::Path { path, hint } => Input::Changed { path, hint: hint.into() },
-            Change::Renamed { from, to, .. } => Input::Renamed { from, to },
-            Change::Overflow => {
-                info!("more changed than the watch could tell: everything is compared");
-                Input::EventsLost
-            }
-            Change::Lost { directory } => Input::WatchLost { directory },
-            Change::RootGone => self.look_at_root(),
-        }
     }
 
     /// Whether the root is still the directory that it was.
@@ -280,7 +251,7 @@ impl Tree {
     // --- Reading ---------------------------------------------------------------------------------------
 
     /// Looks at a path. Nothing is taken for deleted while the root is not the directory that it was.
-    pub fn inspect(&mut self, path: RelPath) {
+    fn inspect(&mut self, path: RelPath) {
         let mut stat = self.root.stat(&path).map_err(|error| error.to_string());
         if stat == Ok(None) && self.root.check() != RootState::Present {
             stat = Err("it cannot be told whether it is there: the directory as a whole is not".to_owned());
@@ -322,9 +293,6 @@ impl Tree {
                 MissingPiece::Unreadable
             }
         };
-        if let PieceSource::File { path, .. } = source {
-            self.inspect(path.clone());
-        }
         Err(why)
     }
 
@@ -339,18 +307,6 @@ impl Tree {
             self.ignore_failure = Some(reason.clone());
         }
         self.inputs.push_back(Input::IgnoreRules { text: text.ok().flatten(), through });
-    }
-}
-
-impl From<watch::Hint> for Hint {
-    fn from(hint: watch::Hint) -> Self {
-        match hint {
-            watch::Hint::Settled => Self::Settled,
-            watch::Hint::Writing => Self::Writing,
-            watch::Hint::Closed => Self::Closed,
-            watch::Hint::Created => Self::Created,
-            watch::Hint::Arrived => Self::Arrived,
-        }
     }
 }
 

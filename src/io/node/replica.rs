@@ -13,17 +13,16 @@ use log::{debug, warn};
 use crate::{
     core::{
         engine::Engine,
-        seam::{Input, MissingPiece, Output, PieceSource, Time, Transmit},
+        seam::{Input, Output, PieceSource, Time, Transmit},
     },
     index::IndexError,
     io::{
-        disk::tree::{Beyond, Tree},
+        disk::tree::Tree,
         node::stopwatch::{Part, Stopwatch},
     },
     model::{
         entry::{Digest, Stamp},
         limits::{MAX_CHANGES_PER_TURN, MAX_NODES, SHARED_SLICE_BYTES, SLICE_BYTES},
-        path::RelPath,
         version::NodeId,
     },
     wire::message::Message,
@@ -129,41 +128,41 @@ impl Replica {
         self.engine.handle_input(input, time)
     }
 
-    /// Keeps where a node was reached, to try there first at the next start.
-    pub fn remember(&mut self, node: NodeId, address: std::net::SocketAddr, time: Time) -> Result<()> {
-        self.engine.remember(node, address, time)
-    }
-
     /// Carries out what the core decided, and tells it what came of it, until nothing is left.
     pub fn settle(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
         loop {
             while let Some(output) = self.engine.poll_output() {
-                if output == Output::Commit {
-                    self.stopwatch.lap(Part::Decisions);
-                    self.commit(time)?;
-                    self.stopwatch.lap(Part::Commit);
-                } else if let Some(Beyond::Close { node, reason }) = self.tree.perform(output) {
-                    warn!("closing the link with {node}: {reason}");
-                    links.close(node);
-                }
+                let part = if output == Output::SyncNames { Part::Commit } else { Part::Decisions };
+                self.measure(part, |replica| replica.perform(links, output));
             }
             let inputs = self.tree.take_inputs();
             if inputs.is_empty() {
                 return Ok(());
             }
             for input in inputs {
-                self.engine.handle_input(input, time)?;
+                let is_commit = matches!(input, Input::NamesSynced { .. });
+                let part = if is_commit { Part::Commit } else { Part::Decisions };
+                self.measure(part, |replica| replica.engine.handle_input(input, time))?;
             }
         }
     }
 
-    /// Names are durable before the index says so.
-    fn commit(&mut self, time: Time) -> Result<()> {
-        match self.tree.sync_names() {
-            Beyond::Commit => self.engine.commit()?,
-            _ => self.engine.postpone_commit(time),
+    fn perform(&mut self, links: &mut impl Links, output: Output) {
+        if let Some(Output::Close { node, reason }) = self.tree.perform(output) {
+            warn!("closing the link with {node}: {reason}");
+            links.close(node);
         }
-        Ok(())
+    }
+
+    /// Does what belongs to the commit, of which the disk and the core have a share each, apart from the decisions around it.
+    fn measure<T>(&mut self, part: Part, work: impl FnOnce(&mut Self) -> T) -> T {
+        if part != Part::Commit {
+            return work(self);
+        }
+        self.stopwatch.lap(Part::Decisions);
+        let done = work(self);
+        self.stopwatch.lap(Part::Commit);
+        done
     }
 
     // --- ... and goes on with what follows -------------------------------------------------------------
@@ -198,10 +197,10 @@ impl Replica {
         self.settle(links, time)?;
         self.run_barrier(links, time)?;
         for path in self.tree.take_fresh() {
-            self.engine.doubt(&path)?;
+            self.engine.handle_input(Input::Doubtful { path }, time)?;
         }
         match self.tree.sync_everything() {
-            Ok(()) => self.engine.stop().map(|()| true),
+            Ok(()) => self.engine.handle_input(Input::Stopped, time).map(|()| true),
             Err(error) => {
                 warn!(
                     "the disk does not promise to keep what was written: the next start looks at all of it: {error}"
@@ -225,20 +224,46 @@ impl Replica {
         let nodes: Vec<NodeId> =
             self.engine.links().filter(|(_, link)| link.outbound).map(|(node, _)| node).collect();
         let mut stopped_short = heapless::Vec::<NodeId, MAX_NODES>::new();
+        let mut missing = Vec::new();
         for node in nodes {
-            if !self.tell(links, node, time)? {
+            if !self.tell(links, node, &mut missing, time)? {
                 stopped_short.push(node).expect("there are no more links than MAX_NODES");
             }
         }
         links.flush(time.now);
         // A socket that took it all will not tell that it could take more.
         self.transmit_waits = stopped_short.iter().any(|node| links.has_room_for_content(*node));
-        Ok(())
+        self.report_missing(links, missing, time)
+    }
+
+    /// A file that is not where it was may just have been renamed, which the watch has not been asked about yet.
+    fn report_missing(
+        &mut self,
+        links: &mut impl Links,
+        missing: Vec<Input<'static>>,
+        time: Time,
+    ) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.tree.end_of_turn();
+        self.tree.handle_watch_ready();
+        self.read_watch(links, time)?;
+        for piece in missing {
+            self.engine.handle_input(piece, time)?;
+        }
+        self.settle(links, time)
     }
 
     /// Of files' content little waits in the buffer, so that what is decided meanwhile is soon on its way. False when
-    /// there may be more to tell.
-    fn tell(&mut self, links: &mut impl Links, node: NodeId, time: Time) -> Result<bool> {
+    /// there may be more to tell. A piece that cannot be read ends it for this turn: the core is to hear of that first.
+    fn tell(
+        &mut self,
+        links: &mut impl Links,
+        node: NodeId,
+        missing: &mut Vec<Input<'static>>,
+        time: Time,
+    ) -> Result<bool> {
         while links.room(node) > 0 {
             let with_content = links.has_room_for_content(node);
             let transmit = match with_content {
@@ -246,62 +271,44 @@ impl Replica {
                 false => self.engine.poll_urgent(node, time)?,
             };
             let Some(transmit) = transmit else { return Ok(with_content) };
-            self.send(links, node, transmit, time)?;
+            let before = missing.len();
+            missing.extend(self.send(links, node, transmit));
+            if missing.len() > before {
+                break;
+            }
         }
         Ok(false)
     }
 
-    fn send(&mut self, links: &mut impl Links, node: NodeId, transmit: Transmit, time: Time) -> Result<()> {
-        let mut bytes = std::mem::take(&mut self.content);
+    /// Gives back what the core is to be told when there is nothing to send.
+    fn send(&mut self, links: &mut impl Links, node: NodeId, transmit: Transmit) -> Option<Input<'static>> {
         match transmit {
             Transmit::Message(message) => self.send_message(links, node, &message),
-            Transmit::Update { message, inline } => {
-                self.send_update(links, node, message, inline, &mut bytes);
-            }
+            Transmit::Update { message, inline } => self.send_update(links, node, message, inline),
             Transmit::Piece { source, digest, offset, length } => {
                 let range = offset..offset + u64::from(length);
-                let message = match self.read_piece(links, source, &digest, range, &mut bytes, time)? {
-                    Ok(()) => Message::Piece { digest, offset, bytes: &bytes },
-                    Err(why) => self.engine.handle_missing_piece(node, digest, why),
-                };
-                self.send_message(links, node, &message);
+                return self.send_piece(links, node, source, digest, range);
             }
         }
-        self.content = bytes;
-        Ok(())
+        None
     }
 
-    /// Puts a piece of content into `out`, from wherever it is now.
-    fn read_piece(
+    fn send_piece(
         &mut self,
         links: &mut impl Links,
+        node: NodeId,
         source: PieceSource,
-        digest: &Digest,
+        digest: Digest,
         range: Range<u64>,
-        out: &mut Vec<u8>,
-        time: Time,
-    ) -> Result<std::result::Result<(), MissingPiece>> {
-        let read = self.tree.read_piece(&source, digest, range.clone(), out);
-        let (Err(_), PieceSource::File { path, stamp }) = (read, source) else { return Ok(read) };
-        let Some((path, stamp)) = self.renamed_content(links, &path, &stamp, digest, time)? else {
-            return Ok(read);
-        };
-        Ok(self.tree.read_piece(&PieceSource::File { path, stamp }, digest, range, out))
-    }
-
-    /// A file that is not where it was may just have been renamed, which the watch has not been asked about yet.
-    fn renamed_content(
-        &mut self,
-        links: &mut impl Links,
-        path: &RelPath,
-        stamp: &Stamp,
-        digest: &Digest,
-        time: Time,
-    ) -> Result<Option<(RelPath, Stamp)>> {
-        self.tree.end_of_turn();
-        self.tree.handle_watch_ready();
-        self.read_watch(links, time)?;
-        Ok(self.engine.holder(path, digest)?.filter(|(_, now)| now != stamp))
+    ) -> Option<Input<'static>> {
+        let mut bytes = std::mem::take(&mut self.content);
+        let read = self.tree.read_piece(&source, &digest, range.clone(), &mut bytes);
+        if read.is_ok() {
+            let piece = Message::Piece { digest, offset: range.start, bytes: &bytes };
+            self.send_message(links, node, &piece);
+        }
+        self.content = bytes;
+        read.err().map(|why| Input::PieceMissing { node, source, digest, range, why })
     }
 
     fn send_update(
@@ -310,12 +317,13 @@ impl Replica {
         node: NodeId,
         message: Message<'static>,
         inline: Option<Stamp>,
-        bytes: &mut Vec<u8>,
     ) {
         let Message::Update { path, entry, origin, before, seq, .. } = message else { return };
-        let is_read = inline.is_some_and(|stamp| self.tree.read_small(&path, &stamp, bytes));
+        let mut bytes = std::mem::take(&mut self.content);
+        let is_read = inline.is_some_and(|stamp| self.tree.read_small(&path, &stamp, &mut bytes));
         let content = is_read.then_some(&bytes[..]);
         self.send_message(links, node, &Message::Update { path, entry, origin, before, seq, content });
+        self.content = bytes;
     }
 
     fn send_message(&mut self, links: &mut impl Links, node: NodeId, message: &Message) {

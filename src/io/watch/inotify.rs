@@ -10,13 +10,16 @@ use inotify::{EventMask, Inotify, WatchMask};
 use rustix::io::Errno;
 
 use super::{
-    AddError, Change, Watched,
+    AddError, Watched,
     table::Key,
     translate::{Event, EventSource, Translator},
 };
-use crate::model::{
-    limits::{INOTIFY_BUFFER_BYTES, MAX_WATCHES},
-    path::RelPath,
+use crate::{
+    core::seam::Change,
+    model::{
+        limits::{INOTIFY_BUFFER_BYTES, MAX_WATCHES},
+        path::RelPath,
+    },
 };
 
 /// Watches directories through inotify.

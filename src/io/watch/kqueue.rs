@@ -21,11 +21,11 @@ use rustix::{
 };
 
 use super::{
-    AddError, Change, Watched,
+    AddError, Watched,
     table::Key,
     vnode::{Note, VnodeQueue, VnodeWatches, descriptor_budget},
 };
-use crate::model::path::RelPath;
+use crate::{core::seam::Change, model::path::RelPath};
 
 /// Watches directories and files through a kqueue.
 pub struct KqueueWatcher {

@@ -6,7 +6,9 @@
 //! the timer.
 //!
 //! Order matters to the caller: a directory is added first and listed after that, so that nothing made in
-//! between is missed, and a parent is added before its children.
+//! between is missed, and a parent is added before its children. A directory that was renamed is added again all the
+//! same: `AlreadyWatched` says that it has moved with its watch, `Watched` that it has to be listed like a new one (it
+//! replaced another, or the two were exchanged).
 
 #[cfg(target_os = "linux")]
 pub mod inotify;
@@ -30,63 +32,12 @@ use std::{
     path::Path,
 };
 
-use crate::{io::files::Handle, model::path::RelPath};
+use crate::{core::seam::Change, io::files::Handle, model::path::RelPath};
 
 #[cfg(target_os = "linux")]
 use self::inotify::InotifyWatcher as NativeWatcher;
 #[cfg(not(target_os = "linux"))]
 use self::kqueue::KqueueWatcher as NativeWatcher;
-
-/// Something on the disk may have changed. Never inside the node's own state directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Something about this path: made, written, deleted, its mode or times set. For a directory itself: what
-    /// it holds may have changed (kqueue says no more than that), so the caller lists it.
-    Path {
-        /// Which path; the root for the root's own mode and times.
-        path: RelPath,
-        /// When to read it.
-        hint: Hint,
-    },
-    /// A rename with both ends inside. Of a directory, everything below has moved along and is watched under its
-    /// new path. The caller adds `to` again all the same: `AlreadyWatched` says that this is so, `Watched`
-    /// that it has to be listed like a new one (it replaced another, or the two were exchanged).
-    Renamed {
-        /// The path until now. Something else may be there already.
-        from: RelPath,
-        /// The path from now on; what it held before is gone.
-        to: RelPath,
-        /// Is it a directory?
-        directory: bool,
-    },
-    /// Events were lost: everything must be compared, every directory added again (which also puts right the
-    /// paths of those that moved unseen).
-    Overflow,
-    /// This directory and all below are no longer watched, though they may still be there.
-    Lost {
-        /// The highest directory concerned.
-        directory: RelPath,
-    },
-    /// The root itself was deleted, moved or unmounted. Nothing is watched any more.
-    RootGone,
-}
-
-/// When a path that may have changed is worth reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hint {
-    /// At once.
-    Settled,
-    /// It is open for writing: when it has been quiet for a while.
-    Writing,
-    /// At once, whatever its stamp says: the last one who could write to it closed it, or unmapped it.
-    Closed,
-    /// At once: a directory that was moved here from where nothing is watched, so that nothing in it is, either. It may
-    /// have been here before.
-    Arrived,
-    /// New and not a directory. A file that was opened will be `Settled` on close; a hard link, a symbolic
-    /// link or a device never will, and inotify does not tell which it is.
-    Created,
-}
 
 /// Where events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use std::io;
 
 use inotify::EventMask;
 
-use super::{
-    Change, Hint,
-    table::{Key, Row, Table},
+use super::table::{Key, Row, Table};
+use crate::{
+    core::seam::{Change, Hint},
+    model::path::RelPath,
 };
-use crate::model::path::RelPath;
 
 /// One event, as inotify has it.
 #[derive(Debug, Clone, Copy)]
@@ -164,7 +164,7 @@ impl<S: EventSource> Translator<S> {
                 self.remove_below(&to);
                 settled(from)
             }
-            (false, false) => Some(Change::Renamed { from, to, directory }),
+            (false, false) => Some(Change::Renamed { from, to }),
         }
     }
 
@@ -391,7 +391,7 @@ mod tests {
     fn a_directory_moved_over_another_takes_its_place() {
         let mut translator = translator();
         let events = [(0, DIR_FROM, 1, "a"), (0, DIR_TO, 1, "c"), (2, EventMask::CREATE, 0, "f")];
-        let renamed = Change::Renamed { from: path("a"), to: path("c"), directory: true };
+        let renamed = Change::Renamed { from: path("a"), to: path("c") };
         let created = Change::Path { path: path("c/b/f"), hint: Hint::Created };
         assert_eq!(run(&mut translator, &events), [renamed, created]);
         assert_eq!(translator.source.unwatched, [3]);

@@ -16,12 +16,15 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    AddError, Change, Hint, Watched,
+    AddError, Watched,
     table::{Key, Row, Table},
 };
-use crate::model::{
-    limits::{KQUEUE_DESCRIPTOR_SHARE, KQUEUE_DIRECTORY_SHARE, MAX_KQUEUE_WATCHES},
-    path::RelPath,
+use crate::{
+    core::seam::{Change, Hint},
+    model::{
+        limits::{KQUEUE_DESCRIPTOR_SHARE, KQUEUE_DIRECTORY_SHARE, MAX_KQUEUE_WATCHES},
+        path::RelPath,
+    },
 };
 
 /// What happened to a watched descriptor.

@@ -15,10 +15,11 @@ use super::{
     files::Open,
 };
 use p2pnetwork::{
+    core::seam::Change,
     io::{
         files::Handle,
         watch::{
-            AddError, Change, Watch, Watched,
+            AddError, Watch, Watched,
             table::Key,
             translate::{Event, EventSource, Translator},
         },

@@ -15,7 +15,7 @@ fn input(world: &mut World, input: Input<'static>) {
 }
 
 fn close(world: &mut World, name: &str) {
-    input(world, Input::Changed { path: path(name), hint: Hint::Closed });
+    input(world, Input::Changed(Change::Path { path: path(name), hint: Hint::Closed }));
 }
 
 fn there(world: &World, name: &str) -> Data {

@@ -110,7 +110,7 @@ fn a_node_that_is_killed_while_the_rules_change_begins_again() {
     let input = Input::IgnoreRules { text: Some(Vec::new()), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     assert!(world.nodes[0].engine.has_work());
-    world.nodes[0].engine.commit().unwrap();
+    world.nodes[0].engine.handle_names_synced(Ok(()), world.time).unwrap();
     world.nodes[0].disk.tree.remove(&path(".p2pignore"));
     world.crash(0);
     assert!(world.nodes[0].engine.rules.are_changing());
@@ -393,7 +393,7 @@ fn when_an_ignored_directory_goes_the_file_that_is_in_its_place_elsewhere_comes(
             world.delete(0, "x");
         } else {
             world.nodes[0].disk.tree.remove(&path("x"));
-            world.nodes[0].engine.handle_input(Input::EventsLost, world.time).unwrap();
+            world.nodes[0].engine.handle_input(Input::Changed(Change::Overflow), world.time).unwrap();
         }
         world.settle();
         world.assert_equal();
@@ -430,7 +430,7 @@ fn what_is_put_in_the_place_of_what_is_wanted_and_ignored_there_is_no_problem() 
     world.wait(100);
     assert_in_sync(&world);
     world.nodes[0].disk.tree.remove(&path("x"));
-    world.nodes[0].engine.handle_input(Input::EventsLost, world.time).unwrap();
+    world.nodes[0].engine.handle_input(Input::Changed(Change::Overflow), world.time).unwrap();
     world.settle();
     world.assert_equal();
     assert_eq!(held(&world, 0, "x"), file("a file"));

@@ -96,7 +96,7 @@ fn what_a_power_cut_has_torn_is_believed_though_its_bits_were_set() {
     let mut world = with_untold_content(false);
     tear(&mut world, b"rest");
     world.nodes[0].disk.tree.get_mut(&path("a")).unwrap().mode = 0o600;
-    let settled = Input::Changed { path: path("a"), hint: Hint::Settled };
+    let settled = Input::Changed(Change::Path { path: path("a"), hint: Hint::Settled });
     world.nodes[0].engine.handle_input(settled, world.time).unwrap();
     world.link(0, 1);
     world.wait(200);

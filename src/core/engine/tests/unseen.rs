@@ -1,11 +1,11 @@
 //! What this disk holds and its stamps, or its events, do not show is found out all the same.
 
 use super::{
-    super::paths::{Change, Why},
+    super::paths::{self, Why},
     *,
 };
 use crate::{
-    core::seam::{ApplyFailure, Found, Hint},
+    core::seam::{ApplyFailure, Change, Found, Hint},
     model::{entry::FileKind, version::NodeId},
 };
 
@@ -94,7 +94,7 @@ fn what_could_not_be_looked_at_is_looked_at_again_whatever_others_say_meanwhile(
 /// Something else is told of a path, or nothing, when everything is compared.
 fn close(world: &mut World, name: &str, told: std::result::Result<FileKind, String>) {
     world.nodes[0].disk.closed.insert(path(name), told);
-    world.nodes[0].engine.handle_input(Input::EventsLost, world.time).unwrap();
+    world.nodes[0].engine.handle_input(Input::Changed(Change::Overflow), world.time).unwrap();
     world.settle();
 }
 
@@ -177,7 +177,7 @@ fn a_directory_that_was_moved_away_and_back_is_listed() {
     world.put(0, "d", Data::Directory);
     world.settle();
     world.nodes[0].disk.put(&path("d/x"), Data::File(b"x".to_vec()), 0o644, None);
-    let arrived = Input::Changed { path: path("d"), hint: Hint::Arrived };
+    let arrived = Input::Changed(Change::Path { path: path("d"), hint: Hint::Arrived });
     world.nodes[0].engine.handle_input(arrived, world.time).unwrap();
     world.settle();
     assert_eq!(names(&world.nodes[1]), ["d", "d/x"]);
@@ -190,7 +190,7 @@ fn a_directory_in_the_place_of_one_that_was_renamed_is_listed() {
     world.put(0, "d/e", Data::Directory);
     world.settle();
     world.nodes[0].disk.put(&path("d/e/x"), Data::File(b"x".to_vec()), 0o644, None);
-    let renamed = Input::Renamed { from: path("d"), to: path("e") };
+    let renamed = Input::Changed(Change::Renamed { from: path("d"), to: path("e") });
     world.nodes[0].engine.handle_input(renamed, world.time).unwrap();
     world.settle();
     assert_eq!(names(&world.nodes[1]), ["d", "d/e", "d/e/x"]);
@@ -205,7 +205,7 @@ fn an_edit_in_the_tick_of_a_rename_is_read() {
     // By one name or the other, its stamp is what it was.
     let inode = world.nodes[0].disk.tree.remove(&path("a")).unwrap();
     world.nodes[0].disk.tree.insert(path("b"), inode);
-    let changed = Input::Changed { path: path("b"), hint: Hint::Settled };
+    let changed = Input::Changed(Change::Path { path: path("b"), hint: Hint::Settled });
     world.nodes[0].engine.handle_input(changed, world.time).unwrap();
     world.tell(0, path("a"));
     world.settle();
@@ -236,7 +236,7 @@ fn what_the_watch_tells_as_a_write_is_read_though_its_stamp_is_what_it_was() {
     world.write(0, "a", b"first");
     world.settle();
     edit_unseen(&mut world);
-    let writing = Input::Changed { path: path("a"), hint: Hint::Writing };
+    let writing = Input::Changed(Change::Path { path: path("a"), hint: Hint::Writing });
     world.nodes[0].engine.handle_input(writing, world.time).unwrap();
     world.settle();
     assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"other".to_vec()));
@@ -245,7 +245,10 @@ fn what_the_watch_tells_as_a_write_is_read_though_its_stamp_is_what_it_was() {
 /// Node 0 is told what came of a change of its file.
 fn change_fails(world: &mut World, failure: ApplyFailure) {
     let row = world.nodes[0].engine.index().get(&path("a")).unwrap().unwrap();
-    world.nodes[0].engine.paths.begin_change(&path("a"), Change { is_renamed: true, ..Change::to(&row) });
+    world.nodes[0]
+        .engine
+        .paths
+        .begin_change(&path("a"), paths::Change { is_renamed: true, ..paths::Change::to(&row) });
     let applied = Input::Applied { path: path("a"), result: Err(failure) };
     world.nodes[0].engine.handle_input(applied, world.time).unwrap();
 }
@@ -289,7 +292,7 @@ fn what_a_change_was_to_put_there_and_is_there_is_that_version() {
     world.settle();
     let engine = &mut world.nodes[0].engine;
     let row = engine.index.get(&path("a")).unwrap().unwrap();
-    engine.paths.begin_change(&path("a"), Change { is_renamed: true, ..Change::to(&row) });
+    engine.paths.begin_change(&path("a"), paths::Change { is_renamed: true, ..paths::Change::to(&row) });
     engine.index.put(&path("a"), &Row { base: None, ..row }).unwrap();
     // The clocks do not tell which came first.
     let later_ns = (world.time.wall_ms as i64 + 3_600_000) * 1_000_000;
@@ -325,10 +328,10 @@ fn files_that_were_renamed_to_one_name_one_after_the_other_are_gone_from_their_o
 #[test]
 fn a_power_cut_is_in_mind_until_everything_was_looked_at() {
     let mut world = World::new(1);
-    world.nodes[0].engine.commit().unwrap();
+    world.nodes[0].engine.handle_names_synced(Ok(()), world.time).unwrap();
     world.crash(0);
     assert!(world.nodes[0].engine.torn_before_ns.is_some(), "it was killed before its first walk");
-    world.nodes[0].engine.stop().unwrap();
+    world.nodes[0].engine.handle_stopped().unwrap();
     world.crash(0);
     assert!(world.nodes[0].engine.torn_before_ns.is_some(), "it was stopped before its first walk");
     assert!(world.nodes[0].engine.ambiguous_before_ms.is_some());

@@ -245,13 +245,13 @@ impl Disk {
             Data::Directory => Found::Gone,
             Data::Symlink(target) => {
                 let content = Content::Symlink { target: target.clone().into() };
-                Found::Content { stat, content, chunks: Vec::new() }
+                Found::Content { stat, content, chunks: Vec::new(), has_grown: false }
             }
             Data::File(bytes) => {
                 let chunks = cut(bytes);
                 let digest = crate::model::content::combine(chunks.iter().copied());
                 let content = Content::File { size: bytes.len() as u64, digest };
-                Found::Content { stat, content, chunks }
+                Found::Content { stat, content, chunks, has_grown: false }
             }
         }
     }
@@ -418,7 +418,8 @@ impl World {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         self.both(a, b, |node, direction| Input::LinkUp { node, direction, address });
         for (here, there) in [(a, b), (b, a)] {
-            self.nodes[here].engine.remember(id(there as u8), address, self.time).unwrap();
+            let reached = Input::Reached { node: id(there as u8), address };
+            self.nodes[here].engine.handle_input(reached, self.time).unwrap();
         }
     }
 
@@ -506,7 +507,10 @@ impl World {
         let (from, to) = (path(from), path(to));
         self.nodes[node].disk.wall_ms = self.time.wall_ms;
         self.nodes[node].disk.rename(&from, &to);
-        self.nodes[node].engine.handle_input(Input::Renamed { from, to }, self.time).unwrap();
+        self.nodes[node]
+            .engine
+            .handle_input(Input::Changed(Change::Renamed { from, to }), self.time)
+            .unwrap();
     }
 
     pub(super) fn inode(&self, node: usize, name: &str) -> u64 {
@@ -514,7 +518,7 @@ impl World {
     }
 
     pub(super) fn tell(&mut self, node: usize, path: RelPath) {
-        let input = Input::Changed { path, hint: Hint::Settled };
+        let input = Input::Changed(Change::Path { path, hint: Hint::Settled });
         self.nodes[node].engine.handle_input(input, self.time).unwrap();
     }
 
@@ -610,7 +614,7 @@ impl Node {
                 }
             }
             let Some(output) = self.engine.poll_output() else { return busy };
-            busy |= output != Output::Commit;
+            busy |= output != Output::SyncNames;
             self.perform(output, time);
         }
     }
@@ -635,7 +639,7 @@ impl Node {
                     self.engine.handle_input(Input::Applied { path, result }, time).unwrap();
                 }
                 let Some(path) = keep else { return };
-                Input::Changed { path, hint: Hint::Settled }
+                Input::Changed(Change::Path { path, hint: Hint::Settled })
             }
             Output::Copy { to, digest, .. } if self.disk.refusal(&to).is_some() => {
                 Input::Copied { digest, result: Err(self.disk.not_writable(&to)) }
@@ -670,7 +674,8 @@ impl Node {
                 let (text, through) = self.disk.rules();
                 Input::IgnoreRules { text, through }
             }
-            Output::Commit => return self.engine.commit().unwrap(),
+            Output::CheckRoot => Input::Paused { reason: None },
+            Output::SyncNames => Input::NamesSynced { result: Ok(()) },
             Output::Close { reason, .. } => panic!("closed: {reason}"),
         };
         self.engine.handle_input(input, time).unwrap();
@@ -683,15 +688,24 @@ impl Node {
         let first = self.said % to.len().max(1);
         to.rotate_left(first);
         to.into_iter().find_map(|node| {
-            let transmit = self.engine.poll_transmit(node, time).unwrap()?;
-            let mut out = Vec::new();
-            self.message(node, &transmit).encode(&mut out);
-            Some((node.0[0] as usize - 1, out))
+            loop {
+                let transmit = self.engine.poll_transmit(node, time).unwrap()?;
+                let mut out = Vec::new();
+                match self.message(node, &transmit).map(|message| message.encode(&mut out)) {
+                    Ok(()) => return Some((node.0[0] as usize - 1, out)),
+                    Err(missing) => self.engine.handle_input(*missing, time).unwrap(),
+                }
+            }
         })
     }
 
-    pub(super) fn message<'a>(&'a mut self, node: NodeId, transmit: &'a Transmit) -> Message<'a> {
-        match transmit {
+    /// What is sent; or what the engine is to be told when there is nothing to send.
+    pub(super) fn message<'a>(
+        &'a self,
+        node: NodeId,
+        transmit: &'a Transmit,
+    ) -> std::result::Result<Message<'a>, Box<Input<'static>>> {
+        Ok(match transmit {
             Transmit::Message(message) => message.clone(),
             Transmit::Update { message, inline } => {
                 let mut message: Message<'a> = message.clone();
@@ -702,12 +716,15 @@ impl Node {
             }
             Transmit::Piece { source, digest, offset, length } => {
                 let range = *offset as usize..*offset as usize + *length as usize;
-                match self.disk.piece(source, digest, &range) {
-                    Ok(bytes) => Message::Piece { digest: *digest, offset: *offset, bytes },
-                    Err(why) => self.engine.handle_missing_piece(node, *digest, why),
-                }
+                let bytes = self.disk.piece(source, digest, &range);
+                let bytes = bytes.map_err(|why| {
+                    let range = *offset..*offset + u64::from(*length);
+                    let source = source.clone();
+                    Box::new(Input::PieceMissing { node, source, digest: *digest, range, why })
+                })?;
+                Message::Piece { digest: *digest, offset: *offset, bytes }
             }
-        }
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! What other nodes ask for: recipes and ranges of files, straight from the disk while their sockets have room.
 
+use std::ops::Range;
+
 use super::super::{Engine, Result};
 use crate::{
-    core::seam::{MissingPiece, PieceSource, Transmit},
+    core::seam::{MissingPiece, Output, PieceSource, Transmit},
     model::{
         content::Chunk,
         entry::{Content, Digest, Stamp},
@@ -21,12 +23,16 @@ pub enum Serve {
     Recipe { path: RelPath, digest: Digest, first: u32 },
     /// The bytes from `offset` to `end`.
     Range { path: RelPath, digest: Digest, offset: u64, end: u64 },
+    /// That it is not sent, and why.
+    Refusal { digest: Digest, why: MissingPiece },
 }
 
 impl Serve {
     fn digest(&self) -> Digest {
         match self {
-            Self::Recipe { digest, .. } | Self::Range { digest, .. } => *digest,
+            Self::Recipe { digest, .. } | Self::Range { digest, .. } | Self::Refusal { digest, .. } => {
+                *digest
+            }
         }
     }
 }
@@ -41,20 +47,39 @@ impl Engine {
         }
     }
 
-    /// The shell could not read a piece: no more of this content is sent for now. What the node is told instead.
-    pub fn handle_missing_piece(
+    /// A piece could not be read. If the file has just been renamed, it is sent from where that is now. If not, no more of
+    /// this content is sent for now.
+    pub(in super::super) fn handle_piece_missing(
         &mut self,
         node: NodeId,
+        source: PieceSource,
         digest: Digest,
+        range: Range<u64>,
         why: MissingPiece,
-    ) -> Message<'static> {
+    ) -> Result<()> {
+        if let PieceSource::File { path, stamp } = source {
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
+            if self.holder(&path, &digest)?.is_some_and(|(_, now)| now != stamp) {
+                self.serve_again(node, path, digest, range);
+                return Ok(());
+            }
+        }
+        // There is room for it: the piece had a place in the queue.
         if let Some(link) = self.links.get_mut(&node) {
             link.serving.retain(|serve| serve.digest() != digest);
+            link.serving.push_front(Serve::Refusal { digest, why });
         }
-        self.check_invariants();
-        match why {
-            MissingPiece::Gone => Message::Unavailable { digest },
-            MissingPiece::Unreadable => Message::NotNow { digest },
+        Ok(())
+    }
+
+    /// A piece is first in turn once more: with the rest of its range, which is that, or in the place that it had.
+    fn serve_again(&mut self, node: NodeId, path: RelPath, digest: Digest, piece: Range<u64>) {
+        let Some(link) = self.links.get_mut(&node) else { return };
+        match link.serving.front_mut() {
+            Some(Serve::Range { digest: next, offset, .. }) if *next == digest && *offset == piece.end => {
+                *offset = piece.start;
+            }
+            _ => link.serving.push_front(Serve::Range { path, digest, offset: piece.start, end: piece.end }),
         }
     }
 
@@ -68,6 +93,10 @@ impl Engine {
             Serve::Range { path, digest, offset, end } => {
                 self.piece_answer(node, path, digest, offset, end).map(Some)
             }
+            Serve::Refusal { digest, why } => Ok(Some(Transmit::Message(match why {
+                MissingPiece::Gone => Message::Unavailable { digest },
+                MissingPiece::Unreadable => Message::NotNow { digest },
+            }))),
         }
     }
 
@@ -127,7 +156,11 @@ impl Engine {
     }
 
     /// Where this content is on the disk: at `path`, or anywhere.
-    pub fn holder(&self, path: &RelPath, digest: &Digest) -> Result<Option<(RelPath, Stamp)>> {
+    pub(in super::super) fn holder(
+        &self,
+        path: &RelPath,
+        digest: &Digest,
+    ) -> Result<Option<(RelPath, Stamp)>> {
         for candidate in [Some(path.clone()), self.index.path_with(digest)?].into_iter().flatten() {
             let base = self.index.get(&candidate)?.and_then(|row| row.base);
             let holds =

@@ -10,9 +10,10 @@ use std::{cell::Cell, fmt, io, rc::Rc};
 use rustix::io::Errno;
 
 use crate::{
+    core::seam::{Action, Apply},
     io::{
         disk::{
-            change::names,
+            change::{names, stage::Staged},
             root::Root,
             trash::{self, Slot},
         },
@@ -24,76 +25,6 @@ use crate::{
         path::RelPath,
     },
 };
-
-/// One change to the disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Apply {
-    /// Where.
-    pub path: RelPath,
-    /// What must be there now; `None`: nothing.
-    pub expect: Option<Stamp>,
-    /// What is there gets this name, too, before anything is done: it lost against a concurrent version. If the
-    /// name is taken, the content was kept before.
-    pub keep: Option<RelPath>,
-    /// What to do.
-    pub action: Action,
-}
-
-/// What is done to a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// A temporary file becomes the path's content. What was there goes to the trash; a directory must be empty.
-    WriteFile {
-        /// Name of the temporary file.
-        temp: String,
-        /// Permission bits.
-        mode: u16,
-        /// Modification time in ns since 1970.
-        mtime_ns: i64,
-    },
-    /// The path becomes a directory. A file goes to the trash; an existing directory gets the mode.
-    MakeDirectory {
-        /// Permission bits.
-        mode: u16,
-    },
-    /// The path becomes a symbolic link. What was there goes to the trash; a directory must be empty.
-    MakeSymlink {
-        /// Where it points.
-        target: Box<[u8]>,
-    },
-    /// Bits and time are set. A symbolic link has neither and stays as it is.
-    SetMetadata {
-        /// Permission bits.
-        mode: u16,
-        /// Modification time in ns since 1970, of a file; ignored for a directory.
-        mtime_ns: i64,
-    },
-    /// A file or symbolic link goes to the trash.
-    RemoveFile,
-    /// An empty directory is removed.
-    RemoveDirectory,
-    /// Another path is renamed to this one. What was here goes to the trash; a directory must be empty.
-    RenameFrom {
-        /// The other path.
-        from: RelPath,
-        /// What must be there.
-        stamp: Stamp,
-    },
-    /// A file here and one at another path exchange their names, where the file system can.
-    Exchange {
-        /// The other path.
-        with: RelPath,
-        /// What must be there.
-        stamp: Stamp,
-    },
-}
-
-impl Action {
-    /// Does something have the path's name when it is done?
-    fn gives_name(&self) -> bool {
-        !matches!(self, Self::SetMetadata { .. } | Self::RemoveFile | Self::RemoveDirectory)
-    }
-}
 
 /// Why nothing was done.
 #[derive(Debug)]
@@ -149,20 +80,21 @@ type Result<T> = std::result::Result<T, ApplyError>;
 /// right to write, owned by this user, is given it for the moment, since `0555` is meant for people.
 ///
 /// Only [`crate::io::disk::change::barrier::Barrier`] calls this: it has synced the temporary file and set its bits and time.
-pub(crate) fn apply(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
-    match carry_out(root, apply, now_ms) {
+pub(crate) fn apply(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<Stat>> {
+    match carry_out(root, staged, now_ms) {
         Err(ApplyError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let _unlocked = Unlocked::new(root, apply);
-            carry_out(root, apply, now_ms)
+            let _unlocked = Unlocked::new(root, staged.apply());
+            carry_out(root, staged, now_ms)
         }
         result => result,
     }
 }
 
-fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
+fn carry_out(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<Stat>> {
+    let apply = staged.apply();
     let site = Site::new(root, &apply.path, now_ms)?;
     let mut current = site.check(apply.expect)?;
-    if current.is_none() && apply.action.gives_name() {
+    if current.is_none() && gives_name(&apply.action) {
         names::require(root, &apply.path)?;
     }
     if let (Some(keep), Some(old)) = (&apply.keep, &current) {
@@ -171,7 +103,10 @@ fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
         current = site.stat()?;
     }
     let done = match &apply.action {
-        Action::WriteFile { temp, .. } => site.install(temp.as_bytes(), current),
+        Action::WriteFile { .. } => {
+            let temp = staged.temp().ok_or(ApplyError::Content)?;
+            site.install(temp.as_bytes(), current)
+        }
         Action::MakeDirectory { mode } => site.make_directory(*mode, current),
         Action::MakeSymlink { target } => site.make_symlink(target, current),
         Action::SetMetadata { mode, mtime_ns } => site.set_metadata(*mode, *mtime_ns, current),
@@ -186,6 +121,11 @@ fn carry_out(root: &Root, apply: &Apply, now_ms: u64) -> Result<Option<Stat>> {
         }
         done => done,
     }
+}
+
+/// Does something have the path's name when it is done?
+fn gives_name(action: &Action) -> bool {
+    !matches!(action, Action::SetMetadata { .. } | Action::RemoveFile | Action::RemoveDirectory)
 }
 
 /// A path, with its parent open.
@@ -280,7 +220,7 @@ impl<'a> Site<'a> {
     fn install(&self, temp: &[u8], current: Option<Stat>) -> Result<Option<Stat>> {
         let directory =
             self.root.temporary().map_err(|error| self.failed("reach temporary files for", error))?;
-        let staged = Staged { directory, name: temp };
+        let staged = Arrival { directory, name: temp };
         let before = self
             .root
             .stat_in(staged.at())
@@ -321,7 +261,7 @@ impl<'a> Site<'a> {
 
     /// Exchanges old and new content. The new one waits in the trash, under the name that the old one then has: so
     /// whenever the power fails, the old content is at one of its two places.
-    fn replace(&self, staged: &Staged<'_>, new: &Stat, old: &Stat) -> Result<()> {
+    fn replace(&self, staged: &Arrival<'_>, new: &Stat, old: &Stat) -> Result<()> {
         let able = self.root.able();
         if !able.rename_flags {
             return self.replace_by_link(staged, old);
@@ -353,7 +293,7 @@ impl<'a> Site<'a> {
 
     /// Puts the new content back among the temporary files. Should the place in the trash hold anything else by now,
     /// it is a user's, and it stays there.
-    fn unstage(&self, slot: &Slot, staged: &Staged<'_>, new: &Stat) -> Result<()> {
+    fn unstage(&self, slot: &Slot, staged: &Arrival<'_>, new: &Stat) -> Result<()> {
         if !self.is_in(slot, new)? {
             return Ok(());
         }
@@ -364,7 +304,7 @@ impl<'a> Site<'a> {
     /// Replaces where names cannot be exchanged: the old content gets a second name in the trash first. An editor
     /// that renames over the path in the instant between the comparison and the rename would lose; one that
     /// writes in place would not.
-    fn replace_by_link(&self, staged: &Staged<'_>, old: &Stat) -> Result<()> {
+    fn replace_by_link(&self, staged: &Arrival<'_>, old: &Stat) -> Result<()> {
         let (files, able) = (self.files(), self.root.able());
         // Asked first: once it is linked, the file has another stamp than the one expected.
         files
@@ -416,7 +356,7 @@ impl<'a> Site<'a> {
 
     fn make_directory(&self, mode: u16, current: Option<Stat>) -> Result<Option<Stat>> {
         if current.is_some_and(|stat| stat.kind == FileKind::Directory) {
-            return self.set_metadata(mode, 0, current);
+            return self.set_metadata(mode, None, current);
         }
         self.make_way(current)?;
         match self.files().make_directory(self.at()) {
@@ -430,7 +370,7 @@ impl<'a> Site<'a> {
         if made.is_none() {
             names::require_not_lost(self.root, self.path)?;
         }
-        self.set_metadata(mode, 0, made)
+        self.set_metadata(mode, None, made)
     }
 
     fn make_symlink(&self, target: &[u8], current: Option<Stat>) -> Result<Option<Stat>> {
@@ -450,7 +390,7 @@ impl<'a> Site<'a> {
         self.install(NAME, current)
     }
 
-    fn set_metadata(&self, mode: u16, mtime_ns: i64, current: Option<Stat>) -> Result<Option<Stat>> {
+    fn set_metadata(&self, mode: u16, mtime_ns: Option<i64>, current: Option<Stat>) -> Result<Option<Stat>> {
         let Some(old) = current else { return Err(ApplyError::Unexpected(None)) };
         if old.kind == FileKind::Symlink {
             return Ok(current);
@@ -464,7 +404,8 @@ impl<'a> Site<'a> {
             return Err(ApplyError::Unexpected(self.stat()?));
         }
         self.set_mode(&opened, mode)?;
-        if old.kind == FileKind::File {
+        let mtime_ns = mtime_ns.filter(|_| old.kind == FileKind::File);
+        if let Some(mtime_ns) = mtime_ns {
             // Once the time is set, nothing but the watch tells of an edit meanwhile.
             let now = look(&opened)?;
             if !is_same(&old, &now) {
@@ -482,7 +423,7 @@ impl<'a> Site<'a> {
         if set.stamp.size != old.stamp.size {
             return Err(ApplyError::Unexpected(Some(set)));
         }
-        if old.kind == FileKind::File && set.stamp.mtime_ns != mtime_ns {
+        if mtime_ns.is_some_and(|mtime_ns| set.stamp.mtime_ns != mtime_ns) {
             // The file system keeps it less exactly, or the file was written to since: the next look reads it.
             set.stamp = set.stamp.of_no_file();
         }
@@ -659,12 +600,12 @@ impl<'a> Site<'a> {
 }
 
 /// New content that has no name in the tree yet.
-struct Staged<'a> {
+struct Arrival<'a> {
     directory: Rc<Handle>,
     name: &'a [u8],
 }
 
-impl Staged<'_> {
+impl Arrival<'_> {
     fn at(&self) -> At<'_> {
         (&self.directory, self.name)
     }

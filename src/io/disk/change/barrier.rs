@@ -6,10 +6,12 @@ use std::{collections::BTreeSet, io};
 use rustix::io::Errno;
 
 use crate::{
+    core::seam::{Action, Apply},
     io::{
         disk::{
             change::{
-                apply::{self, Action, Apply, ApplyError},
+                apply::{self, ApplyError},
+                stage::Staged,
                 temp::Temp,
             },
             root::Root,
@@ -30,7 +32,7 @@ pub type Outcome = std::result::Result<Option<Stat>, ApplyError>;
 /// The changes of one turn.
 #[derive(Debug, Default)]
 pub struct Barrier {
-    applies: Vec<Apply>,
+    changes: Vec<Staged>,
     new_names: NewNames,
 }
 
@@ -52,35 +54,40 @@ impl Barrier {
 
     /// Adds a change, to be carried out after those before it. Handed back when there are `MAX_BARRIER_APPLIES`.
     #[expect(clippy::result_large_err, reason = "handed back as it came, and rarely")]
-    pub fn push(&mut self, apply: Apply) -> std::result::Result<(), Apply> {
+    pub fn push(&mut self, change: Staged) -> std::result::Result<(), Staged> {
         if self.is_full() {
-            return Err(apply);
+            return Err(change);
         }
-        self.applies.push(apply);
+        self.changes.push(change);
         Ok(())
+    }
+
+    /// What will be carried out.
+    pub fn waiting(&self) -> impl Iterator<Item = &Staged> {
+        self.changes.iter()
     }
 
     /// Can no more be added before [`Self::run`]?
     pub fn is_full(&self) -> bool {
-        self.applies.len() >= MAX_BARRIER_APPLIES
+        self.changes.len() >= MAX_BARRIER_APPLIES
     }
 
     /// Is there nothing to do?
     pub fn is_empty(&self) -> bool {
-        self.applies.is_empty()
+        self.changes.is_empty()
     }
 
     /// Syncs the content of all changes, then carries them out in order. If the sync fails, none is: nobody knows
     /// what the disk holds.
-    pub fn run(&mut self, root: &Root, now_ms: u64) -> Vec<(Apply, Outcome)> {
-        let applies = std::mem::take(&mut self.applies);
-        let writes = applies.iter().filter(|apply| matches!(apply.action, Action::WriteFile { .. })).count();
+    pub fn run(&mut self, root: &Root, now_ms: u64) -> Vec<(Staged, Outcome)> {
+        let changes = std::mem::take(&mut self.changes);
+        let writes = changes.iter().filter(|change| change.temp().is_some()).count();
         // One call for many files, where there is one; it reports what could not be written since the last time.
         let all_at_once = writes > MAX_SINGLE_SYNCS && cfg!(target_os = "linux");
         let mut synced = Ok(());
-        let mut prepared = Vec::with_capacity(applies.len());
-        for apply in &applies {
-            prepared.push(prepare(root, apply).map(|temp| {
+        let mut prepared = Vec::with_capacity(changes.len());
+        for change in &changes {
+            prepared.push(prepare(root, change).map(|temp| {
                 if let Some(temp) = temp.filter(|_| !all_at_once) {
                     synced = synced.and(root.files().sync_content(temp.file()));
                 }
@@ -89,7 +96,7 @@ impl Barrier {
         if all_at_once {
             synced = root.files().sync_all(root.directory());
         }
-        self.carry_out(root, now_ms, applies.into_iter().zip(prepared), synced)
+        self.carry_out(root, now_ms, changes.into_iter().zip(prepared), synced)
     }
 
     /// Makes the names durable that changes have made since the last time. The index must not durably say that
@@ -112,9 +119,9 @@ impl Barrier {
         &mut self,
         root: &Root,
         now_ms: u64,
-        changes: impl ExactSizeIterator<Item = (Apply, std::result::Result<(), ApplyError>)>,
+        changes: impl ExactSizeIterator<Item = (Staged, std::result::Result<(), ApplyError>)>,
         synced: rustix::io::Result<()>,
-    ) -> Vec<(Apply, Outcome)> {
+    ) -> Vec<(Staged, Outcome)> {
         let mut outcomes = Vec::with_capacity(changes.len());
         for (change, prepared) in changes {
             let outcome = match (prepared, synced) {
@@ -123,7 +130,7 @@ impl Barrier {
                 (Ok(()), Ok(())) => apply::apply(root, &change, now_ms),
             };
             if synced.is_ok() {
-                self.new_names.add(root, &change, now_ms);
+                self.new_names.add(root, change.apply(), now_ms);
             }
             outcomes.push((change, outcome));
         }
@@ -171,10 +178,12 @@ impl NewNames {
 }
 
 /// The new content, if there is any, with its bits and time.
-fn prepare(root: &Root, change: &Apply) -> std::result::Result<Option<Temp>, ApplyError> {
-    let Action::WriteFile { temp, mode, mtime_ns } = &change.action else { return Ok(None) };
-    let failed =
-        |error| ApplyError::Io { op: "prepare the temporary file of", path: change.path.clone(), error };
+fn prepare(root: &Root, change: &Staged) -> std::result::Result<Option<Temp>, ApplyError> {
+    let Apply { path, action, .. } = change.apply();
+    let (Action::WriteFile { mode, mtime_ns, .. }, Some(temp)) = (action, change.temp()) else {
+        return Ok(None);
+    };
+    let failed = |error| ApplyError::Io { op: "prepare the temporary file of", path: path.clone(), error };
     let temp = Temp::open_existing(root, temp).map_err(failed)?.ok_or(ApplyError::Content)?;
     temp.set_metadata(root, *mode, *mtime_ns).map_err(failed)?;
     Ok(Some(temp))
@@ -183,16 +192,19 @@ fn prepare(root: &Root, change: &Apply) -> std::result::Result<Option<Temp>, App
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{io::disk::testing::*, model::limits::MAX_BARRIER_APPLIES};
+    use crate::{
+        core::seam::Source,
+        io::{disk::testing::*, files::sys::Abilities},
+        model::entry::Digest,
+    };
 
     fn write(tree: &Tree, name: &str, content: &[u8]) -> Apply {
-        let temp = tree.temp(&format!("temp-{name}"), content);
-        Apply {
-            path: path(name),
-            expect: None,
-            keep: None,
-            action: Action::WriteFile { temp, mode: 0o640, mtime_ns: 7 },
-        }
+        let source = tree.received(name, content);
+        apply(name, Action::WriteFile { source, mode: 0o640, mtime_ns: 7 })
+    }
+
+    fn apply(name: &str, action: Action) -> Apply {
+        Apply { path: path(name), expect: None, keep: None, action }
     }
 
     #[test]
@@ -201,7 +213,9 @@ mod tests {
             each_mode(|tree| {
                 let mut barrier = Barrier::default();
                 for n in 0..count {
-                    barrier.push(write(tree, &format!("f{n}"), format!("{n}").as_bytes())).unwrap();
+                    barrier
+                        .push(tree.staged(write(tree, &format!("f{n}"), format!("{n}").as_bytes())))
+                        .unwrap();
                 }
                 assert_eq!(barrier.is_full(), count == MAX_BARRIER_APPLIES);
                 let outcomes = barrier.run(&tree.root, NOW_MS);
@@ -209,7 +223,7 @@ mod tests {
                 for (n, (change, outcome)) in outcomes.into_iter().enumerate() {
                     let stat = outcome.unwrap().unwrap();
                     assert_eq!((stat.mode, stat.stamp.mtime_ns, stat.links), (0o640, 7, 1));
-                    assert_eq!(tree.root.stat(&change.path).unwrap(), Some(stat));
+                    assert_eq!(tree.root.stat(&change.apply().path).unwrap(), Some(stat));
                     assert_eq!(tree.read(&format!("f{n}")), format!("{n}").as_bytes());
                 }
                 barrier.sync_names(&tree.root).unwrap();
@@ -222,7 +236,7 @@ mod tests {
     fn the_first_names_to_be_made_durable_are_all_that_there_are() {
         each_mode(|tree| {
             let mut barrier = Barrier::after_start();
-            barrier.push(write(tree, "a", b"a")).unwrap();
+            barrier.push(tree.staged(write(tree, "a", b"a"))).unwrap();
             barrier.run(&tree.root, NOW_MS);
             assert!(barrier.new_names.everywhere, "some may be of a run that was killed");
             barrier.sync_names(&tree.root).unwrap();
@@ -234,13 +248,16 @@ mod tests {
     fn a_missing_temporary_file_fails_alone_and_order_is_kept() {
         each_mode(|tree| {
             let mut barrier = Barrier::default();
-            let missing = Action::WriteFile { temp: "none".into(), mode: 0o600, mtime_ns: 0 };
-            barrier.push(Apply { path: path("a"), expect: None, keep: None, action: missing }).unwrap();
-            let directory = Action::MakeDirectory { mode: 0o755 };
-            barrier.push(Apply { path: path("d"), expect: None, keep: None, action: directory }).unwrap();
-            barrier.push(write(tree, "d-file", b"x")).unwrap();
-            let inside = Apply { path: path("d/b"), ..write(tree, "b", b"in") };
-            barrier.push(inside).unwrap();
+            let source = Source::Partial(Digest([0; 32]));
+            let missing = Action::WriteFile { source, mode: 0o600, mtime_ns: 0 };
+            for change in [
+                apply("a", missing),
+                apply("d", Action::MakeDirectory { mode: 0o755 }),
+                write(tree, "d-file", b"x"),
+                Apply { path: path("d/b"), ..write(tree, "b", b"in") },
+            ] {
+                barrier.push(tree.staged(change)).unwrap();
+            }
             let results: Vec<_> =
                 barrier.run(&tree.root, NOW_MS).into_iter().map(|(_, o)| o.is_ok()).collect();
             assert_eq!(results, [false, true, true, true]);
@@ -256,7 +273,7 @@ mod tests {
             let replace = Apply { path: path("a"), expect, ..write(tree, "temp", b"new") };
             let remove = Apply { path: path("a"), expect, keep: None, action: Action::RemoveFile };
             let mut barrier = Barrier::default();
-            let changes = [(replace, Ok(())), (remove, Ok(()))].into_iter();
+            let changes = [replace, remove].map(|change| (tree.staged(change), Ok(()))).into_iter();
             for (_, outcome) in barrier.carry_out(&tree.root, NOW_MS, changes, Err(Errno::IO)) {
                 assert!(matches!(outcome, Err(ApplyError::NotDurable(_))), "{outcome:?}");
             }
@@ -266,8 +283,8 @@ mod tests {
 
     #[test]
     fn a_full_barrier_hands_back() {
-        let mut barrier = Barrier::default();
-        let change = Apply { path: path("a"), expect: None, keep: None, action: Action::RemoveFile };
+        let (tree, mut barrier) = (Tree::new(Abilities::ALL), Barrier::default());
+        let change = tree.staged(apply("a", Action::RemoveFile));
         for _ in 0..MAX_BARRIER_APPLIES {
             barrier.push(change.clone()).unwrap();
         }

@@ -7,17 +7,18 @@ pub mod apply;
 pub mod barrier;
 mod names;
 pub mod partial;
+pub mod stage;
 pub mod temp;
 
-use std::{collections::VecDeque, io};
+use std::io;
 
 use self::{
-    apply::{Action, Apply, ApplyError},
+    apply::ApplyError,
     barrier::Barrier,
-    temp::Temp,
+    stage::{Stage, Staged},
 };
 use crate::{
-    core::seam::{self, ApplyFailure, Source},
+    core::seam::{Action, Apply, ApplyFailure},
     io::disk::root::Root,
     model::{
         entry::{Digest, FileKind, Stamp, Stat},
@@ -39,10 +40,7 @@ pub struct Done {
 #[derive(Default)]
 pub struct Changes {
     barrier: Barrier,
-    partials: VecDeque<Option<Digest>>,
-    temporary_files: u64,
-    /// There was no room for so many bytes.
-    wanted_room: Option<u64>,
+    stage: Stage,
 }
 
 impl Changes {
@@ -53,27 +51,19 @@ impl Changes {
     }
 
     /// Adds a change. The core has at most `MAX_IN_FLIGHT` under way, which the barrier has room for.
-    pub fn push(&mut self, root: &Root, change: seam::Apply) -> Result<(), ApplyFailure> {
-        let seam::Apply { path, expect, keep, action } = change;
-        let partial = match &action {
-            seam::Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
-            _ => None,
-        };
-        let action = self.action(root, &path, action)?;
-        let full = |_| ApplyFailure::System("too many changes at a time".to_owned());
-        self.barrier.push(Apply { path, expect, keep, action }).map_err(full)?;
-        self.partials.push_back(partial);
-        Ok(())
+    pub fn push(&mut self, root: &Root, change: Apply) -> Result<(), ApplyFailure> {
+        let staged = self.stage.prepare(root, change)?;
+        self.barrier.push(staged).map_err(|_| ApplyFailure::System("too many changes at a time".to_owned()))
     }
 
     /// For how many bytes there was no room since the last time, if so.
     pub fn take_wanted_room(&mut self) -> Option<u64> {
-        self.wanted_room.take()
+        self.stage.take_wanted_room()
     }
 
     /// The partial files that are about to get their names.
-    pub fn partials(&self) -> impl Iterator<Item = &Digest> {
-        self.partials.iter().flatten()
+    pub fn partials(&self) -> impl Iterator<Item = Digest> {
+        self.barrier.waiting().filter_map(Staged::partial)
     }
 
     /// Is there nothing to do?
@@ -83,12 +73,13 @@ impl Changes {
 
     /// Makes the contents durable, then gives them their names.
     pub fn run(&mut self, root: &Root, now_ms: u64) -> impl Iterator<Item = Done> {
-        let partials = std::mem::take(&mut self.partials);
         let outcomes = self.barrier.run(root, now_ms);
-        outcomes.into_iter().zip(partials).flat_map(|((change, outcome), partial)| {
-            discard(root, &change, partial, outcome.as_ref().err());
-            let other = exchanged(root, &change, outcome.is_ok());
-            let done = Done { path: change.path, partial, result: outcome.map_err(failure) };
+        outcomes.into_iter().flat_map(|(staged, outcome)| {
+            discard(root, &staged, outcome.as_ref().err());
+            let change = staged.apply();
+            let other = exchanged(root, change, outcome.is_ok());
+            let path = change.path.clone();
+            let done = Done { path, partial: staged.partial(), result: outcome.map_err(failure) };
             [Some(done), other].into_iter().flatten()
         })
     }
@@ -102,52 +93,14 @@ impl Changes {
     pub fn sync_everything(&mut self, root: &Root) -> io::Result<()> {
         self.barrier.sync_everything(root)
     }
-
-    fn action(&mut self, root: &Root, path: &RelPath, action: seam::Action) -> Result<Action, ApplyFailure> {
-        Ok(match action {
-            seam::Action::WriteFile { source, mode, mtime_ns } => {
-                let temp = match source {
-                    Source::Partial(digest) => partial::name(&digest),
-                    Source::Bytes(bytes) => {
-                        self.write(root, &bytes).map_err(|error| cannot_write(path, error))?
-                    }
-                };
-                Action::WriteFile { temp, mode, mtime_ns }
-            }
-            seam::Action::MakeDirectory { mode } => Action::MakeDirectory { mode },
-            seam::Action::MakeSymlink { target } => Action::MakeSymlink { target },
-            seam::Action::SetMetadata { mode, mtime_ns } => {
-                Action::SetMetadata { mode, mtime_ns: mtime_ns.unwrap_or(0) }
-            }
-            seam::Action::RemoveFile => Action::RemoveFile,
-            seam::Action::RemoveDirectory => Action::RemoveDirectory,
-            seam::Action::RenameFrom { from, stamp } => Action::RenameFrom { from, stamp },
-            seam::Action::Exchange { with, stamp } => Action::Exchange { with, stamp },
-        })
-    }
-
-    /// A temporary file of these bytes, under a name that is used once.
-    fn write(&mut self, root: &Root, bytes: &[u8]) -> io::Result<String> {
-        self.temporary_files += 1;
-        let name = format!("small-{}", self.temporary_files);
-        let temp = Temp::create(root, &name)?;
-        match temp.write_at(0, bytes) {
-            Ok(()) => Ok(name),
-            Err(error) => {
-                self.wanted_room = temp::is_no_space(&error).then_some(bytes.len() as u64);
-                temp::remove(root, name.as_bytes())?;
-                Err(error)
-            }
-        }
-    }
 }
 
 /// A small file that did not get its name is written again when it is tried again. A larger one is kept for the next try,
 /// unless the disk may have lost some of it.
-fn discard(root: &Root, change: &Apply, partial: Option<Digest>, error: Option<&ApplyError>) {
+fn discard(root: &Root, staged: &Staged, error: Option<&ApplyError>) {
     let is_doubtful = matches!(error, Some(ApplyError::NotDurable(_)));
-    if let Action::WriteFile { temp, .. } = &change.action
-        && (is_doubtful || partial.is_none() && error.is_some())
+    if let Some(temp) = staged.temp()
+        && (is_doubtful || staged.partial().is_none() && error.is_some())
         && let Err(error) = temp::remove(root, temp.as_bytes())
     {
         log::debug!("a temporary file stays until the next start: {error}");
@@ -169,13 +122,6 @@ fn settled(put: Stamp, now: Option<Stat>) -> Stat {
         Some(now) if Stamp { ctime_ns: put.ctime_ns, ..now.stamp } == put => now,
         now => Stat { kind: FileKind::File, stamp: put, mode: now.map_or(0, |now| now.mode), links: 1 },
     }
-}
-
-fn cannot_write(path: &RelPath, error: io::Error) -> ApplyFailure {
-    if temp::is_no_space(&error) {
-        return failure(ApplyError::NoSpace);
-    }
-    failure(ApplyError::Io { op: "write the content of", path: path.clone(), error })
 }
 
 fn failure(error: ApplyError) -> ApplyFailure {

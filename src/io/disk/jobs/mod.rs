@@ -10,10 +10,10 @@ use std::{collections::VecDeque, io, time::Instant};
 
 use self::{
     assemble::{AssembleJob, OldVersion, refusal},
-    hash::{HashJob, Step, is_certain},
+    hash::{HashJob, Hashed, Step, is_certain},
 };
 use crate::{
-    core::seam::{ApplyFailure, Found, Hint, Input, Listed, ListedEntry, Time},
+    core::seam::{ApplyFailure, Found, Input, Listed, ListedEntry, Time},
     io::{
         disk::{
             change::partial::Partials,
@@ -260,7 +260,7 @@ impl Jobs {
         begin_read(root, path, stat).unwrap_or_else(|mut job| {
             let step = job.step(MAX_INLINE_BYTES + 1, &mut self.buffer, &mut |chunk| chunks.push(chunk));
             // It is being appended to: it is read again when that has ended.
-            found_by(step, &mut chunks).map_or(Found::Changed, |(found, _)| found)
+            found_by(step, &mut chunks).unwrap_or(Found::Changed)
         })
     }
 
@@ -291,12 +291,12 @@ impl Jobs {
                 self.large_reads.push_front(LargeRead { path, stat, has_waited: true });
                 continue;
             };
-            inputs.extend(match self.read_whole(root, &path, stat) {
-                Found::Content { content: Content::File { digest: now, .. }, .. } if now == digest => None,
-                found @ Found::Content { .. } => Some(Input::Read { path, found }),
-                // It has gone, perhaps to another name: what it holds there is not known.
-                _ => Some(Input::Changed { path, hint: Hint::Writing }),
-            });
+            let found = self.read_whole(root, &path, stat);
+            let is_as_it_was = matches!(&found, Found::Content { content: Content::File { digest: now, .. }, .. }
+                if *now == digest);
+            if !is_as_it_was {
+                inputs.push_back(Input::Reread { path, found });
+            }
         }
     }
 
@@ -314,11 +314,10 @@ impl Jobs {
         let Some(hashing) = &mut self.hashing else { return };
         let chunks = &mut hashing.chunks;
         let step = hashing.job.step(budget, &mut self.buffer, &mut |chunk| chunks.push(chunk));
-        if let Some((found, has_grown)) = found_by(step, chunks)
+        if let Some(found) = found_by(step, chunks)
             && let Some(Hashing { path, .. }) = self.hashing.take()
         {
-            inputs.push_back(Input::Read { path: path.clone(), found });
-            inputs.extend(has_grown.then_some(Input::Changed { path, hint: Hint::Writing }));
+            inputs.push_back(Input::Read { path, found });
         }
     }
 
@@ -410,28 +409,29 @@ fn begin_read(root: &Root, path: &RelPath, stat: Stat) -> Result<Found, Box<Hash
     }
 }
 
-/// What was found, and whether the file has grown beyond it meanwhile.
-fn found_by(step: Step, chunks: &mut Vec<Chunk>) -> Option<(Found, bool)> {
+/// What was found, when the job is through.
+fn found_by(step: Step, chunks: &mut Vec<Chunk>) -> Option<Found> {
     if chunks.len() > MAX_RECIPE_CHUNKS {
         let reason = "it is larger than 2 TiB, which is too large to be synchronised".to_owned();
-        return Some((Found::Unreadable(reason), false));
+        return Some(Found::Unreadable(reason));
     }
-    let found = match step {
+    Some(match step {
         Step::More => return None,
-        Step::Done(hashed) => {
-            let content = Content::File { size: hashed.size, digest: hashed.digest };
-            let found = Found::Content { stat: hashed.stat, content, chunks: std::mem::take(chunks) };
-            return Some((found, hashed.has_grown));
+        Step::Done(Hashed { stat, size, digest, has_grown, .. }) => {
+            let content = Content::File { size, digest };
+            Found::Content { stat, content, chunks: std::mem::take(chunks), has_grown }
         }
         Step::Changed => Found::Changed,
         Step::Failed(error) => Found::Unreadable(error.to_string()),
-    };
-    Some((found, false))
+    })
 }
 
 fn read_link(root: &Root, path: &RelPath, stat: Stat) -> Found {
     match root.read_link(path) {
-        Ok(Some(target)) => Found::Content { stat, content: Content::Symlink { target }, chunks: Vec::new() },
+        Ok(Some(target)) => {
+            let content = Content::Symlink { target };
+            Found::Content { stat, content, chunks: Vec::new(), has_grown: false }
+        }
         Ok(None) => Found::Gone,
         Err(error) => Found::Unreadable(error.to_string()),
     }
@@ -487,10 +487,11 @@ mod tests {
 
     use super::*;
     use crate::{
+        core::seam::Change,
         io::{
             disk::testing::*,
             files::{Handle, sys::Abilities},
-            watch::{Change, Watch, Watched},
+            watch::{Watch, Watched},
         },
         model::{content::tests::noise, limits::SLICE_BYTES},
     };
@@ -520,6 +521,7 @@ mod tests {
     fn read_paths(inputs: &[Input<'_>]) -> Vec<String> {
         let path = |input: &Input<'_>| match input {
             Input::Read { path, found: Found::Content { .. } } => Some(path.to_string()),
+            Input::Reread { path, found: Found::Content { .. } } => Some(format!("{path} again")),
             _ => None,
         };
         inputs.iter().filter_map(path).collect()
@@ -557,7 +559,7 @@ mod tests {
         let mut as_if_written = Jobs { fresh: std::mem::take(&mut jobs.fresh), ..coarse() };
         assert!(step(&mut as_if_written, &tree, time).is_empty(), "not yet");
         as_if_written.fresh[0].found = Some(Digest([0; 32]));
-        assert_eq!(read_paths(&step(&mut as_if_written, &tree, later)), ["a"]);
+        assert_eq!(read_paths(&step(&mut as_if_written, &tree, later)), ["a again"]);
         assert_eq!(as_if_written.poll_timeout(), None);
 
         jobs.read(path("a"), stat);

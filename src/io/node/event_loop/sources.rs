@@ -85,7 +85,9 @@ impl EventLoop {
                     }
                 }
                 Action::TwinSeen => self.stopped = Some(Stopped::Twin),
-                Action::Remember { node, address } => self.replica.remember(node, address, time)?,
+                Action::Remember { node, address } => {
+                    self.replica.handle_input(Input::Reached { node, address }, time)?;
+                }
                 Action::Refused { node } => warn!("{node} is refused: there are too many nodes already"),
             }
         }

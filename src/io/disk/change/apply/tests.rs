@@ -13,24 +13,26 @@ use crate::io::{
     disk::{
         change::{
             barrier::{Barrier, Outcome},
+            partial,
+            stage::Stage,
             temp::{self, Temp},
         },
         testing::*,
     },
     files::{Kernel, sys::Abilities},
 };
+use crate::{core::seam::Source, model::entry::Digest};
 
 fn run(tree: &Tree, at: &RelPath, expect: Option<Stat>, action: Action) -> Outcome {
     let mut barrier = Barrier::default();
-    barrier
-        .push(Apply { path: at.clone(), expect: expect.map(|stat| stat.stamp), keep: None, action })
-        .unwrap();
+    let apply = Apply { path: at.clone(), expect: expect.map(|stat| stat.stamp), keep: None, action };
+    barrier.push(tree.staged(apply)).unwrap();
     barrier.run(&tree.root, NOW_MS).pop().unwrap().1
 }
 
 fn write_file(tree: &Tree, content: &[u8]) -> Action {
-    temp::remove(&tree.root, b"temp").unwrap();
-    Action::WriteFile { temp: tree.temp("temp", content), mode: 0o751, mtime_ns: 1_234_567_890_123_456_789 }
+    let source = tree.received("a", content);
+    Action::WriteFile { source, mode: 0o751, mtime_ns: 1_234_567_890_123_456_789 }
 }
 
 fn trashed(entries: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
@@ -111,7 +113,7 @@ fn sets_metadata() {
     each_mode(|tree| {
         let (file, directory, link) =
             (tree.write("a", "x"), tree.make_directory("d"), tree.symlink("l", "a"));
-        let action = || Action::SetMetadata { mode: 0o401, mtime_ns: -1 };
+        let action = || Action::SetMetadata { mode: 0o401, mtime_ns: Some(-1) };
         let after = run(tree, &path("a"), Some(file), action()).unwrap().unwrap();
         assert_eq!((after.mode, after.stamp.mtime_ns, Some(after)), (0o401, -1, tree.stat("a")));
         let after = run(tree, &path("d"), Some(directory), action()).unwrap().unwrap();
@@ -174,7 +176,7 @@ fn what_is_kept_beside_has_the_bits_that_it_had() {
         let apply =
             Apply { path: path("a"), expect: Some(old.stamp), keep, action: write_file(tree, b"new") };
         let mut barrier = Barrier::default();
-        barrier.push(apply).unwrap();
+        barrier.push(tree.staged(apply)).unwrap();
         barrier.run(&tree.root, NOW_MS).pop().unwrap().1.unwrap();
         let kept = tree.stat("a.kept").unwrap();
         assert_eq!((tree.read("a.kept"), kept.mode), (b"old".to_vec(), 0o640));
@@ -189,7 +191,7 @@ fn all_actions(tree: &Tree) -> Vec<Action> {
         write_file(tree, b"new"),
         Action::MakeDirectory { mode: 0o700 },
         link_action("target"),
-        Action::SetMetadata { mode: 0o777, mtime_ns: 5 },
+        Action::SetMetadata { mode: 0o777, mtime_ns: Some(5) },
         Action::RemoveFile,
         Action::RemoveDirectory,
         Action::RenameFrom { from: path("source"), stamp: source.stamp },
@@ -398,7 +400,7 @@ fn directories_without_write_permission_do_not_block() {
     }
     each_mode(|tree| {
         for mode in [0o444, 0o000] {
-            let action = Action::WriteFile { temp: tree.temp("sealed", b"x"), mode, mtime_ns: 0 };
+            let action = Action::WriteFile { source: tree.received("sealed", b"x"), mode, mtime_ns: 0 };
             let at = path(format!("sealed{mode:o}"));
             let wrong = tree.stat("").unwrap();
             assert!(matches!(run(tree, &at, Some(wrong), action.clone()), Err(ApplyError::Unexpected(None))));
@@ -413,7 +415,7 @@ fn directories_without_write_permission_do_not_block() {
             let second = run(tree, &a, first, write_file(tree, b"2")).unwrap();
             let from = Action::RenameFrom { from: a.clone(), stamp: second.unwrap().stamp };
             let third = run(tree, &b, None, from).unwrap();
-            let silent = Action::SetMetadata { mode: 0, mtime_ns: 1 };
+            let silent = Action::SetMetadata { mode: 0, mtime_ns: Some(1) };
             let third = run(tree, &b, third, silent.clone()).unwrap();
             let third = run(tree, &b, third, silent).unwrap();
             run(tree, &b, third, Action::RemoveFile).unwrap();
@@ -462,7 +464,8 @@ fn a_full_disk_loses_nothing() {
         root.make_state_directory().unwrap();
         std::fs::write(at.join("a"), "old").unwrap();
         let old = root.stat(&path("a")).unwrap();
-        let temp = Temp::create(&root, "temp").unwrap();
+        let digest = Digest([7; 32]);
+        let temp = Temp::create(&root, &partial::name(&digest)).unwrap();
         let too_much = temp.write_at(0, &vec![1; 2 << 20]).unwrap_err();
         assert!(temp::is_no_space(&too_much), "{too_much}");
         assert!(temp::is_no_space(&temp.reserve(2 << 20).unwrap_err()));
@@ -473,12 +476,12 @@ fn a_full_disk_loses_nothing() {
             .collect();
         let outcome = |action, expect: Option<Stat>, name: &str| {
             let mut barrier = Barrier::default();
-            barrier
-                .push(Apply { path: path(name), expect: expect.map(|stat| stat.stamp), keep: None, action })
-                .unwrap();
+            let expect = expect.map(|stat| stat.stamp);
+            let apply = Apply { path: path(name), expect, keep: None, action };
+            barrier.push(Stage::default().prepare(&root, apply).unwrap()).unwrap();
             barrier.run(&root, NOW_MS).pop().unwrap().1
         };
-        let replace = || Action::WriteFile { temp: "temp".into(), mode: 0o600, mtime_ns: 0 };
+        let replace = || Action::WriteFile { source: Source::Partial(digest), mode: 0o600, mtime_ns: 0 };
         for (action, expect, name) in [
             (replace(), old, "a"),
             (Action::RemoveFile, old, "a"),

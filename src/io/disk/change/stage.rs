@@ -1,0 +1,96 @@
+//! Content is put into a file of its own before the change that gives it a name is carried out.
+//!
+//! Owns the temporary files of content that came with its change. A [partial file](super::partial) has its content
+//! already. Must not touch what has a name in the tree.
+
+use std::{io, mem};
+
+use crate::{
+    core::seam::{Action, Apply, ApplyFailure, Source},
+    io::disk::{
+        change::{
+            apply::ApplyError,
+            failure, partial,
+            temp::{self, Temp},
+        },
+        root::Root,
+    },
+    model::{entry::Digest, path::RelPath},
+};
+
+/// A change whose content, if it has any, is in a temporary file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    apply: Apply,
+    temp: Option<String>,
+}
+
+impl Staged {
+    /// What is to be done. Bytes that came with it are in the file, and here no more.
+    pub fn apply(&self) -> &Apply {
+        &self.apply
+    }
+
+    /// The temporary file with the content.
+    pub fn temp(&self) -> Option<&str> {
+        self.temp.as_deref()
+    }
+
+    /// The partial file that it is to get its content from.
+    pub fn partial(&self) -> Option<Digest> {
+        match &self.apply.action {
+            Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
+            _ => None,
+        }
+    }
+}
+
+/// Makes the temporary files.
+#[derive(Debug, Default)]
+pub struct Stage {
+    temporary_files: u64,
+    /// There was no room for so many bytes.
+    wanted_room: Option<u64>,
+}
+
+impl Stage {
+    /// Puts the content of a change into a temporary file, if it is not in one yet.
+    pub fn prepare(&mut self, root: &Root, mut apply: Apply) -> Result<Staged, ApplyFailure> {
+        let temp = match &mut apply.action {
+            Action::WriteFile { source: Source::Partial(digest), .. } => Some(partial::name(digest)),
+            Action::WriteFile { source: Source::Bytes(bytes), .. } => {
+                let written = self.write(root, &mem::take(bytes));
+                Some(written.map_err(|error| cannot_write(&apply.path, error))?)
+            }
+            _ => None,
+        };
+        Ok(Staged { apply, temp })
+    }
+
+    /// For how many bytes there was no room since the last time, if so.
+    pub fn take_wanted_room(&mut self) -> Option<u64> {
+        self.wanted_room.take()
+    }
+
+    /// A temporary file of these bytes, under a name that is used once.
+    fn write(&mut self, root: &Root, bytes: &[u8]) -> io::Result<String> {
+        self.temporary_files += 1;
+        let name = format!("small-{}", self.temporary_files);
+        let temp = Temp::create(root, &name)?;
+        match temp.write_at(0, bytes) {
+            Ok(()) => Ok(name),
+            Err(error) => {
+                self.wanted_room = temp::is_no_space(&error).then_some(bytes.len() as u64);
+                temp::remove(root, name.as_bytes())?;
+                Err(error)
+            }
+        }
+    }
+}
+
+fn cannot_write(path: &RelPath, error: io::Error) -> ApplyFailure {
+    if temp::is_no_space(&error) {
+        return failure(ApplyError::NoSpace);
+    }
+    failure(ApplyError::Io { op: "write the content of", path: path.clone(), error })
+}
