@@ -445,8 +445,8 @@ fn what_took_the_place_of_a_renamed_directory_is_listed_whatever_was_there() {
     let ctime_ns = world.time.wall_ms as i64 / 1000 * 1_000_000_000;
     let stamp = Stamp { device: 1, inode: 99, size: 1, mtime_ns: ctime_ns, ctime_ns };
     let (engine, time) = (&mut world.nodes[0].engine, world.time);
-    engine.scan.handle_known(&path("d"), &stamp, time.wall_ms, time.now);
-    assert!(engine.scan.is_racy(&path("d"), time.now));
+    engine.paths.handle_known(&path("d"), &stamp, time.wall_ms, time.now);
+    assert!(engine.paths.is_racy(&path("d"), time.now));
     engine.handle_input(Input::Renamed { from: path("d"), to: path("e") }, time).unwrap();
     world.nodes[0].disk.put(&path("d/unseen"), Data::File(b"content".to_vec()), 0o644, None);
     world.settle();
