@@ -447,7 +447,7 @@ fn what_took_the_place_of_a_renamed_directory_is_listed_whatever_was_there() {
     let (engine, time) = (&mut world.nodes[0].engine, world.time);
     engine.paths.handle_known(&path("d"), &stamp, time.wall_ms, time.now);
     assert!(engine.paths.is_racy(&path("d"), time.now));
-    engine.handle_input(Input::Renamed { from: path("d"), to: path("e") }, time).unwrap();
+    engine.handle_input(Input::Changed(Change::Renamed { from: path("d"), to: path("e") }), time).unwrap();
     world.nodes[0].disk.put(&path("d/unseen"), Data::File(b"content".to_vec()), 0o644, None);
     world.settle();
     world.assert_equal();
