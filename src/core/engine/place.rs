@@ -437,6 +437,7 @@ impl Engine {
         if let Some(from) = from.clone() {
             self.paths.begin_change(&from, Change { content: None, ..Change::to(&row) });
         }
+        self.wake(time);
         let expect = row.base.as_ref().map(|base| base.stamp);
         let change = Change { partial, from, with, is_renamed, ..Change::to(&row) };
         self.paths.begin_change(path, change);

@@ -6,6 +6,7 @@ mod hostile;
 mod ignored;
 mod lost;
 mod names;
+mod rest;
 mod slots;
 mod unseen;
 mod world;
