@@ -100,14 +100,14 @@ impl Engine {
         let announced = wait.and_then(|wait| wait.from.clone());
         let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(false) };
         for from in announced.into_iter().chain([holder]).filter(|_| !failed) {
-            if let Some(stamp) = self.is_leaving(&from, &digest)? {
+            if let Some(stamp) = self.is_leaving(&from, &digest, time)? {
                 self.placement.end_wait(&digest);
                 let action = Action::RenameFrom { from, stamp };
                 self.apply(path, row.clone(), action, fate, time)?;
                 return Ok(true);
             }
             if fate == Some(Fate::Superseded)
-                && let Some((other, stamp)) = self.wants_in_return(&from, &digest, row)?
+                && let Some((other, stamp)) = self.wants_in_return(&from, &digest, row, time)?
             {
                 self.placement.end_wait(&digest);
                 let action = Action::Exchange { with: from.clone(), stamp };
@@ -124,10 +124,17 @@ impl Engine {
         Ok(waits)
     }
 
+    /// Can the file at this path get another name now, for what is known of it?
+    fn may_move(&self, path: &RelPath, time: Time) -> bool {
+        self.placement.has_room_for(2)
+            && !self.placement.is_in_flight(path)
+            && !self.scan.is_reading(path)
+            && !self.scan.is_unsure(path, time.now)
+    }
+
     /// The file's stamp, if it is to be deleted, holds this content, and nothing is being done about it.
-    fn is_leaving(&self, path: &RelPath, digest: &Digest) -> Result<Option<Stamp>> {
-        if !self.placement.has_room_for(2) || self.placement.is_in_flight(path) || self.scan.is_reading(path)
-        {
+    fn is_leaving(&self, path: &RelPath, digest: &Digest, time: Time) -> Result<Option<Stamp>> {
+        if !self.may_move(path, time) {
             return Ok(None);
         }
         let row =
@@ -139,9 +146,14 @@ impl Engine {
 
     /// The row and the stamp of a file of this content, if it is to have what `row` has, and nothing is being done about
     /// it: both change places.
-    fn wants_in_return(&self, path: &RelPath, digest: &Digest, row: &Row) -> Result<Option<(Row, Stamp)>> {
-        if !self.placement.has_room_for(2) || self.placement.is_in_flight(path) || self.scan.is_reading(path)
-        {
+    fn wants_in_return(
+        &self,
+        path: &RelPath,
+        digest: &Digest,
+        row: &Row,
+        time: Time,
+    ) -> Result<Option<(Row, Stamp)>> {
+        if !self.may_move(path, time) {
             return Ok(None);
         }
         let held = |row: &Row| row.base.as_ref().and_then(|base| file_digest(&base.content));

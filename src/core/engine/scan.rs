@@ -52,7 +52,7 @@ pub(super) struct Scan {
     /// Files that were read in the second in which they were written, on a file system that keeps whole seconds, and
     /// until when that is kept in mind: another write in it leaves the stamp as it is. (Git calls this "racy".) Of finer
     /// times `io::disk::jobs` takes care.
-    racy: BTreeMap<RelPath, (Stamp, Instant)>,
+    racy: BTreeMap<RelPath, Racy>,
     /// Files that are being written.
     settling: BTreeMap<RelPath, Settling>,
     /// Large files that were read lately.
@@ -63,6 +63,15 @@ pub(super) struct Scan {
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
+}
+
+/// A file of which the stamp says nothing.
+#[derive(Debug)]
+struct Racy {
+    stamp: Stamp,
+    until: Instant,
+    /// When it was read or written by this node last: what it holds is known as of then.
+    known_at: Instant,
 }
 
 /// A file that is being read.
@@ -341,17 +350,23 @@ impl Scan {
         if !is_fresh(stamp, since_ms) {
             return;
         }
-        self.racy.retain(|_, (_, until)| *until > now);
+        self.racy.retain(|_, racy| racy.until > now);
         if self.racy.len() < MAX_READS {
             // The clock that the stamp is compared with may stand still.
-            let kept = before.filter(|(known, _)| known == stamp);
-            self.racy.insert(path.clone(), kept.unwrap_or((*stamp, now + RACY_KEEP)));
+            let kept = before.filter(|known| known.stamp == *stamp);
+            let until = kept.map_or(now + RACY_KEEP, |known| known.until);
+            self.racy.insert(path.clone(), Racy { stamp: *stamp, until, known_at: now });
         }
     }
 
     /// Does the stamp of this file say nothing?
     pub(super) fn is_racy(&self, path: &RelPath, now: Instant) -> bool {
-        self.racy.get(path).is_some_and(|(_, until)| *until > now)
+        self.racy.get(path).is_some_and(|racy| racy.until > now)
+    }
+
+    /// As [`Self::is_racy`], and it was not read in this turn.
+    pub(super) fn is_unsure(&self, path: &RelPath, now: Instant) -> bool {
+        self.racy.get(path).is_some_and(|racy| racy.until > now && racy.known_at != now)
     }
 
     pub(super) fn is_reading(&self, path: &RelPath) -> bool {
