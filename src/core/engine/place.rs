@@ -321,7 +321,7 @@ impl Engine {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
             return Ok(());
         }
-        if self.scan.is_unsure(path, time.now) && row.base.is_some() {
+        if row.base.as_ref().is_some_and(|base| self.scan.is_unsure(path, &base.stamp, time.now)) {
             // It may have been written to since, in the second in which it was read, and nothing told of it. Whoever replaces it
             // is to know what.
             self.outputs.push_back(Output::Inspect { path: path.clone() });

@@ -124,24 +124,23 @@ impl Engine {
         Ok(waits)
     }
 
-    /// Can the file at this path get another name now, for what is known of it?
-    fn may_move(&self, path: &RelPath, time: Time) -> bool {
-        self.placement.has_room_for(2)
-            && !self.placement.is_in_flight(path)
-            && !self.scan.is_reading(path)
-            && !self.scan.is_unsure(path, time.now)
+    /// Is nothing being done about the file at this path, and room to give it another name?
+    fn may_move(&self, path: &RelPath) -> bool {
+        let is_busy = self.placement.is_in_flight(path) || self.scan.is_reading(path);
+        self.placement.has_room_for(2) && !is_busy
     }
 
     /// The file's stamp, if it is to be deleted, holds this content, and nothing is being done about it.
     fn is_leaving(&self, path: &RelPath, digest: &Digest, time: Time) -> Result<Option<Stamp>> {
-        if !self.may_move(path, time) {
+        if !self.may_move(path) {
             return Ok(None);
         }
         let row =
             self.index.get(path)?.filter(|row| row.standing == Standing::Known && row.entry.is_tombstone());
         let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
         let base = row.filter(leaves).and_then(|row| row.base);
-        Ok(base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp))
+        let stamp = base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp);
+        Ok(stamp.filter(|stamp| !self.scan.is_unsure(path, stamp, time.now)))
     }
 
     /// The row and the stamp of a file of this content, if it is to have what `row` has, and nothing is being done about
@@ -153,7 +152,7 @@ impl Engine {
         row: &Row,
         time: Time,
     ) -> Result<Option<(Row, Stamp)>> {
-        if !self.may_move(path, time) {
+        if !self.may_move(path) {
             return Ok(None);
         }
         let held = |row: &Row| row.base.as_ref().and_then(|base| file_digest(&base.content));
@@ -162,6 +161,7 @@ impl Engine {
         let wanted = other.entry.content.as_ref().and_then(file_digest);
         let fits = wanted.is_some() && wanted == held(row) && held(&other) == Some(*digest);
         let stamp = other.base.as_ref().map(|base| base.stamp);
+        let stamp = stamp.filter(|stamp| !self.scan.is_unsure(path, stamp, time.now));
         let is_free = fits && self.fate_of(&other) == Some(Fate::Superseded);
         Ok(stamp.filter(|_| is_free).map(|stamp| (other, stamp)))
     }

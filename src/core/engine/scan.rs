@@ -364,9 +364,10 @@ impl Scan {
         self.racy.get(path).is_some_and(|racy| racy.until > now)
     }
 
-    /// As [`Self::is_racy`], and it was not read in this turn.
-    pub(super) fn is_unsure(&self, path: &RelPath, now: Instant) -> bool {
-        self.racy.get(path).is_some_and(|racy| racy.until > now && racy.known_at != now)
+    /// As [`Self::is_racy`], of the file that is said to be there with this stamp, and was not read in this turn.
+    pub(super) fn is_unsure(&self, path: &RelPath, stamp: &Stamp, now: Instant) -> bool {
+        let is_unsure = |racy: &Racy| racy.stamp == *stamp && racy.until > now && racy.known_at != now;
+        self.racy.get(path).is_some_and(is_unsure)
     }
 
     pub(super) fn is_reading(&self, path: &RelPath) -> bool {
