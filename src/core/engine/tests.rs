@@ -6,6 +6,8 @@ mod hostile;
 mod ignored;
 mod lost;
 mod names;
+mod reread;
+mod serving;
 mod slots;
 mod unseen;
 mod world;
