@@ -4,8 +4,11 @@
 //! are known to be there already. Sending goes from there to this node's own knowledge, own changes first.
 //! When nothing is left, the whole knowledge may be told as the receiver's, too ("backed").
 
+mod timers;
+
 use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
+use self::timers::{Timer, Timers};
 use super::{Engine, Result, transfer::Serve};
 use crate::{
     core::seam::{Advance, Direction, Time, Transmit},
@@ -28,8 +31,6 @@ pub struct Link {
     pub address: SocketAddr,
     /// It speaks to us.
     pub inbound: bool,
-    /// We speak to it.
-    pub outbound: bool,
     /// Its name for people, once it said so.
     pub name: Option<String>,
     /// Up to where it knows each origin, once it said so.
@@ -43,22 +44,29 @@ pub struct Link {
     /// What we ask it for.
     pub requests: VecDeque<Message<'static>>,
     node: NodeId,
-    welcomed: bool,
+    phase: Phase,
     sent: Knowledge,
     /// The path that was sent last, of all that have this number: one that was given out twice is that of two.
     last: Option<(Dot, RelPath)>,
     /// Everything is being sent, whatever the node says that it knows.
     sends_all: bool,
-    told: Option<Told>,
-    announce_at: Option<Instant>,
-    announce_due: bool,
-    /// Until when that which others made and is beyond `open` is held back: most nodes hear of it from its
-    /// maker.
-    relay_at: Option<Instant>,
+    timers: Timers,
+    /// What others made and is beyond this is held back while [`Timer::Relay`] runs.
     open: Knowledge,
-    keep_alive_at: Instant,
-    keep_alive_due: bool,
     exchanged_all_at: Option<Instant>,
+}
+
+/// How far the node was told, on the connection on which we speak.
+#[derive(Debug)]
+enum Phase {
+    /// There is none.
+    Down,
+    /// Not even who we are.
+    Unwelcomed,
+    /// Not what we know, or it is to be told that anew.
+    Welcomed,
+    /// This.
+    Told(Told),
 }
 
 /// The knowledge that was told last.
@@ -71,10 +79,11 @@ struct Told {
 
 impl Link {
     pub(super) fn new(node: NodeId, address: SocketAddr, now: Instant) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::KeepAlive, now + KEEP_ALIVE_INTERVAL);
         Self {
             address,
             inbound: false,
-            outbound: false,
             name: None,
             known: None,
             caught_up: false,
@@ -82,24 +91,24 @@ impl Link {
             serving: VecDeque::new(),
             requests: VecDeque::new(),
             node,
-            welcomed: false,
+            phase: Phase::Down,
             sent: Knowledge::default(),
             last: None,
             sends_all: false,
-            told: None,
-            announce_at: None,
-            announce_due: false,
-            relay_at: None,
+            timers,
             open: Knowledge::default(),
-            keep_alive_at: now + KEEP_ALIVE_INTERVAL,
-            keep_alive_due: false,
             exchanged_all_at: None,
         }
     }
 
+    /// We speak to it.
+    pub fn is_outbound(&self) -> bool {
+        !matches!(self.phase, Phase::Down)
+    }
+
     /// Both connections are up and the node has said what it knows: it can be told and asked.
     pub fn is_ready(&self) -> bool {
-        self.inbound && self.outbound && self.known.is_some()
+        self.inbound && self.is_outbound() && self.known.is_some()
     }
 
     /// Its name, or its id while it has not said it.
@@ -110,13 +119,13 @@ impl Link {
     pub(super) fn handle_up(&mut self, direction: Direction, address: SocketAddr, now: Instant) {
         self.handle_down(direction);
         // Who calls does so from any port; where it listens is known from calling it.
-        if direction == Direction::Outbound || !self.outbound {
+        if direction == Direction::Outbound || !self.is_outbound() {
             self.address = address;
         }
         match direction {
             Direction::Inbound => self.inbound = true,
             Direction::Outbound => {
-                self.outbound = true;
+                self.phase = Phase::Unwelcomed;
                 self.handle_sent(now);
             }
         }
@@ -131,8 +140,7 @@ impl Link {
                 self.serving.clear();
             }
             Direction::Outbound => {
-                self.outbound = false;
-                self.welcomed = false;
+                self.phase = Phase::Down;
                 self.requests.clear();
                 self.restart();
             }
@@ -143,9 +151,21 @@ impl Link {
     pub(super) fn restart(&mut self) {
         self.sent = self.known.clone().filter(|_| !self.sends_all).unwrap_or_default();
         self.last = None;
-        self.told = None;
-        self.welcomed = false;
-        self.relay_at = None;
+        if self.is_outbound() {
+            self.phase = Phase::Unwelcomed;
+        }
+        self.timers.stop(Timer::Relay);
+    }
+
+    fn told(&self) -> Option<&Told> {
+        if let Phase::Told(told) = &self.phase { Some(told) } else { None }
+    }
+
+    /// What it was told counts no more.
+    fn tell_anew(&mut self) {
+        if self.told().is_some() {
+            self.phase = Phase::Welcomed;
+        }
     }
 
     /// The node says up to where it knows. Never less than before on one connection.
@@ -153,9 +173,9 @@ impl Link {
         let unheard = |told: &Told| told.backed && !known.covers(&told.known) && now >= told.at + HEAL_DELAY;
         if self.sends_all {
             // Its knowledge is what is in doubt.
-        } else if self.known.is_none() || self.told.as_ref().is_some_and(unheard) {
+        } else if self.known.is_none() || self.told().is_some_and(unheard) {
             self.sent = known.clone();
-            self.told = None;
+            self.tell_anew();
         } else {
             self.sent.join(&known);
         }
@@ -173,21 +193,21 @@ impl Link {
     /// Something is being learnt from another node than this one, beyond `known`: if this one still lacks it
     /// a while later, it is told.
     pub(super) fn hold_relay(&mut self, known: &Knowledge, now: Instant) {
-        if self.relay_at.is_none() {
-            self.relay_at = Some(now + RELAY_DELAY);
+        if !self.timers.runs(Timer::Relay) {
+            self.timers.set(Timer::Relay, now + RELAY_DELAY);
             self.open.clone_from(known);
         }
     }
 
     /// Up to where the cursor may go in this origin, of all that this node knows.
     fn limit(&self, origin: Origin, own: Origin, known: &Knowledge) -> Seq {
-        let held = self.relay_at.is_some() && origin != own;
+        let held = self.timers.runs(Timer::Relay) && origin != own;
         if held { self.open.get(origin).min(known.get(origin)) } else { known.get(origin) }
     }
 
     /// What this node knows, or holds, has changed.
     pub(super) fn announce_soon(&mut self, now: Instant) {
-        self.announce_at.get_or_insert(now + ANNOUNCE_DELAY);
+        self.timers.start(Timer::Announce, now + ANNOUNCE_DELAY);
     }
 
     /// Everything is told again: knowledge was equal and the directories were not.
@@ -204,36 +224,25 @@ impl Link {
     pub(super) fn send_everything(&mut self) {
         self.sent = Knowledge::default();
         self.sends_all = true;
-        self.told = None;
+        self.tell_anew();
     }
 
     fn handle_sent(&mut self, now: Instant) {
-        self.keep_alive_at = now + KEEP_ALIVE_INTERVAL;
-        self.keep_alive_due = false;
+        self.timers.set(Timer::KeepAlive, now + KEEP_ALIVE_INTERVAL);
+        self.timers.take_due(Timer::KeepAlive);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if self.announce_at.is_some_and(|at| at <= now) {
-            self.announce_at = None;
-            self.announce_due = true;
-        }
-        if self.keep_alive_at <= now {
-            self.keep_alive_at = now + KEEP_ALIVE_INTERVAL;
-            self.keep_alive_due = true;
-        }
-        if self.relay_at.is_some_and(|at| at <= now) {
-            self.relay_at = None;
-            if let Some(known) = self.known.as_ref().filter(|_| !self.sends_all) {
-                self.sent.join(known);
-            }
+        self.timers.handle_timeout(now);
+        if self.timers.take_due(Timer::Relay)
+            && let Some(known) = self.known.as_ref().filter(|_| !self.sends_all)
+        {
+            self.sent.join(known);
         }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        if !self.outbound {
-            return None;
-        }
-        [Some(self.keep_alive_at), self.announce_at, self.relay_at].into_iter().flatten().min()
+        if self.is_outbound() { self.timers.next_timeout() } else { None }
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -250,7 +259,7 @@ impl Engine {
     /// The next thing to tell a node, to be called while its connection has room. Small things come before
     /// content, so that no save waits behind a large file.
     pub fn poll_transmit(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
-        if !self.links.get(&node).is_some_and(|link| link.outbound) {
+        if !self.links.get(&node).is_some_and(Link::is_outbound) {
             return Ok(None);
         }
         let transmit = match self.next_small(node, time)? {
@@ -258,7 +267,8 @@ impl Engine {
             None => self.next_answer(node)?,
         };
         let link = self.links.get_mut(&node).expect("checked above, and nothing here removes one");
-        let transmit = transmit.or(link.keep_alive_due.then_some(Transmit::Message(Message::KeepAlive)));
+        let transmit = transmit
+            .or(link.timers.is_due(Timer::KeepAlive).then_some(Transmit::Message(Message::KeepAlive)));
         if transmit.is_some() {
             link.handle_sent(time.now);
         }
@@ -268,7 +278,7 @@ impl Engine {
 
     /// As [`Self::poll_transmit`], without the content of large files: for a connection in which enough of that waits.
     pub fn poll_urgent(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
-        if !self.links.get(&node).is_some_and(|link| link.outbound) {
+        if !self.links.get(&node).is_some_and(Link::is_outbound) {
             return Ok(None);
         }
         let transmit = self.next_small(node, time)?;
@@ -289,8 +299,8 @@ impl Engine {
 
     fn next_small(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
         let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
-        if !link.welcomed {
-            link.welcomed = true;
+        if matches!(link.phase, Phase::Unwelcomed) {
+            link.phase = Phase::Welcomed;
             let name = self.config.name.clone();
             return Ok(Some(Transmit::Message(Message::Welcome { name, origin: self.origin() })));
         }
@@ -300,7 +310,7 @@ impl Engine {
         if self.rest.is_waking() {
             return Ok(None);
         }
-        if link.told.is_none() {
+        if link.told().is_none() {
             return self.knowledge_for(node, false, time).map(Some);
         }
         if let Some(update) = self.next_update(node)? {
@@ -385,12 +395,10 @@ impl Engine {
     fn next_knowledge(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
         let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
         let backed = link.is_ready() && link.sent.covers(self.index.knowledge());
-        let told = link.told.as_ref();
-        let first_backed = backed && told.is_none_or(|told| !told.backed);
-        if !first_backed && !link.announce_due {
+        let first_backed = backed && link.told().is_none_or(|told| !told.backed);
+        if !link.timers.take_due(Timer::Announce) && !first_backed {
             return Ok(None);
         }
-        link.announce_due = false;
         link.sends_all &= !backed;
         self.knowledge_for(node, backed, time).map(Some)
     }
@@ -399,7 +407,7 @@ impl Engine {
         let known = self.index.knowledge().clone();
         let digest = self.settled_digest()?;
         if let Some(link) = self.links.get_mut(&node) {
-            link.told = Some(Told { known: known.clone(), backed, at: time.now });
+            link.phase = Phase::Told(Told { known: known.clone(), backed, at: time.now });
         }
         Ok(Transmit::Message(Message::Knowledge { known, digest, backed }))
     }

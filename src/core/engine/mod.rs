@@ -372,7 +372,7 @@ impl Engine {
         debug_assert!(self.links.values().all(|link| link.is_bounded()));
         debug_assert!(self.renames.is_bounded() && self.rules.is_bounded() && self.paths.is_bounded());
         debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());
-        debug_assert!(self.links.values().all(|link| link.inbound || link.outbound));
+        debug_assert!(self.links.values().all(|link| link.inbound || link.is_outbound()));
     }
 }
 
@@ -402,11 +402,11 @@ impl Engine {
     fn handle_link_down(&mut self, node: NodeId, direction: Direction, time: Time) -> Result<()> {
         self.record_node(node, time)?;
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-        if link.inbound && link.outbound {
+        if link.inbound && link.is_outbound() {
             info!("no longer linked with {}", link.display_name());
         }
         link.handle_down(direction);
-        if !link.inbound && !link.outbound {
+        if !link.inbound && !link.is_outbound() {
             self.links.remove(&node);
         }
         self.drop_source(node, time)?;

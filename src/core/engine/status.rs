@@ -96,7 +96,7 @@ impl Engine {
             name: link.display_name(),
             address: link.address,
             inbound: link.inbound,
-            outbound: link.outbound,
+            outbound: link.is_outbound(),
             in_sync: link.is_ready() && theirs == Some(known) && digest.is_some() && link.digest == digest,
             behind: theirs.map_or(0, behind),
         }

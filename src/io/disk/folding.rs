@@ -11,8 +11,8 @@ use crate::{
     io::{
         disk::{
             change::{
-                apply::ApplyError,
                 barrier::{Barrier, Outcome},
+                error::ApplyError,
             },
             testing::{NOW_MS, Tree, path},
         },

@@ -222,7 +222,7 @@ impl Replica {
     /// Tells each node what it is to be told, as far as its socket's buffer has room.
     fn transmit(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
         let nodes: Vec<NodeId> =
-            self.engine.links().filter(|(_, link)| link.outbound).map(|(node, _)| node).collect();
+            self.engine.links().filter(|(_, link)| link.is_outbound()).map(|(node, _)| node).collect();
         let mut stopped_short = heapless::Vec::<NodeId, MAX_NODES>::new();
         let mut missing = Vec::new();
         for node in nodes {

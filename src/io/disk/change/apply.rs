@@ -5,15 +5,25 @@
 //! is never without content in between. Where the file system cannot exchange names, this is approached as
 //! far as it goes: the old content gets a second name, or is copied, before the new one takes its place.
 
-use std::{cell::Cell, fmt, io, rc::Rc};
+mod metadata;
+mod rename;
+mod replace;
+mod unlock;
+
+use std::{cell::Cell, io, rc::Rc};
 
 use rustix::io::Errno;
 
+use self::unlock::Unlocked;
 use crate::{
-    core::seam::{Action, Apply},
+    core::seam::Action,
     io::{
         disk::{
-            change::{names, stage::Staged},
+            change::{
+                error::{ApplyError, failed},
+                names,
+                stage::Staged,
+            },
             root::Root,
             trash::{self, Slot},
         },
@@ -21,58 +31,9 @@ use crate::{
     },
     model::{
         entry::{FileKind, Stamp, Stat},
-        limits::HASH_READ_BYTES,
         path::RelPath,
     },
 };
-
-/// Why nothing was done.
-#[derive(Debug)]
-pub enum ApplyError {
-    /// The disk holds something else than expected: a local edit that is to be noticed first.
-    Unexpected(Option<Stat>),
-    /// The directory has something in it.
-    NotEmpty,
-    /// A parent is missing, or is not a directory.
-    Parent,
-    /// The temporary file with the new content is gone.
-    Content,
-    /// The new content may never reach the disk, whatever a later sync says: the system tells of a failed write once.
-    NotDurable(io::Error),
-    /// The path is the root or in the node's own directory.
-    Reserved,
-    /// The disk, or this user's part of it, is full.
-    NoSpace,
-    /// It could not be found out what came of it: new content may have its name.
-    HalfDone(Box<ApplyError>),
-    /// Anything else that the system says.
-    Io {
-        /// What was tried.
-        op: &'static str,
-        /// Where.
-        path: RelPath,
-        /// Why not.
-        error: io::Error,
-    },
-}
-
-impl fmt::Display for ApplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unexpected(_) => f.write_str("it was changed meanwhile"),
-            Self::NotEmpty => f.write_str("the directory is not empty"),
-            Self::Parent => f.write_str("a directory above it is missing"),
-            Self::Content => f.write_str("its temporary file is gone"),
-            Self::NotDurable(error) => write!(f, "its content cannot be made durable: {error}"),
-            Self::Reserved => f.write_str("it is the node's own"),
-            Self::NoSpace => f.write_str("the disk is full; make room and it goes on"),
-            Self::HalfDone(error) => write!(f, "it may have been changed, but {error}"),
-            Self::Io { op, path, error } => write!(f, "cannot {op} {path}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ApplyError {}
 
 type Result<T> = std::result::Result<T, ApplyError>;
 
@@ -216,26 +177,6 @@ impl<'a> Site<'a> {
         if self.stat()?.is_some() { Ok(()) } else { Err(self.taken()) }
     }
 
-    /// Gives a temporary file or symbolic link the path's name.
-    fn install(&self, temp: &[u8], current: Option<Stat>) -> Result<Option<Stat>> {
-        let directory =
-            self.root.temporary().map_err(|error| self.failed("reach temporary files for", error))?;
-        let staged = Arrival { directory, name: temp };
-        let before = self
-            .root
-            .stat_in(staged.at())
-            .map_err(|error| self.failed("find the temporary file of", error))?
-            .ok_or(ApplyError::Content)?;
-        match current {
-            Some(old) if old.kind != FileKind::Directory => self.replace(&staged, &before, &old)?,
-            _ => {
-                self.make_way(current)?;
-                self.move_in(staged.at())?;
-            }
-        }
-        self.settled(&before).or_else(|error| self.take_back(&before, staged.at(), error))
-    }
-
     /// A name that is free, or a directory that is empty, is made way for.
     fn make_way(&self, current: Option<Stat>) -> Result<()> {
         match current {
@@ -257,101 +198,6 @@ impl<'a> Site<'a> {
                 Ok(())
             }
         }
-    }
-
-    /// Exchanges old and new content. The new one waits in the trash, under the name that the old one then has: so
-    /// whenever the power fails, the old content is at one of its two places.
-    fn replace(&self, staged: &Arrival<'_>, new: &Stat, old: &Stat) -> Result<()> {
-        let able = self.root.able();
-        if !able.rename_flags {
-            return self.replace_by_link(staged, old);
-        }
-        let files = self.files();
-        let slot = self.place("move to the trash what is to replace", |at| {
-            sys::rename_new(files, staged.at(), at, able)
-        })?;
-        let exchanged = sys::exchange(files, slot.at(), self.at(), able);
-        self.has_new.set(exchanged.is_ok());
-        match exchanged {
-            Ok(()) if self.is_in(&slot, old)? && self.is_here()? => Ok(()),
-            Ok(()) => {
-                sys::exchange(files, slot.at(), self.at(), able)
-                    .map_err(|error| self.failed("put back", error))?;
-                self.unstage(&slot, staged, new)?;
-                Err(self.unexpected()?)
-            }
-            Err(error) => {
-                self.unstage(&slot, staged, new)?;
-                match error {
-                    Errno::NOENT => Err(ApplyError::Unexpected(self.stat()?)),
-                    error if sys::is_unsupported(error) => self.replace_by_link(staged, old),
-                    error => Err(self.failed("replace", error)),
-                }
-            }
-        }
-    }
-
-    /// Puts the new content back among the temporary files. Should the place in the trash hold anything else by now,
-    /// it is a user's, and it stays there.
-    fn unstage(&self, slot: &Slot, staged: &Arrival<'_>, new: &Stat) -> Result<()> {
-        if !self.is_in(slot, new)? {
-            return Ok(());
-        }
-        sys::rename_new(self.files(), slot.at(), staged.at(), self.root.able())
-            .map_err(|error| self.failed("take back the new content of", error))
-    }
-
-    /// Replaces where names cannot be exchanged: the old content gets a second name in the trash first. An editor
-    /// that renames over the path in the instant between the comparison and the rename would lose; one that
-    /// writes in place would not.
-    fn replace_by_link(&self, staged: &Arrival<'_>, old: &Stat) -> Result<()> {
-        let (files, able) = (self.files(), self.root.able());
-        // Asked first: once it is linked, the file has another stamp than the one expected.
-        files
-            .check_writable(&self.parent)
-            .map_err(|error| self.failed("write to the directory of", error))?;
-        let mut linked = Ok(());
-        let slot = self.place("link to the trash", |at| {
-            linked = sys::link(files, self.at(), at, able);
-            match linked {
-                Err(error) if sys::is_link_unsupported(error) => self.copy(old, at),
-                result => result,
-            }
-        })?;
-        let is_expected = if linked.is_ok() {
-            self.is_in(&slot, old)?
-        } else {
-            self.stat()?.is_some_and(|stat| stat.stamp == old.stamp)
-        };
-        let replaced = match is_expected {
-            true => files.rename(staged.at(), self.at()).map_err(|error| self.failed("replace", error)),
-            false => Err(ApplyError::Unexpected(self.stat()?)),
-        };
-        self.has_new.set(replaced.is_ok());
-        if replaced.is_err() {
-            // A second name, or a copy of what is still at the path.
-            files.unlink(slot.at()).map_err(|error| self.failed("remove the copy of", error))?;
-        }
-        replaced
-    }
-
-    /// Copies the old content to a free name. Only on file systems without links, such as FAT.
-    fn copy(&self, old: &Stat, to: At<'_>) -> rustix::io::Result<()> {
-        let files = self.files();
-        if old.kind == FileKind::Symlink {
-            return files.symlink(&files.read_link_at(self.at())?, to);
-        }
-        let source = files.open_at(self.at(), How::Read)?;
-        let copy = files.create_at(to)?;
-        let copied = copy_content(files, &source, &copy)
-            .and_then(|()| self.root.set_mode(&copy, old.mode))
-            .and_then(|()| files.set_mtime_of(&copy, old.stamp.mtime_ns))
-            .and_then(|()| files.sync_content(&copy));
-        if let Err(error) = copied {
-            files.unlink(to)?;
-            return Err(error);
-        }
-        Ok(())
     }
 
     fn make_directory(&self, mode: u16, current: Option<Stat>) -> Result<Option<Stat>> {
@@ -390,70 +236,6 @@ impl<'a> Site<'a> {
         self.install(NAME, current)
     }
 
-    fn set_metadata(&self, mode: u16, mtime_ns: Option<i64>, current: Option<Stat>) -> Result<Option<Stat>> {
-        let Some(old) = current else { return Err(ApplyError::Unexpected(None)) };
-        if old.kind == FileKind::Symlink {
-            return Ok(current);
-        }
-        let files = self.files();
-        let look = |opened: &Handle| {
-            files.stat_of(opened, self.root.device()).map_err(|error| self.failed("look at", error))
-        };
-        let opened = files.open_at(self.at(), How::ForMode).map_err(|error| self.failed("open", error))?;
-        if look(&opened)?.stamp != old.stamp {
-            return Err(ApplyError::Unexpected(self.stat()?));
-        }
-        self.set_mode(&opened, mode)?;
-        let mtime_ns = mtime_ns.filter(|_| old.kind == FileKind::File);
-        if let Some(mtime_ns) = mtime_ns {
-            // Once the time is set, nothing but the watch tells of an edit meanwhile.
-            let now = look(&opened)?;
-            if !is_same(&old, &now) {
-                return Err(ApplyError::Unexpected(Some(now)));
-            }
-            let set = files.set_mtime(self.at(), mtime_ns);
-            set.map_err(|error| self.refused("set the time of", &opened, error))?;
-        }
-        let mut set = look(&opened)?;
-        if set.mode != mode {
-            // Somebody else set them in this instant, and will not know which came first; or FAT rounds them, again.
-            self.set_mode(&opened, mode)?;
-            set = look(&opened)?;
-        }
-        if set.stamp.size != old.stamp.size {
-            return Err(ApplyError::Unexpected(Some(set)));
-        }
-        if mtime_ns.is_some_and(|mtime_ns| set.stamp.mtime_ns != mtime_ns) {
-            // The file system keeps it less exactly, or the file was written to since: the next look reads it.
-            set.stamp = set.stamp.of_no_file();
-        }
-        Ok(Some(set))
-    }
-
-    fn set_mode(&self, opened: &Handle, mode: u16) -> Result<()> {
-        let is_set = || self.files().stat_of(opened, self.root.device()).is_ok_and(|stat| stat.mode == mode);
-        match self.root.set_mode(opened, mode) {
-            Err(Errno::PERM) if is_set() => Ok(()),
-            result => result.map_err(|error| self.refused("set the permissions of", opened, error)),
-        }
-    }
-
-    /// Why bits or time of a file are not set: they are its owner's.
-    fn refused(&self, op: &'static str, opened: &Handle, error: Errno) -> ApplyError {
-        let user = rustix::process::geteuid().as_raw();
-        match self.files().owner(opened).filter(|owner| error == Errno::PERM && *owner != user) {
-            Some(owner) => {
-                let reason = format!(
-                    "it belongs to user {owner}, and p2pnetwork runs as user {user}; give it to that user (chown), or run \
-                     p2pnetwork as its owner or as root"
-                );
-                let error = io::Error::new(io::ErrorKind::PermissionDenied, reason);
-                ApplyError::Io { op, path: self.path.clone(), error }
-            }
-            None => self.failed(op, error),
-        }
-    }
-
     fn remove_file(&self, current: Option<Stat>) -> Result<Option<Stat>> {
         match current {
             None => Ok(None),
@@ -471,59 +253,6 @@ impl<'a> Site<'a> {
             Err(Errno::NOENT | Errno::NOTDIR) => Err(ApplyError::Unexpected(self.stat()?)),
             Err(error) => Err(self.failed("remove the directory", error)),
         }
-    }
-
-    fn rename_from(&self, from: &RelPath, stamp: Stamp, current: Option<Stat>) -> Result<Option<Stat>> {
-        let source = Site::new(self.root, from, self.now_ms)?;
-        let Some(before) = source.check(Some(stamp))? else { return Err(ApplyError::Unexpected(None)) };
-        self.make_way(current)?;
-        self.root.forget_directories();
-        if self.is_other_case_of(&source)? {
-            self.files().rename(source.at(), self.at()).map_err(|error| self.failed("rename to", error))?;
-        } else {
-            self.move_in(source.at())?;
-        }
-        match self.stat()? {
-            Some(after) if is_same(&before, &after) && self.is_here()? && source.is_here()? => {
-                self.settled(&before).or_else(|error| self.take_back(&before, source.at(), error))
-            }
-            _ => {
-                source.move_in(self.at())?;
-                Err(source.unexpected()?)
-            }
-        }
-    }
-
-    fn exchange(&self, with: &RelPath, stamp: Stamp, current: Option<Stat>) -> Result<Option<Stat>> {
-        let other = Site::new(self.root, with, self.now_ms)?;
-        let (Some(here), Some(there)) = (current, other.check(Some(stamp))?) else {
-            return Err(ApplyError::Unexpected(current));
-        };
-        let exchange = || {
-            sys::exchange(self.root.files(), self.at(), other.at(), self.root.able())
-                .map_err(|error| self.failed("exchange with another file", error))
-        };
-        exchange()?;
-        match (self.stat()?, other.stat()?) {
-            (Some(now), Some(then))
-                if is_same(&there, &now)
-                    && is_same(&here, &then)
-                    && self.is_here()?
-                    && other.is_here()? =>
-            {
-                self.settled(&there)
-            }
-            _ => {
-                exchange()?;
-                Err(self.unexpected()?)
-            }
-        }
-    }
-
-    /// Is it the same name to this file system? Then it is free for nobody but what has it.
-    fn is_other_case_of(&self, source: &Site<'_>) -> Result<bool> {
-        let other = self.root.other_name(self.at()).map_err(|error| self.failed("look at", error))?;
-        Ok(self.path.parent() == source.path.parent() && other.as_deref() == Some(source.path.name()))
     }
 
     fn to_trash(&self, old: &Stat) -> Result<()> {
@@ -599,83 +328,10 @@ impl<'a> Site<'a> {
     }
 }
 
-/// New content that has no name in the tree yet.
-struct Arrival<'a> {
-    directory: Rc<Handle>,
-    name: &'a [u8],
-}
-
-impl Arrival<'_> {
-    fn at(&self) -> At<'_> {
-        (&self.directory, self.name)
-    }
-}
-
-/// Directories that were given the right to write, until this is dropped.
-struct Unlocked<'a> {
-    root: &'a Root,
-    directories: Vec<(Handle, u16)>,
-}
-
-impl<'a> Unlocked<'a> {
-    /// The parents of all that is renamed, and a renamed directory itself, whose `..` changes.
-    fn new(root: &'a Root, apply: &Apply) -> Self {
-        let mut directories = vec![apply.path.parent()];
-        match &apply.action {
-            Action::RenameFrom { from, .. } => directories.extend([from.parent(), Some(from.clone())]),
-            Action::Exchange { with, .. } => directories.push(with.parent()),
-            _ => {}
-        }
-        let directories = directories.into_iter().flatten().filter_map(|path| unlock(root, &path)).collect();
-        Self { root, directories }
-    }
-}
-
-impl Drop for Unlocked<'_> {
-    fn drop(&mut self) {
-        for (directory, mode) in &self.directories {
-            if let Err(error) = self.root.files().set_mode(directory, *mode) {
-                log::warn!("cannot set a directory's mode back to {mode:o}: {error}");
-            }
-        }
-    }
-}
-
-/// `None` when it would not help: the change then fails as it did before.
-fn unlock(root: &Root, path: &RelPath) -> Option<(Handle, u16)> {
-    let directory = root.open_directory(path, How::Search).ok()?;
-    let stat = root.files().stat_of(&directory, root.device()).ok()?;
-    if stat.mode & 0o700 == 0o700 {
-        return None;
-    }
-    root.files().set_mode(&directory, stat.mode | 0o700).ok()?;
-    Some((directory, stat.mode))
-}
-
 /// Is it the same content? A rename changes the time of the last change of the inode, and nothing else.
 fn is_same(a: &Stat, b: &Stat) -> bool {
     let ctime_ns = 0;
     a.kind == b.kind && Stamp { ctime_ns, ..a.stamp } == Stamp { ctime_ns, ..b.stamp }
-}
-
-fn copy_content(files: &dyn FileSystem, source: &Handle, copy: &Handle) -> rustix::io::Result<()> {
-    let mut buffer = vec![0; HASH_READ_BYTES];
-    let mut offset = 0;
-    loop {
-        let count = files.read_at(source, &mut buffer, offset)?;
-        if count == 0 {
-            return Ok(());
-        }
-        files.write_at(copy, &buffer[..count], offset)?;
-        offset += count as u64;
-    }
-}
-
-pub(crate) fn failed(op: &'static str, path: &RelPath, error: Errno) -> ApplyError {
-    match error {
-        Errno::NOSPC | Errno::DQUOT => ApplyError::NoSpace,
-        error => ApplyError::Io { op, path: path.clone(), error: sys::told(error) },
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,7 @@ use crate::{
     core::seam::{Action, Apply},
     io::{
         disk::{
-            change::{
-                apply::{self, ApplyError},
-                stage::Staged,
-                temp::Temp,
-            },
+            change::{apply, error::ApplyError, stage::Staged, temp::Temp},
             root::Root,
             trash,
         },

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod barrier;
+pub mod error;
 mod names;
 pub mod partial;
 pub mod stage;
@@ -13,8 +14,8 @@ pub mod temp;
 use std::io;
 
 use self::{
-    apply::ApplyError,
     barrier::Barrier,
+    error::ApplyError,
     stage::{Stage, Staged},
 };
 use crate::{
@@ -79,7 +80,7 @@ impl Changes {
             let change = staged.apply();
             let other = exchanged(root, change, outcome.is_ok());
             let path = change.path.clone();
-            let done = Done { path, partial: staged.partial(), result: outcome.map_err(failure) };
+            let done = Done { path, partial: staged.partial(), result: outcome.map_err(ApplyFailure::from) };
             [Some(done), other].into_iter().flatten()
         })
     }
@@ -121,17 +122,6 @@ fn settled(put: Stamp, now: Option<Stat>) -> Stat {
     match now {
         Some(now) if Stamp { ctime_ns: put.ctime_ns, ..now.stamp } == put => now,
         now => Stat { kind: FileKind::File, stamp: put, mode: now.map_or(0, |now| now.mode), links: 1 },
-    }
-}
-
-fn failure(error: ApplyError) -> ApplyFailure {
-    match error {
-        ApplyError::Unexpected(stat) => ApplyFailure::Unexpected(stat),
-        ApplyError::NotEmpty => ApplyFailure::NotEmpty,
-        ApplyError::Parent => ApplyFailure::Parent,
-        ApplyError::Content => ApplyFailure::Content,
-        ApplyError::HalfDone(error) => ApplyFailure::HalfDone(error.to_string()),
-        other => ApplyFailure::System(other.to_string()),
     }
 }
 

@@ -7,7 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::{
     io::disk::{
-        change::apply::{self, ApplyError},
+        change::error::{self, ApplyError},
         root::Root,
     },
     model::path::RelPath,
@@ -45,7 +45,7 @@ pub(crate) fn failed(op: &'static str, path: &RelPath, error: Errno) -> ApplyErr
             let error = io::Error::from(error);
             refused(op, path, format!("this file system takes no such name; rename it ({error})"))
         }
-        error => apply::failed(op, path, error),
+        error => error::failed(op, path, error),
     }
 }
 

@@ -9,8 +9,8 @@ use crate::{
     core::seam::{Action, Apply, ApplyFailure, Source},
     io::disk::{
         change::{
-            apply::ApplyError,
-            failure, partial,
+            error::ApplyError,
+            partial,
             temp::{self, Temp},
         },
         root::Root,
@@ -90,7 +90,7 @@ impl Stage {
 
 fn cannot_write(path: &RelPath, error: io::Error) -> ApplyFailure {
     if temp::is_no_space(&error) {
-        return failure(ApplyError::NoSpace);
+        return ApplyError::NoSpace.into();
     }
-    failure(ApplyError::Io { op: "write the content of", path: path.clone(), error })
+    ApplyError::Io { op: "write the content of", path: path.clone(), error }.into()
 }

@@ -9,19 +9,22 @@ use std::{
 };
 
 use super::*;
-use crate::io::{
-    disk::{
-        change::{
-            barrier::{Barrier, Outcome},
-            partial,
-            stage::Stage,
-            temp::{self, Temp},
+use crate::{
+    core::seam::{Apply, Source},
+    io::{
+        disk::{
+            change::{
+                barrier::{Barrier, Outcome},
+                partial,
+                stage::Stage,
+                temp::{self, Temp},
+            },
+            testing::*,
         },
-        testing::*,
+        files::{Kernel, sys::Abilities},
     },
-    files::{Kernel, sys::Abilities},
+    model::entry::Digest,
 };
-use crate::{core::seam::Source, model::entry::Digest};
 
 fn run(tree: &Tree, at: &RelPath, expect: Option<Stat>, action: Action) -> Outcome {
     let mut barrier = Barrier::default();
