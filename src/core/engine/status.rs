@@ -33,6 +33,11 @@ pub struct Status {
     pub scanned: bool,
     /// Would all of this be remembered after a power cut?
     pub durable: bool,
+    /// Has nothing happened for so long that a power cut would be an orderly end?
+    pub at_rest: bool,
+    /// Under how many origins the changes were counted that are known: one for each node, and one more for each end that
+    /// was not orderly.
+    pub origins: usize,
     /// Why nothing is changed, if so.
     pub paused: Option<String>,
     /// Paths that could not be written or read, and why.
@@ -78,6 +83,8 @@ impl Engine {
             degraded_directories: self.scan.degraded_directories(),
             scanned: self.scan.is_walked(),
             durable: !self.index.is_dirty(),
+            at_rest: self.complete_index().is_some(),
+            origins: summary.knowledge.len(),
             paused: self.paused.clone(),
             problems: self.paths.problems().map(|(path, why)| (path.clone(), why.to_owned())).collect(),
             more_problems: self.paths.unnamed_problems() as u64,

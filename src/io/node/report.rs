@@ -24,6 +24,13 @@ pub struct Report {
     pub scanned: bool,
     /// Would all of this be remembered after a power cut? At the latest a second after the last change.
     pub durable: bool,
+    /// Has nothing happened for so long that a power cut would be an orderly end?
+    #[serde(default)]
+    pub at_rest: bool,
+    /// Under how many origins the changes were counted that are known: one for each node, and one more for each end that
+    /// was not orderly.
+    #[serde(default)]
+    pub origins: u64,
     /// Live paths: files, directories and links.
     pub entries: u64,
     /// Paths whose newest version is not on this disk.
@@ -141,6 +148,8 @@ impl Report {
             in_sync,
             scanned: status.scanned,
             durable: status.durable,
+            at_rest: status.at_rest,
+            origins: status.origins as u64,
             entries: status.entries,
             wanted: status.wanted,
             wanted_bytes: status.wanted_bytes,
@@ -256,6 +265,8 @@ pub(crate) mod tests {
             degraded_directories: 2,
             scanned: true,
             durable: true,
+            at_rest: false,
+            origins: 3,
             paused: None,
             problems: vec![(RelPath::new(b"a\xff").unwrap(), "no room".to_owned())],
             more_problems: 0,
@@ -291,7 +302,9 @@ pub(crate) mod tests {
         assert_eq!(value["node"]["directory"], "/srv/shared");
         assert_eq!(value["errors"][0]["path"], "a\\xff");
         assert_eq!((&value["longest_turn_us"], &value["paused"]), (&4_200.into(), &serde_json::Value::Null));
-        for field in ["peers", "in_sync", "entries", "wanted", "wanted_bytes", "conflicts"] {
+        for field in
+            ["peers", "in_sync", "at_rest", "origins", "entries", "wanted", "wanted_bytes", "conflicts"]
+        {
             assert!(!value[field].is_null(), "{field}");
         }
     }

@@ -1,10 +1,13 @@
 //! The process: how it starts, ends, and fails to start.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use rustix::process::Signal;
 
 use crate::harness::{DEFAULT_BOUND, Lab, wait_until};
+
+/// A node is at rest when nothing has happened for a minute.
+const REST_BOUND: Duration = Duration::from_secs(300);
 
 #[test]
 fn both_signals_stop_it_cleanly() {
@@ -35,6 +38,29 @@ fn crash_makes_it_count_anew() {
     a.kill();
     a.start();
     assert_ne!(a.status().node.origin, before, "it may have announced what it does not remember");
+}
+
+/// As when the plug of a machine is pulled that nobody works at.
+#[test]
+fn who_is_killed_at_rest_goes_on_as_after_a_clean_stop() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    a.write("x", "1");
+    lab.wait_identical();
+    let is_at_rest = || [a, b].iter().all(|host| host.status().at_rest);
+    wait_until("both to be at rest", REST_BOUND, is_at_rest);
+    let before = a.status();
+    assert_eq!(before.origins, 1, "b has changed nothing");
+    a.kill();
+    a.write("y", "2");
+    a.start();
+    lab.wait_identical();
+    a.write("x", "3");
+    lab.wait_identical();
+    let after = a.status();
+    assert_eq!((after.node.origin, after.origins), (before.node.origin, 1));
+    assert!(!after.at_rest && b.read("x") == "3" && b.read("y") == "2");
+    a.assert_no_conflicts();
 }
 
 #[test]

@@ -13,6 +13,10 @@ pub struct Status {
     pub in_sync: bool,
     /// Everything up to now would be remembered after a power cut.
     pub durable: bool,
+    /// Nothing has happened for so long that a power cut would be an orderly end.
+    pub at_rest: bool,
+    /// Under how many origins the changes were counted that are known.
+    pub origins: u64,
     /// Live rows: files, directories and links; no tombstones.
     pub entries: u64,
     /// Paths whose newest version is not on this disk.

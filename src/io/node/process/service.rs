@@ -233,6 +233,8 @@ mod tests {
             degraded_directories: 0,
             scanned: true,
             durable: true,
+            at_rest: false,
+            origins: 1,
             paused: None,
             problems: vec![(RelPath::new(b"a").unwrap(), "no".to_owned())],
             more_problems: 0,
