@@ -314,12 +314,17 @@ impl Oracle {
     /// heard of the content, and stated when it has: then it counts as known.)
     fn is_owed_a_copy(&self, path: &Path, instance: &Instance) -> bool {
         let related = self.touched.iter().filter(|(other, _)| is_related(other, path));
-        let others: BTreeSet<(usize, u64)> = related
-            .flat_map(|(_, deeds)| deeds.iter().copied())
-            .filter(|(node, _)| *node != instance.maker)
-            .collect();
+        let deeds: BTreeSet<(usize, u64)> = related.flat_map(|(_, deeds)| deeds.iter().copied()).collect();
+        let others = deeds.iter().filter(|(node, _)| *node != instance.maker).count();
         let is_plain = !instance.is_again && !self.linked.contains(path);
-        is_plain && self.forgetful.is_empty() && !self.has_twins && others.len() < 2
+        is_plain && !self.may_be_nobodys(path, &deeds) && others < 2
+    }
+
+    /// Was one of the versions that met there nobody's, perhaps, so that it made no copy? A node that lost its memory states so
+    /// what it held, and what its users did while it was down or just before. (Twins are such nodes, too.)
+    fn may_be_nobodys(&self, path: &Path, deeds: &BTreeSet<(usize, u64)>) -> bool {
+        let was_held = self.forgotten.iter().any(|held| is_related(held, path));
+        was_held || deeds.iter().any(|(node, _)| self.forgetful.contains(node))
     }
 }
 
