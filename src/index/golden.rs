@@ -77,6 +77,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
     let summary = Summary {
         origin: Some(Origin(7)),
         clean_stop: true,
+        at_rest: false,
         durable_before_ms: 300,
         boot: b"boot".to_vec(),
         root: (66_306, 2),
@@ -87,7 +88,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
         wanted_bytes: 300,
         live_digest: u128::MAX - 1,
     };
-    assert_eq!(hex(&encode(&summary)), "010701ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03");
+    assert_eq!(hex(&encode(&summary)), "01070100ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03");
     let record = NodeRecord {
         name: "pi".to_owned(),
         address: Some("10.0.0.2:2194".to_owned()),

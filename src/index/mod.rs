@@ -51,6 +51,7 @@ pub struct Index {
     transaction: Option<WriteTransaction>,
     summary: Summary,
     dirty: bool,
+    changes: u64,
     /// As [`Index::last_components`] found them since the last change: they are asked for several times a second.
     last_components: OnceCell<Vec<Dot>>,
 }
@@ -86,6 +87,7 @@ impl Index {
             transaction: Some(transaction),
             summary,
             dirty: false,
+            changes: 0,
             last_components: OnceCell::new(),
         })
     }
@@ -109,6 +111,11 @@ impl Index {
     /// Has anything changed since the last commit?
     pub fn is_dirty(&self) -> bool {
         self.dirty
+    }
+
+    /// How many changes of rows there were since the index was opened.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Makes everything since the last commit durable.
@@ -151,6 +158,7 @@ impl Index {
 
     fn note_change(&mut self) {
         self.dirty = true;
+        self.changes += 1;
         self.last_components.take();
     }
 

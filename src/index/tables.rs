@@ -43,6 +43,9 @@ pub struct Summary {
     pub origin: Option<Origin>,
     /// Was the last session ended in an orderly way, with everything written?
     pub clean_stop: bool,
+    /// Nothing has happened since that is not in it, as far as an orderly stop would make sure of that. Taken back,
+    /// durably, before anything does.
+    pub at_rest: bool,
     /// What was written before is durable by itself, by the times of files, in ms since 1970; as of the last commit.
     pub durable_before_ms: u64,
     /// The boot of the machine in which the index was last opened.
@@ -68,6 +71,7 @@ impl Default for Summary {
         Self {
             origin: None,
             clean_stop: true,
+            at_rest: false,
             durable_before_ms: 0,
             boot: Vec::new(),
             root: (0, 0),

@@ -392,6 +392,10 @@ pub const TORN_SUSPECT: Duration = Duration::from_secs(86_400);
 pub const CLOCK_SET_FORWARD: Duration = Duration::from_secs(3600);
 const _: () = assert!(CLOCK_SET_FORWARD.as_secs() * 2 < TORN_SUSPECT.as_secs());
 
+/// When nothing has happened for so long, the index says that it is complete. It costs two commits for each burst of
+/// changes, and a sync before the first one after a rest is told.
+pub const REST_AFTER: Duration = Duration::from_secs(60);
+
 // --- Stamps that say nothing ---------------------------------------------------------------------------
 
 /// How long it is kept in mind that a file was read in the second in which it was written: until the watch's events about

@@ -307,6 +307,9 @@ impl Engine {
         if let Some(request) = link.requests.pop_front() {
             return Ok(Some(Transmit::Message(request)));
         }
+        if self.rest.is_waking() {
+            return Ok(None);
+        }
         if link.told().is_none() {
             return self.knowledge_for(node, false, time).map(Some);
         }

@@ -12,6 +12,7 @@
 //! * `place`: versions that are not on this disk get there.
 //! * `paths`: what is under way at each path, what could not be done, and when it is tried again.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
+//! * `rest`: when the index is complete, and says so.
 //! * `torn`: what a power cut has left of files.
 //! * `lost`: versions whose content is nowhere any more.
 //! * `forget`: tombstones that nobody needs any more.
@@ -28,6 +29,7 @@ mod place;
 mod relocate;
 mod remote;
 mod rename;
+mod rest;
 mod rules;
 mod scan;
 mod schedule;
@@ -44,7 +46,7 @@ use log::{info, warn};
 
 use self::{
     activity::Activity, forget::Forgetting, paths::Paths, place::Placement, remote::Gaps, rename::Renames,
-    rules::Rules, scan::Scan, torn::Durable, transfer::Transfers,
+    rest::Rest, rules::Rules, scan::Scan, torn::Durable, transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -108,6 +110,7 @@ pub struct Engine {
     commit_at: Option<Instant>,
     commit_asked: bool,
     durable: Durable,
+    rest: Rest,
     /// Files shorter than their base and not touched since this time were torn by a power cut.
     torn_before_ns: Option<i64>,
     /// The last run was killed: what the first walk finds from before this start may be what that run had
@@ -119,14 +122,15 @@ impl Engine {
     /// Takes over an index. Draws a new origin when it cannot be proved that all that was announced under
     /// the last one is remembered.
     pub fn new(mut index: Index, config: EngineConfig, time: Time) -> Result<Self> {
-        let mut last = index.summary().clone();
+        let last = index.summary().clone();
         let power_cut = !last.clean_stop && last.boot != config.boot;
-        if !config.index_is_latest && last.clean_stop && last.origin.is_some() {
+        let remembers =
+            (last.clean_stop || last.at_rest) && (config.index_is_latest || last.origin.is_none());
+        if last.clean_stop && !remembers {
             warn!("the index is not as the last run left it (a backup or a copy?): counting anew");
-            last.clean_stop = false;
         }
         index.update_summary(|summary| {
-            summary.clean_stop = false;
+            (summary.clean_stop, summary.at_rest) = (false, false);
             summary.root = config.root;
         });
         let rules = Rules::load(&index)?;
@@ -148,12 +152,13 @@ impl Engine {
             commit_at: Some(time.now),
             commit_asked: false,
             durable: Durable::new(last.durable_before_ms, time),
+            rest: Rest::new(time.now),
             torn_before_ns: power_cut.then_some(config.boot_time_ns),
-            ambiguous_before_ms: (!last.clean_stop).then_some(time.wall_ms),
+            ambiguous_before_ms: (!remembers).then_some(time.wall_ms),
             config,
         };
         let moved = last.root.1 != 0 && last.root.1 != engine.config.root.1;
-        if last.origin.is_none() || !last.clean_stop || moved || engine.config.fresh_origin {
+        if last.origin.is_none() || !remembers || moved || engine.config.fresh_origin {
             engine.draw_origin()?;
         }
         engine.check_invariants();
@@ -192,6 +197,7 @@ impl Engine {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, time: Time) -> Result<()> {
+        self.handle_rest_timeout(time)?;
         self.handle_rules_timeout(time);
         self.handle_scan_timeout(time);
         self.handle_placement_timeout(time);
@@ -230,7 +236,11 @@ impl Engine {
 
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        if !self.rest.is_waking() {
+            return self.outputs.pop_front();
+        }
+        let at = self.outputs.iter().position(|output| *output == Output::SyncNames)?;
+        self.outputs.remove(at)
     }
 
     /// When [`Engine::handle_timeout`] is next due.
@@ -242,6 +252,7 @@ impl Engine {
             self.scan.next_timeout(),
             self.placement.waits.next_timeout(),
             self.paths.next_timeout(),
+            self.rest.next_timeout(),
             self.transfers.next_timeout(),
             Some(self.forgetting.next_timeout()),
         ];
@@ -270,7 +281,9 @@ impl Engine {
         self.commit_at = None;
         self.activity.report();
         self.note_boot();
-        self.index.commit()
+        self.index.commit()?;
+        self.handle_committed(time);
+        Ok(())
     }
 
     /// Ends in an orderly way: all that was announced is durable.
@@ -315,6 +328,7 @@ impl Engine {
     }
 
     fn schedule_commit(&mut self, time: Time) {
+        self.wake_on_changes(time);
         if self.index.is_dirty() && self.commit_at.is_none() {
             self.commit_at = Some(time.now + COMMIT_DELAY);
         }

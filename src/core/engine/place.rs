@@ -223,6 +223,12 @@ impl Engine {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
             return Ok(());
         }
+        if row.base.as_ref().is_some_and(|base| self.paths.is_unsure(path, &base.stamp, time.now)) {
+            // It may have been written to since, in the second in which it was read, and nothing told of it. Whoever replaces it
+            // is to know what.
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
+            return self.doubt(path);
+        }
         match row.entry.content.clone() {
             None => self.place_removal(path, row, time),
             Some(newest) => self.place_live(path, row, newest, content, time),
@@ -437,6 +443,7 @@ impl Engine {
         if let Some(from) = from.clone() {
             self.paths.begin_change(&from, Change { content: None, ..Change::to(&row) });
         }
+        self.wake(time);
         let expect = row.base.as_ref().map(|base| base.stamp);
         let change = Change { partial, from, with, is_renamed, ..Change::to(&row) };
         self.paths.begin_change(path, change);

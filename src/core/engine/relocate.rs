@@ -100,14 +100,14 @@ impl Engine {
         let announced = wait.and_then(|wait| wait.from.clone());
         let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(false) };
         for from in announced.into_iter().chain([holder]).filter(|_| !failed) {
-            if let Some(stamp) = self.is_leaving(&from, &digest)? {
+            if let Some(stamp) = self.is_leaving(&from, &digest, time)? {
                 self.placement.end_wait(&digest);
                 let action = Action::RenameFrom { from, stamp };
                 self.apply(path, row.clone(), action, fate, time)?;
                 return Ok(true);
             }
             if fate == Some(Fate::Superseded)
-                && let Some((other, stamp)) = self.wants_in_return(&from, &digest, row)?
+                && let Some((other, stamp)) = self.wants_in_return(&from, &digest, row, time)?
             {
                 self.placement.end_wait(&digest);
                 let action = Action::Exchange { with: from.clone(), stamp };
@@ -124,22 +124,34 @@ impl Engine {
         Ok(waits)
     }
 
+    /// Is nothing being done about the file at this path, and room to give it another name?
+    fn may_move(&self, path: &RelPath) -> bool {
+        self.paths.has_room_for(2) && self.paths.is_free(path)
+    }
+
     /// The file's stamp, if it is to be deleted, holds this content, and nothing is being done about it.
-    fn is_leaving(&self, path: &RelPath, digest: &Digest) -> Result<Option<Stamp>> {
-        if !self.paths.has_room_for(2) || !self.paths.is_free(path) {
+    fn is_leaving(&self, path: &RelPath, digest: &Digest, time: Time) -> Result<Option<Stamp>> {
+        if !self.may_move(path) {
             return Ok(None);
         }
         let row =
             self.index.get(path)?.filter(|row| row.standing == Standing::Known && row.entry.is_tombstone());
         let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
         let base = row.filter(leaves).and_then(|row| row.base);
-        Ok(base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp))
+        let stamp = base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp);
+        Ok(stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now)))
     }
 
     /// The row and the stamp of a file of this content, if it is to have what `row` has, and nothing is being done about
     /// it: both change places.
-    fn wants_in_return(&self, path: &RelPath, digest: &Digest, row: &Row) -> Result<Option<(Row, Stamp)>> {
-        if !self.paths.has_room_for(2) || !self.paths.is_free(path) {
+    fn wants_in_return(
+        &self,
+        path: &RelPath,
+        digest: &Digest,
+        row: &Row,
+        time: Time,
+    ) -> Result<Option<(Row, Stamp)>> {
+        if !self.may_move(path) {
             return Ok(None);
         }
         let held = |row: &Row| row.base.as_ref().and_then(|base| file_digest(&base.content));
@@ -148,6 +160,7 @@ impl Engine {
         let wanted = other.entry.content.as_ref().and_then(file_digest);
         let fits = wanted.is_some() && wanted == held(row) && held(&other) == Some(*digest);
         let stamp = other.base.as_ref().map(|base| base.stamp);
+        let stamp = stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now));
         let is_free = fits && self.fate_of(&other) == Some(Fate::Superseded);
         Ok(stamp.filter(|_| is_free).map(|stamp| (other, stamp)))
     }

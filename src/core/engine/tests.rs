@@ -7,6 +7,7 @@ mod ignored;
 mod lost;
 mod names;
 mod reread;
+mod rest;
 mod serving;
 mod slots;
 mod unseen;

@@ -262,11 +262,12 @@ impl Machine {
 
     /// What runs does nothing any more.
     fn end_run(&mut self, fuse: Fuse) {
+        let complete = self.replica.as_ref().and_then(|replica| replica.engine().complete_index());
+        self.index_is_latest = complete.is_some();
         self.fuse.light(0);
         self.replica = None;
         self.fuse = fuse.clone();
         self.disk.borrow_mut().fuse = fuse;
-        self.index_is_latest = false;
     }
 
     // --- Backups ---------------------------------------------------------------------------------------

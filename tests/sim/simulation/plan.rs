@@ -154,6 +154,8 @@ pub enum What {
     },
     /// Faults end, and all come to rest.
     Settle,
+    /// Nothing happens for so long that every index that is complete says so.
+    Rest,
 }
 
 /// A whole run.
@@ -258,7 +260,30 @@ impl Plan {
         rules::add_to(&mut plan.actions, plan.machines.len(), one_at_a_time, seed);
         plan.close_some();
         plan.add_locks();
+        plan.add_rests();
         plan
+    }
+
+    /// Some nodes are killed, or have no power any more, after a rest, and shortly after the first change that ends one.
+    fn add_rests(&mut self) {
+        let mut rng = Rng::new(self.seed, 7);
+        if self.one_at_a_time || !rng.chance(25) || self.actions.is_empty() {
+            return;
+        }
+        let from = rng.below(self.actions.len() as u64) as usize;
+        let at_ms = self.actions[from].at_ms;
+        let node = rng.below(self.machines.len() as u64) as usize;
+        let down_ms = rng.pick(&[1, 500, 5000]);
+        let end = match rng.chance(50) {
+            true => What::Kill { node, down_ms },
+            false => What::PowerCut { node, after: rng.below(20) as u32, down_ms, off_ms: 0 },
+        };
+        let ends = Action { at_ms: at_ms + rng.pick(&[0, 1, 20, 300]), what: end };
+        let all = [What::Settle, What::Rest].map(|what| Action { at_ms, what });
+        self.actions.splice(from..from, all);
+        let at =
+            self.actions.iter().position(|action| action.at_ms > ends.at_ms).unwrap_or(self.actions.len());
+        self.actions.insert(at, ends);
     }
 
     /// In some seeds, some things are out of reach for a while. Drawn by itself: the other seeds stay what they are.

@@ -21,7 +21,10 @@ use super::{
 };
 use p2pnetwork::{
     core::ignore::IgnoreRules,
-    model::{entry::Entry, limits::FULL_SCAN_INTERVAL},
+    model::{
+        entry::Entry,
+        limits::{FULL_SCAN_INTERVAL, REST_AFTER},
+    },
 };
 
 /// Within this time after the last fault everything must be at rest.
@@ -402,6 +405,7 @@ impl World {
             What::CopyDirectory { from, down_ms } => self.copy_directory(from, down_ms)?,
             What::Year { node } => self.pass_year(node)?,
             What::Settle => self.settle()?,
+            What::Rest => self.advance(self.now + REST_AFTER * 2)?,
         }
         Ok(())
     }

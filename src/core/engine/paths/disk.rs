@@ -102,6 +102,8 @@ pub(in super::super) struct HalfDone {
 pub(super) struct Racy {
     stamp: Stamp,
     until: Instant,
+    /// When it was read or written by this node last: what it holds is known as of then.
+    known_at: Instant,
 }
 
 /// How soon a large file that was read may be read again. One change is never made to wait; the next is, so that a file
@@ -307,7 +309,7 @@ impl Paths {
             let is_over = |state: &PathState| state.racy.as_ref().is_some_and(|racy| racy.until <= now);
             self.edit_where(Kind::Racy, is_over, |_, state| state.racy = None);
         }
-        let racy = Racy { stamp: *stamp, until: kept.unwrap_or(now + RACY_KEEP) };
+        let racy = Racy { stamp: *stamp, until: kept.unwrap_or(now + RACY_KEEP), known_at: now };
         let racy = Some(racy).filter(|_| is_fresh && self.has_place(Kind::Racy, path));
         self.edit(path, |state| state.racy = racy);
     }
@@ -315,6 +317,12 @@ impl Paths {
     /// Does the stamp of this file say nothing?
     pub(in super::super) fn is_racy(&self, path: &RelPath, now: Instant) -> bool {
         self.get(path).and_then(|state| state.racy.as_ref()).is_some_and(|racy| racy.until > now)
+    }
+
+    /// As [`Self::is_racy`], of the file that is said to be there with this stamp, and was not read in this turn.
+    pub(in super::super) fn is_unsure(&self, path: &RelPath, stamp: &Stamp, now: Instant) -> bool {
+        let is_unsure = |racy: &Racy| racy.stamp == *stamp && racy.until > now && racy.known_at != now;
+        self.get(path).and_then(|state| state.racy.as_ref()).is_some_and(is_unsure)
     }
 }
 

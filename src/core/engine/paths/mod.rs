@@ -115,6 +115,12 @@ impl Paths {
         Kind::ALL.into_iter().all(|kind| self.count(kind) <= kind.limit()) && self.crowd.is_bounded()
     }
 
+    /// Is nothing under way, and nothing to be tried again?
+    pub(super) fn is_idle(&self) -> bool {
+        let busy = [Kind::Read, Kind::Writing, Kind::Change, Kind::Left, Kind::Retry];
+        busy.into_iter().all(|kind| self.count(kind) == 0) && self.unnamed_problems() == 0
+    }
+
     fn count(&self, kind: Kind) -> usize {
         self.counts[kind as usize]
     }

@@ -379,3 +379,29 @@ fn a_file_in_the_place_of_a_directory_that_somebody_works_in_is_kept_beside_it()
     assert!(kept.is_some(), "{:?}", names(&world.nodes[1]));
     assert!(names(&world.nodes[0]).contains(&"a/b/c".to_owned()));
 }
+
+/// On a file system that keeps whole seconds, where the watch has lost events. Another node's version knows what was read
+/// first, and not what was written then.
+#[test]
+fn what_may_have_been_written_to_unseen_is_read_before_it_is_replaced() {
+    let mut world = linked(2);
+    let second_ns = world.time.wall_ms as i64 / 1000 * 1_000_000_000;
+    let write = |world: &mut World, bytes: &[u8]| {
+        let stamp = Stamp { device: 1, inode: 99, size: 5, mtime_ns: second_ns, ctime_ns: second_ns };
+        let inode = Inode { data: Data::File(bytes.to_vec()), mode: 0o644, stamp };
+        world.nodes[0].disk.tree.insert(path("a"), inode);
+    };
+    write(&mut world, b"first");
+    world.tell(0, path("a"));
+    while world.turn() {}
+    assert!(world.nodes[0].engine.paths.is_racy(&path("a"), world.time.now));
+    write(&mut world, b"other");
+    world.time.now += Duration::from_millis(1);
+    world.write(1, "a", b"elsewhere");
+    world.settle();
+    world.assert_equal();
+    let held: Vec<_> = world.nodes[0].disk.tree.values().map(|inode| inode.data.clone()).collect();
+    for bytes in [&b"other"[..], b"elsewhere"] {
+        assert!(held.contains(&Data::File(bytes.to_vec())), "{held:?}");
+    }
+}

@@ -276,7 +276,7 @@ mod tests {
         let mut job = AssembleJob::new(path("a"), digest, recipe, None);
         let mut partials = Partials::default();
         assert_eq!(run(&mut job, &tree, &mut partials), Ok(vec![0, 1]));
-        assert_eq!(std::fs::read(&left).unwrap(), wanted);
+        assert!(std::fs::read(&left).unwrap() == wanted, "nothing but what is wanted");
     }
 
     fn chunks(bytes: &[u8]) -> Vec<Chunk> {

@@ -12,6 +12,7 @@ mod start;
 
 use std::{
     fmt, io,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,7 @@ use crate::{
                 signals::Signals,
             },
             replica::{Links, Replica},
+            state::index_mark,
             stopwatch::Part,
         },
     },
@@ -94,6 +96,9 @@ pub struct EventLoop {
     started_at: Instant,
     open_group: bool,
     longest_turn: (Duration, Part),
+    /// The node's own directory, and which state of the index was marked there as complete.
+    state_dir: PathBuf,
+    marked: Option<u64>,
     stopped: Option<Stopped>,
 }
 
@@ -133,8 +138,24 @@ impl EventLoop {
         self.handle_events(time)?;
         self.handle_timeouts(time)?;
         self.replica.turn(&mut self.net, time)?;
+        self.mark_complete_index();
         self.note_turn();
         Ok(())
+    }
+
+    /// Whether the index is as it was left is told by when its file was changed last: each commit at rest changes it.
+    fn mark_complete_index(&mut self) {
+        let complete = self.replica.engine().complete_index();
+        if complete.is_some()
+            && complete != self.marked
+            && let Err(error) = index_mark::write(&self.state_dir)
+        {
+            debug!(
+                "should the power fail now, that is no orderly stop: {}: {error}",
+                self.state_dir.display()
+            );
+        }
+        self.marked = complete;
     }
 
     fn note_turn(&mut self) {

@@ -129,6 +129,8 @@ impl EventLoop {
             started_at: time.now,
             open_group: state.group().is_open(),
             longest_turn: (Duration::ZERO, Part::Events),
+            state_dir: state.dir().to_owned(),
+            marked: None,
             stopped: None,
         })
     }

@@ -2,10 +2,15 @@
 //!
 //! A node numbers its changes, and an older index would number other changes the same. The peers' knowledge tells that
 //! only as long as the node has not yet counted past it, so the file `index.left` beside the index keeps when the
-//! index was last changed (ctime, which nobody can set). It is written when the index is closed, and needs not be
-//! durable: without it the last run counts as one that was killed.
+//! index was last changed (ctime, which nobody can set). It is written when the index is closed, and whenever it is complete
+//! at rest; without it the last run counts as one that was killed.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
 const FILE: &str = "index.left";
 const TITLE: &str = "p2pnetwork index left at ";
@@ -13,9 +18,13 @@ const TITLE: &str = "p2pnetwork index left at ";
 const COARSE_NS: i128 = 10_000_000;
 const COARSEST_NS: u128 = 2_000_000_000;
 
-/// Keeps the present state of the index in `state_dir`, which must be closed.
+/// Keeps the present state of the index in `state_dir`, durably. It must be closed, or not change any more.
 pub fn write(state_dir: &Path) -> io::Result<()> {
-    fs::write(state_dir.join(FILE), format!("{TITLE}{}\n", changed_ns(state_dir)?))
+    let text = format!("{TITLE}{}\n", changed_ns(state_dir)?);
+    let mut file = File::create(state_dir.join(FILE))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    File::open(state_dir)?.sync_all()
 }
 
 /// Is the index in `state_dir` as [`write`] found it?
