@@ -10,6 +10,11 @@ use std::{
 const ROOMS: [&str; 10] =
     ["model", "wire", "index", "core", "io::files", "io::watch", "io::disk", "io::net", "io::node", "cli"];
 
+/// Lines of a file, without its unit tests.
+const MAX_LINES: usize = 500;
+/// Files of a folder.
+const MAX_FILES: usize = 14;
+
 #[test]
 fn no_import_runs_up_the_list_of_rooms() {
     let mut wrong = Vec::new();
@@ -23,6 +28,19 @@ fn no_import_runs_up_the_list_of_rooms() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is longer has more than one owner in it.
+#[test]
+fn no_file_is_long_and_no_folder_full() {
+    let mut folders: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for (file, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= MAX_LINES, "{}: {lines} lines, and {MAX_LINES} are the limit", file.display());
+        *folders.entry(file.parent().expect("it is below src").to_owned()).or_default() += 1;
+    }
+    let full: Vec<_> = folders.into_iter().filter(|(_, files)| *files > MAX_FILES).collect();
+    assert!(full.is_empty(), "more than {MAX_FILES} files in a folder: {full:?}");
 }
 
 #[test]
@@ -52,7 +70,7 @@ fn collect(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
         if path.is_dir() {
             collect(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            if path.to_string_lossy().ends_with("tests.rs") {
+            if path.to_string_lossy().ends_with("tests.rs") || directory.ends_with("tests") {
                 continue;
             }
             let text = fs::read_to_string(&path).expect("it can be read");

@@ -5,16 +5,12 @@
 //!
 //! * `rules`: which paths are left alone.
 //! * `local`: what is found on this disk becomes a version.
-//! * `rename`: what is known of a file that was only renamed here.
 //! * `scan`: which directories are looked at, and when.
 //! * `remote`: what other nodes say.
 //! * `link`: what they are to be told.
 //! * `place`: versions that are not on this disk get there.
 //! * `paths`: what is under way at each path, what could not be done, and when it is tried again.
-//! * `relocate`: content that is on this disk already, at a path that is to go.
 //! * `rest`: when the index is complete, and says so.
-//! * `torn`: what a power cut has left of files.
-//! * `lost`: versions whose content is nowhere any more.
 //! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
 //! * `schedule`: that nothing waits for what will not come.
@@ -23,18 +19,14 @@ mod activity;
 mod forget;
 mod link;
 mod local;
-mod lost;
 mod paths;
 mod place;
-mod relocate;
 mod remote;
-mod rename;
 mod rest;
 mod rules;
 mod scan;
 mod schedule;
 mod status;
-mod torn;
 mod transfer;
 
 use std::{
@@ -45,8 +37,8 @@ use std::{
 use log::{info, warn};
 
 use self::{
-    activity::Activity, forget::Forgetting, paths::Paths, place::Placement, remote::Gaps, rename::Renames,
-    rest::Rest, rules::Rules, scan::Scan, torn::Durable, transfer::Transfers,
+    activity::Activity, forget::Forgetting, local::Durable, local::Renames, paths::Paths, place::Placement,
+    remote::Gaps, rest::Rest, rules::Rules, scan::Scan, transfer::Transfers,
 };
 pub use self::{
     link::Link,

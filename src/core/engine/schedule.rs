@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Engine, Result, relocate::file_digest, transfer::Slot};
+use super::{Engine, Result, place::file_digest, transfer::Slot};
 use crate::model::{
     entry::{Content, Row},
     path::RelPath,

@@ -30,7 +30,7 @@ pub(super) enum Disk {
     /// This node reads it.
     Reading(Reading),
     /// This node changes it.
-    Changing(Box<Change>),
+    Changing(Box<Pending>),
 }
 
 /// A file that is being written.
@@ -64,7 +64,7 @@ pub(in super::super) enum Recheck {
 
 /// A change to the disk that has been asked for.
 #[derive(Debug)]
-pub(in super::super) struct Change {
+pub(in super::super) struct Pending {
     pub(in super::super) content: Option<Content>,
     pub(in super::super) mode: u16,
     pub(in super::super) version: Version,
@@ -79,7 +79,7 @@ pub(in super::super) struct Change {
     pub(in super::super) is_doubted: bool,
 }
 
-impl Change {
+impl Pending {
     /// What the row wants comes to its path.
     pub(in super::super) fn to(row: &Row) -> Self {
         let (content, mode, version) = (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
@@ -350,17 +350,17 @@ impl Paths {
     }
 
     /// Asks for a change of a path that [is free](Self::is_free).
-    pub(in super::super) fn begin_change(&mut self, path: &RelPath, change: Change) {
+    pub(in super::super) fn begin_change(&mut self, path: &RelPath, change: Pending) {
         debug_assert!(self.is_free(path), "{path} is read or changed already");
         self.edit(path, |state| {
             let is_written = matches!(state.disk, Disk::Writing(_));
-            let change = Change { is_doubted: change.is_doubted || is_written, ..change };
+            let change = Pending { is_doubted: change.is_doubted || is_written, ..change };
             state.disk = Disk::Changing(Box::new(change));
         });
     }
 
     /// The change is over, in whatever way.
-    pub(in super::super) fn end_change(&mut self, path: &RelPath) -> Option<Change> {
+    pub(in super::super) fn end_change(&mut self, path: &RelPath) -> Option<Pending> {
         if !self.is_changing(path) {
             return None;
         }
@@ -374,7 +374,7 @@ impl Paths {
         self.change(path).is_some()
     }
 
-    pub(in super::super) fn change(&self, path: &RelPath) -> Option<&Change> {
+    pub(in super::super) fn change(&self, path: &RelPath) -> Option<&Pending> {
         match &self.get(path)?.disk {
             Disk::Changing(change) => Some(change),
             _ => None,

@@ -12,7 +12,7 @@ mod retry;
 use std::{collections::BTreeMap, time::Instant};
 
 pub(super) use self::{
-    disk::{Begun, Change, HalfDone, Recheck, is_shared, is_whole_second},
+    disk::{Begun, HalfDone, Pending, Recheck, is_shared, is_whole_second},
     retry::Why,
 };
 use self::{
@@ -248,13 +248,13 @@ mod tests {
                 paths.handle_was_read(path, size, *now);
             }
             Event::BeginChange if paths.may_change(path, *now) => {
-                paths.begin_change(path, Change::to(&row()))
+                paths.begin_change(path, Pending::to(&row()))
             }
             Event::BeginChange => {}
             Event::EndChange { half_done } => {
                 let change = paths.end_change(path).filter(|_| half_done);
                 let left =
-                    change.map(|Change { content, mode, version, .. }| HalfDone { content, mode, version });
+                    change.map(|Pending { content, mode, version, .. }| HalfDone { content, mode, version });
                 left.into_iter().for_each(|left| paths.note_half_done(path, left));
             }
             Event::Refused { unseen: true } => paths.block_unseen(path, "a reason", *now),

@@ -38,7 +38,7 @@ fn what_is_found_while_something_else_is_put_there_is_no_change() {
     let (mut world, found, _) = written_unseen();
     let before = stated(&world);
     let row = world.nodes[0].engine.index.get(&path("a")).unwrap().unwrap();
-    world.nodes[0].engine.paths.begin_change(&path("a"), paths::Change::to(&row));
+    world.nodes[0].engine.paths.begin_change(&path("a"), paths::Pending::to(&row));
     reread(&mut world, found);
     assert_eq!(stated(&world), before);
 }

@@ -248,7 +248,7 @@ fn change_fails(world: &mut World, failure: ApplyFailure) {
     world.nodes[0]
         .engine
         .paths
-        .begin_change(&path("a"), paths::Change { is_renamed: true, ..paths::Change::to(&row) });
+        .begin_change(&path("a"), paths::Pending { is_renamed: true, ..paths::Pending::to(&row) });
     let applied = Input::Applied { path: path("a"), result: Err(failure) };
     world.nodes[0].engine.handle_input(applied, world.time).unwrap();
 }
@@ -292,7 +292,7 @@ fn what_a_change_was_to_put_there_and_is_there_is_that_version() {
     world.settle();
     let engine = &mut world.nodes[0].engine;
     let row = engine.index.get(&path("a")).unwrap().unwrap();
-    engine.paths.begin_change(&path("a"), paths::Change { is_renamed: true, ..paths::Change::to(&row) });
+    engine.paths.begin_change(&path("a"), paths::Pending { is_renamed: true, ..paths::Pending::to(&row) });
     engine.index.put(&path("a"), &Row { base: None, ..row }).unwrap();
     // The clocks do not tell which came first.
     let later_ns = (world.time.wall_ms as i64 + 3_600_000) * 1_000_000;

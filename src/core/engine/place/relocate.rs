@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use log::debug;
 
-use super::{Engine, Result, paths::Change};
+use super::super::{Engine, Result, paths::Pending};
 use crate::{
     core::{
         reconcile::Fate,
@@ -24,7 +24,7 @@ use crate::{
 
 /// Wanted content that is here at another path.
 #[derive(Debug, Default)]
-pub(super) struct Waits(BTreeMap<Digest, Wait>);
+pub(in super::super) struct Waits(BTreeMap<Digest, Wait>);
 
 #[derive(Debug)]
 struct Wait {
@@ -39,12 +39,12 @@ struct Wait {
 }
 
 impl Waits {
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
+    pub(in super::super) fn next_timeout(&self) -> Option<Instant> {
         self.0.values().filter_map(|wait| wait.until).min()
     }
 
     /// Has one waited for long enough?
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+    pub(in super::super) fn handle_timeout(&mut self, now: Instant) -> bool {
         let mut any = false;
         for wait in self.0.values_mut().filter(|wait| wait.until.is_some_and(|until| until <= now)) {
             wait.until = None;
@@ -54,16 +54,16 @@ impl Waits {
     }
 
     /// Its content is on its way, or is not wanted there any more. True when it had not waited for long enough.
-    pub(super) fn remove(&mut self, digest: &Digest) -> bool {
+    pub(in super::super) fn remove(&mut self, digest: &Digest) -> bool {
         self.0.remove(digest).is_some_and(|wait| wait.until.is_some())
     }
 
     /// Does it wait for a moment still?
-    pub(super) fn is_on(&self, digest: &Digest) -> bool {
+    pub(in super::super) fn is_on(&self, digest: &Digest) -> bool {
         self.0.get(digest).is_some_and(|wait| wait.until.is_some())
     }
 
-    pub(super) fn is_bounded(&self) -> bool {
+    pub(in super::super) fn is_bounded(&self) -> bool {
         self.0.len() <= MAX_RENAME_WAITS
     }
 
@@ -83,7 +83,7 @@ impl Waits {
 impl Engine {
     /// The content that `path` wants is renamed from a path that is to go, or waits for one to go. False when it is to be
     /// had in another way; `is_here` says that its bytes came along.
-    pub(super) fn relocate(
+    pub(in super::super) fn relocate(
         &mut self,
         path: &RelPath,
         row: &Row,
@@ -112,7 +112,7 @@ impl Engine {
                 self.placement.end_wait(&digest);
                 let action = Action::Exchange { with: from.clone(), stamp };
                 self.apply(path, row.clone(), action, fate, time)?;
-                self.paths.begin_change(&from, Change { is_renamed: true, ..Change::to(&other) });
+                self.paths.begin_change(&from, Pending { is_renamed: true, ..Pending::to(&other) });
                 return Ok(true);
             }
         }
@@ -166,7 +166,12 @@ impl Engine {
     }
 
     /// The path is to go. Is its content wanted elsewhere, so that it stays until it was renamed or copied?
-    pub(super) fn is_wanted_elsewhere(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<bool> {
+    pub(in super::super) fn is_wanted_elsewhere(
+        &mut self,
+        path: &RelPath,
+        row: &Row,
+        time: Time,
+    ) -> Result<bool> {
         let Some(digest) = row.base.as_ref().and_then(|base| file_digest(&base.content)) else {
             return Ok(false);
         };
@@ -195,18 +200,18 @@ impl Engine {
     }
 
     /// Is what this path holds being copied? Then it stays until that is done.
-    pub(super) fn is_being_copied(&self, row: &Row) -> bool {
+    pub(in super::super) fn is_being_copied(&self, row: &Row) -> bool {
         let held = row.base.as_ref().and_then(|base| file_digest(&base.content));
         held.is_some_and(|digest| self.transfers.is_copying(&digest))
     }
 
     /// Is this content neither here nor on its way? Then the path is not changed yet.
-    pub(super) fn will_fetch(&self, newest: &Content, is_here: bool) -> bool {
+    pub(in super::super) fn will_fetch(&self, newest: &Content, is_here: bool) -> bool {
         !is_here && file_digest(newest).is_some_and(|digest| !self.transfers.is_fetching(&digest))
     }
 
     /// The file at `from` has another name now.
-    pub(super) fn handle_relocated(&mut self, from: &RelPath, time: Time) -> Result<()> {
+    pub(in super::super) fn handle_relocated(&mut self, from: &RelPath, time: Time) -> Result<()> {
         if let Some(mut row) = self.index.get(from)? {
             row.base = None;
             self.put(from, &row)?;
@@ -217,7 +222,7 @@ impl Engine {
     }
 
     /// It could not be renamed: both paths are looked at, and the content is copied.
-    pub(super) fn handle_not_relocated(
+    pub(in super::super) fn handle_not_relocated(
         &mut self,
         path: &RelPath,
         from: RelPath,
@@ -238,6 +243,6 @@ impl Engine {
     }
 }
 
-pub(super) fn file_digest(content: &Content) -> Option<Digest> {
+pub(in super::super) fn file_digest(content: &Content) -> Option<Digest> {
     if let Content::File { digest, .. } = content { Some(*digest) } else { None }
 }

@@ -3,6 +3,12 @@
 //! One directory is listed at a time, in steps: each entry is compared with its row as it comes, and of each
 //! name only a hash is kept, so that the rows that were not listed can be told afterwards. A walk of the
 //! whole tree is a cursor over the index's directories: it needs no list of what is still to come.
+//!
+//! * `listing`: one directory.
+//! * `vanished`: directories that are gone.
+
+mod listing;
+mod vanished;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -10,13 +16,13 @@ use std::{
     time::Instant,
 };
 
-use log::{debug, info, warn};
+use log::{info, warn};
 
 use super::{Engine, Result};
 use crate::{
-    core::seam::{Listed, ListedEntry, Output, Time},
+    core::seam::{Output, Time},
     model::{
-        entry::{Content, FileKind, Row, Stat},
+        entry::Content,
         limits::{
             FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS,
             POLL_INTERVAL, STEP_ENTRIES,
@@ -269,104 +275,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_listed(&mut self, directory: RelPath, listed: Listed, time: Time) -> Result<()> {
-        if self.scan.listing.as_ref().is_none_or(|listing| listing.directory != directory) {
-            return Ok(());
-        }
-        match listed {
-            Listed::Batch { entries, watched, last } => {
-                if watched {
-                    self.scan.degraded.remove(&directory);
-                } else {
-                    self.scan.handle_unwatched(directory.clone());
-                }
-                self.compare_batch(&directory, entries, last, time)?;
-                // One that could not be entered meanwhile is looked at first: it is that which ends its being closed.
-                let is_open = self.scan.closed_above(&directory).is_none();
-                if last && is_open && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted()) {
-                    self.paths.unblock(&directory);
-                }
-                Ok(())
-            }
-            Listed::Gone => {
-                self.scan.listing = None;
-                self.scan.degraded.remove(&directory);
-                if !directory.is_root() {
-                    self.outputs.push_back(Output::Inspect { path: directory });
-                }
-                self.finish_listing();
-                Ok(())
-            }
-            Listed::Unreadable(reason) => {
-                self.scan.is_unlisted = true;
-                self.block_unseen(&directory, &reason, time)?;
-                self.scan.listing = None;
-                self.finish_listing();
-                Ok(())
-            }
-        }
-    }
-
-    fn compare_batch(
-        &mut self,
-        directory: &RelPath,
-        entries: Vec<ListedEntry>,
-        last: bool,
-        time: Time,
-    ) -> Result<()> {
-        self.look_for_what_stays(directory, &entries)?;
-        for (name, stat) in entries {
-            if let Some(listing) = &mut self.scan.listing {
-                listing.names.push(hash(&name));
-            }
-            match directory.join(&name) {
-                Ok(path) if path.is_reserved() => {}
-                Ok(path) => self.handle_seen(path, stat.map(Some), time)?,
-                Err(error) => warn!("something in {directory} is not synchronised: {error}"),
-            }
-        }
-        if let Some(listing) = self.scan.listing.as_mut().filter(|_| last) {
-            listing.names.sort_unstable();
-            listing.listed = true;
-            if listing.is_kept {
-                return self.keep_for_what_stays(directory, time);
-            }
-        }
-        Ok(())
-    }
-
-    /// A directory that is to go cannot, if it holds what is ignored or cannot be synchronised.
-    fn look_for_what_stays(&mut self, directory: &RelPath, entries: &[ListedEntry]) -> Result<()> {
-        let is_to_go = |row: &Row| row.is_wanted() && row.entry.content != Some(Content::Directory);
-        if !self.index.get(directory)?.is_some_and(|row| is_to_go(&row)) {
-            return Ok(());
-        }
-        for (name, stat) in entries {
-            if let Ok(stat) = stat
-                && self.stays(directory, name, stat)?
-                && let Some(listing) = &mut self.scan.listing
-            {
-                listing.is_kept = true;
-            }
-        }
-        Ok(())
-    }
-
-    fn stays(&self, directory: &RelPath, name: &[u8], stat: &Stat) -> Result<bool> {
-        let Ok(path) = directory.join(name) else { return Ok(true) };
-        let row = self.index.get(&path)?;
-        let is_other = matches!(stat.kind, FileKind::Foreign | FileKind::Other);
-        let is_foreign = is_other && row.as_ref().is_none_or(|row| row.base.is_none());
-        Ok(is_foreign || path.is_reserved() || self.is_ignored(&path, row.as_ref(), Some(stat)))
-    }
-
-    fn keep_for_what_stays(&mut self, directory: &RelPath, time: Time) -> Result<()> {
-        match self.index.get(directory)?.filter(Row::is_wanted) {
-            Some(row) => self.keep_directory(directory, row, true, time),
-            None => Ok(()),
-        }
-    }
-
     /// One bounded step: rows that a listing did not name, rows below what vanished, or the next directory.
     pub(super) fn step_scan(&mut self, time: Time) -> Result<()> {
         if self.paused.is_some() || !self.scan_has_work() {
@@ -379,35 +287,6 @@ impl Engine {
             return self.step_missing();
         }
         self.begin_next_listing()
-    }
-
-    /// What the index says is in the directory but was not listed is looked at by itself.
-    fn step_missing(&mut self) -> Result<()> {
-        let Some(listing) = &self.scan.listing else { return Ok(()) };
-        let rows = self.index.children(&listing.directory, listing.missing_after.as_deref(), STEP_ENTRIES)?;
-        for (path, row) in &rows {
-            let is_listed = listing.names.binary_search(&hash(path.name())).is_ok();
-            if !is_listed && self.may_be_missed(path, row) {
-                self.outputs.push_back(Output::Inspect { path: path.clone() });
-            }
-        }
-        let last = rows.last().filter(|_| rows.len() == STEP_ENTRIES).map(|(path, _)| path.name().to_vec());
-        match self.scan.listing.as_mut().filter(|_| last.is_some()) {
-            Some(listing) => listing.missing_after = last,
-            None => {
-                self.scan.listing = None;
-                self.finish_listing();
-            }
-        }
-        Ok(())
-    }
-
-    /// Is something said to be there? What is ignored is not missed, unless it is only because of what was there.
-    fn may_be_missed(&self, path: &RelPath, row: &Row) -> bool {
-        match row.is_ignored() {
-            true => !self.is_ignored(path, Some(row), None) || !self.is_newest_ignored(path, row),
-            false => row.base.is_some(),
-        }
     }
 
     /// Has the directory listed when it is seen next, as if it were another one.
@@ -435,93 +314,6 @@ impl Engine {
             }
         }
         self.scan.request_walk();
-        Ok(())
-    }
-
-    /// A directory is gone: so is everything below it, children first.
-    fn step_vanished(&mut self, at: usize, time: Time) -> Result<()> {
-        let directory = self.scan.vanished[at].0.clone();
-        let mut leaf = directory.clone();
-        let mut budget = STEP_ENTRIES;
-        loop {
-            let rows = self.held_children(&leaf, budget)?;
-            if let Some(below) = self.first_that_holds(&rows)? {
-                leaf = below;
-                continue;
-            }
-            budget = budget.saturating_sub(rows.len().max(1));
-            for path in &rows {
-                self.observe(path, None, time)?;
-            }
-            if rows.is_empty() && leaf == directory {
-                // Gone, or something else by now; should it be back, nothing is known of what is in it.
-                self.scan.vanished.remove(at);
-                self.forget_listing(&directory)?;
-                self.outputs.push_back(Output::Inspect { path: directory });
-                return Ok(());
-            }
-            if rows.is_empty() {
-                self.observe(&leaf, None, time)?;
-                leaf = directory.clone();
-            }
-            if budget == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    fn first_that_holds(&self, paths: &[RelPath]) -> Result<Option<RelPath>> {
-        for path in paths {
-            if self.holds_something(path)? {
-                return Ok(Some(path.clone()));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The children that are said to be on this disk, and are not ignored.
-    fn held_children(&self, directory: &RelPath, limit: usize) -> Result<Vec<RelPath>> {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let rows = self.index.children(directory, after.as_deref(), limit.max(1))?;
-            let is_held = |row: &Row| row.base.is_some() && !row.is_ignored();
-            let held: Vec<_> =
-                rows.iter().filter(|(_, row)| is_held(row)).map(|(path, _)| path.clone()).collect();
-            match rows.last() {
-                Some((path, _)) if held.is_empty() => after = Some(path.name().to_vec()),
-                _ => return Ok(held),
-            }
-        }
-    }
-
-    /// Is anything in this directory said to be on this disk?
-    pub(super) fn holds_something(&self, directory: &RelPath) -> Result<bool> {
-        Ok(!self.held_children(directory, 1)?.is_empty())
-    }
-
-    fn begin_next_listing(&mut self) -> Result<()> {
-        let directory = match self.scan.queue.pop_front() {
-            Some(directory) if self.scan.closed_above(&directory).is_some() => return Ok(()),
-            Some(directory) => directory,
-            None => match self.next_in_walk()? {
-                Some(directory) => directory,
-                None => return Ok(()),
-            },
-        };
-        if self.index.get(&directory)?.is_some_and(|row| row.is_ignored()) {
-            self.scan.degraded.remove(&directory);
-            self.finish_listing();
-            return Ok(());
-        }
-        debug!("listing {directory}");
-        self.scan.listing = Some(Listing {
-            directory: directory.clone(),
-            names: Vec::new(),
-            missing_after: None,
-            listed: false,
-            is_kept: false,
-        });
-        self.outputs.push_back(Output::List { directory });
         Ok(())
     }
 

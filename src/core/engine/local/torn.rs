@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::{Engine, Result, paths::is_whole_second};
+use super::super::{Engine, Result, paths::is_whole_second};
 use crate::{
     core::seam::{Output, Time},
     model::{
@@ -20,7 +20,7 @@ use crate::{
 /// What is durable by itself, in the times that files have: what was written long ago. A clock that is set forward makes
 /// what was written just now look old, so that for a while the time is counted from before that.
 #[derive(Debug)]
-pub(super) struct Durable {
+pub(in super::super) struct Durable {
     /// What the last run left, in ms since 1970.
     before_ms: u64,
     seen: Time,
@@ -29,7 +29,7 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    pub(super) fn new(before_ms: u64, time: Time) -> Self {
+    pub(in super::super) fn new(before_ms: u64, time: Time) -> Self {
         Self { before_ms, seen: time, held: None }
     }
 
@@ -39,7 +39,7 @@ impl Durable {
     }
 
     /// The same, of this run: for the next one.
-    pub(super) fn now_before_ms(&mut self, time: Time) -> u64 {
+    pub(in super::super) fn now_before_ms(&mut self, time: Time) -> u64 {
         let passed = time.now.saturating_duration_since(self.seen.now) + CLOCK_SET_FORWARD;
         let latest_ms = self.seen.wall_ms.saturating_add(in_ms(passed));
         self.held = self.held.filter(|(_, until)| *until > time.now);
@@ -61,7 +61,7 @@ fn in_ms(duration: Duration) -> u64 {
 impl Engine {
     /// Before a commit: what the next run is to doubt, should the power fail. What this one has to doubt stays that until
     /// it was looked at.
-    pub(super) fn note_durable(&mut self, time: Time) {
+    pub(in super::super) fn note_durable(&mut self, time: Time) {
         let mut before_ms = self.durable.now_before_ms(time);
         if !self.is_walk_through() {
             before_ms = before_ms.min(self.durable.before_ms);
@@ -70,7 +70,7 @@ impl Engine {
     }
 
     /// Must a file be read although its stamp is what it was?
-    pub(super) fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
+    pub(in super::super) fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
         stat.kind == FileKind::File && (self.paths.is_racy(path, time.now) || self.may_be_torn(base, stat))
     }
 
@@ -81,13 +81,19 @@ impl Engine {
     }
 
     /// Nor do whole seconds tell whether it was written to again in the second in which the last run read it.
-    pub(super) fn was_just_written(&self, stat: &Stat) -> bool {
+    pub(in super::super) fn was_just_written(&self, stat: &Stat) -> bool {
         let is_suspect = self.torn_before_ns.is_some() || is_whole_second(&stat.stamp);
         is_suspect && !self.scan.is_known() && stat.stamp.ctime_ns / 1_000_000 >= self.durable.before_ms()
     }
 
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
-    pub(super) fn is_torn(&self, row: Option<&Row>, content: &Content, stat: &Stat, time: Time) -> bool {
+    pub(in super::super) fn is_torn(
+        &self,
+        row: Option<&Row>,
+        content: &Content,
+        stat: &Stat,
+        time: Time,
+    ) -> bool {
         let (Some(before_ns), Some(base)) = (self.torn_before_ns, row.and_then(|row| row.base.as_ref()))
         else {
             return false;
@@ -105,7 +111,7 @@ impl Engine {
     }
 
     /// The index's version is wanted again; what is on the disk goes to the trash when it comes.
-    pub(super) fn restore_torn(
+    pub(in super::super) fn restore_torn(
         &mut self,
         path: &RelPath,
         row: Option<Row>,
@@ -129,7 +135,7 @@ impl Engine {
 
     /// Nobody has what the file held before the power cut, or it is not to be replaced by what others have: it is read,
     /// and what it holds is an edit.
-    pub(super) fn believe_torn(&mut self, path: &RelPath) -> Result<()> {
+    pub(in super::super) fn believe_torn(&mut self, path: &RelPath) -> Result<()> {
         self.doubt(path)?;
         self.outputs.push_back(Output::Inspect { path: path.clone() });
         Ok(())
@@ -139,17 +145,17 @@ impl Engine {
 /// Stands for the content of a file that a power cut has torn.
 const TORN: Digest = Digest([0; 32]);
 
-pub(super) fn is_marked_torn(content: &Content) -> bool {
+pub(in super::super) fn is_marked_torn(content: &Content) -> bool {
     matches!(content, Content::File { digest: TORN, .. })
 }
 
 /// Is what a power cut has left of a file all that this disk has of the path?
-pub(super) fn holds_torn(row: &Row) -> bool {
+pub(in super::super) fn holds_torn(row: &Row) -> bool {
     row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
 }
 
 /// Is it what a power cut has left, and was nothing but named anew since? (That it is to be believed, the stamp tells.)
-pub(super) fn is_still_torn(row: &Row, stat: &Stat) -> bool {
+pub(in super::super) fn is_still_torn(row: &Row, stat: &Stat) -> bool {
     let Some(base) = row.base.as_ref().filter(|base| is_marked_torn(&base.content)) else { return false };
     let was = base.stamp;
     was != was.of_no_file() && was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::warn;
 
-use super::{Engine, Result, torn::holds_torn};
+use super::super::{Engine, Result, local::holds_torn};
 use crate::{
     core::seam::Time,
     model::{
@@ -22,7 +22,12 @@ use crate::{
 impl Engine {
     /// Gives the newest version of a path up, if nobody can have its content: what is on this disk is stated anew, or
     /// that nothing is. False when there is hope.
-    pub(super) fn give_up_lost(&mut self, path: &RelPath, digest: &Digest, time: Time) -> Result<bool> {
+    pub(in super::super) fn give_up_lost(
+        &mut self,
+        path: &RelPath,
+        digest: &Digest,
+        time: Time,
+    ) -> Result<bool> {
         if !self.paths.is_without_source(path, LOST_CONTENT_DELAY) {
             return Ok(false);
         }

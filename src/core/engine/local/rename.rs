@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Engine, Result, local::is_same, paths::is_shared, torn::is_marked_torn};
+use super::super::{Engine, Result, local::is_marked_torn, local::is_same, paths::is_shared};
 use crate::{
     core::seam::{Output, Time},
     model::{
@@ -24,7 +24,7 @@ use crate::{
 
 /// What the watch has told in this turn, and what was believed because of it.
 #[derive(Debug, Default)]
-pub(super) struct Renames {
+pub(in super::super) struct Renames {
     /// The turn's time: what is older does not count.
     at: Option<Instant>,
     targets: BTreeMap<RelPath, RelPath>,
@@ -101,7 +101,7 @@ impl Renames {
     }
 
     /// The permission bits of what was renamed in this turn.
-    pub(super) fn bits(&self, stat: &Stat, now: Instant) -> Option<Bits> {
+    pub(in super::super) fn bits(&self, stat: &Stat, now: Instant) -> Option<Bits> {
         let moved = self.moved.get(&(stat.stamp.device, stat.stamp.inode)).filter(|_| self.at == Some(now));
         moved.map(|(base, _)| base.bits)
     }
@@ -132,12 +132,12 @@ impl Renames {
     }
 
     /// The change that made this content of the path, if the path has it by a rename.
-    pub(super) fn made_by(&self, path: &RelPath, content: &Content) -> Option<Dot> {
+    pub(in super::super) fn made_by(&self, path: &RelPath, content: &Content) -> Option<Dot> {
         let (known, dot) = self.known.get(path)?;
         matches!(content, Content::File { digest, .. } if digest == known).then_some(*dot)
     }
 
-    pub(super) fn is_bounded(&self) -> bool {
+    pub(in super::super) fn is_bounded(&self) -> bool {
         [
             self.unread.len(),
             self.known.len(),
@@ -153,7 +153,7 @@ impl Renames {
 
 impl Engine {
     /// The watch: what was at `from` is now at `to`.
-    pub(super) fn handle_renamed(&mut self, from: RelPath, to: RelPath, time: Time) -> Result<()> {
+    pub(in super::super) fn handle_renamed(&mut self, from: RelPath, to: RelPath, time: Time) -> Result<()> {
         if self.paused.is_some() {
             return Ok(());
         }
@@ -186,7 +186,7 @@ impl Engine {
     }
 
     /// The watch tells more of a path than a rename.
-    pub(super) fn distrust(&mut self, path: &RelPath, time: Time) -> Result<()> {
+    pub(in super::super) fn distrust(&mut self, path: &RelPath, time: Time) -> Result<()> {
         if !self.renames.handle_changed(path, time.now) {
             return Ok(());
         }
@@ -194,7 +194,7 @@ impl Engine {
     }
 
     /// What the path holds, if that is known without reading it.
-    pub(super) fn known_content(
+    pub(in super::super) fn known_content(
         &mut self,
         path: &RelPath,
         stat: &Stat,
@@ -227,7 +227,7 @@ impl Engine {
     }
 
     /// Does a path that is missing wait for its new one to be read?
-    pub(super) fn waits_for_new_name(&mut self, from: &RelPath, time: Time) -> bool {
+    pub(in super::super) fn waits_for_new_name(&mut self, from: &RelPath, time: Time) -> bool {
         let to = self.renamed_to(from, time).filter(|to| self.paths.is_reading(to));
         let Some(to) = to.filter(|_| self.renames.unread.len() < MAX_RENAMES) else { return false };
         self.renames.unread.insert(from.clone(), to);
@@ -235,7 +235,7 @@ impl Engine {
     }
 
     /// The path was read: those that were renamed to it, one after the other, have their turn.
-    pub(super) fn inspect_old_names(&mut self, to: &RelPath) {
+    pub(in super::super) fn inspect_old_names(&mut self, to: &RelPath) {
         let unread = &mut self.renames.unread;
         let is_old = |(from, unread): (&RelPath, &RelPath)| (unread == to).then(|| from.clone());
         let old: Vec<RelPath> = unread.iter().filter_map(is_old).collect();
@@ -244,7 +244,7 @@ impl Engine {
     }
 
     /// Where a directory that is missing has gone to, as far as is known.
-    pub(super) fn renamed_to(&self, from: &RelPath, time: Time) -> Option<RelPath> {
+    pub(in super::super) fn renamed_to(&self, from: &RelPath, time: Time) -> Option<RelPath> {
         self.renames.target(from, time.now).cloned()
     }
 }

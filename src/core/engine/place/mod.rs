@@ -5,28 +5,37 @@
 //! first, so that content that only changed its place is still here when its new place asks for it.
 //!
 //! A pass never stops at a path: what there is no room for is passed by, and looked for from there when there is some.
+//!
+//! * `parents`: directories, which come before what is in them and go after it.
+//! * `relocate`: content that is on this disk already, at a path that is to go.
+//! * `outcome`: what came of a change.
+//! * `lost`: versions whose content is nowhere any more.
+
+mod lost;
+mod outcome;
+mod parents;
+mod relocate;
 
 use std::collections::BTreeMap;
 
-use log::{debug, warn};
+use log::warn;
 
+pub(super) use self::relocate::{Waits, file_digest};
 use super::{
     Engine, Result,
-    paths::{Change, HalfDone, Why},
-    relocate::Waits,
-    remote::is_realised,
-    torn::is_marked_torn,
+    local::is_marked_torn,
+    paths::Pending,
     transfer::{SLOTS, Slot},
 };
 use crate::{
     core::{
         reconcile::{Fate, conflict_name, fate},
-        seam::{Action, Apply, ApplyFailure, Output, Source, Time},
+        seam::{Action, Apply, Output, Source, Time},
     },
     index::is_before,
     model::{
         content::Chunk,
-        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat},
+        entry::{Base, Content, Digest, Row, Standing},
         limits::{MAX_INLINE_BYTES, STEP_ENTRIES},
         path::RelPath,
         version::NodeId,
@@ -223,7 +232,11 @@ impl Engine {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
             return Ok(());
         }
-        if row.base.as_ref().is_some_and(|base| self.paths.is_unsure(path, &base.stamp, time.now)) {
+        let is_unsure = |base: &Base| {
+            // Of a link nobody can change the target: another one has its name then.
+            matches!(base.content, Content::File { .. }) && self.paths.is_unsure(path, &base.stamp, time.now)
+        };
+        if row.base.as_ref().is_some_and(is_unsure) {
             // It may have been written to since, in the second in which it was read, and nothing told of it. Whoever replaces it
             // is to know what.
             self.outputs.push_back(Output::Inspect { path: path.clone() });
@@ -256,22 +269,6 @@ impl Engine {
         }
         let action = if is_directory { Action::RemoveDirectory } else { Action::RemoveFile };
         self.apply(path, row, action, None, time)
-    }
-
-    /// Something lives in a directory that is to go. If that is certain, the directory lives too. `holds_own` says that it
-    /// is this machine's alone.
-    pub(super) fn keep_directory(
-        &mut self,
-        path: &RelPath,
-        row: Row,
-        holds_own: bool,
-        time: Time,
-    ) -> Result<()> {
-        if !self.is_caught_up() {
-            return Ok(());
-        }
-        debug!("{path} is kept: something lives in it");
-        self.state_parent(path, row, holds_own, time)
     }
 
     fn place_live(
@@ -353,58 +350,6 @@ impl Engine {
         Ok(None)
     }
 
-    /// The directory above must be on the disk, or about to be made before this path's turn. One that is
-    /// said to be deleted, or not known, but has something living in it, is stated anew once it is certain that this is so.
-    fn is_parent_coming(&mut self, path: &RelPath, time: Time) -> Result<bool> {
-        let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else { return Ok(true) };
-        let Some(row) = self.index.get(&parent)? else {
-            if self.has_heard_all() {
-                self.state_unknown_parent(&parent, time)?;
-            }
-            return Ok(false);
-        };
-        if row.entry.content != Some(Content::Directory) {
-            if self.is_caught_up() && !self.paths.is_changing(&parent) {
-                self.state_parent(&parent, row, false, time)?;
-            }
-            return Ok(false);
-        }
-        let is_made = |change: &Change| change.content == Some(Content::Directory);
-        Ok(row.base.is_some_and(|base| base.content == Content::Directory)
-            || self.paths.change(&parent).is_some_and(is_made))
-    }
-
-    fn has_live_children(&self, directory: &RelPath) -> Result<bool> {
-        self.any_child(directory, |_, row| Ok(!row.entry.is_tombstone()))
-    }
-
-    /// Is there something in it that will go, and has not been asked to? The directory's turn comes after it.
-    fn has_waiting_children(&self, directory: &RelPath) -> Result<bool> {
-        self.any_child(directory, |path, row| {
-            Ok(row.base.is_some() && !row.is_ignored() && !self.paths.is_changing(path))
-        })
-    }
-
-    pub(super) fn any_child(
-        &self,
-        directory: &RelPath,
-        is_one: impl Fn(&RelPath, &Row) -> Result<bool>,
-    ) -> Result<bool> {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let rows = self.index.children(directory, after.as_deref(), STEP_ENTRIES)?;
-            for (path, row) in &rows {
-                if is_one(path, row)? {
-                    return Ok(true);
-                }
-            }
-            match rows.last() {
-                Some((path, _)) if rows.len() == STEP_ENTRIES => after = Some(path.name().to_vec()),
-                _ => return Ok(false),
-            }
-        }
-    }
-
     pub(super) fn fate_of(&self, row: &Row) -> Option<Fate> {
         let (base, held, newest) = (row.base.as_ref()?, row.base_version()?, &row.entry);
         // A directory that this node states over its own file is stated for what is in it: the file is not replaced
@@ -441,196 +386,14 @@ impl Engine {
         let with = if let Action::Exchange { with, .. } = &action { Some(with.clone()) } else { None };
         let is_renamed = from.is_some() || with.is_some();
         if let Some(from) = from.clone() {
-            self.paths.begin_change(&from, Change { content: None, ..Change::to(&row) });
+            self.paths.begin_change(&from, Pending { content: None, ..Pending::to(&row) });
         }
         self.wake(time);
         let expect = row.base.as_ref().map(|base| base.stamp);
-        let change = Change { partial, from, with, is_renamed, ..Change::to(&row) };
+        let change = Pending { partial, from, with, is_renamed, ..Pending::to(&row) };
         self.paths.begin_change(path, change);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())
-    }
-
-    // --- What came of it -------------------------------------------------------------------------------
-
-    pub(super) fn handle_applied(
-        &mut self,
-        path: RelPath,
-        result: std::result::Result<Option<Stat>, ApplyFailure>,
-        time: Time,
-    ) -> Result<()> {
-        let Some(mut change) = self.paths.end_change(&path) else { return Ok(()) };
-        let leaving = change.from.as_ref().and_then(|from| self.paths.end_change(from));
-        change.is_doubted |= leaving.is_some_and(|leaving| leaving.is_doubted);
-        match result {
-            Ok(stat) => self.handle_done(&path, change, stat, time),
-            Err(failure) if let Some(from) = change.from.as_ref().or(change.with.as_ref()).cloned() => {
-                self.paths.end_change(&from);
-                self.handle_not_relocated(&path, from, change.content.as_ref(), &failure, time)
-            }
-            Err(failure) => self.handle_failure(&path, change, failure, time),
-        }
-    }
-
-    fn handle_done(&mut self, path: &RelPath, change: Change, stat: Option<Stat>, time: Time) -> Result<()> {
-        self.paths.handle_written(path, time.now);
-        self.paths.take_half_done(path);
-        if let Some(digest) = change.partial {
-            self.finish_install(&digest);
-        }
-        if let Some(from) = &change.from {
-            self.handle_relocated(from, time)?;
-        }
-        let Some(mut row) = self.index.get(path)? else { return Ok(()) };
-        self.activity.handle_remote(path, change.content.as_ref());
-        // Another version may have come while this one was being written.
-        let newest = row.entry.version.dot == change.version.dot;
-        let version = (!newest).then(|| Box::new(change.version));
-        if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
-            self.paths.handle_known(path, &stat.stamp, time.wall_ms, time.now);
-        }
-        let held = row.base.take();
-        if let (Some(held), Some(stat)) = (&held, stat) {
-            self.follow_links(path, held, &stat)?;
-        }
-        let held = held.map(|base| base.content);
-        row.standing = Standing::Known;
-        row.base = stat.zip(change.content).map(|(stat, content)| {
-            // What is written in this instant may leave no trace in the stamp: where only bits and time were set, or where
-            // the time is that of a second. No event will tell.
-            let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
-            let is_unsure = self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
-            let is_unsure = is_unsure || change.is_doubted && content != Content::Directory;
-            let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
-            Base { content, stamp, bits: Bits { found: stat.mode, said: change.mode }, version }
-        });
-        // What was renamed has the bits and the time that it had before.
-        if let (Some(base), true) = (&mut row.base, newest && change.is_renamed) {
-            base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
-        }
-        self.put(path, &row)?;
-        if change.is_doubted {
-            self.outputs.push_back(Output::Inspect { path: path.clone() });
-        }
-        match row.base {
-            Some(Base { content: Content::Directory, .. }) => self.scan.request_listing(path.clone()),
-            None => self.placement.kick_removals(),
-            _ => {}
-        }
-        self.place(path, None, time)
-    }
-
-    /// Another time was set of a file, and so of all its names on this disk: that is no edit of them. (Other bits are,
-    /// since each name would have them set back for all.)
-    fn follow_links(&mut self, path: &RelPath, held: &Base, now: &Stat) -> Result<()> {
-        let Content::File { digest, .. } = &held.content else { return Ok(()) };
-        if now.links < 2 || !held.stamp.is_same_file(&now.stamp) || held.bits.found != now.mode {
-            return Ok(());
-        }
-        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
-            let Some(mut row) = self.index.get(&other)? else { continue };
-            // That it got another name may not have been seen yet: then it still is to be.
-            let was = |base: &&mut Base| Stamp { ctime_ns: held.stamp.ctime_ns, ..base.stamp } == held.stamp;
-            if let Some(base) = row.base.as_mut().filter(was) {
-                let is_seen = base.stamp == held.stamp;
-                base.stamp = if is_seen { now.stamp } else { now.stamp.of_no_file() };
-                self.put(&other, &row)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_failure(
-        &mut self,
-        path: &RelPath,
-        change: Change,
-        failure: ApplyFailure,
-        time: Time,
-    ) -> Result<()> {
-        debug!("{path}: {failure:?}");
-        if let Some(digest) = &change.partial {
-            match failure {
-                ApplyFailure::Content => self.drop_whole(digest),
-                _ => self.end_install(digest),
-            }
-        }
-        match failure {
-            ApplyFailure::Unexpected(stat) => {
-                match stat {
-                    Some(_) => self.compare(path.clone(), stat, time)?,
-                    // Whether it is missing, or the directory as a whole, is not asked when changes are carried out.
-                    None => self.outputs.push_back(Output::Inspect { path: path.clone() }),
-                }
-                self.placement.kick();
-                if !self.paths.is_reading(path) && !self.paths.is_changing(path) {
-                    self.hold_back(path, "it keeps changing", time)?;
-                }
-            }
-            ApplyFailure::NotEmpty => {
-                self.hold_back(path, "it holds files that are not synchronised", time)?;
-                self.scan.request_listing(path.clone());
-            }
-            ApplyFailure::Parent => {
-                self.hold_back(path, "its directory is not there", time)?;
-                // What was in it is not there, either.
-                let parent = path.parent().filter(|parent| !parent.is_root());
-                let paths = parent.into_iter().chain([path.clone()]);
-                self.outputs.extend(paths.map(|path| Output::Inspect { path }));
-            }
-            ApplyFailure::Content => {
-                self.hold_back(path, "its content was not what it should be", time)?;
-            }
-            ApplyFailure::System(reason) | ApplyFailure::NotWritable(reason) => {
-                self.refuse(path, &reason, time)?;
-            }
-            ApplyFailure::HalfDone(reason) => {
-                self.refuse(path, &reason, time)?;
-                let Change { content, mode, version, .. } = change;
-                self.paths.note_half_done(path, HalfDone { content, mode, version });
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Engine {
-    /// A path that could not be brought to its newest version is tried again, if its pause is over. If nothing comes of it,
-    /// and nothing is waited for that says when it has come, there is another pause.
-    pub(super) fn retry(&mut self, path: &RelPath, time: Time) -> Result<()> {
-        if !self.paths.is_due(path) {
-            return Ok(());
-        }
-        self.place(path, None, time)?;
-        let row = self.index.get(path)?;
-        if self.paths.is_due(path) && !row.is_some_and(|row| self.is_moving(path, &row)) {
-            // There was no room for it, or its turn comes after that of others.
-            let is_soon = !self.placement.is_done();
-            self.paths.postpone(path, is_soon, time.now);
-        }
-        Ok(())
-    }
-
-    /// The path cannot be written, for this reason: that is told, and it is left alone for a while.
-    pub(super) fn refuse(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
-        if self.is_path_wanted(path)? {
-            self.paths.tell(path, "written", reason);
-            self.paths.block(path, reason, time.now);
-        }
-        Ok(())
-    }
-
-    /// The path cannot be brought to its newest version for now: it is left alone for a while.
-    pub(super) fn hold_back(&mut self, path: &RelPath, why: impl Into<Why>, time: Time) -> Result<()> {
-        if self.is_path_wanted(path)? {
-            self.paths.block(path, why, time.now);
-        }
-        Ok(())
-    }
-
-    /// What fails may have begun long ago: another version has come since, or the rules name the path. Nobody is to be told
-    /// then, and there is nothing to try again.
-    pub(super) fn is_path_wanted(&self, path: &RelPath) -> Result<bool> {
-        Ok(self.index.get(path)?.is_some_and(|row| row.is_wanted()))
     }
 }
 

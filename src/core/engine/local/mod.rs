@@ -1,0 +1,381 @@
+//! What is found on this disk becomes a version.
+//!
+//! A local change is a difference from the row's base, never from its entry: what was applied from a peer
+//! stands in the base before the watch tells of it, so an echo compares equal and nothing is said.
+//!
+//! Here it is decided what has to be looked at and read; `state` makes versions of what was found.
+//!
+//! * `rename`: what is known of a file that was only renamed.
+//! * `names`: files with several names.
+//! * `torn`: what a power cut has left of files.
+
+mod names;
+mod rename;
+mod state;
+mod torn;
+
+use log::info;
+
+pub(super) use self::{
+    rename::Renames,
+    state::joined,
+    torn::{Durable, holds_torn, is_marked_torn},
+};
+use super::{
+    Engine, Result,
+    paths::{Begun, Recheck},
+};
+use crate::{
+    core::seam::{COVERED, Found, Hint, Output, Time},
+    model::{
+        content::Chunk,
+        entry::{Base, Content, FileKind, Row, Standing, Stat},
+        path::RelPath,
+    },
+};
+
+impl Engine {
+    pub(super) fn handle_changed(&mut self, path: RelPath, hint: Hint, time: Time) -> Result<()> {
+        if path.is_reserved() || path.is_root() || self.paused.is_some() {
+            return Ok(());
+        }
+        if self.rules.leave_alone_anything(&path) {
+            self.follow_ignore_file(&path);
+            // Should it be ignored no more, what it holds is what it holds then.
+            return self.doubt(&path);
+        }
+        self.distrust(&path, time)?;
+        if matches!(hint, Hint::Writing | Hint::Closed) {
+            // Its stamp need not show it, if that was set, or looked at, in the same instant.
+            self.doubt(&path)?;
+        }
+        match hint {
+            Hint::Writing if self.paths.is_settling(&path) => self.handle_writing(&path, 0, time),
+            Hint::Writing => {
+                let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
+                self.handle_writing(&path, size, time);
+            }
+            Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
+                match hint {
+                    Hint::Created => self.handle_writing(&path, 0, time),
+                    _ => self.paths.handle_settled(&path),
+                }
+                if hint == Hint::Settled {
+                    // They hold for what its writer writes next.
+                    self.follow_ignore_file(&path);
+                }
+                if hint == Hint::Arrived {
+                    self.forget_listing(&path)?;
+                }
+                self.outputs.push_back(Output::Inspect { path });
+            }
+        }
+        Ok(())
+    }
+
+    /// A program writes to a file of which so many bytes are known. When too many are written to, all is looked at later.
+    pub(super) fn handle_writing(&mut self, path: &RelPath, size: u64, time: Time) {
+        if !self.paths.handle_writing(path, size, time.now) {
+            self.scan.request_walk();
+        }
+    }
+
+    /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next. What is
+    /// being read, or put there, at this moment is no proof, either.
+    pub(super) fn doubt(&mut self, path: &RelPath) -> Result<()> {
+        self.paths.doubt(path);
+        let Some(mut row) = self.index.get(path)? else { return Ok(()) };
+        let Some(base) = &mut row.base else { return Ok(()) };
+        if base.stamp == base.stamp.of_no_file() {
+            return Ok(());
+        }
+        base.stamp = base.stamp.of_no_file();
+        self.put(path, &row)
+    }
+
+    pub(super) fn handle_seen(
+        &mut self,
+        path: RelPath,
+        stat: std::result::Result<Option<Stat>, String>,
+        time: Time,
+    ) -> Result<()> {
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        if self.paths.is_changing(&path) {
+            self.paths.postpone(&path, false, time.now);
+            return Ok(());
+        }
+        match stat {
+            // It could not be listed, and maybe can be now. It has no row.
+            Ok(_) if path.is_root() => {
+                self.scan.request_walk();
+                Ok(())
+            }
+            Ok(Some(stat)) if self.is_covered(&path, &stat)? => self.handle_closed(&path, COVERED, time),
+            Ok(stat) => {
+                self.handle_open(&path)?;
+                let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
+                let unlisted = is_directory && self.paths.is_problem(&path);
+                self.compare(path.clone(), stat, time)?;
+                let row = self.index.get(&path)?;
+                let is_ignored = row.as_ref().is_some_and(|row| row.is_ignored());
+                let settled = is_ignored || row.is_none_or(|row| !row.is_wanted());
+                if settled && unlisted && !is_ignored {
+                    self.scan.request_listing(path.clone());
+                } else if settled && !self.paths.is_reading(&path) {
+                    self.paths.unblock(&path);
+                }
+                self.retry(&path, time)
+            }
+            Err(reason) => self.handle_closed(&path, &reason, time),
+        }
+    }
+
+    /// Is something mounted on what the index says is there?
+    fn is_covered(&self, path: &RelPath, stat: &Stat) -> Result<bool> {
+        // The kind is asked first: this runs for every path that is seen, and a row costs a read of the index.
+        if stat.kind != FileKind::Foreign {
+            return Ok(false);
+        }
+        let row = self.index.get(path)?.filter(|row| row.base.is_some());
+        Ok(row.is_some_and(|row| !self.is_ignored(path, Some(&row), None)))
+    }
+
+    /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left as it was.
+    fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
+        let base = self.index.get(path)?.and_then(|row| row.base);
+        let is_directory = base.is_some_and(|base| base.content == Content::Directory);
+        if self.block_unseen(path, reason, time)? && is_directory {
+            self.scan.handle_closed(path);
+        }
+        Ok(())
+    }
+
+    /// A path cannot be looked at, listed or read, which is said once. False where that is no problem: what is ignored is
+    /// not to be looked at, and what could not be done there before is to be done no more.
+    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<bool> {
+        if self.is_ignored(path, self.index.get(path)?.as_ref(), None) {
+            self.paths.unblock(path);
+            return Ok(false);
+        }
+        self.paths.tell(path, "looked at", reason);
+        self.paths.block_unseen(path, reason, time.now);
+        Ok(true)
+    }
+
+    /// Something can be told of a path. If that was not so before, all below it is looked at: nothing was watched there.
+    fn handle_open(&mut self, path: &RelPath) -> Result<()> {
+        if self.scan.handle_open(path) {
+            info!("{path} can be looked at again");
+            self.forget_listing(path)?;
+            self.placement.kick();
+        }
+        Ok(())
+    }
+
+    /// Compares what is there with the base, by the stamp alone.
+    pub(super) fn compare(&mut self, path: RelPath, stat: Option<Stat>, time: Time) -> Result<()> {
+        let mut row = self.index.get(&path)?;
+        if self.is_ignored(&path, row.as_ref(), stat.as_ref()) {
+            return self.handle_ignored(path, row, stat.is_none(), time);
+        }
+        let was_ignored = row.as_ref().is_some_and(Row::is_ignored);
+        if let Some(row) = row.as_mut().filter(|_| was_ignored) {
+            // It was only because of what was there.
+            row.standing = Standing::Unknown;
+            self.index.put(&path, row)?;
+        }
+        let base = row.as_ref().and_then(|row| row.base.as_ref());
+        // What was ignored may have been torn since, or have changed unseen.
+        let was_unknown = row.as_ref().is_some_and(|row| row.standing == Standing::Unknown);
+        let doubtful = base.zip(stat).is_some_and(|(base, stat)| {
+            self.is_doubtful(&path, base, &stat, time) || was_unknown && stat.kind == FileKind::File
+        });
+        match (base, stat) {
+            (None, None) if was_ignored => self.place(&path, None, time),
+            (None, None) => Ok(()),
+            (Some(_), None) => self.handle_missing(path, time),
+            (Some(base), Some(stat)) if is_same(base, &stat) && !doubtful => {
+                self.handle_same(path, row, time)
+            }
+            // What is covered is not missing.
+            (_, Some(Stat { kind: FileKind::Foreign, .. })) => Ok(()),
+            (Some(_), Some(Stat { kind: FileKind::Other, .. })) => self.handle_missing(path, time),
+            (None, Some(Stat { kind: FileKind::Other, .. })) => Ok(()),
+            (_, Some(stat)) if stat.kind == FileKind::Directory => {
+                self.handle_directory(path, row, stat, time)
+            }
+            (Some(base), Some(_)) if base.content == Content::Directory && self.holds_something(&path)? => {
+                // Something else is in the directory's place: what was in it is gone.
+                let renamed_to = self.renamed_to(&path, time);
+                self.scan.handle_vanished(path, renamed_to);
+                Ok(())
+            }
+            (_, Some(stat)) => self.read(path, stat, doubtful, time),
+        }
+    }
+
+    /// What is there, or was, is left alone. What was there before that may be of a kind that is not, and so may be the
+    /// newest version.
+    fn handle_ignored(
+        &mut self,
+        path: RelPath,
+        row: Option<Row>,
+        is_missing: bool,
+        time: Time,
+    ) -> Result<()> {
+        let Some(held) = row.as_ref().filter(|row| row.base.is_some()) else {
+            return self.leave_alone(&path, row);
+        };
+        if is_missing && !self.is_newest_ignored(&path, held) {
+            return self.miss(&path, Row { standing: Standing::Unknown, ..held.clone() }, time);
+        }
+        if held.is_ignored() || self.is_ignored(&path, Some(held), None) {
+            return self.leave_alone(&path, row);
+        }
+        self.handle_missing(path.clone(), time)?;
+        // What was in a directory goes first.
+        let now = self.index.get(&path)?.filter(|row| row.base.is_none());
+        now.map_or(Ok(()), |row| self.leave_alone(&path, Some(row)))
+    }
+
+    /// What is there is what was last seen of it.
+    fn handle_same(&mut self, path: RelPath, row: Option<Row>, time: Time) -> Result<()> {
+        let Some(row) = row.filter(|row| row.standing == Standing::Unknown) else { return Ok(()) };
+        self.put(&path, &Row { standing: Standing::Known, ..row })?;
+        self.place(&path, None, time)
+    }
+
+    /// Content found by reading.
+    pub(super) fn handle_read(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
+        let (stamp, has_grown) = match &found {
+            Found::Content { stat, has_grown, .. } => (Some(&stat.stamp), *has_grown),
+            _ => (None, false),
+        };
+        let again = self.paths.handle_read_done(&path, stamp, time.now);
+        self.take_in(&path, found, time)?;
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        if again == Some(Recheck::Always) {
+            self.doubt(&path)?;
+        }
+        if again.is_some() {
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
+        }
+        if has_grown { self.handle_changed(path, Hint::Writing, time) } else { Ok(()) }
+    }
+
+    /// Content found by reading once more what may have changed unseen.
+    pub(super) fn handle_reread(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
+        match found {
+            Found::Content { .. } if self.paths.is_changing(&path) => {
+                self.inspect_old_names(&path);
+                Ok(())
+            }
+            Found::Content { .. } => self.take_in(&path, found, time),
+            // It has gone, perhaps to another name: what it holds there is not known.
+            _ => self.handle_changed(path, Hint::Writing, time),
+        }
+    }
+
+    fn take_in(&mut self, path: &RelPath, found: Found, time: Time) -> Result<()> {
+        self.inspect_old_names(path);
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        match found {
+            Found::Content { stat, content, chunks, .. } => {
+                self.paths.handle_settled(path);
+                self.paths.handle_was_read(path, stat.stamp.size, time.now);
+                self.paths.unblock(path);
+                self.keep_recipe(&content, &chunks)?;
+                self.doubt_other_names(path, &content, &stat)?;
+                self.observe(path, Some((content, stat)), time)?;
+            }
+            Found::Changed => self.handle_writing(path, 0, time),
+            Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
+            Found::Unreadable(reason) => {
+                // There was a reason to read it, which its stamp need not show.
+                self.doubt(path)?;
+                self.block_unseen(path, &reason, time)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is in a directory goes before the directory.
+    fn handle_missing(&mut self, path: RelPath, time: Time) -> Result<()> {
+        self.paths.handle_settled(&path);
+        if self.holds_something(&path)? {
+            let renamed_to = self.renamed_to(&path, time);
+            self.scan.handle_vanished(path, renamed_to);
+            return Ok(());
+        }
+        if self.waits_for_new_name(&path, time) {
+            return Ok(());
+        }
+        self.observe(&path, None, time)
+    }
+
+    fn handle_directory(&mut self, path: RelPath, row: Option<Row>, stat: Stat, time: Time) -> Result<()> {
+        let base = row.and_then(|row| row.base).filter(|base| base.content == Content::Directory);
+        let known = base.as_ref().is_some_and(|base| base.stamp.inode == stat.stamp.inode);
+        if base.is_some() && !known {
+            self.forget_listings_below(&path)?;
+        }
+        self.paths.handle_settled(&path);
+        let reappeared = self.scan.handle_reappeared(&path);
+        self.observe(&path, Some((Content::Directory, stat)), time)?;
+        if !known || reappeared {
+            self.scan.request_listing(path);
+        }
+        if base.is_none() {
+            // What is wanted in it can come.
+            self.placement.kick();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, path: RelPath, stat: Stat, must_read: bool, time: Time) -> Result<()> {
+        if stat.kind == FileKind::File && stat.links == 1 && self.paths.is_settling(&path) {
+            return Ok(());
+        }
+        let must_read = must_read
+            || self.paths.is_reading(&path)
+            || self.paths.is_racy(&path, time.now)
+            || self.was_just_written(&stat);
+        let known = if must_read { None } else { self.known_content(&path, &stat, time)? };
+        if known.is_some() {
+            self.paths.handle_settled(&path);
+            return self.observe(&path, known.map(|content| (content, stat)), time);
+        }
+        if stat.links == 1 && !self.paths.is_reading(&path) && self.paths.must_rest(&path, time.now) {
+            return Ok(());
+        }
+        match self.paths.begin_read(&path, time.wall_ms) {
+            Begun::Now => self.outputs.push_back(Output::Read { path, stat }),
+            Begun::Already => {}
+            Begun::NoPlace => self.scan.request_walk(),
+        }
+        Ok(())
+    }
+
+    fn keep_recipe(&mut self, content: &Content, chunks: &[Chunk]) -> Result<()> {
+        match content {
+            Content::File { digest, .. } if chunks.len() > 1 => self.index.put_recipe(digest, chunks),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Does the disk hold what was last seen of it?
+pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
+    let kind = match base.content {
+        Content::File { .. } => FileKind::File,
+        Content::Directory => FileKind::Directory,
+        Content::Symlink { .. } => FileKind::Symlink,
+    };
+    kind == stat.kind && base.stamp == stat.stamp && base.bits.found == stat.mode
+}

@@ -1,0 +1,100 @@
+//! Files with several names: what is done under one of them is done to all.
+//!
+//! Each name has a row of its own, with bits and a time; the disk has them once.
+
+use super::super::{Engine, Result};
+use crate::{
+    core::seam::{Output, Time},
+    model::{
+        entry::{Base, Content, Entry, Row, Stamp, Stat},
+        limits::STEP_ENTRIES,
+        path::RelPath,
+    },
+};
+
+impl Engine {
+    /// A file was written to by one of its names: the watch tells of that name alone, and the stamp need not.
+    pub(super) fn doubt_other_names(&mut self, path: &RelPath, content: &Content, stat: &Stat) -> Result<()> {
+        let held = self.index.get(path)?.and_then(|row| row.base).map(|base| base.content);
+        let Some(Content::File { digest, .. }) = held.filter(|held| stat.links > 1 && held != content) else {
+            return Ok(());
+        };
+        for other in self.index.paths_with(&digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
+            let base = self.index.get(&other)?.and_then(|row| row.base);
+            if base.is_some_and(|base| base.stamp.is_same_file(&stat.stamp)) {
+                self.doubt(&other)?;
+                self.outputs.push_back(Output::Inspect { path: other });
+            }
+        }
+        Ok(())
+    }
+
+    /// The bits and the time of this name are newer than those that were set under another: the file is to have them.
+    pub(super) fn set_back(&mut self, path: &RelPath, mut row: Row, stat: &Stat, time: Time) -> Result<()> {
+        if let Some(base) = &mut row.base {
+            base.stamp = stat.stamp;
+            base.bits.found = stat.mode;
+            base.version = Some(Box::new(row.entry.version.clone()));
+        }
+        self.put(path, &row)?;
+        self.place(path, None, time)
+    }
+
+    /// Has the file bits and a time that were set under another of its names? It can have those of one name only. The newest
+    /// are for all, and are stated as of the time at which they were set: so nodes that set those of several names at
+    /// the same time agree, where each would else set them back for ever.
+    pub(super) fn set_under_other_name(
+        &self,
+        path: &RelPath,
+        row: &Row,
+        content: &Content,
+        stat: &Stat,
+    ) -> Result<Option<OtherName>> {
+        let Content::File { digest, .. } = content else { return Ok(None) };
+        let is_held = |row: &Row| {
+            row.base.as_ref().is_some_and(|base| base.content == *content && base.version.is_none())
+        };
+        if stat.links < 2 || !is_held(row) {
+            return Ok(None);
+        }
+        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
+            // Another file may have the same content, and just the bits and the time that this one has.
+            let is_name =
+                |row: &Row| row.base.as_ref().is_some_and(|base| base.stamp.is_same_file(&stat.stamp));
+            let entry = self.index.get(&other)?.filter(is_name).map(|row| row.entry);
+            let is_set = |entry: &Entry| (entry.mode, entry.mtime_ns) == (stat.mode, stat.stamp.mtime_ns);
+            let Some(entry) = entry.filter(is_set) else { continue };
+            let when = |entry: &Entry| (entry.version.changed, entry.mode, entry.mtime_ns);
+            let is_newer = entry.version.author == self.config.node || when(&entry) > when(&row.entry);
+            let changed = entry.version.changed;
+            return Ok(Some(if is_newer { OtherName::Newer { changed } } else { OtherName::Older }));
+        }
+        Ok(None)
+    }
+
+    /// Another time was set of a file, and so of all its names on this disk: that is no edit of them. (Other bits are,
+    /// since each name would have them set back for all.)
+    pub(in super::super) fn follow_links(&mut self, path: &RelPath, held: &Base, now: &Stat) -> Result<()> {
+        let Content::File { digest, .. } = &held.content else { return Ok(()) };
+        if now.links < 2 || !held.stamp.is_same_file(&now.stamp) || held.bits.found != now.mode {
+            return Ok(());
+        }
+        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
+            let Some(mut row) = self.index.get(&other)? else { continue };
+            // That it got another name may not have been seen yet: then it still is to be.
+            let was = |base: &&mut Base| Stamp { ctime_ns: held.stamp.ctime_ns, ..base.stamp } == held.stamp;
+            if let Some(base) = row.base.as_mut().filter(was) {
+                let is_seen = base.stamp == held.stamp;
+                base.stamp = if is_seen { now.stamp } else { now.stamp.of_no_file() };
+                self.put(&other, &row)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How another name of a file, under which bits and time were set, compares with this one.
+pub(super) enum OtherName {
+    Newer { changed: u64 },
+    Older,
+}

@@ -1,0 +1,366 @@
+//! What is found on this disk becomes a version.
+//!
+//! Owns the making of versions. Must not look at the disk, nor decide when that is done: it is told what was found.
+
+use log::{debug, info};
+
+use super::super::{
+    Engine, Result,
+    local::{holds_torn, is_marked_torn},
+    paths::HalfDone,
+};
+use super::{names::OtherName, torn::is_still_torn};
+use crate::{
+    core::{
+        reconcile::{Decision, decide},
+        seam::Time,
+    },
+    model::{
+        entry::{Base, Bits, Content, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version},
+        limits::MAX_VECTOR_COMPONENTS,
+        path::RelPath,
+        version::{NodeId, VersionVector},
+    },
+};
+
+impl Engine {
+    /// The disk holds this at `path` (`None`: nothing). States it as a new version unless it is what the
+    /// base or the newest version say already.
+    pub(in super::super) fn observe(
+        &mut self,
+        path: &RelPath,
+        found: Option<(Content, Stat)>,
+        time: Time,
+    ) -> Result<()> {
+        let row = self.index.get(path)?;
+        if self.is_ignored(path, row.as_ref(), found.as_ref().map(|(_, stat)| stat)) {
+            return self.leave_alone(path, row);
+        }
+        let half_done = self.paths.take_half_done(path);
+        if let Some((content, stat)) = &found {
+            if let Some(adopted) =
+                row.as_ref().and_then(|row| adopt(row, content, stat, self.config.keeps_bits))
+            {
+                if row.is_none_or(|row| row != adopted) {
+                    self.put(path, &adopted)?;
+                }
+                return self.place(path, None, time);
+            }
+            if self.is_torn(row.as_ref(), content, stat, time)
+                || row.as_ref().is_some_and(|row| is_still_torn(row, stat))
+            {
+                return self.restore_torn(path, row, stat, time);
+            }
+        } else if let Some(row) = row.clone().filter(|row| row.base.is_some()) {
+            if row.standing != Standing::Known {
+                return self.miss(path, row, time);
+            }
+        } else {
+            return Ok(());
+        }
+        if let (Some(row), Some((content, stat)), Some(half_done)) = (&row, &found, &half_done)
+            && half_done.content.as_ref() == Some(content)
+        {
+            return self.find_half_done(path, row.clone(), half_done, (content.clone(), *stat), time);
+        }
+        let mut cause = if half_done.is_some() { Cause::MayBeOwn } else { Cause::Edit };
+        if let (Some(row), Some((content, stat))) = (&row, &found) {
+            match self.set_under_other_name(path, row, content, stat)? {
+                Some(OtherName::Older) => return self.set_back(path, row.clone(), stat, time),
+                Some(OtherName::Newer { changed }) => cause = Cause::OtherName { changed },
+                None => {}
+            }
+        }
+        self.state(path, row, found, cause, time)
+    }
+
+    /// It went while it was ignored, so it was not deleted: it is wanted.
+    pub(super) fn miss(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        self.put(path, &Row { base: None, ..row })?;
+        self.paths.unblock(path);
+        self.place(path, None, time)
+    }
+
+    /// What this node was to put there is there, though it could not be seen that it was done: it is that version.
+    fn find_half_done(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        half_done: &HalfDone,
+        (content, stat): (Content, Stat),
+        time: Time,
+    ) -> Result<()> {
+        let version = Some(Box::new(half_done.version.clone()));
+        let base = Some(Base { version, ..base_of(content, stat, half_done.mode) });
+        self.put(path, &Row { base, standing: Standing::Known, ..row })?;
+        self.place(path, None, time)
+    }
+
+    /// Makes a version of what the disk holds, on top of the version that was there.
+    fn state(
+        &mut self,
+        path: &RelPath,
+        row: Option<Row>,
+        found: Option<(Content, Stat)>,
+        cause: Cause,
+        time: Time,
+    ) -> Result<()> {
+        let mode = match &found {
+            Some(found) => self.handed_on_bits(path, row.as_ref(), found, time)?,
+            None => 0,
+        };
+        let prior = row.as_ref().and_then(prior_version);
+        let mut since_ms = match (cause, &found) {
+            (Cause::OtherName { changed }, _) => changed,
+            (_, Some((_, stat))) => self.found_since_ms(stat, time),
+            (_, None) => time.wall_ms,
+        };
+        let ambiguous = found.as_ref().filter(|(_, stat)| {
+            cause == Cause::MayBeOwn || cause == Cause::Edit && self.is_ambiguous(stat, since_ms, time)
+        });
+        let is_ambiguous = ambiguous.is_some();
+        if let Some((_, stat)) = ambiguous {
+            // What was received has its maker's mtime, and a later ctime: it must not win against what its maker
+            // has written since.
+            since_ms = since_ms.min(u64::try_from(stat.stamp.mtime_ns / 1_000_000).unwrap_or(0));
+        }
+        let (known, replaced) = (prior.map(Version::vector), prior.map(|prior| prior.changed));
+        let mut version = self.next_version(known, replaced, since_ms);
+        if is_ambiguous {
+            debug!(
+                "{path} may be what the last run knew and has forgotten: nobody's, at {}",
+                version.changed
+            );
+            version.author = NodeId::NOBODY;
+        }
+        let base = found.map(|(content, stat)| base_of(content, stat, mode));
+        let entry = entry_of(base.as_ref(), version);
+        let row = match row.map(|row| (decide(&row.entry, &entry), row.entry)) {
+            Some((Decision::Merge(merged), _)) if merged.version.dot != entry.version.dot => {
+                let version = Some(Box::new(entry.version));
+                Row::new(merged, base.map(|base| Base { version, ..base }))
+            }
+            Some((Decision::Merge(merged), _)) => self.stated(merged, base),
+            _ => self.stated(entry, base),
+        };
+        self.put_own(path, &row, time)?;
+        self.activity.handle_local(path, &row.entry);
+        self.place(path, None, time)
+    }
+
+    /// The row of a version that this node has made. Bits that were handed on, and that the disk could have, are still to be
+    /// set on it.
+    fn stated(&self, entry: Entry, mut base: Option<Base>) -> Row {
+        if let Some(base) = &mut base {
+            let is_set = base.bits.found == base.bits.said || !self.config.keeps_bits;
+            base.version = (!is_set).then(|| Box::new(entry.version.clone()));
+        }
+        Row::new(entry, base)
+    }
+
+    /// The permission bits of the next version. Those that the disk has because it could not keep what it was told are
+    /// nobody's edit, also where the file was saved under another name, renamed, or is a copy of what lost.
+    fn handed_on_bits(
+        &mut self,
+        path: &RelPath,
+        row: Option<&Row>,
+        (content, stat): &(Content, Stat),
+        time: Time,
+    ) -> Result<u16> {
+        let own = row.filter(|row| row.base.as_ref().is_some_and(|base| is_alike(&base.content, content)));
+        let kept = self.paths.take_kept(path);
+        let renamed = self.renamed_bits(path, content, stat, time)?;
+        let before = renamed.or(own.and_then(Row::bits)).or(kept);
+        Ok(before.map_or(stat.mode, |bits| bits.handed_on(stat.mode, self.config.keeps_bits)))
+    }
+
+    /// The bits of a file or directory that was at another path, if this disk did not keep them.
+    fn renamed_bits(
+        &self,
+        path: &RelPath,
+        content: &Content,
+        stat: &Stat,
+        time: Time,
+    ) -> Result<Option<Bits>> {
+        let is_same = |base: &Base| base.stamp.is_same_file(&stat.stamp) && is_alike(&base.content, content);
+        let from = self.index.path_at(&stat.stamp)?.filter(|from| from != path);
+        let row = from.map(|from| self.index.get(&from)).transpose()?.flatten();
+        let row = row.filter(|row| row.base.as_ref().is_some_and(is_same));
+        let bits = row.and_then(|row| row.bits()).or_else(|| self.renames.bits(stat, time.now));
+        Ok(bits.filter(|bits| bits.found != bits.said))
+    }
+
+    /// States the content on this disk anew, above the newest version: an edit outlives a concurrent delete,
+    /// a directory a concurrent file. Whoever made the newest version is not said to have been known, so
+    /// that its content is kept where it is held.
+    pub(in super::super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+        if holds_torn(&row) {
+            return self.believe_torn(path);
+        }
+        let known = row.base_version().map(|version| version.vector().clone());
+        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
+        version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
+        let row = self.stated(entry_of(row.base.as_ref(), version), row.base);
+        info!("{path} is kept: it was changed here and deleted or replaced elsewhere at the same time");
+        self.put_own(path, &row, time)
+    }
+
+    /// When what is on the disk came to be there, in ms since 1970: what was changed while the node was not
+    /// running was not changed now.
+    fn found_since_ms(&self, stat: &Stat, time: Time) -> u64 {
+        let since = u64::try_from(stat.stamp.ctime_ns / 1_000_000).unwrap_or(0);
+        if since == 0 { time.wall_ms } else { since.min(time.wall_ms) }
+    }
+
+    /// May it be something that the last run, which was killed, knew and this one does not? Directories do not
+    /// tell since when they are there, nor do files of a time to come: the clock was set back.
+    fn is_ambiguous(&self, stat: &Stat, since_ms: u64, time: Time) -> bool {
+        let is_timeless =
+            stat.kind == FileKind::Directory || stat.stamp.ctime_ns / 1_000_000 > time.wall_ms as i64;
+        // A clock may stand still over a restart.
+        let before =
+            |start| since_ms < start || (is_timeless || since_ms == start) && !self.scan.is_first_over();
+        self.ambiguous_before_ms.is_some_and(before)
+    }
+
+    pub(in super::super) fn next_version(
+        &mut self,
+        known: Option<&VersionVector>,
+        replaced: Option<u64>,
+        since_ms: u64,
+    ) -> Version {
+        let dot = self.next_dot();
+        let mut made_with = known.cloned().unwrap_or_default();
+        made_with.insert(dot);
+        while made_with.len() > MAX_VECTOR_COMPONENTS {
+            made_with.drop_smallest(dot.origin);
+        }
+        let changed = replaced.map_or(since_ms, |replaced| since_ms.max(replaced + 1));
+        Version { dot, author: self.config.node, changed, made_with, joined: None }
+    }
+
+    pub(in super::super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
+        debug_assert!(!row.entry.content.as_ref().is_some_and(is_marked_torn), "{path} has no such content");
+        self.put(path, row)?;
+        self.paths.handle_newer(path, row.is_wanted(), time.now);
+        self.announce_soon(time);
+        Ok(())
+    }
+}
+
+/// Why a version is made of what the disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A user or a program has changed it.
+    Edit,
+    /// It may be what a change has left that was not seen to be done: then it is nobody's.
+    MayBeOwn,
+    /// Bits and time were set under another name of the file, in a version of this time, in ms since 1970.
+    OtherName { changed: u64 },
+}
+
+/// The row, if what was found is what the base holds, or what the newest version wants: no change then, but
+/// a new stamp.
+fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<Row> {
+    let mut row = Row { standing: Standing::Known, ..row.clone() };
+    let newest = row.entry.content.as_ref() == Some(content);
+    if let Some(base) = &mut row.base {
+        let same_mode = base.bits.found == stat.mode || !keeps_bits;
+        let same_metadata = same_mode && same_mtime(&base.stamp, &stat.stamp);
+        // Bits and time may have been set under another of its names; that does not outlive what others have done.
+        let is_linked = stat.links > 1 && base.version.is_some();
+        if base.content == *content && (same_metadata || is_linked) {
+            base.stamp = stat.stamp;
+            let said = base.bits.handed_on(stat.mode, keeps_bits);
+            base.bits = Bits { found: stat.mode, said };
+            return Some(row);
+        }
+        base.version.as_ref()?;
+    }
+    if !newest {
+        return None;
+    }
+    // Somebody put the newest content here already; its permissions and time may still have to follow.
+    let entry = &row.entry;
+    let done = matches!(content, Content::Symlink { .. })
+        || entry.mode == stat.mode
+            && (*content == Content::Directory || entry.mtime_ns == stat.stamp.mtime_ns);
+    let version = (!done).then(|| Box::new(entry.version.clone()));
+    row.base = Some(Base { version, ..base_of(content.clone(), *stat, entry.mode) });
+    Some(row)
+}
+
+fn same_mtime(a: &Stamp, b: &Stamp) -> bool {
+    a.mtime_ns == b.mtime_ns
+}
+
+/// The version that a change on this disk is made on top of.
+fn prior_version(row: &Row) -> Option<&Version> {
+    row.base_version().or(row.entry.is_tombstone().then_some(&row.entry.version))
+}
+
+/// What was found, as the version whose permission bits are `said`.
+fn base_of(content: Content, stat: Stat, said: u16) -> Base {
+    let bits = match content {
+        Content::Symlink { .. } => Bits::kept(stat.mode),
+        _ => Bits { found: stat.mode & MODE_BITS, said: said & MODE_BITS },
+    };
+    Base { content, stamp: stat.stamp, bits, version: None }
+}
+
+/// Are both files, or both directories, so that one may have the other's permission bits?
+fn is_alike(a: &Content, b: &Content) -> bool {
+    let has_bits = !matches!(a, Content::Symlink { .. });
+    has_bits && std::mem::discriminant(a) == std::mem::discriminant(b)
+}
+
+fn entry_of(base: Option<&Base>, version: Version) -> Entry {
+    let content = base.map(|base| base.content.clone());
+    let (mode, mtime_ns) = match base {
+        Some(Base { content: Content::File { .. }, bits, stamp, .. }) => (bits.said, stamp.mtime_ns),
+        Some(Base { content: Content::Directory, bits, .. }) => (bits.said, 0),
+        _ => (0, 0),
+    };
+    Entry { content, mode, mtime_ns, version }
+}
+
+pub(in super::super) fn joined(a: &VersionVector, b: &VersionVector) -> VersionVector {
+    let mut joined = a.clone();
+    joined.join(b);
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        entry::Digest,
+        version::{Dot, Origin},
+    };
+
+    /// Its time was set under another name, while a deletion waits; by a user, where nothing waits.
+    #[test]
+    fn the_time_of_a_file_with_several_names_does_not_outlive_a_deletion() {
+        let version = |seq| {
+            let dot = Dot { origin: Origin(1), seq };
+            let author = NodeId([1; 8]);
+            Version { dot, author, changed: seq, made_with: dot.into(), joined: None }
+        };
+        let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 1, ctime_ns: 1 };
+        let content = Content::File { size: 1, digest: Digest([1; 32]) };
+        let stat = |mtime_ns, links| {
+            let stamp = Stamp { mtime_ns, ctime_ns: 2, ..stamp };
+            Stat { kind: FileKind::File, stamp, mode: 0o644, links }
+        };
+        let (bits, older) = (Bits::kept(0o644), Some(Box::new(version(1))));
+        let base = Base { content: content.clone(), stamp, bits, version: older };
+        let entry = Entry { content: None, mode: 0, mtime_ns: 0, version: version(2) };
+        let deleted = Row::new(entry, Some(base));
+        let adopted = adopt(&deleted, &content, &stat(9, 2), true).and_then(|row| row.base);
+        assert_eq!(adopted.map(|base| base.stamp), Some(stat(9, 2).stamp));
+        assert_eq!(adopt(&deleted, &content, &stat(9, 1), true), None);
+        let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
+        let live = Row::new(entry, Some(base_of(content.clone(), stat(1, 2), 0o644)));
+        assert_eq!(adopt(&live, &content, &stat(9, 2), true), None);
+    }
+}

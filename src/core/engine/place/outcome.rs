@@ -1,0 +1,181 @@
+//! What came of a change to the disk, and what becomes of a path that could not be changed.
+
+use log::debug;
+
+use super::super::{
+    Engine, Result,
+    paths::{HalfDone, Pending, Why},
+    remote::is_realised,
+};
+use crate::{
+    core::seam::{ApplyFailure, Output, Time},
+    model::{
+        entry::{Base, Bits, Content, FileKind, Standing, Stat},
+        path::RelPath,
+    },
+};
+
+impl Engine {
+    pub(in super::super) fn handle_applied(
+        &mut self,
+        path: RelPath,
+        result: std::result::Result<Option<Stat>, ApplyFailure>,
+        time: Time,
+    ) -> Result<()> {
+        let Some(mut change) = self.paths.end_change(&path) else { return Ok(()) };
+        let leaving = change.from.as_ref().and_then(|from| self.paths.end_change(from));
+        change.is_doubted |= leaving.is_some_and(|leaving| leaving.is_doubted);
+        match result {
+            Ok(stat) => self.handle_done(&path, change, stat, time),
+            Err(failure) if let Some(from) = change.from.as_ref().or(change.with.as_ref()).cloned() => {
+                self.paths.end_change(&from);
+                self.handle_not_relocated(&path, from, change.content.as_ref(), &failure, time)
+            }
+            Err(failure) => self.handle_failure(&path, change, failure, time),
+        }
+    }
+
+    fn handle_done(&mut self, path: &RelPath, change: Pending, stat: Option<Stat>, time: Time) -> Result<()> {
+        self.paths.handle_written(path, time.now);
+        self.paths.take_half_done(path);
+        if let Some(digest) = change.partial {
+            self.finish_install(&digest);
+        }
+        if let Some(from) = &change.from {
+            self.handle_relocated(from, time)?;
+        }
+        let Some(mut row) = self.index.get(path)? else { return Ok(()) };
+        self.activity.handle_remote(path, change.content.as_ref());
+        // Another version may have come while this one was being written.
+        let newest = row.entry.version.dot == change.version.dot;
+        let version = (!newest).then(|| Box::new(change.version));
+        if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
+            self.paths.handle_known(path, &stat.stamp, time.wall_ms, time.now);
+        }
+        let held = row.base.take();
+        if let (Some(held), Some(stat)) = (&held, stat) {
+            self.follow_links(path, held, &stat)?;
+        }
+        let held = held.map(|base| base.content);
+        row.standing = Standing::Known;
+        row.base = stat.zip(change.content).map(|(stat, content)| {
+            // What is written in this instant may leave no trace in the stamp: where only bits and time were set, or where
+            // the time is that of a second. No event will tell.
+            let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
+            let is_unsure = self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
+            let is_unsure = is_unsure || change.is_doubted && content != Content::Directory;
+            let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
+            Base { content, stamp, bits: Bits { found: stat.mode, said: change.mode }, version }
+        });
+        // What was renamed has the bits and the time that it had before.
+        if let (Some(base), true) = (&mut row.base, newest && change.is_renamed) {
+            base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
+        }
+        self.put(path, &row)?;
+        if change.is_doubted {
+            self.outputs.push_back(Output::Inspect { path: path.clone() });
+        }
+        match row.base {
+            Some(Base { content: Content::Directory, .. }) => self.scan.request_listing(path.clone()),
+            None => self.placement.kick_removals(),
+            _ => {}
+        }
+        self.place(path, None, time)
+    }
+
+    fn handle_failure(
+        &mut self,
+        path: &RelPath,
+        change: Pending,
+        failure: ApplyFailure,
+        time: Time,
+    ) -> Result<()> {
+        debug!("{path}: {failure:?}");
+        if let Some(digest) = &change.partial {
+            match failure {
+                ApplyFailure::Content => self.drop_whole(digest),
+                _ => self.end_install(digest),
+            }
+        }
+        match failure {
+            ApplyFailure::Unexpected(stat) => {
+                match stat {
+                    Some(_) => self.compare(path.clone(), stat, time)?,
+                    // Whether it is missing, or the directory as a whole, is not asked when changes are carried out.
+                    None => self.outputs.push_back(Output::Inspect { path: path.clone() }),
+                }
+                self.placement.kick();
+                if !self.paths.is_reading(path) && !self.paths.is_changing(path) {
+                    self.hold_back(path, "it keeps changing", time)?;
+                }
+            }
+            ApplyFailure::NotEmpty => {
+                self.hold_back(path, "it holds files that are not synchronised", time)?;
+                self.scan.request_listing(path.clone());
+            }
+            ApplyFailure::Parent => {
+                self.hold_back(path, "its directory is not there", time)?;
+                // What was in it is not there, either.
+                let parent = path.parent().filter(|parent| !parent.is_root());
+                let paths = parent.into_iter().chain([path.clone()]);
+                self.outputs.extend(paths.map(|path| Output::Inspect { path }));
+            }
+            ApplyFailure::Content => {
+                self.hold_back(path, "its content was not what it should be", time)?;
+            }
+            ApplyFailure::System(reason) | ApplyFailure::NotWritable(reason) => {
+                self.refuse(path, &reason, time)?;
+            }
+            ApplyFailure::HalfDone(reason) => {
+                self.refuse(path, &reason, time)?;
+                let Pending { content, mode, version, .. } = change;
+                self.paths.note_half_done(path, HalfDone { content, mode, version });
+            }
+        }
+        Ok(())
+    }
+
+    /// A path that could not be brought to its newest version is tried again, if its pause is over. If nothing comes of it,
+    /// and nothing is waited for that says when it has come, there is another pause.
+    pub(in super::super) fn retry(&mut self, path: &RelPath, time: Time) -> Result<()> {
+        if !self.paths.is_due(path) {
+            return Ok(());
+        }
+        self.place(path, None, time)?;
+        let row = self.index.get(path)?;
+        if self.paths.is_due(path) && !row.is_some_and(|row| self.is_moving(path, &row)) {
+            // There was no room for it, or its turn comes after that of others.
+            let is_soon = !self.placement.is_done();
+            self.paths.postpone(path, is_soon, time.now);
+        }
+        Ok(())
+    }
+
+    /// The path cannot be written, for this reason: that is told, and it is left alone for a while.
+    pub(in super::super) fn refuse(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
+        if self.is_path_wanted(path)? {
+            self.paths.tell(path, "written", reason);
+            self.paths.block(path, reason, time.now);
+        }
+        Ok(())
+    }
+
+    /// The path cannot be brought to its newest version for now: it is left alone for a while.
+    pub(in super::super) fn hold_back(
+        &mut self,
+        path: &RelPath,
+        why: impl Into<Why>,
+        time: Time,
+    ) -> Result<()> {
+        if self.is_path_wanted(path)? {
+            self.paths.block(path, why, time.now);
+        }
+        Ok(())
+    }
+
+    /// What fails may have begun long ago: another version has come since, or the rules name the path. Nobody is to be told
+    /// then, and there is nothing to try again.
+    pub(in super::super) fn is_path_wanted(&self, path: &RelPath) -> Result<bool> {
+        Ok(self.index.get(path)?.is_some_and(|row| row.is_wanted()))
+    }
+}

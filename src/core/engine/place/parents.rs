@@ -1,0 +1,142 @@
+//! Directories that are there for what is in them: they come before it, go after it, and live on where it does.
+
+use log::debug;
+
+use super::super::{Engine, Result, local::joined, paths::Pending};
+use crate::{
+    core::seam::Time,
+    model::{
+        entry::{Content, Entry, Row, Standing, Version},
+        limits::STEP_ENTRIES,
+        path::RelPath,
+        version::{Dot, NodeId},
+    },
+};
+
+impl Engine {
+    /// Something lives in a directory that is to go. If that is certain, the directory lives too. `holds_own` says that it
+    /// is this machine's alone.
+    pub(in super::super) fn keep_directory(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        holds_own: bool,
+        time: Time,
+    ) -> Result<()> {
+        if !self.is_caught_up() {
+            return Ok(());
+        }
+        debug!("{path} is kept: something lives in it");
+        self.state_parent(path, row, holds_own, time)
+    }
+
+    /// The directory above must be on the disk, or about to be made before this path's turn. One that is
+    /// said to be deleted, or not known, but has something living in it, is stated anew once it is certain that this is so.
+    pub(super) fn is_parent_coming(&mut self, path: &RelPath, time: Time) -> Result<bool> {
+        let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else { return Ok(true) };
+        let Some(row) = self.index.get(&parent)? else {
+            if self.has_heard_all() {
+                self.state_unknown_parent(&parent, time)?;
+            }
+            return Ok(false);
+        };
+        if row.entry.content != Some(Content::Directory) {
+            if self.is_caught_up() && !self.paths.is_changing(&parent) {
+                self.state_parent(&parent, row, false, time)?;
+            }
+            return Ok(false);
+        }
+        let is_made = |change: &Pending| change.content == Some(Content::Directory);
+        Ok(row.base.is_some_and(|base| base.content == Content::Directory)
+            || self.paths.change(&parent).is_some_and(is_made))
+    }
+
+    pub(super) fn has_live_children(&self, directory: &RelPath) -> Result<bool> {
+        self.any_child(directory, |_, row| Ok(!row.entry.is_tombstone()))
+    }
+
+    /// Is there something in it that will go, and has not been asked to? The directory's turn comes after it.
+    pub(super) fn has_waiting_children(&self, directory: &RelPath) -> Result<bool> {
+        self.any_child(directory, |path, row| {
+            Ok(row.base.is_some() && !row.is_ignored() && !self.paths.is_changing(path))
+        })
+    }
+
+    pub(in super::super) fn any_child(
+        &self,
+        directory: &RelPath,
+        is_one: impl Fn(&RelPath, &Row) -> Result<bool>,
+    ) -> Result<bool> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.index.children(directory, after.as_deref(), STEP_ENTRIES)?;
+            for (path, row) in &rows {
+                if is_one(path, row)? {
+                    return Ok(true);
+                }
+            }
+            match rows.last() {
+                Some((path, _)) if rows.len() == STEP_ENTRIES => after = Some(path.name().to_vec()),
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// States a directory that lives because something in it does. If that is nobody's, or of whoever made what is in the
+    /// directory's place, which cannot have been there at the same time, so is the directory.
+    /// `holds_own` says that something in it is this machine's alone.
+    pub(in super::super) fn state_parent(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        holds_own: bool,
+        time: Time,
+    ) -> Result<()> {
+        let known = row.entry.is_tombstone().then(|| row.entry.version.vector().clone());
+        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
+        version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
+            .filter(|joined| *joined != version.made_with);
+        let replaced = (row.entry.version.author, row.entry.version.dot);
+        if !holds_own && !self.holds_others(path, replaced)? {
+            version.author = NodeId::NOBODY;
+        }
+        let is_held = row.base.as_ref().is_some_and(|base| base.content == Content::Directory);
+        let mode = row.bits().filter(|_| is_held).map_or(0o755, |bits| bits.said);
+        let entry = Entry { content: Some(Content::Directory), mode, mtime_ns: 0, version };
+        let mut base = row.base;
+        if let Some(base) = &mut base {
+            base.version.get_or_insert_with(|| Box::new(row.entry.version));
+        }
+        let row = Row { entry, base, standing: row.standing };
+        self.put_own(path, &row, time)?;
+        self.place(path, None, time)
+    }
+
+    /// Is there something in a directory, at any depth, that somebody else made than who made what is in its place? The
+    /// directories in between are asked for what is in them: they may have been stated for that by anybody.
+    fn holds_others(&self, directory: &RelPath, (author, dot): (NodeId, Dot)) -> Result<bool> {
+        let is_others = |row: &Row| {
+            // Who removed the directory knew of what is ignored in it, and did not remove that.
+            let made = row.entry.version.dot;
+            let is_left = made.origin == dot.origin && made.seq < dot.seq;
+            let is_others = ![NodeId::NOBODY, author].contains(&row.entry.version.author);
+            is_others || is_left || row.standing != Standing::Known
+        };
+        self.any_child(directory, |path, row| {
+            let is_directory = row.entry.content == Some(Content::Directory);
+            Ok(!row.entry.is_tombstone()
+                && (is_others(row) || is_directory && self.holds_others(path, (author, dot))?))
+        })
+    }
+
+    /// States a directory of which no linked node knows, though something in it lives: whoever knew of it has lost power, and
+    /// forgotten it, or was cut off before it could tell. So it is nobody's, and loses against whatever is known of it
+    /// elsewhere. What it may be read by is not known, either.
+    pub(in super::super) fn state_unknown_parent(&mut self, path: &RelPath, time: Time) -> Result<()> {
+        let version = Version { author: NodeId::NOBODY, ..self.next_version(None, None, 0) };
+        let entry = Entry { content: Some(Content::Directory), mode: 0o700, mtime_ns: 0, version };
+        debug!("{path} is stated: something lives in it, and nobody knows of it");
+        self.put_own(path, &Row::new(entry, None), time)?;
+        self.place(path, None, time)
+    }
+}
