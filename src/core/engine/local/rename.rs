@@ -172,8 +172,10 @@ impl Engine {
             Some((base, row.base_version()?.dot))
         });
         let base = base.filter(|(base, _)| is_certain(base));
-        // Another directory may be there already, which the watch has now taken for the one that has gone.
+        // Another directory may be there already, which the watch has now taken for the one that has gone; and the one
+        // that has gone may have been found, and watched, under its new name before this was told.
         self.forget_listing(&from)?;
+        self.forget_listing(&to)?;
         self.renames.handle_renamed(&from, &to, base);
         // The new name first: its content is known from the old one, which is still in the index.
         for path in [to, from] {

@@ -405,3 +405,22 @@ fn what_may_have_been_written_to_unseen_is_read_before_it_is_replaced() {
         assert!(held.contains(&Data::File(bytes.to_vec())), "{held:?}");
     }
 }
+
+/// The watch tells late that a directory was renamed: it was found under its new name before, and another one under the old
+/// name, whose watch is now taken for that of the first. Neither is watched as what it is.
+#[test]
+fn both_names_of_a_rename_that_is_told_late_are_listed() {
+    let mut world = linked(2);
+    for name in ["a", "b"] {
+        world.put(0, name, Data::Directory);
+    }
+    world.settle();
+    let renamed = Input::Changed(Change::Renamed { from: path("a"), to: path("b") });
+    world.nodes[0].engine.handle_input(renamed, world.time).unwrap();
+    for name in ["a/unseen", "b/unseen"] {
+        world.nodes[0].disk.put(&path(name), Data::File(b"content".to_vec()), 0o644, None);
+    }
+    world.settle();
+    world.assert_equal();
+    assert_eq!(names(&world.nodes[1]), ["a", "a/unseen", "b", "b/unseen"]);
+}
