@@ -8,9 +8,10 @@ use rustix::{
 };
 
 #[cfg(target_os = "linux")]
-use super::{At, FileSystem, Handle, How, Names, copy_bytes};
+use super::copy_bytes;
 #[cfg(target_os = "linux")]
-use crate::io::files::sys::is_unsupported;
+use super::sys::is_unsupported;
+use super::{At, FileSystem, Handle, How, Names};
 use crate::model::entry::{FileKind, MODE_BITS, Stamp, Stat};
 
 /// The files of this machine.
