@@ -93,6 +93,13 @@ impl Engine {
         self.put(path, &row)
     }
 
+    /// What the path holds is read, whatever its stamp says, as soon as it can be.
+    pub(super) fn read_again(&mut self, path: &RelPath) -> Result<()> {
+        self.doubt(path)?;
+        self.outputs.push_back(Output::Inspect { path: path.clone() });
+        Ok(())
+    }
+
     pub(super) fn handle_seen(
         &mut self,
         path: RelPath,

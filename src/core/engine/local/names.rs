@@ -4,9 +4,9 @@
 
 use super::super::{Engine, Result};
 use crate::{
-    core::seam::{Output, Time},
+    core::seam::Time,
     model::{
-        entry::{Base, Content, Entry, Row, Stamp, Stat},
+        entry::{Base, Content, Digest, Entry, Row, Stamp, Stat},
         limits::STEP_ENTRIES,
         path::RelPath,
     },
@@ -19,12 +19,8 @@ impl Engine {
         let Some(Content::File { digest, .. }) = held.filter(|held| stat.links > 1 && held != content) else {
             return Ok(());
         };
-        for other in self.index.paths_with(&digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
-            let base = self.index.get(&other)?.and_then(|row| row.base);
-            if base.is_some_and(|base| base.stamp.is_same_file(&stat.stamp)) {
-                self.doubt(&other)?;
-                self.outputs.push_back(Output::Inspect { path: other });
-            }
+        for (other, _) in self.other_names(path, &digest, &stat.stamp)? {
+            self.read_again(&other)?;
         }
         Ok(())
     }
@@ -57,19 +53,14 @@ impl Engine {
         if stat.links < 2 || !is_held(row) {
             return Ok(None);
         }
-        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
-            // Another file may have the same content, and just the bits and the time that this one has.
-            let is_name =
-                |row: &Row| row.base.as_ref().is_some_and(|base| base.stamp.is_same_file(&stat.stamp));
-            let entry = self.index.get(&other)?.filter(is_name).map(|row| row.entry);
-            let is_set = |entry: &Entry| (entry.mode, entry.mtime_ns) == (stat.mode, stat.stamp.mtime_ns);
-            let Some(entry) = entry.filter(is_set) else { continue };
+        let is_set = |entry: &Entry| (entry.mode, entry.mtime_ns) == (stat.mode, stat.stamp.mtime_ns);
+        let others = self.other_names(path, digest, &stat.stamp)?;
+        let other = others.into_iter().map(|(_, row)| row.entry).find(is_set);
+        Ok(other.map(|other| {
             let when = |entry: &Entry| (entry.version.changed, entry.mode, entry.mtime_ns);
-            let is_newer = entry.version.author == self.config.node || when(&entry) > when(&row.entry);
-            let changed = entry.version.changed;
-            return Ok(Some(if is_newer { OtherName::Newer { changed } } else { OtherName::Older }));
-        }
-        Ok(None)
+            let is_newer = other.version.author == self.config.node || when(&other) > when(&row.entry);
+            if is_newer { OtherName::Newer { changed: other.version.changed } } else { OtherName::Older }
+        }))
     }
 
     /// Another time was set of a file, and so of all its names on this disk: that is no edit of them. (Other bits are,
@@ -79,8 +70,7 @@ impl Engine {
         if now.links < 2 || !held.stamp.is_same_file(&now.stamp) || held.bits.found != now.mode {
             return Ok(());
         }
-        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
-            let Some(mut row) = self.index.get(&other)? else { continue };
+        for (other, mut row) in self.other_names(path, digest, &held.stamp)? {
             // That it got another name may not have been seen yet: then it still is to be.
             let was = |base: &&mut Base| Stamp { ctime_ns: held.stamp.ctime_ns, ..base.stamp } == held.stamp;
             if let Some(base) = row.base.as_mut().filter(was) {
@@ -90,6 +80,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The other paths at which the file of this stamp, which held this content when they were last seen, has a name. A file
+    /// of its own may have the same content: that is none.
+    fn other_names(&self, path: &RelPath, digest: &Digest, stamp: &Stamp) -> Result<Vec<(RelPath, Row)>> {
+        let mut names = Vec::new();
+        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
+            let is_name = |row: &Row| row.base.as_ref().is_some_and(|base| base.stamp.is_same_file(stamp));
+            names.extend(self.index.get(&other)?.filter(is_name).map(|row| (other, row)));
+        }
+        Ok(names)
     }
 }
 

@@ -195,7 +195,9 @@ impl Engine {
     /// that its content is kept where it is held.
     pub(in super::super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         if holds_torn(&row) {
-            return self.believe_torn(path);
+            // Nobody has what the file held before the power cut, or it is not to be replaced by what others have: what it
+            // holds is an edit.
+            return self.read_again(path);
         }
         let known = row.base_version().map(|version| version.vector().clone());
         let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);

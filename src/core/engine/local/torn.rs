@@ -9,7 +9,7 @@ use log::warn;
 
 use super::super::{Engine, Result, paths::is_whole_second};
 use crate::{
-    core::seam::{Output, Time},
+    core::seam::Time,
     model::{
         entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat},
         limits::{CLOCK_SET_FORWARD, TORN_SUSPECT},
@@ -131,14 +131,6 @@ impl Engine {
         }
         self.put(path, &row)?;
         self.place(path, None, time)
-    }
-
-    /// Nobody has what the file held before the power cut, or it is not to be replaced by what others have: it is read,
-    /// and what it holds is an edit.
-    pub(in super::super) fn believe_torn(&mut self, path: &RelPath) -> Result<()> {
-        self.doubt(path)?;
-        self.outputs.push_back(Output::Inspect { path: path.clone() });
-        Ok(())
     }
 }
 

@@ -152,7 +152,11 @@ impl Paths {
 
     /// What could not be done is tried again now: whoever was asked meanwhile was not listened to.
     pub(in super::super) fn retry_all(&mut self, now: Instant) {
-        self.edit_retries(|_| true, |retry| retry.until = Some(now));
+        self.edit_where(
+            Kind::Retry,
+            |_| true,
+            |_, state| state.retry.iter_mut().for_each(|retry| retry.until = Some(now)),
+        );
         self.crowd.retry(now);
     }
 
@@ -252,11 +256,6 @@ impl Paths {
         if self.retry(path).is_some() {
             self.edit(path, |state| state.retry.as_mut().map(change));
         }
-    }
-
-    fn edit_retries(&mut self, is_one: impl Fn(&Retry) -> bool, change: impl Fn(&mut Retry)) {
-        let is_one = |state: &PathState| state.retry.as_ref().is_some_and(&is_one);
-        self.edit_where(Kind::Retry, is_one, |_, state| state.retry.iter_mut().for_each(&change));
     }
 }
 

@@ -239,8 +239,7 @@ impl Engine {
         if row.base.as_ref().is_some_and(is_unsure) {
             // It may have been written to since, in the second in which it was read, and nothing told of it. Whoever replaces it
             // is to know what.
-            self.outputs.push_back(Output::Inspect { path: path.clone() });
-            return self.doubt(path);
+            return self.read_again(path);
         }
         match row.entry.content.clone() {
             None => self.place_removal(path, row, time),
