@@ -1,4 +1,5 @@
-//! What content costs before it is sent: reading, cutting and hashing a file, and the parts of that.
+//! What content costs before it is sent: reading, cutting and hashing a file, and the parts of
+//! that.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use p2pnetwork::{

@@ -1,4 +1,5 @@
-//! What a path costs in the index: writing its row with all that is derived from it, reading it, making it durable.
+//! What a path costs in the index: writing its row with all that is derived from it, reading it,
+//! making it durable.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use p2pnetwork::{
@@ -18,7 +19,11 @@ fn index(c: &mut Criterion) {
     let mut group = c.benchmark_group("index");
     group.throughput(Throughput::Elements(ROWS)).sample_size(10);
     group.bench_function("put new rows", |b| {
-        b.iter_batched(empty, |(directory, index)| (directory, filled(index)), BatchSize::PerIteration);
+        b.iter_batched(
+            empty,
+            |(directory, index)| (directory, filled(index)),
+            BatchSize::PerIteration,
+        );
     });
     let (_directory, index) = empty();
     let mut index = filled(index);
@@ -49,7 +54,8 @@ fn index(c: &mut Criterion) {
 
 fn empty() -> (TempDir, Index) {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let index = Index::open(&directory.path().join("index")).expect("the temporary directory has room");
+    let index =
+        Index::open(&directory.path().join("index")).expect("the temporary directory has room");
     (directory, index)
 }
 

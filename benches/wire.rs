@@ -1,4 +1,5 @@
-//! What a message costs between the core and the socket: encoding and decoding, sealing and opening.
+//! What a message costs between the core and the socket: encoding and decoding, sealing and
+//! opening.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use p2pnetwork::{
@@ -33,7 +34,9 @@ fn messages(c: &mut Criterion) {
                 message.encode(&mut out);
             });
         });
-        group.bench_function(format!("decode {name}"), |b| b.iter(|| Message::decode(&encoded).is_ok()));
+        group.bench_function(format!("decode {name}"), |b| {
+            b.iter(|| Message::decode(&encoded).is_ok())
+        });
     }
     group.finish();
 }
@@ -87,7 +90,8 @@ fn update(content: &[u8]) -> Message<'_> {
 fn link() -> (Sealer, Opener) {
     let key = SyncKey::from(&GroupKey::new([1; 16]));
     let (caller, callee) = (Identity::new([1; 32]), Identity::new([2; 32]));
-    let (dialling, call) = Dialling::new(&caller, &key, callee.node()).expect("there is randomness");
+    let (dialling, call) =
+        Dialling::new(&caller, &key, callee.node()).expect("there is randomness");
     let (accepting, answer) = Accepting::new(&callee, &key, &call).expect("the call is right");
     let (sealer, proof) = dialling.finish(&answer).expect("the answer is right");
     let (_, opener) = accepting.finish(&proof).expect("the proof is right");

@@ -7,13 +7,25 @@ use std::{
 };
 
 /// A room may use those before it, never one after it.
-const ROOMS: [&str; 10] =
-    ["model", "wire", "index", "core", "io::files", "io::watch", "io::disk", "io::net", "io::node", "cli"];
+const ROOMS: [&str; 10] = [
+    "model",
+    "wire",
+    "index",
+    "core",
+    "io::files",
+    "io::watch",
+    "io::disk",
+    "io::net",
+    "io::node",
+    "cli",
+];
 
 /// Lines of a file, without its unit tests.
 const MAX_LINES: usize = 500;
 /// Files of a folder.
 const MAX_FILES: usize = 14;
+/// Characters of a line, those of comments and of tests too.
+const MAX_COLUMNS: usize = 100;
 
 #[test]
 fn no_import_runs_up_the_list_of_rooms() {
@@ -36,17 +48,45 @@ fn no_file_is_long_and_no_folder_full() {
     let mut folders: BTreeMap<PathBuf, usize> = BTreeMap::new();
     for (file, text) in sources() {
         let lines = text.lines().count();
-        assert!(lines <= MAX_LINES, "{}: {lines} lines, and {MAX_LINES} are the limit", file.display());
+        assert!(
+            lines <= MAX_LINES,
+            "{}: {lines} lines, and {MAX_LINES} are the limit",
+            file.display()
+        );
         *folders.entry(file.parent().expect("it is below src").to_owned()).or_default() += 1;
     }
     let full: Vec<_> = folders.into_iter().filter(|(_, files)| *files > MAX_FILES).collect();
     assert!(full.is_empty(), "more than {MAX_FILES} files in a folder: {full:?}");
 }
 
+/// What rustfmt leaves alone, such as comments and the insides of macros. A line of bytes in hex is
+/// one word, and as long as it is.
+#[test]
+fn no_line_is_wide() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = BTreeMap::new();
+    for folder in ["src", "tests", "benches", "examples"] {
+        collect(&root.join(folder), &mut files);
+    }
+    let wide = |line: &str| line.chars().count() > MAX_COLUMNS && !is_one_word(line);
+    let found: Vec<_> = files
+        .iter()
+        .flat_map(|(path, text)| text.lines().enumerate().map(move |(at, line)| (path, at, line)))
+        .filter(|(.., line)| wide(line))
+        .map(|(path, at, line)| format!("{}:{}: {line}", path.display(), at + 1))
+        .collect();
+    assert!(found.is_empty(), "more than {MAX_COLUMNS} characters: {found:#?}");
+}
+
+fn is_one_word(line: &str) -> bool {
+    !line.trim().contains(' ')
+}
+
 #[test]
 fn every_import_is_understood() {
-    let text = "use crate::{\n    model::path::RelPath, // a path\n    io::{disk::{self, root::Root}, net},\n};\n\
-                use std::fmt;\npub use crate::wire as bytes;\nuse super::x;\n";
+    let text = "use crate::{\n    model::path::RelPath, // a path\n\
+                io::{disk::{self, root::Root}, net},\n};\nuse std::fmt;\n\
+                pub use crate::wire as bytes;\nuse super::x;\n";
     let expected = ["model::path::RelPath", "io::disk", "io::disk::root::Root", "io::net", "wire"];
     assert_eq!(uses(text), expected);
     assert_eq!(room_of("io::net::arp"), Some(7));
@@ -61,7 +101,20 @@ fn sources() -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     collect(&root.join("src"), &mut found);
     assert!(found.len() > 100, "where is the source?");
-    found.into_iter().map(|(path, text)| (path.strip_prefix(root).unwrap().to_owned(), text)).collect()
+    found
+        .into_iter()
+        .filter(|(path, _)| !is_test(path))
+        .map(|(path, text)| (path.strip_prefix(root).unwrap().to_owned(), without_tests(&text)))
+        .collect()
+}
+
+fn is_test(path: &Path) -> bool {
+    path.to_string_lossy().ends_with("tests.rs")
+        || path.parent().is_some_and(|folder| folder.ends_with("tests"))
+}
+
+fn without_tests(text: &str) -> String {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
 }
 
 fn collect(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
@@ -70,12 +123,8 @@ fn collect(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
         if path.is_dir() {
             collect(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            if path.to_string_lossy().ends_with("tests.rs") || directory.ends_with("tests") {
-                continue;
-            }
             let text = fs::read_to_string(&path).expect("it can be read");
-            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
-            found.insert(path, code);
+            found.insert(path, text);
         }
     }
 }
@@ -97,7 +146,8 @@ fn uses(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("use crate::") {
         let statement = text[at + "use crate::".len()..].split(';').next().unwrap_or_default();
-        let lines: Vec<&str> = statement.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
+        let lines: Vec<&str> =
+            statement.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
         expand("", &lines.concat(), &mut found);
     }
     found

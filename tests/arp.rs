@@ -1,7 +1,8 @@
 //! The real ARP socket between two hosts: network namespaces joined by a cable (veth).
 //!
-//! The test runs this very program again, as two hosts: `unshare` gives each its own network, as root or, where
-//! the system allows it, as an ordinary user. Where neither is possible it says so, and fails under `CI=true`.
+//! The test runs this very program again, as two hosts: `unshare` gives each its own network, as
+//! root or, where the system allows it, as an ordinary user. Where neither is possible it says so,
+//! and fails under `CI=true`.
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -39,8 +40,8 @@ fn requests_are_seen_and_answered() {
 /// Runs this test again in a network of its own.
 fn run_in_namespaces() {
     let Some(options) = ["-n", "-Urn"].into_iter().find(|options| may_unshare(options)) else {
-        let message = "no network namespace can be made here: run as root, or install util-linux and allow \
-                       unprivileged user namespaces";
+        let message = "no network namespace can be made here: run as root, or install \
+                       util-linux and allow unprivileged user namespaces";
         assert_ne!(env::var("CI").as_deref(), Ok("true"), "{message}");
         eprintln!("NOT TESTED: {message}");
         return;
@@ -57,11 +58,16 @@ fn may_unshare(options: &str) -> bool {
 fn this_program(unshare_options: &str, role: &str) -> Command {
     let program = env::current_exe().expect("a running program has a path");
     let mut command = Command::new("unshare");
-    command.arg(unshare_options).arg(program).args([THIS_TEST, "--exact", "--nocapture"]).env(ROLE, role);
+    command
+        .arg(unshare_options)
+        .arg(program)
+        .args([THIS_TEST, "--exact", "--nocapture"])
+        .env(ROLE, role);
     command
 }
 
-/// Host 1: lays the cable, asks for host 2, and expects both its answer and its account of the question.
+/// Host 1: lays the cable, asks for host 2, and expects both its answer and its account of the
+/// question.
 fn be_here() {
     let mut there = There::start();
     let pid = there.child.id().to_string();
@@ -116,7 +122,8 @@ fn be_there() {
     expect("laid");
     let mut socket = open_only(THERE);
     tell("listening");
-    let seen = wait_for(&mut socket, PATIENCE, |sighting| sighting.sender_ip == HERE).expect("a request");
+    let seen =
+        wait_for(&mut socket, PATIENCE, |sighting| sighting.sender_ip == HERE).expect("a request");
     tell(&format!("seen {}, reply: {}", seen.sender_ip, seen.is_reply));
     expect("answered");
     tell(&format!("neighbours {:?}", neighbours().unwrap()));
@@ -227,8 +234,9 @@ fn a_missing_right_is_named() {
             } else {
                 Command::new(program)
             };
-            let status =
-                command.args(["a_missing_right_is_named", "--exact", "--nocapture"]).env(ROLE, "bare");
+            let status = command
+                .args(["a_missing_right_is_named", "--exact", "--nocapture"])
+                .env(ROLE, "bare");
             assert!(status.status().expect("setpriv comes with util-linux").success());
         }
         Ok(_) => {

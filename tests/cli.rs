@@ -28,7 +28,9 @@ impl Ended {
     fn assert_one_clear_line(&self, words: &[&str]) {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert_eq!(self.stderr.trim_end().lines().count(), 1, "not one line: {self:?}");
-        words.iter().for_each(|word| assert!(self.stderr.contains(word), "no {word:?} in {self:?}"));
+        words
+            .iter()
+            .for_each(|word| assert!(self.stderr.contains(word), "no {word:?} in {self:?}"));
     }
 }
 
@@ -116,7 +118,8 @@ fn wrong_values_are_told_how_they_should_be() {
     }
 }
 
-/// Whoever mistypes a flag at the first start, and then joins with the code of another machine, is in no group yet.
+/// Whoever mistypes a flag at the first start, and then joins with the code of another machine, is
+/// in no group yet.
 #[test]
 fn start_that_failed_begins_no_group() {
     const CODE: &str = "SKMT-APE0-3CMV-GMW7-2SRW-7A4T-88YP";
@@ -165,7 +168,11 @@ fn every_subcommand_has_help() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(ended.stderr, "", "{args:?}");
         for word in words {
-            assert!(ended.stdout.contains(word), "{args:?} does not mention {word}: {}", ended.stdout);
+            assert!(
+                ended.stdout.contains(word),
+                "{args:?} does not mention {word}: {}",
+                ended.stdout
+            );
         }
     }
 }

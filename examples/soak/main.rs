@@ -1,6 +1,9 @@
-//! Runs simulated seeds on and on: `cargo run --profile soak --example soak -- --seeds N [--start S]`, with
-//! `--until-failure` up to the first that fails; or one again, with what happens: `-- --replay SEED-OR-FILE [--shrink]
-//! [--keep 1,5,8] [--save FILE]`. See `docs/TESTING.md`.
+//! Runs simulated seeds on and on:
+//!
+//!     cargo run --profile soak --example soak -- --seeds N [--start S]
+//!
+//! With `--until-failure` up to the first that fails. Or one again, with what happens:
+//! `--replay SEED-OR-FILE [--shrink] [--keep 1,5,8] [--save FILE]`. See `docs/TESTING.md`.
 
 #[cfg(target_os = "linux")]
 #[path = "../../tests/sim/simulation/mod.rs"]
@@ -24,7 +27,9 @@ fn main() {
     let number = |flag: &str| text(flag)?.parse::<u64>().ok();
     if let Some(plan) = text("--replay") {
         let (keep, save) = (text("--keep"), text("--save"));
-        if let Err(failure) = replay(&Replay { plan, keep, shrinks: at("--shrink").is_some(), save }) {
+        if let Err(failure) =
+            replay(&Replay { plan, keep, shrinks: at("--shrink").is_some(), save })
+        {
             println!("{failure}");
             std::process::exit(1);
         }
@@ -48,7 +53,10 @@ fn main() {
             said_at = Instant::now();
             let seconds = began.elapsed().as_secs_f64();
             let rate = (done + 1) as f64 / seconds;
-            println!("{} seeds up to {seed}, {failed} failed, {rate:.1} a second, {turns} turns", done + 1);
+            println!(
+                "{} seeds up to {seed}, {failed} failed, {rate:.1} a second, {turns} turns",
+                done + 1
+            );
         }
     }
     if failed > 0 {

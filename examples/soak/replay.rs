@@ -56,7 +56,8 @@ fn find(plan: &str) -> Result<Saved, String> {
 }
 
 fn indices(text: &str) -> Result<Vec<usize>, String> {
-    let index = |at: &str| at.parse().map_err(|_| format!("--keep: {at:?} is not the number of an action"));
+    let index =
+        |at: &str| at.parse().map_err(|_| format!("--keep: {at:?} is not the number of an action"));
     text.split(',').map(index).collect()
 }
 

@@ -1,12 +1,13 @@
-//! Leaves out of a failing plan whatever it fails without: first many actions at once, then one by one
-//! (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002).
+//! Leaves out of a failing plan whatever it fails without: first many actions at once, then one by
+//! one (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002).
 
 use super::simulation::{
     plan::{Plan, What},
     run,
 };
 
-/// What the kinds of failures have in their words. A plan that fails in another way is another failure.
+/// What the kinds of failures have in their words. A plan that fails in another way is another
+/// failure.
 const KINDS: [&str; 10] = [
     "not equal",
     "not in sync",
@@ -24,7 +25,8 @@ const KINDS: [&str; 10] = [
 pub fn shrink(plan: &Plan, mut budget: usize) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..plan.actions.len()).collect();
     let Some(failure) = run(plan, false).failure else { return kept };
-    let is_same = |other: &str| KINDS.iter().all(|kind| failure.contains(kind) == other.contains(kind));
+    let is_same =
+        |other: &str| KINDS.iter().all(|kind| failure.contains(kind) == other.contains(kind));
     let mut size = kept.len().div_ceil(2).max(1);
     loop {
         let mut at = 0;
@@ -33,7 +35,8 @@ pub fn shrink(plan: &Plan, mut budget: usize) -> Vec<usize> {
             let end = (at + size).min(kept.len());
             let tried: Vec<usize> = kept[..at].iter().chain(&kept[end..]).copied().collect();
             budget -= 1;
-            let fails = || run(&only(plan, &tried), false).failure.is_some_and(|failure| is_same(&failure));
+            let fails =
+                || run(&only(plan, &tried), false).failure.is_some_and(|failure| is_same(&failure));
             if is_needed(plan, &kept[at..end]) || !fails() { at = end } else { kept = tried }
         }
         if budget == 0 || size == 1 && kept.len() == before {

@@ -1,4 +1,5 @@
-//! The flags of `run`, checked and turned into a [`Config`]. Asks the system for nothing but its name.
+//! The flags of `run`, checked and turned into a [`Config`]. Asks the system for nothing but its
+//! name.
 
 use std::fmt;
 
@@ -56,19 +57,29 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TestNeedsPeer => f.write_str(
-                "--mode test: no peer is named, and test mode looks for none; add --peer ADDR, or use --mode normal",
+                "--mode test: no peer is named, and test mode looks for none; add --peer ADDR, or \
+                 use --mode normal",
             ),
-            Self::JoinAndOpen => f.write_str("--join, --open: a directory is in one group; give only one of them"),
+            Self::JoinAndOpen => f.write_str(
+                "--join, --open: a directory is in one group; give \
+                only one of them",
+            ),
             Self::SamePorts(port) => write!(
                 f,
-                "--discovery-port {port}, --sync-port {port}: they cannot be the same; choose another for one"
+                "--discovery-port {port}, --sync-port {port}: they cannot be the same; choose \
+                 another for one"
             ),
             Self::TooManyPeers(count) => {
-                write!(f, "--peer: {count} are too many; name at most {MAX_PINNED_PLACES}, they tell of the others")
+                write!(
+                    f,
+                    "--peer: {count} are too many; name at most {MAX_PINNED_PLACES}, they tell of \
+                    the others"
+                )
             }
             Self::BadName(name) => write!(
                 f,
-                "--name {name:?}: not a name; use 1 to {MAX_NODE_NAME_BYTES} bytes without control characters"
+                "--name {name:?}: not a name; use 1 to {MAX_NODE_NAME_BYTES} bytes without \
+                 control characters"
             ),
             Self::JoinCode(error) => write!(f, "--join: {error}"),
             Self::WrongSystem(system) => {
@@ -76,7 +87,11 @@ impl fmt::Display for ConfigError {
                 write!(f, "--os {system}: this system is {here}; use --os auto or --os {here}")
             }
             Self::NoSuchInterface { name, there } => {
-                write!(f, "--interface {name:?}: there is none of this name; there are: {}", there.join(", "))
+                write!(
+                    f,
+                    "--interface {name:?}: there is none of this name; there are: {}",
+                    there.join(", ")
+                )
             }
         }
     }
@@ -138,8 +153,9 @@ fn group_choice(join: Option<&str>, open: bool) -> Result<GroupChoice, ConfigErr
 /// The name that the user chose; or else the host's, made to fit.
 fn node_name(chosen: Option<String>) -> Result<String, ConfigError> {
     let Some(name) = chosen else { return Ok(fitting_name(&host_name())) };
-    let is_good =
-        !name.is_empty() && name.len() <= MAX_NODE_NAME_BYTES && !name.chars().any(char::is_control);
+    let is_good = !name.is_empty()
+        && name.len() <= MAX_NODE_NAME_BYTES
+        && !name.chars().any(char::is_control);
     if is_good { Ok(name) } else { Err(ConfigError::BadName(name)) }
 }
 

@@ -19,8 +19,9 @@ const TITLE_WIDTH: usize = 44;
 /// How long files are left alone between two looks at them.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Starts three nodes on 127.0.0.1, on free ports and in a new temporary directory, writes on one, and shows how
-/// long it takes until the others hold the same. Ends by itself within seconds and leaves nothing behind.
+/// Starts three nodes on 127.0.0.1, on free ports and in a new temporary directory, writes on one,
+/// and shows how long it takes until the others hold the same. Ends by itself within seconds and
+/// leaves nothing behind.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "demo")]
 pub struct DemoArguments {
@@ -46,14 +47,17 @@ fn show(nodes: &mut Nodes, keep: bool) -> Result<(), Failure> {
         print(&format!("  {name}  {}\n", directory.display()))?;
     }
     let start = Instant::now();
-    nodes.wait("the nodes do not link to each other", |nodes| nodes.reports().is_some_and(are_linked))?;
+    nodes.wait("the nodes do not link to each other", |nodes| {
+        nodes.reports().is_some_and(are_linked)
+    })?;
     print(&format!("found and linked, all to all, after {}\n\n", milliseconds(start.elapsed())))?;
     print(&format!("{:TITLE_WIDTH$}there after\n", ""))?;
     steps::all().iter().try_for_each(|step| show_step(nodes, step))?;
     show_sameness(nodes)?;
     if keep {
         print(
-            "\nThe nodes stay up: write into one of the directories. Ctrl-C stops and removes all of it.\n",
+            "\nThe nodes stay up: write into one of the directories. Ctrl-C stops and removes all \
+             of it.\n",
         )?;
         nodes.wait_for_signal()?;
     }
@@ -62,14 +66,16 @@ fn show(nodes: &mut Nodes, keep: bool) -> Result<(), Failure> {
 
 fn are_linked(reports: [Report; 3]) -> bool {
     let is_linked = |report: &Report| {
-        report.scanned && report.peers.iter().filter(|peer| peer.inbound && peer.outbound).count() == 2
+        report.scanned
+            && report.peers.iter().filter(|peer| peer.inbound && peer.outbound).count() == 2
     };
     reports.iter().all(is_linked)
 }
 
 fn show_step(nodes: &mut Nodes, step: &Step) -> Result<(), Failure> {
     let directories = nodes.directories().map(ToOwned::to_owned);
-    // From the first system call: a deletion is seen elsewhere before the call for it has come back.
+    // From the first system call: a deletion is seen elsewhere before the call for it has come
+    // back.
     let start = Instant::now();
     (step.act)(&directories[step.writer]).map_err(|error| {
         Failure::Failed(format!("{}: {error}; is there room?", directories[step.writer].display()))

@@ -18,7 +18,7 @@ use crate::{io::node::config::Mode, model::limits::DISCOVERY_PORT};
 #[argh(
     subcommand,
     name = "run",
-    note = "A new DIR begins a group of its own; its join code is printed, and brings the next machine in:",
+    note = "A new DIR begins a group of its own; its join code brings the next machine in:",
     note = "  p2pnetwork run DIR --join CODE",
     note = "The code is needed once. Whoever has it can read and write the directory.",
     error_code(1, "It cannot run here; one line on stderr says why, and what to do."),
@@ -29,7 +29,8 @@ pub struct RunArguments {
     #[argh(positional, arg_name = "DIR", from_str_fn(super::directory))]
     pub directory: PathBuf,
 
-    /// join the group with this join code, as printed by 'run' or 'invite' on a machine that is in it
+    /// join the group with this join code, as printed by 'run' or 'invite' on a machine that is in
+    /// it
     #[argh(option, arg_name = "CODE")]
     pub join: Option<String>,
 
@@ -45,26 +46,37 @@ pub struct RunArguments {
     #[argh(option, default = "System::Auto")]
     pub os: System,
 
-    /// how others are found: normal (or 0) by ARP on the LAN, test (or 1) at the addresses of --peer alone;
-    /// default: normal
+    /// how others are found: normal (or 0) by ARP on the LAN, test (or 1) at the addresses of
+    /// --peer alone; default: normal
     #[argh(option, default = "Mode::Normal")]
     pub mode: Mode,
 
-    /// address of another machine, with its discovery port if that is not 2194: 192.168.1.7, 192.168.1.7:2194,
-    /// [fd00::7]:2194; may be repeated
+    /// address of another machine, with its discovery port if that is not 2194: 192.168.1.7,
+    /// 192.168.1.7:2194, [fd00::7]:2194; may be repeated
     #[argh(option, arg_name = "ADDR[:PORT]")]
     pub peer: Vec<PeerAddress>,
 
-    /// look for others on this network interface only, such as eth0; may be repeated; default: on all
+    /// look for others on this network interface only, such as eth0; may be repeated; default: on
+    /// all
     #[argh(option, arg_name = "NAME")]
     pub interface: Vec<String>,
 
     /// own address to listen on; default: 0.0.0.0, all of IPv4
-    #[argh(option, arg_name = "ADDR", from_str_fn(own_address), default = "IpAddr::from([0, 0, 0, 0])")]
+    #[argh(
+        option,
+        arg_name = "ADDR",
+        from_str_fn(own_address),
+        default = "IpAddr::from([0, 0, 0, 0])"
+    )]
     pub bind: IpAddr,
 
     /// TCP port to be found on, the same on all machines; default: 2194
-    #[argh(option, arg_name = "PORT", from_str_fn(super::port), default = "default_port(DISCOVERY_PORT)")]
+    #[argh(
+        option,
+        arg_name = "PORT",
+        from_str_fn(super::port),
+        default = "default_port(DISCOVERY_PORT)"
+    )]
     pub discovery_port: NonZeroU16,
 
     /// TCP port for data; default: 2195
@@ -86,7 +98,8 @@ pub struct RunArguments {
 }
 
 fn own_address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
+    text.parse()
+        .map_err(|_| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
 }
 
 fn default_port(port: u16) -> NonZeroU16 {
@@ -182,9 +195,11 @@ impl FromStr for PeerAddress {
             Ok(ip) => Some(SocketAddr::new(ip, DISCOVERY_PORT)),
             Err(_) => text.parse().ok(),
         };
-        let is_usable = |address: &SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
+        let is_usable =
+            |address: &SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
         address.filter(is_usable).map(Self).ok_or_else(|| {
-            "use an IP address, with or without a port: 192.168.1.7, 192.168.1.7:2194 or [fd00::7]:2194"
+            "use an IP address, with or without a port: 192.168.1.7, 192.168.1.7:2194 or \
+             [fd00::7]:2194"
                 .to_owned()
         })
     }

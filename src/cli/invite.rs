@@ -10,7 +10,8 @@ use argh::FromArgs;
 use super::{Failure, PROGRAM, print};
 use crate::io::node::state;
 
-/// Prints the join code of DIR's group, and on stderr the command that uses it. DIR's node may run or not.
+/// Prints the join code of DIR's group, and on stderr the command that uses it. DIR's node may run
+/// or not.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "invite")]
 pub struct InviteArguments {

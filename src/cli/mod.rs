@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and how it is refused. One file a subcommand.
 //!
-//! Exit codes: 0 done, 1 it cannot be done here, 2 it cannot be understood. Errors are one line on stderr:
-//! `p2pnetwork: THING: REASON; WAY OUT`.
+//! Exit codes: 0 done, 1 it cannot be done here, 2 it cannot be understood. Errors are one line on
+//! stderr: `p2pnetwork: THING: REASON; WAY OUT`.
 
 mod config;
 pub mod demo;
@@ -25,8 +25,9 @@ use argh::{EarlyExit, FromArgs};
 /// The program's name in what it prints.
 const PROGRAM: &str = "p2pnetwork";
 
-/// Keeps one directory identical on every machine of a LAN. There is no server: machines find each other by
-/// ARP and port 2194, and send each other what changes on port 2195, sealed with the group's key.
+/// Keeps one directory identical on every machine of a LAN. There is no server: machines find each
+/// other by ARP and port 2194, and send each other what changes on port 2195, sealed with the
+/// group's key.
 #[derive(FromArgs, Debug)]
 struct Arguments {
     /// print the version and exit
@@ -90,9 +91,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Scan(arguments)) => scan::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
-        None => {
-            Err(Failure::Usage("no command; one of run, invite, status, scan, demo is needed".to_owned()))
-        }
+        None => Err(Failure::Usage(
+            "no command; one of run, invite, status, scan, demo is needed".to_owned(),
+        )),
     }
 }
 
@@ -101,7 +102,10 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Argumen
     let texts: Result<Vec<String>, OsString> =
         arguments.into_iter().skip(1).map(OsString::into_string).collect();
     let texts = texts.map_err(|bad| {
-        Failure::Usage(format!("{:?}: not UTF-8; name the directory by a path that is", bad.display()))
+        Failure::Usage(format!(
+            "{:?}: not UTF-8; name the directory by a path that is",
+            bad.display()
+        ))
     })?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     match Arguments::from_args(&[PROGRAM], &texts) {
@@ -109,7 +113,9 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Argumen
         Err(EarlyExit { output, status: Ok(()) }) => {
             print(&format!("{}\n", output.trim_end())).map(|()| None)
         }
-        Err(EarlyExit { output, status: Err(()) }) => Err(Failure::Usage(output.trim_end().to_owned())),
+        Err(EarlyExit { output, status: Err(()) }) => {
+            Err(Failure::Usage(output.trim_end().to_owned()))
+        }
     }
 }
 
@@ -128,7 +134,9 @@ fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::ReaderGone),
-        Err(error) => Err(Failure::Failed(format!("standard output: {error}; nothing can be printed"))),
+        Err(error) => {
+            Err(Failure::Failed(format!("standard output: {error}; nothing can be printed")))
+        }
         Ok(()) => Ok(()),
     }
 }
@@ -181,12 +189,17 @@ mod tests {
     #[test]
     fn no_command_is_a_usage_error() {
         let ended = run([OsString::from("p2pnetwork")]);
-        assert!(matches!(&ended, Err(Failure::Usage(text)) if text.contains("status")), "{ended:?}");
+        assert!(
+            matches!(&ended, Err(Failure::Usage(text)) if text.contains("status")),
+            "{ended:?}"
+        );
     }
 
     #[test]
     fn all_commands_parse() {
-        for texts in [&["run", "a"][..], &["invite", "a"], &["status", "a", "--json"], &["scan"], &["demo"]] {
+        for texts in
+            [&["run", "a"][..], &["invite", "a"], &["status", "a", "--json"], &["scan"], &["demo"]]
+        {
             assert!(parse_texts(texts).unwrap().unwrap().command.is_some(), "{texts:?}");
         }
     }

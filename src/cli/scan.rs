@@ -18,9 +18,9 @@ use crate::{
     wire::join_code::GroupKey,
 };
 
-/// Asks all addresses of the LAN once by ARP, and lists who is there: address, MAC, and whether p2pnetwork answers
-/// there. Ends by itself, after 2 to 3 s on a LAN of 254 addresses. Without the right to use ARP it tries to
-/// connect to each address instead, and says so.
+/// Asks all addresses of the LAN once by ARP, and lists who is there: address, MAC, and whether
+/// p2pnetwork answers there. Ends by itself, after 2 to 3 s on a LAN of 254 addresses. Without the
+/// right to use ARP it tries to connect to each address instead, and says so.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "scan")]
 pub struct ScanArguments {
@@ -49,19 +49,23 @@ pub(super) fn run(arguments: &ScanArguments) -> Result<(), Failure> {
             names => format!("--interface {names}"),
         };
         return Err(Failure::Failed(format!(
-            "{which}: no such interface is up with an IPv4 address and able to broadcast; connect it, or name another"
+            "{which}: no such interface is up with an IPv4 address and able to broadcast; connect \
+             it, or name another"
         )));
     }
     let port = arguments.discovery_port.map_or(DISCOVERY_PORT, NonZeroU16::get);
-    let findings = scan(&interfaces, port, &group)
-        .map_err(|error| Failure::Failed(format!("scan: {error}; close other programs and try again")))?;
+    let findings = scan(&interfaces, port, &group).map_err(|error| {
+        Failure::Failed(format!("scan: {error}; close other programs and try again"))
+    })?;
     print(&text(&findings, &interfaces, port, arguments.dir.is_some()))
 }
 
 fn text(findings: &Findings, interfaces: &[Interface], port: u16, has_group: bool) -> String {
     let mut text = String::new();
-    let places: Vec<String> =
-        interfaces.iter().map(|one| format!("{} {}/{}", one.name, one.address, one.prefix_len)).collect();
+    let places: Vec<String> = interfaces
+        .iter()
+        .map(|one| format!("{} {}/{}", one.name, one.address, one.prefix_len))
+        .collect();
     let how = match &findings.without_arp {
         None => "by ARP".to_owned(),
         Some(why) => {
@@ -69,13 +73,17 @@ fn text(findings: &Findings, interfaces: &[Interface], port: u16, has_group: boo
             format!("by trying to connect to port {port}, and by the system's neighbour table")
         }
     };
-    put(&mut text, format_args!("asked {} addresses {how}: {}\n", findings.asked, places.join(", ")));
+    put(
+        &mut text,
+        format_args!("asked {} addresses {how}: {}\n", findings.asked, places.join(", ")),
+    );
     if !findings.is_complete {
         put(&mut text, format_args!("the time was too short for the rest; name one --interface\n"));
     }
     put(&mut text, format_args!("\n{:15}  {:17}  P2PNETWORK\n", "ADDRESS", "MAC"));
     for (address, host) in &findings.hosts {
-        let (address, mac, answer) = (address.to_string(), mac(host), answer(host, port, has_group));
+        let (address, mac, answer) =
+            (address.to_string(), mac(host), answer(host, port, has_group));
         put(&mut text, format_args!("{address:15}  {mac:17}  {answer}\n"));
     }
     text
@@ -91,8 +99,10 @@ fn mac(host: &Host) -> String {
 }
 
 fn answer(host: &Host, port: u16, has_group: bool) -> String {
-    let (own, group) =
-        (if host.is_own { " (this machine)" } else { "" }, if has_group { "this" } else { "the open" });
+    let (own, group) = (
+        if host.is_own { " (this machine)" } else { "" },
+        if has_group { "this" } else { "the open" },
+    );
     match host.answer {
         Answer::Nothing => format!("no{own}"),
         Answer::Member(node) => format!("yes, node {node} of {group} group{own}"),
@@ -131,7 +141,8 @@ mod tests {
         assert_eq!(
             lines[4..],
             [
-                "10.0.0.5         02:00:00:00:00:aa  port 2194 is open; another group, or another program (this machine)",
+                "10.0.0.5         02:00:00:00:00:aa  port 2194 is open; another group, or another \
+                 program (this machine)",
                 "10.0.0.7         02:00:00:00:00:aa  yes, node 0101010101010101 of this group",
                 "10.0.0.30        ?                  no",
             ]

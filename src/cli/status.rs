@@ -34,7 +34,8 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
     let report = Report::from_json(&answer).map_err(|error| {
         let directory = arguments.directory.display();
         Failure::Failed(format!(
-            "{directory}: the node's answer is not understood ({error}); is it of the same version as this program?"
+            "{directory}: the node's answer is not understood ({error}); is it of the same \
+             version as this program?"
         ))
     })?;
     print(&text(&report))
@@ -64,7 +65,9 @@ fn headline(report: &Report) -> String {
                 count(report.errors.len() as u64, "path")
             )
         }
-        None if report.in_sync && report.peers.iter().any(PeerReport::is_linked) => "in sync".to_owned(),
+        None if report.in_sync && report.peers.iter().any(PeerReport::is_linked) => {
+            "in sync".to_owned()
+        }
         None if report.in_sync => "nothing missing here, and nobody is linked".to_owned(),
         None => "nothing missing here, others are being told".to_owned(),
     };
@@ -81,10 +84,15 @@ fn add_figures(text: &mut String, report: &Report) {
     let longest_turn_ms = report.longest_turn_us as f64 / 1000.0;
     figures.push(format!("longest turn {longest_turn_ms:.1} ms ({})", report.longest_turn_part));
     figures.extend(report.threads.map(|threads| count(threads, "thread")));
-    figures.extend(report.resident_bytes.map(|resident| format!("{} of memory", super::bytes(resident))));
+    figures.extend(
+        report.resident_bytes.map(|resident| format!("{} of memory", super::bytes(resident))),
+    );
     put(text, format_args!("{}\n", figures.join(", ")));
     if report.node.open_group {
-        put(text, format_args!("open group: anybody on this network can read and write the directory\n"));
+        put(
+            text,
+            format_args!("open group: anybody on this network can read and write the directory\n"),
+        );
     }
 }
 
@@ -93,13 +101,23 @@ fn add_peers(text: &mut String, peers: &[PeerReport]) {
         put(text, format_args!("\nno other machine of the group was found yet\n"));
         return;
     }
-    let name = |peer: &PeerReport| if peer.name.is_empty() { peer.id.clone() } else { peer.name.clone() };
+    let name =
+        |peer: &PeerReport| if peer.name.is_empty() { peer.id.clone() } else { peer.name.clone() };
     let name_width = peers.iter().map(|peer| name(peer).chars().count()).max().unwrap_or(0).max(4);
     let address_width = peers.iter().map(|peer| peer.address.len()).max().unwrap_or(0).max(7);
-    put(text, format_args!("\n{:name_width$}  {:address_width$}  {:10}  STATE\n", "PEER", "ADDRESS", "LINK"));
+    put(
+        text,
+        format_args!(
+            "\n{:name_width$}  {:address_width$}  {:10}  STATE\n",
+            "PEER", "ADDRESS", "LINK"
+        ),
+    );
     for peer in peers {
         let (name, address, link, state) = (name(peer), &peer.address, peer.link(), peer.state());
-        put(text, format_args!("{name:name_width$}  {address:address_width$}  {link:10}  {state}\n"));
+        put(
+            text,
+            format_args!("{name:name_width$}  {address:address_width$}  {link:10}  {state}\n"),
+        );
     }
 }
 
@@ -108,7 +126,13 @@ fn add_problems(text: &mut String, report: &Report) {
         return;
     }
     let named = report.errors.len() as u64;
-    put(text, format_args!("\n{} cannot be read or written:\n", count(named + report.more_errors, "path")));
+    put(
+        text,
+        format_args!(
+            "\n{} cannot be read or written:\n",
+            count(named + report.more_errors, "path")
+        ),
+    );
     for error in report.errors.iter().take(PROBLEMS_SHOWN) {
         put(text, format_args!("  {}: {}\n", error.path, error.error));
     }
@@ -139,8 +163,12 @@ impl PeerReport {
             (true, true) if self.in_sync => "in sync".to_owned(),
             (true, true) if self.behind > 0 => format!("lacks {}", count(self.behind, "change")),
             (true, true) => "comparing".to_owned(),
-            (true, false) => format!("this machine cannot reach it: a firewall there on port {port}?"),
-            (false, true) => "it cannot reach this machine: a firewall here on the sync port?".to_owned(),
+            (true, false) => {
+                format!("this machine cannot reach it: a firewall there on port {port}?")
+            }
+            (false, true) => {
+                "it cannot reach this machine: a firewall here on the sync port?".to_owned()
+            }
             (false, false) => "not linked".to_owned(),
         }
     }
@@ -184,7 +212,8 @@ longest turn 4.2 ms (commit), 1 thread, 2.0 MiB of memory
 PEER              ADDRESS         LINK        STATE
 0909090909090909  [fd00::9]:2195  none        not linked
 n1                10.0.0.2:2195   both ways   in sync
-n2                10.0.0.1:40000  to it       it cannot reach this machine: a firewall here on the sync port?
+n2                10.0.0.1:40000  to it       it cannot reach this machine: \
+a firewall here on the sync port?
 
 1 path cannot be read or written:
   a\\xff: no room
@@ -201,7 +230,10 @@ n2                10.0.0.1:40000  to it       it cannot reach this machine: a fi
         let wanting = Report { wanted: 2, wanted_bytes: 1536, in_sync: false, ..good.clone() };
         assert!(headline(&wanting).contains("2 paths missing here, 1.5 KiB to fetch"));
         assert!(headline(&Report { scanned: false, ..good.clone() }).contains("looking"));
-        assert!(headline(&Report { paused: Some("root is gone".to_owned()), ..good }).contains("PAUSED"));
+        assert!(
+            headline(&Report { paused: Some("root is gone".to_owned()), ..good })
+                .contains("PAUSED")
+        );
     }
 
     #[test]

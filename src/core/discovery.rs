@@ -1,12 +1,14 @@
-//! Who is there: decides whom to ask for by ARP, where to knock (2194), and which node to dial (2195).
+//! Who is there: decides whom to ask for by ARP, where to knock (2194), and which node to dial
+//! (2195).
 //!
-//! Owns what is known of interfaces, addresses and nodes. Pure: no sockets, no clock, no random source but the
-//! seed given at the start. Nothing is trusted because of ARP; it is a hint where to knock, and hints are rate
-//! limited. What is believed is a [`Greeting`], which the shell passes on only when its tag proved the group key.
+//! Owns what is known of interfaces, addresses and nodes. Pure: no sockets, no clock, no random
+//! source but the seed given at the start. Nothing is trusted because of ARP; it is a hint where to
+//! knock, and hints are rate limited. What is believed is a [`Greeting`], which the shell passes on
+//! only when its tag proved the group key.
 //!
-//! The shell reports the outcome of every [`Action::Knock`] (greeting, stranger or failure) and of every
-//! [`Action::Dial`] (up, then closed; or closed at once). All tables are bounded; see "Finding peers" in
-//! [`limits`](crate::model::limits).
+//! The shell reports the outcome of every [`Action::Knock`] (greeting, stranger or failure) and of
+//! every [`Action::Dial`] (up, then closed; or closed at once). All tables are bounded; see
+//! "Finding peers" in [`limits`](crate::model::limits).
 
 mod jitter;
 mod nodes;
@@ -27,8 +29,8 @@ use heapless::{Deque, Vec};
 use crate::{
     model::{
         limits::{
-            LINKED_SWEEP_INTERVAL, MAX_DISCOVERY_ACTIONS, MAX_INTERFACES, MAX_SWEEP_KNOCKS, SWEEP_BURST,
-            SWEEP_INTERVAL,
+            LINKED_SWEEP_INTERVAL, MAX_DISCOVERY_ACTIONS, MAX_INTERFACES, MAX_SWEEP_KNOCKS,
+            SWEEP_BURST, SWEEP_INTERVAL,
         },
         version::NodeId,
     },
@@ -56,11 +58,12 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// The first and the last address of the subnet that a host can have. From /30 down the network's own
-    /// and the broadcast address are none (but see RFC 3021 for /31).
+    /// The first and the last address of the subnet that a host can have. From /30 down the
+    /// network's own and the broadcast address are none (but see RFC 3021 for /31).
     pub fn hosts(&self) -> (Ipv4Addr, Ipv4Addr) {
         let mask = u32::MAX.checked_shl(32u32.saturating_sub(self.prefix_len.into())).unwrap_or(0);
-        let (network, broadcast) = (u32::from(self.address) & mask, u32::from(self.address) | !mask);
+        let (network, broadcast) =
+            (u32::from(self.address) & mask, u32::from(self.address) | !mask);
         let inner = u32::from(self.prefix_len < 31);
         (Ipv4Addr::from(network + inner), Ipv4Addr::from(broadcast - inner))
     }
@@ -118,15 +121,16 @@ pub enum Action {
     /// Another process has our identity (a copied directory): draw a new one and call
     /// [`Discovery::set_identity`]. Said once for each identity.
     TwinSeen,
-    /// A link came up: keep where the node's discovery port is, instead of what was kept for the node.
+    /// A link came up: keep where the node's discovery port is, instead of what was kept for the
+    /// node.
     Remember {
         /// Whose.
         node: NodeId,
         /// For [`Discovery::add_remembered`] in the next run.
         address: SocketAddr,
     },
-    /// There are more than `MAX_NODES` nodes in the group; this one is refused. Said for the first alone,
-    /// until there was room again.
+    /// There are more than `MAX_NODES` nodes in the group; this one is refused. Said for the first
+    /// alone, until there was room again.
     Refused {
         /// Whom.
         node: NodeId,
@@ -168,7 +172,8 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// A node that knows of nobody. `discovery_port` is its own and is taken for everybody's; `seed` is random.
+    /// A node that knows of nobody. `discovery_port` is its own and is taken for everybody's;
+    /// `seed` is random.
     pub fn new(
         now: Instant,
         node: NodeId,
@@ -194,16 +199,16 @@ impl Discovery {
         }
     }
 
-    /// An address that the user named: knocked at once and again until a node answers. Refused beyond
-    /// `MAX_PINNED_PLACES`.
+    /// An address that the user named: knocked at once and again until a node answers. Refused
+    /// beyond `MAX_PINNED_PLACES`.
     pub fn add_static(&mut self, now: Instant, address: SocketAddr) -> Result<(), TooManyPeers> {
         let is_added = self.places.pin(now, address, Pin::Static, None);
         self.act(now);
         if is_added { Ok(()) } else { Err(TooManyPeers) }
     }
 
-    /// An address that worked in an earlier run: knocked at once and again, ever less often. Dropped beyond
-    /// `MAX_PINNED_PLACES`: the sweep has to find it.
+    /// An address that worked in an earlier run: knocked at once and again, ever less often.
+    /// Dropped beyond `MAX_PINNED_PLACES`: the sweep has to find it.
     pub fn add_remembered(&mut self, now: Instant, node: NodeId, address: SocketAddr) {
         self.places.pin(now, address, Pin::Remembered, Some(node));
         self.act(now);
@@ -226,9 +231,9 @@ impl Discovery {
         self.twin_was_seen = false;
     }
 
-    /// All interfaces that peers may be on: at the start, and whenever something may have changed. What is new is
-    /// swept at once; if anything is, every node without a link is tried again. Interfaces beyond
-    /// `MAX_INTERFACES` addresses are left out.
+    /// All interfaces that peers may be on: at the start, and whenever something may have changed.
+    /// What is new is swept at once; if anything is, every node without a link is tried again.
+    /// Interfaces beyond `MAX_INTERFACES` addresses are left out.
     pub fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface]) {
         let kept = &interfaces[..interfaces.len().min(MAX_INTERFACES)];
         if kept == self.interfaces.as_slice() {
@@ -251,8 +256,8 @@ impl Discovery {
         self.act(now);
     }
 
-    /// The address is in use: an ARP packet or the kernel's neighbour table said so. Anybody can make us believe
-    /// that, so it causes a knock at most, and that not often.
+    /// The address is in use: an ARP packet or the kernel's neighbour table said so. Anybody can
+    /// make us believe that, so it causes a knock at most, and that not often.
     pub fn handle_sighting(&mut self, now: Instant, address: Ipv4Addr) {
         let place = self.place(address.into());
         if self.probe == Probe::None || !self.is_neighbour(address) || self.is_own(place) {
@@ -265,9 +270,15 @@ impl Discovery {
         }
     }
 
-    /// A member of the group said hello: it called us (`inbound`; of `from` only the IP address counts), or it
-    /// answered our knock at `from`.
-    pub fn handle_greeting(&mut self, now: Instant, from: SocketAddr, greeting: Greeting, inbound: bool) {
+    /// A member of the group said hello: it called us (`inbound`; of `from` only the IP address
+    /// counts), or it answered our knock at `from`.
+    pub fn handle_greeting(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        greeting: Greeting,
+        inbound: bool,
+    ) {
         if greeting.node == NodeId::NOBODY {
             return;
         }
@@ -320,8 +331,8 @@ impl Discovery {
         }
     }
 
-    /// When [`Discovery::handle_timeout`] is to be called next. It may lie in the past: then at once, after the
-    /// actions were polled.
+    /// When [`Discovery::handle_timeout`] is to be called next. It may lie in the past: then at
+    /// once, after the actions were polled.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadline
     }
@@ -352,7 +363,13 @@ impl Discovery {
         }
     }
 
-    fn handle_member(&mut self, now: Instant, from: SocketAddr, greeting: &Greeting, inbound: bool) {
+    fn handle_member(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        greeting: &Greeting,
+        inbound: bool,
+    ) {
         let address = SocketAddr::new(from.ip(), greeting.sync_port);
         let place = if inbound { self.place(from.ip()) } else { from };
         if !inbound {
@@ -413,12 +430,15 @@ impl Discovery {
         }
         if self.may_sweep() && self.sweep.burst(now) {
             for _ in 0..SWEEP_BURST {
-                let Some(stop) = self.may_sweep().then(|| self.sweep.next_stop()).flatten() else { break };
+                let Some(stop) = self.may_sweep().then(|| self.sweep.next_stop()).flatten() else {
+                    break;
+                };
                 self.visit(now, stop);
             }
         }
         if self.sweep.is_stopped() && self.probe != Probe::None && !self.interfaces.is_empty() {
-            let pause = if self.nodes.any_linked() { LINKED_SWEEP_INTERVAL } else { SWEEP_INTERVAL };
+            let pause =
+                if self.nodes.any_linked() { LINKED_SWEEP_INTERVAL } else { SWEEP_INTERVAL };
             self.sweep.schedule(now + self.jitter.beyond(pause));
         }
     }
@@ -430,7 +450,8 @@ impl Discovery {
     }
 
     fn may_sweep(&self) -> bool {
-        !self.actions.is_full() && (self.probe == Probe::Arp || self.places.in_flight() < MAX_SWEEP_KNOCKS)
+        !self.actions.is_full()
+            && (self.probe == Probe::Arp || self.places.in_flight() < MAX_SWEEP_KNOCKS)
     }
 
     fn visit(&mut self, now: Instant, stop: Stop) {
@@ -469,6 +490,7 @@ impl Discovery {
     }
 
     fn is_neighbour(&self, address: Ipv4Addr) -> bool {
-        is_host_address(address) && self.interfaces.iter().any(|interface| interface.contains(address))
+        is_host_address(address)
+            && self.interfaces.iter().any(|interface| interface.contains(address))
     }
 }

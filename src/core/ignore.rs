@@ -1,6 +1,7 @@
 //! `.p2pignore`: which paths are left alone, in the syntax of gitignore(5).
 //!
-//! The one file at the root counts. It is itself synchronised, so every node leaves the same paths alone.
+//! The one file at the root counts. It is itself synchronised, so every node leaves the same paths
+//! alone.
 
 use log::warn;
 
@@ -25,7 +26,8 @@ struct Rule {
 }
 
 impl IgnoreRules {
-    /// Reads the rules of a file. Lines beyond the `MAX_IGNORE_RULES`th are left out, and said to be.
+    /// Reads the rules of a file. Lines beyond the `MAX_IGNORE_RULES`th are left out, and said to
+    /// be.
     pub fn parse(text: &[u8]) -> Self {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let mut rules: Vec<_> = text.split(|&b| b == b'\n').filter_map(Rule::parse).collect();
@@ -43,7 +45,8 @@ impl IgnoreRules {
         }
         let bytes = path.as_bytes();
         let slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        slashes.into_iter().any(|end| self.names(&bytes[..end], true)) || self.names(bytes, is_directory)
+        slashes.into_iter().any(|end| self.names(&bytes[..end], true))
+            || self.names(bytes, is_directory)
     }
 
     /// The last rule that matches decides.
@@ -109,7 +112,8 @@ mod tests {
     use super::*;
 
     fn ignored(rules: &str, path: &str) -> bool {
-        IgnoreRules::parse(rules.as_bytes()).is_ignored(&RelPath::new(path.as_bytes()).unwrap(), false)
+        IgnoreRules::parse(rules.as_bytes())
+            .is_ignored(&RelPath::new(path.as_bytes()).unwrap(), false)
     }
 
     #[test]
@@ -142,7 +146,9 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_no_part_of_the_first_rule() {
-        assert!(ignored("\u{feff}secret\n*.bak", "secret") && ignored("\u{feff}secret\n*.bak", "a.bak"));
+        assert!(
+            ignored("\u{feff}secret\n*.bak", "secret") && ignored("\u{feff}secret\n*.bak", "a.bak")
+        );
         assert!(!ignored("\u{feff}# a", "# a") && ignored("a\n\u{feff}b", "\u{feff}b"));
     }
 

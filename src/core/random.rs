@@ -1,6 +1,7 @@
 //! Reproducible randomness for the pure core: a seed is an argument, everything else follows.
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014). Not for keys.
+/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
+/// Not for keys.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 

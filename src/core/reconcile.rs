@@ -1,9 +1,9 @@
 //! What to make of another version of a path: pure decisions, nothing is read or written here.
 //!
-//! [`decide`] says which of two versions is the newest known; [`fate`] what becomes of the content on this
-//! disk when it is not that version. The two are apart because a node may learn of the winner only after
-//! somebody else has joined the vectors: whether *this* content lost a race is told by what the winner's
-//! author knew ([`Version::knew`]), not by the joined vector.
+//! [`decide`] says which of two versions is the newest known; [`fate`] what becomes of the content
+//! on this disk when it is not that version. The two are apart because a node may learn of the
+//! winner only after somebody else has joined the vectors: whether *this* content lost a race is
+//! told by what the winner's author knew ([`Version::knew`]), not by the joined vector.
 
 use crate::model::{
     calendar::Date,
@@ -26,10 +26,11 @@ pub enum Decision {
 
 /// Compares what is held of a path with another version of it.
 ///
-/// Commutative, associative and idempotent: nodes that have seen the same versions, in any order, hold the
-/// same entry. Of two concurrent versions the larger (`changed`, `dot`) wins; since `changed` grows along
-/// every causal chain of a path, no order of arrival can favour an ancestor of a version that lost. What a node found
-/// and has no memory of loses a tie: a power cut may have torn it, and left the times of the version that it was to be.
+/// Commutative, associative and idempotent: nodes that have seen the same versions, in any order,
+/// hold the same entry. Of two concurrent versions the larger (`changed`, `dot`) wins; since
+/// `changed` grows along every causal chain of a path, no order of arrival can favour an ancestor
+/// of a version that lost. What a node found and has no memory of loses a tie: a power cut may have
+/// torn it, and left the times of the version that it was to be.
 pub fn decide(held: &Entry, other: &Entry) -> Decision {
     let (ours, theirs) = (held.version.vector(), other.version.vector());
     match (ours.covers(theirs), theirs.covers(ours)) {
@@ -40,8 +41,9 @@ pub fn decide(held: &Entry, other: &Entry) -> Decision {
     }
 }
 
-/// Who wins of two concurrent versions. What the versions hold decides only where a number was given out twice, by
-/// a disk that was cloned or put back as a whole: nodes must not differ then, either.
+/// Who wins of two concurrent versions. What the versions hold decides only where a number was
+/// given out twice, by a disk that was cloned or put back as a whole: nodes must not differ then,
+/// either.
 fn rank(entry: &Entry) -> impl Ord {
     let content = entry.content.as_ref().map(|content| match content {
         Content::File { size, digest } => (*size, &digest.0[..]),
@@ -93,16 +95,18 @@ pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
     }
 }
 
-/// One author's concurrent versions of two origins, and those of nobody, come from a node that was killed and
-/// forgot what it had announced or received: no one's race.
+/// One author's concurrent versions of two origins, and those of nobody, come from a node that was
+/// killed and forgot what it had announced or received: no one's race.
 fn is_forgotten(held: &Version, newest: &Version) -> bool {
     let one_author = held.author == newest.author && held.dot.origin != newest.dot.origin;
     one_author || [held.author, newest.author].contains(&NodeId::NOBODY)
 }
 
-/// Where the content of a version that lost is kept: `NAME.sync-conflict-YYYYMMDD-HHMMSSmmm-NODE.EXT`, beside
-/// the winner; to the millisecond, since two saves of one second may lose. Made of the losing version alone, so that every node that holds it makes the very same copy.
-/// The name is cut where the whole would be longer than the file system takes.
+/// Where the content of a version that lost is kept:
+/// `NAME.sync-conflict-YYYYMMDD-HHMMSSmmm-NODE.EXT`, beside the winner; to the millisecond, since
+/// two saves of one second may lose. Made of the losing version alone, so that every node that
+/// holds it makes the very same copy. The name is cut where the whole would be longer than the file
+/// system takes.
 pub fn conflict_name(path: &RelPath, loser: &Version) -> Option<RelPath> {
     let name = path.name();
     let dot = name.iter().rposition(|&b| b == b'.').filter(|&at| at > 0 && name.len() - at <= 16);
@@ -172,9 +176,16 @@ mod tests {
         Content::File { size: 1, digest: Digest([content; 32]) }
     }
 
-    fn write(held: &Option<Entry>, node: usize, seq: u64, content: Option<Content>, clock: u64) -> Entry {
+    fn write(
+        held: &Option<Entry>,
+        node: usize,
+        seq: u64,
+        content: Option<Content>,
+        clock: u64,
+    ) -> Entry {
         let dot = Dot { origin: Origin(node as u64), seq };
-        let mut made_with = held.as_ref().map(|entry| entry.version.vector().clone()).unwrap_or_default();
+        let mut made_with =
+            held.as_ref().map(|entry| entry.version.vector().clone()).unwrap_or_default();
         made_with.insert(dot);
         let changed = held.as_ref().map_or(clock, |entry| clock.max(entry.version.changed + 1));
         let author = NodeId([node as u8; 8]);
@@ -203,8 +214,11 @@ mod tests {
                     }
                 }
                 Step::Edit { node, clock, .. } | Step::Delete { node, clock } => {
-                    let content =
-                        if let Step::Edit { content, .. } = step { Some(file(*content)) } else { None };
+                    let content = if let Step::Edit { content, .. } = step {
+                        Some(file(*content))
+                    } else {
+                        None
+                    };
                     seqs[*node] += 1;
                     let entry = write(&nodes[*node], *node, seqs[*node], content, *clock);
                     all.push(entry.clone());
@@ -217,7 +231,12 @@ mod tests {
 
     fn base_of(entry: &Entry) -> Option<Base> {
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 0, ctime_ns: 0 };
-        entry.content.clone().map(|content| Base { content, stamp, bits: Bits::kept(0o644), version: None })
+        entry.content.clone().map(|content| Base {
+            content,
+            stamp,
+            bits: Bits::kept(0o644),
+            version: None,
+        })
     }
 
     proptest! {
@@ -230,12 +249,14 @@ mod tests {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 shuffled.swap(at, (state >> 33) as usize % (at + 1));
             }
-            let fold = |list: &[Entry]| list.iter().fold(None, |held, entry| Some(join(&held, entry)));
+            let fold = |list: &[Entry]| list.iter()
+                .fold(None, |held, entry| Some(join(&held, entry)));
             prop_assert_eq!(fold(&versions), fold(&shuffled));
         }
 
         #[test]
-        fn merging_is_associative_commutative_idempotent(steps in steps(), at in any::<[prop::sample::Index; 3]>()) {
+        fn merging_is_associative_commutative_idempotent(steps in steps(),
+            at in any::<[prop::sample::Index; 3]>()) {
             let versions = history(&steps);
             prop_assume!(!versions.is_empty());
             let [a, b, c] = at.map(|index| Some(index.get(&versions).clone()));
@@ -245,8 +266,8 @@ mod tests {
             prop_assert_eq!(two(&a, &a), a);
         }
 
-        /// Whoever holds any version and is told of any other: a copy is made only where neither author
-        /// knew of the other's change.
+        /// Whoever holds any version and is told of any other: a copy is made only where neither
+        /// author knew of the other's change.
         #[test]
         fn no_copy_without_concurrency(steps in steps()) {
             let versions = history(&steps);
@@ -273,15 +294,23 @@ mod tests {
     fn conflict_names_keep_the_extension_and_fit() {
         let loser = version(0xab, 1_700_000_000_042);
         let name = |path: &[u8]| conflict_name(&RelPath::new(path).unwrap(), &loser).unwrap();
-        assert_eq!(name(b"d/a.tar").as_bytes(), b"d/a.sync-conflict-20231114-221320042-abababab.tar");
-        assert_eq!(name(b".bashrc").as_bytes(), b".bashrc.sync-conflict-20231114-221320042-abababab");
-        let next = conflict_name(&RelPath::new(b"d/a.tar").unwrap(), &version(0xab, 1_700_000_000_043));
+        assert_eq!(
+            name(b"d/a.tar").as_bytes(),
+            b"d/a.sync-conflict-20231114-221320042-abababab.tar"
+        );
+        assert_eq!(
+            name(b".bashrc").as_bytes(),
+            b".bashrc.sync-conflict-20231114-221320042-abababab"
+        );
+        let next =
+            conflict_name(&RelPath::new(b"d/a.tar").unwrap(), &version(0xab, 1_700_000_000_043));
         assert_ne!(next.unwrap(), name(b"d/a.tar"), "two versions of one second");
         let long = name("ä".repeat(127).as_bytes());
         assert!(long.as_bytes().len() <= 255 && std::str::from_utf8(long.as_bytes()).is_ok());
     }
 
-    /// A file that was written in place has one time for its content and its inode: so has what a power cut leaves of it.
+    /// A file that was written in place has one time for its content and its inode: so has what a
+    /// power cut leaves of it.
     #[test]
     fn what_nobody_made_loses_a_tie() {
         for nobodys in [1, 3] {
@@ -291,7 +320,9 @@ mod tests {
                 Entry { content: Some(file(content)), mode: 0, mtime_ns: 0, version }
             });
             for _ in 0..2 {
-                let Decision::Merge(merged) = decide(&entries[0], &entries[1]) else { panic!("no merge") };
+                let Decision::Merge(merged) = decide(&entries[0], &entries[1]) else {
+                    panic!("no merge")
+                };
                 assert_eq!(merged.content, Some(file(1)));
                 entries.reverse();
             }
@@ -301,8 +332,13 @@ mod tests {
     #[test]
     fn one_number_for_two_states_has_one_winner() {
         let dot = Dot { origin: Origin(1), seq: 1 };
-        let version =
-            Version { dot, author: NodeId([1; 8]), changed: 5, made_with: dot.into(), joined: None };
+        let version = Version {
+            dot,
+            author: NodeId([1; 8]),
+            changed: 5,
+            made_with: dot.into(),
+            joined: None,
+        };
         let states = [None, Some(file(1)), Some(file(2)), Some(Content::Directory)];
         let entry = |content: &Option<Content>| Entry {
             content: content.clone(),

@@ -1,9 +1,13 @@
 //! The only words between the core, which decides, and the shell, which acts.
 //!
-//! Nothing here does anything. An [`Output`] that asks for something is answered by the [`Input`] that its
-//! comment names, later and in any order; the core never waits for one in the middle of a decision.
+//! Nothing here does anything. An [`Output`] that asks for something is answered by the [`Input`]
+//! that its comment names, later and in any order; the core never waits for one in the middle of a
+//! decision.
 
-#![allow(missing_docs, reason = "every variant is documented, and its fields are named for what they are")]
+#![allow(
+    missing_docs,
+    reason = "every variant is documented, and its fields are named for what they are"
+)]
 
 use std::{net::SocketAddr, ops::Range, time::Instant};
 
@@ -22,21 +26,25 @@ use crate::{
 pub struct Time {
     /// Runs forward; for every deadline.
     pub now: Instant,
-    /// ms since 1970; may be wrong, jump and run backwards. Only ever decides between concurrent versions.
+    /// ms since 1970; may be wrong, jump and run backwards. Only ever decides between concurrent
+    /// versions.
     pub wall_ms: u64,
 }
 
-/// What the watch tells: something on the disk may have changed. Never inside the node's own state directory.
+/// What the watch tells: something on the disk may have changed. Never inside the node's own state
+/// directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Something about this path: made, written, deleted, its mode or times set. For a directory itself: what it holds
-    /// may have changed (kqueue says no more than that). The root for the root's own mode and times.
+    /// Something about this path: made, written, deleted, its mode or times set. For a directory
+    /// itself: what it holds may have changed (kqueue says no more than that). The root for the
+    /// root's own mode and times.
     Path { path: RelPath, hint: Hint },
-    /// What was at `from`, where something else may be already, is now at `to`, as it was; what `to` held before is gone.
-    /// Everything below a directory has moved along, and is watched under its new path.
+    /// What was at `from`, where something else may be already, is now at `to`, as it was; what
+    /// `to` held before is gone. Everything below a directory has moved along, and is watched under
+    /// its new path.
     Renamed { from: RelPath, to: RelPath },
-    /// Events were lost: everything must be compared, and every directory watched anew, which also puts right the paths of
-    /// those that moved unseen.
+    /// Events were lost: everything must be compared, and every directory watched anew, which also
+    /// puts right the paths of those that moved unseen.
     Overflow,
     /// No events come from this directory and what is below any more, though it may still be there.
     Lost { directory: RelPath },
@@ -49,15 +57,17 @@ pub enum Change {
 pub enum Hint {
     /// Closed, renamed, deleted, ...: look at it now.
     Settled,
-    /// It is new and not a directory. A file that was opened will be closed; a hard link, a symbolic link or a device never
-    /// will, and inotify does not tell which it is.
+    /// It is new and not a directory. A file that was opened will be closed; a hard link, a
+    /// symbolic link or a device never will, and inotify does not tell which it is.
     Created,
     /// It is being written: it is read when it has been quiet for a while.
     Writing,
-    /// Somebody who could write to it closed it, or unmapped it: it is read now, whatever its stamp says. A store to a
-    /// mapped page that has not reached the disk yet leaves the times as they are.
+    /// Somebody who could write to it closed it, or unmapped it: it is read now, whatever its stamp
+    /// says. A store to a mapped page that has not reached the disk yet leaves the times as they
+    /// are.
     Closed,
-    /// A directory was moved here from where no watch sees it: whatever is known of it, it is listed and watched anew.
+    /// A directory was moved here from where no watch sees it: whatever is known of it, it is
+    /// listed and watched anew.
     Arrived,
 }
 
@@ -70,8 +80,10 @@ pub enum Direction {
     Outbound,
 }
 
-/// Why a path is left alone that something is mounted on, or whose way leads over another file system.
-pub const COVERED: &str = "another file system is mounted here, or is a part of this one (a subvolume); what it covers is left as it was";
+/// Why a path is left alone that something is mounted on, or whose way leads over another file
+/// system.
+pub const COVERED: &str = "another file system is mounted here, or is a part of this one (a \
+    subvolume); what it covers is left as it was";
 
 /// Why a change to the disk was not made. Unless it says otherwise, the disk is as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,8 +107,8 @@ pub enum ApplyFailure {
 /// What a path was found to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// This, with the list of chunks of a file that has more than one. When it has grown meanwhile, this is what it held
-    /// when the reading began.
+    /// This, with the list of chunks of a file that has more than one. When it has grown meanwhile,
+    /// this is what it held when the reading began.
     Content { stat: Stat, content: Content, chunks: Vec<Chunk>, has_grown: bool },
     /// It changed while it was read.
     Changed,
@@ -112,7 +124,8 @@ pub type ListedEntry = (Box<[u8]>, Result<Stat, String>);
 /// A step of listing a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listed {
-    /// Some of its entries; `last` when there are no more. `watched` is false when no events come from it.
+    /// Some of its entries; `last` when there are no more. `watched` is false when no events come
+    /// from it.
     Batch { entries: Vec<ListedEntry>, watched: bool, last: bool },
     /// It is not there.
     Gone,
@@ -125,11 +138,11 @@ pub enum Listed {
 pub enum Input<'a> {
     /// The watch tells of a change.
     Changed(Change),
-    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds, nothing when it is not there; `None` when that cannot
-    /// be told. Where it is a symbolic link, the paths that it led through.
+    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds, nothing when it is not there;
+    /// `None` when that cannot be told. Where it is a symbolic link, the paths that it led through.
     IgnoreRules { text: Option<Vec<u8>>, through: Vec<RelPath> },
-    /// The root is not what it was, for this reason; or it is what it was (`None`). Answers [`Output::CheckRoot`], and
-    /// comes now and then unasked.
+    /// The root is not what it was, for this reason; or it is what it was (`None`). Answers
+    /// [`Output::CheckRoot`], and comes now and then unasked.
     Paused { reason: Option<String> },
     /// Answers [`Output::Inspect`]; an error's text when it cannot be told.
     Seen { path: RelPath, stat: Result<Option<Stat>, String> },
@@ -137,10 +150,12 @@ pub enum Input<'a> {
     Listed { directory: RelPath, listed: Listed },
     /// Answers [`Output::Read`].
     Read { path: RelPath, found: Found },
-    /// A file was touched so soon before it was read that a write after that may have left its stamp as it was. So it was
-    /// read once more, a moment after [`Input::Read`], and holds something else, or could not be read as the same file.
+    /// A file was touched so soon before it was read that a write after that may have left its
+    /// stamp as it was. So it was read once more, a moment after [`Input::Read`], and holds
+    /// something else, or could not be read as the same file.
     Reread { path: RelPath, found: Found },
-    /// Such a file is not read once more, since the node is about to stop: what it holds is not known.
+    /// Such a file is not read once more, since the node is about to stop: what it holds is not
+    /// known.
     Doubtful { path: RelPath },
     /// Answers [`Output::Apply`]: what is there now.
     Applied { path: RelPath, result: Result<Option<Stat>, ApplyFailure> },
@@ -148,15 +163,22 @@ pub enum Input<'a> {
     Copied { digest: Digest, result: Result<(), ApplyFailure> },
     /// Answers [`Output::Assemble`]: the chunks of which the partial file has the right bytes now.
     Assembled { digest: Digest, result: Result<Vec<u32>, ApplyFailure> },
-    /// A piece could not be written ([`Output::WritePiece`]), or the disk has no room for those that are to come
-    /// ([`Output::Assemble`]).
+    /// A piece could not be written ([`Output::WritePiece`]), or the disk has no room for those
+    /// that are to come ([`Output::Assemble`]).
     PieceFailed { digest: Digest, reason: String },
-    /// A piece that was to be sent ([`Transmit::Piece`]) could not be read from there. Renames that the watch had not told
-    /// yet were told before this.
-    PieceMissing { node: NodeId, source: PieceSource, digest: Digest, range: Range<u64>, why: MissingPiece },
+    /// A piece that was to be sent ([`Transmit::Piece`]) could not be read from there. Renames that
+    /// the watch had not told yet were told before this.
+    PieceMissing {
+        node: NodeId,
+        source: PieceSource,
+        digest: Digest,
+        range: Range<u64>,
+        why: MissingPiece,
+    },
     /// Answers [`Output::SyncNames`]; an error's text when the disk does not promise to keep them.
     NamesSynced { result: Result<(), String> },
-    /// All that was decided is done and durable, and so is what users have written; the node stops. The last that is said.
+    /// All that was decided is done and durable, and so is what users have written; the node stops.
+    /// The last that is said.
     Stopped,
     /// A connection is up and has proved the group key.
     LinkUp { node: NodeId, direction: Direction, address: SocketAddr },
@@ -179,19 +201,25 @@ pub enum Output {
     Read { path: RelPath, stat: Stat },
     /// Change the disk: answered by [`Input::Applied`].
     Apply(Apply),
-    /// Copy a file on this disk, wanted at `to`, to the partial file `digest`, unless nothing can be put there: answered by
-    /// [`Input::Copied`].
+    /// Copy a file on this disk, wanted at `to`, to the partial file `digest`, unless nothing can
+    /// be put there: answered by [`Input::Copied`].
     Copy { from: RelPath, stamp: Stamp, to: RelPath, digest: Digest, size: u64 },
-    /// Write bytes to the partial file `digest`: only a failure is answered, by [`Input::PieceFailed`].
-    WritePiece { digest: Digest, offset: u64, bytes: Vec<u8> },
-    /// Find out which chunks the partial file `digest` of an earlier try has, and copy those that the old version
-    /// of the file, with these chunks, has; unless nothing can be put at the path: answered by [`Input::Assembled`], or
+    /// Write bytes to the partial file `digest`: only a failure is answered, by
     /// [`Input::PieceFailed`].
-    Assemble { path: RelPath, digest: Digest, chunks: Vec<Chunk>, old: Option<(RelPath, Stamp, Vec<Chunk>)> },
+    WritePiece { digest: Digest, offset: u64, bytes: Vec<u8> },
+    /// Find out which chunks the partial file `digest` of an earlier try has, and copy those that
+    /// the old version of the file, with these chunks, has; unless nothing can be put at the path:
+    /// answered by [`Input::Assembled`], or [`Input::PieceFailed`].
+    Assemble {
+        path: RelPath,
+        digest: Digest,
+        chunks: Vec<Chunk>,
+        old: Option<(RelPath, Stamp, Vec<Chunk>)>,
+    },
     /// Close the partial file `digest`, and keep it for another try.
     ClosePartial { digest: Digest },
-    /// What has come for the partial file `from` may be of use to `to`, of `size` bytes, which has none yet: it is its
-    /// partial file now.
+    /// What has come for the partial file `from` may be of use to `to`, of `size` bytes, which has
+    /// none yet: it is its partial file now.
     AdoptPartial { from: Digest, to: Digest, size: u64 },
     /// Drop the partial file `digest`.
     DropPartial { digest: Digest },
@@ -199,8 +227,8 @@ pub enum Output {
     LoadIgnoreRules,
     /// Look whether the root is what it was: answered by [`Input::Paused`].
     CheckRoot,
-    /// Make the names durable that were given since the last time, so that the index may be: answered by
-    /// [`Input::NamesSynced`].
+    /// Make the names durable that were given since the last time, so that the index may be:
+    /// answered by [`Input::NamesSynced`].
     SyncNames,
     /// Close both connections with a node, for this reason.
     Close { node: NodeId, reason: String },
@@ -211,16 +239,18 @@ pub enum Output {
 pub struct Apply {
     /// What to change.
     pub path: RelPath,
-    /// What must be there; `None` is nothing. Compared at the last moment: anything else stays untouched.
+    /// What must be there; `None` is nothing. Compared at the last moment: anything else stays
+    /// untouched.
     pub expect: Option<Stamp>,
-    /// Keep what is there under this name, too, before it is replaced: it lost against a concurrent version. If the name
-    /// is taken, it was kept before.
+    /// Keep what is there under this name, too, before it is replaced: it lost against a concurrent
+    /// version. If the name is taken, it was kept before.
     pub keep: Option<RelPath>,
     /// What to do.
     pub action: Action,
 }
 
-/// What to make of a path. A file or link that gives way goes to the trash; a directory that does has to be empty.
+/// What to make of a path. A file or link that gives way goes to the trash; a directory that does
+/// has to be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// A file of these bytes.
@@ -229,8 +259,8 @@ pub enum Action {
     MakeDirectory { mode: u16 },
     /// A symbolic link.
     MakeSymlink { target: Box<[u8]> },
-    /// The same content with other permission bits, and, for a file, another modification time. A symbolic link has
-    /// neither and stays as it is.
+    /// The same content with other permission bits, and, for a file, another modification time. A
+    /// symbolic link has neither and stays as it is.
     SetMetadata { mode: u16, mtime_ns: Option<i64> },
     /// Nothing: a file or link goes to the trash.
     RemoveFile,
@@ -238,8 +268,8 @@ pub enum Action {
     RemoveDirectory,
     /// The file at `from`, which is still at `stamp`: it is renamed.
     RenameFrom { from: RelPath, stamp: Stamp },
-    /// What is here and the file at `with`, which is still at `stamp`, exchange their names. When it is done,
-    /// [`Input::Applied`] tells of both.
+    /// What is here and the file at `with`, which is still at `stamp`, exchange their names. When
+    /// it is done, [`Input::Applied`] tells of both.
     Exchange { with: RelPath, stamp: Stamp },
 }
 
@@ -259,8 +289,8 @@ pub enum Transmit {
     Message(Message<'static>),
     /// An update ([`Message::Update`]), with the file's bytes when it still is at this stamp.
     Update { message: Message<'static>, inline: Option<Stamp> },
-    /// A piece ([`Message::Piece`]) from there. If it cannot be read: [`Input::PieceMissing`], and this node is told nothing
-    /// else before that.
+    /// A piece ([`Message::Piece`]) from there. If it cannot be read: [`Input::PieceMissing`], and
+    /// this node is told nothing else before that.
     Piece { source: PieceSource, digest: Digest, offset: u64, length: u32 },
 }
 

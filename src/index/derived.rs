@@ -40,8 +40,8 @@ pub struct Derived {
 }
 
 impl Derived {
-    /// What follows from the row of `path`. From an ignored one: what nodes tell each other of it, and nothing of this
-    /// disk.
+    /// What follows from the row of `path`. From an ignored one: what nodes tell each other of it,
+    /// and nothing of this disk.
     pub fn of(path: &RelPath, row: &Row) -> Self {
         let live = !row.entry.is_tombstone();
         let counts = live && !row.is_ignored();
@@ -56,8 +56,11 @@ impl Derived {
             wanted: live && row.is_wanted(),
             removal: !live && row.is_wanted(),
             live: counts,
-            conflict: counts && path.name().windows(CONFLICT_MARK.len()).any(|part| part == CONFLICT_MARK),
-            wanted_bytes: newest.filter(|_| row.is_wanted() && newest != held).map_or(0, Content::size),
+            conflict: counts
+                && path.name().windows(CONFLICT_MARK.len()).any(|part| part == CONFLICT_MARK),
+            wanted_bytes: newest
+                .filter(|_| row.is_wanted() && newest != held)
+                .map_or(0, Content::size),
             live_digest: if live { share(path, row) } else { 0 },
         }
     }
@@ -67,18 +70,30 @@ fn digest_of(content: &Content) -> Option<Digest> {
     if let Content::File { digest, .. } = content { Some(*digest) } else { None }
 }
 
-/// 128 bits of the SHA-256 of what all nodes must agree on. The vector is left out: it may lag behind where
-/// equal versions were joined.
+/// 128 bits of the SHA-256 of what all nodes must agree on. The vector is left out: it may lag
+/// behind where equal versions were joined.
 fn share(path: &RelPath, row: &Row) -> u128 {
     let entry = &row.entry;
-    let hash = Sha256::digest(encode(&(path, &entry.content, entry.mode, entry.mtime_ns, entry.version.dot)));
+    let hash = Sha256::digest(encode(&(
+        path,
+        &entry.content,
+        entry.mode,
+        entry.mtime_ns,
+        entry.version.dot,
+    )));
     u128::from_be_bytes(hash[..16].try_into().expect("SHA-256 has 32 bytes"))
 }
 
-/// Asserts that the tables hold what follows from the row of `path`. Its inode may be another path's by now.
-pub fn check(transaction: &WriteTransaction, path: &RelPath, derived: &Derived) -> Result<(), IndexError> {
+/// Asserts that the tables hold what follows from the row of `path`. Its inode may be another
+/// path's by now.
+pub fn check(
+    transaction: &WriteTransaction,
+    path: &RelPath,
+    derived: &Derived,
+) -> Result<(), IndexError> {
     if let Some(digest) = &derived.digest {
-        let is_there = transaction.open_table(DIGESTS)?.get(&keys::digest(digest, path)[..])?.is_some();
+        let is_there =
+            transaction.open_table(DIGESTS)?.get(&keys::digest(digest, path)[..])?.is_some();
         assert!(is_there, "{path}: its content is not found");
     }
     let key = keys::row(path);
@@ -121,10 +136,16 @@ pub fn check_all<'a>(
         transaction.open_table(REMOVALS)?.len()?,
     ];
     assert_eq!(found, expected, "components, digests, directories, wanted, removals");
-    let inodes: BTreeMap<_, _> = rows.map(|(path, derived)| (path.as_bytes(), derived.inode)).collect();
+    let inodes: BTreeMap<_, _> =
+        rows.map(|(path, derived)| (path.as_bytes(), derived.inode)).collect();
     for item in transaction.open_table(INODES)?.iter()? {
         let (inode, path) = item?;
-        assert_eq!(inodes.get(path.value()), Some(&Some(inode.value())), "{}", path.value().escape_ascii());
+        assert_eq!(
+            inodes.get(path.value()),
+            Some(&Some(inode.value())),
+            "{}",
+            path.value().escape_ascii()
+        );
     }
     Ok(())
 }
@@ -174,8 +195,8 @@ fn replace_components(
     Ok(())
 }
 
-/// Two paths can claim one inode for a moment (a rename, a hard link): the later claim stands, and only who
-/// holds it may give it up.
+/// Two paths can claim one inode for a moment (a rename, a hard link): the later claim stands, and
+/// only who holds it may give it up.
 fn replace_inode(
     transaction: &WriteTransaction,
     path: &RelPath,

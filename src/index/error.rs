@@ -22,14 +22,21 @@ pub enum IndexError {
 impl fmt::Display for IndexError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InUse => write!(f, "another p2pnetwork is running on this directory; stop it first"),
+            Self::InUse => {
+                write!(f, "another p2pnetwork is running on this directory; stop it first")
+            }
             Self::Format(newer) if *newer > FORMAT => {
-                write!(f, "the index has format {newer}, made by a newer p2pnetwork; install that version")
+                write!(
+                    f,
+                    "the index has format {newer}, made by a newer p2pnetwork; install that version"
+                )
             }
             Self::Format(older) => {
                 write!(f, "the index has format {older}, made before the first release; {WAY_OUT}")
             }
-            Self::Corrupt(what) => write!(f, "the index is damaged (a {what} cannot be read); {WAY_OUT}"),
+            Self::Corrupt(what) => {
+                write!(f, "the index is damaged (a {what} cannot be read); {WAY_OUT}")
+            }
             Self::Storage(error) if is_damaged(error) => {
                 write!(f, "the index is damaged ({error}); {WAY_OUT}")
             }
@@ -47,7 +54,9 @@ const WAY_OUT: &str = "stop p2pnetwork and delete .p2pnetwork/index: it is rebui
 fn is_damaged(error: &redb::Error) -> bool {
     match error {
         redb::Error::Corrupted(_) => true,
-        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        redb::Error::Io(error) => {
+            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+        }
         _ => false,
     }
 }

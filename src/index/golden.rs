@@ -1,5 +1,6 @@
-//! The exact bytes of everything that the index keeps. When one of these fails, the next start cannot read what the last
-//! release has written: the value is to be left as it was, or [`FORMAT`] to be raised and the old one converted.
+//! The exact bytes of everything that the index keeps. When one of these fails, the next start
+//! cannot read what the last release has written: the value is to be left as it was, or [`FORMAT`]
+//! to be raised and the old one converted.
 
 use super::{error::encode, tests::path, *};
 use crate::{
@@ -7,8 +8,13 @@ use crate::{
     wire::golden::{hex, vector, version},
 };
 
-const STAMP: Stamp =
-    Stamp { device: 66_306, inode: 1 << 33, size: 3, mtime_ns: -5, ctime_ns: 1_795_348_800_123_456_789 };
+const STAMP: Stamp = Stamp {
+    device: 66_306,
+    inode: 1 << 33,
+    size: 3,
+    mtime_ns: -5,
+    ctime_ns: 1_795_348_800_123_456_789,
+};
 
 fn rows() -> Vec<(Row, &'static str)> {
     let file = Content::File { size: 3, digest: Digest([0xd1; 32]) };
@@ -52,7 +58,8 @@ fn rows_have_the_bytes_of_format_2() {
 fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
     let bases = |row: &Row| row.base.is_some();
     for (row, expected) in rows().into_iter().filter(|(row, _)| bases(row)) {
-        for (standing, mark) in [(Standing::Known, ""), (Standing::Ignored, "01"), (Standing::Unknown, "02")]
+        for (standing, mark) in
+            [(Standing::Known, ""), (Standing::Ignored, "01"), (Standing::Unknown, "02")]
         {
             let row = Row { standing, ..row.clone() };
             let bytes = encode_row(&row);
@@ -60,7 +67,9 @@ fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
             assert_eq!(decode_row(&bytes).unwrap(), row);
         }
         let unheard = [&encode(&row)[..], &[3]].concat();
-        assert!(decode_row(&unheard).is_err() && decode_row(&[&unheard[..], &[1]].concat()).is_err());
+        assert!(
+            decode_row(&unheard).is_err() && decode_row(&[&unheard[..], &[1]].concat()).is_err()
+        );
     }
 }
 
@@ -88,7 +97,10 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
         wanted_bytes: 300,
         live_digest: u128::MAX - 1,
     };
-    assert_eq!(hex(&encode(&summary)), "01070100ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03");
+    assert_eq!(
+        hex(&encode(&summary)),
+        "01070100ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03"
+    );
     let record = NodeRecord {
         name: "pi".to_owned(),
         address: Some("10.0.0.2:2194".to_owned()),
@@ -119,7 +131,12 @@ fn another_format_is_refused_and_says_what_to_do() {
         let file = directory.path().join("index");
         let mut index = Index::open(&file).unwrap();
         index.update_summary(|summary| summary.live = 5);
-        index.transaction().open_table(META).unwrap().insert("format", &encode(&format)[..]).unwrap();
+        index
+            .transaction()
+            .open_table(META)
+            .unwrap()
+            .insert("format", &encode(&format)[..])
+            .unwrap();
         index.commit().unwrap();
         drop(index);
         for _ in 0..2 {

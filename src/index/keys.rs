@@ -1,7 +1,7 @@
 //! The keys of the tables.
 //!
-//! A row's key is `parent NUL name`: the direct children of a directory are neighbours, and a directory
-//! comes before all that is in it (NUL sorts before the `/` of a deeper parent).
+//! A row's key is `parent NUL name`: the direct children of a directory are neighbours, and a
+//! directory comes before all that is in it (NUL sorts before the `/` of a deeper parent).
 
 use super::IndexError;
 use crate::model::{entry::Digest, path::RelPath};
@@ -47,11 +47,13 @@ mod tests {
 
     #[test]
     fn parents_before_children_and_siblings_together() {
-        let keys: Vec<_> =
-            ["a", "b", "a/c", "a/b", "a/b/c", "a!"].map(|p| row(&RelPath::new(p.as_bytes()).unwrap())).into();
+        let keys: Vec<_> = ["a", "b", "a/c", "a/b", "a/b/c", "a!"]
+            .map(|p| row(&RelPath::new(p.as_bytes()).unwrap()))
+            .into();
         let mut sorted = keys.clone();
         sorted.sort();
-        let paths: Vec<_> = sorted.iter().map(|key| path_of_row(key).unwrap().to_string()).collect();
+        let paths: Vec<_> =
+            sorted.iter().map(|key| path_of_row(key).unwrap().to_string()).collect();
         assert_eq!(paths, ["a", "a!", "b", "a/b", "a/c", "a/b/c"]);
     }
 }

@@ -1,11 +1,12 @@
 //! The database: one row a path, and what is found from the rows.
 //!
-//! Owns the tables and keeps them consistent with each other; decides nothing. Everything derived (what is
-//! wanted, which change stands where, which content is already here) is written together with its row, so a
-//! crash can never leave one without the other, and memory does not grow with the number of files.
+//! Owns the tables and keeps them consistent with each other; decides nothing. Everything derived
+//! (what is wanted, which change stands where, which content is already here) is written together
+//! with its row, so a crash can never leave one without the other, and memory does not grow with
+//! the number of files.
 //!
-//! One write transaction is always open and is read from, too. [`Index::commit`] makes all since the last
-//! one durable at once: an SD card is not worn by one sync a change.
+//! One write transaction is always open and is read from, too. [`Index::commit`] makes all since
+//! the last one durable at once: an SD card is not worn by one sync a change.
 
 mod derived;
 mod error;
@@ -21,13 +22,17 @@ use std::{
     path::Path,
 };
 
-use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction};
+use redb::{
+    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
+};
 
 use self::{
     derived::Derived,
     error::encode,
     row::{decode_row, encode_row},
-    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, WANTED},
+    tables::{
+        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, WANTED,
+    },
 };
 pub use self::{
     error::IndexError,
@@ -52,7 +57,8 @@ pub struct Index {
     summary: Summary,
     dirty: bool,
     changes: u64,
-    /// As [`Index::last_components`] found them since the last change: they are asked for several times a second.
+    /// As [`Index::last_components`] found them since the last change: they are asked for several
+    /// times a second.
     last_components: OnceCell<Vec<Dot>>,
 }
 
@@ -68,7 +74,9 @@ impl Index {
     pub fn open(path: &Path) -> Result<Self> {
         match fs::metadata(path) {
             Ok(found) if found.len() > 0 => {}
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(redb::Error::Io(error).into()),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(redb::Error::Io(error).into());
+            }
             _ => make(path)?,
         }
         Self::start(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?)
@@ -76,7 +84,9 @@ impl Index {
 
     /// Opens the database in any storage, so that a test can put a crashing disk under it.
     pub fn open_in(storage: impl StorageBackend) -> Result<Self> {
-        Self::start(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create_with_backend(storage)?)
+        Self::start(
+            redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create_with_backend(storage)?,
+        )
     }
 
     fn start(database: Database) -> Result<Self> {
@@ -135,7 +145,7 @@ impl Index {
         self.transaction.as_ref().expect("a transaction is open between calls")
     }
 
-    // --- Rows ------------------------------------------------------------------------------------------
+    // --- Rows
 
     /// The row of a path.
     pub fn get(&self, path: &RelPath) -> Result<Option<Row>> {
@@ -174,7 +184,8 @@ impl Index {
         if cfg!(debug_assertions) { self.check_row(path, &Derived::default()) } else { Ok(()) }
     }
 
-    /// Up to `limit` rows of the direct children of `directory`, by name, from the one behind `after`.
+    /// Up to `limit` rows of the direct children of `directory`, by name, from the one behind
+    /// `after`.
     pub fn children(
         &self,
         directory: &RelPath,
@@ -184,7 +195,9 @@ impl Index {
         let rows = self.transaction().open_table(ROWS)?;
         let (low, high) = keys::children(directory, after);
         let mut found = Vec::new();
-        for item in rows.range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Excluded(&high[..])))?.take(limit)
+        for item in rows
+            .range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Excluded(&high[..])))?
+            .take(limit)
         {
             let (key, value) = item?;
             found.push((keys::path_of_row(key.value())?, decode_row(value.value())?));
@@ -192,31 +205,34 @@ impl Index {
         Ok(found)
     }
 
-    /// Up to `limit` rows of the whole tree in key order (a directory before what is in it), from the one
-    /// behind `after`.
+    /// Up to `limit` rows of the whole tree in key order (a directory before what is in it), from
+    /// the one behind `after`.
     pub fn rows(&self, after: Option<&RelPath>, limit: usize) -> Result<Vec<(RelPath, Row)>> {
         let rows = self.transaction().open_table(ROWS)?;
         let low = after.map(keys::row).unwrap_or_default();
         let mut found = Vec::new();
-        for item in rows.range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Unbounded))?.take(limit) {
+        for item in rows.range::<&[u8]>((Bound::Excluded(&low[..]), Bound::Unbounded))?.take(limit)
+        {
             let (key, value) = item?;
             found.push((keys::path_of_row(key.value())?, decode_row(value.value())?));
         }
         Ok(found)
     }
 
-    // --- What is found from the rows -------------------------------------------------------------------
+    // --- What is found from the rows
 
-    /// The first directory on this disk behind `after` in path order, so that a parent comes before its
-    /// children. The root itself is not listed.
+    /// The first directory on this disk behind `after` in path order, so that a parent comes before
+    /// its children. The root itself is not listed.
     pub fn next_directory(&self, after: &RelPath) -> Result<Option<RelPath>> {
         let directories = self.transaction().open_table(DIRECTORIES)?;
-        let mut range = directories.range::<&[u8]>((Bound::Excluded(after.as_bytes()), Bound::Unbounded))?;
+        let mut range =
+            directories.range::<&[u8]>((Bound::Excluded(after.as_bytes()), Bound::Unbounded))?;
         range.next().map(|item| keys::path(item?.0.value())).transpose()
     }
 
-    /// The first change of `origin` behind `after`, and the path where it stands. Behind that of the path, if one is
-    /// given: a number that was given out twice stands for a change of each of two paths.
+    /// The first change of `origin` behind `after`, and the path where it stands. Behind that of
+    /// the path, if one is given: a number that was given out twice stands for a change of each of
+    /// two paths.
     pub fn next_component(
         &self,
         origin: Origin,
@@ -228,7 +244,8 @@ impl Index {
             Some(path) => Bound::Excluded((origin.0, after, path.as_bytes())),
             None => Bound::Included((origin.0, after.saturating_add(1), &[][..])),
         };
-        let Some(item) = components.range::<(u64, u64, &[u8])>((low, Bound::Unbounded))?.next() else {
+        let Some(item) = components.range::<(u64, u64, &[u8])>((low, Bound::Unbounded))?.next()
+        else {
             return Ok(None);
         };
         let key = item?.0;
@@ -251,8 +268,10 @@ impl Index {
         let components = self.transaction().open_table(COMPONENTS)?;
         let mut last = Vec::new();
         let mut below = Bound::Unbounded;
-        while let Some((key, _)) =
-            components.range::<(u64, u64, &[u8])>((Bound::Unbounded, below))?.next_back().transpose()?
+        while let Some((key, _)) = components
+            .range::<(u64, u64, &[u8])>((Bound::Unbounded, below))?
+            .next_back()
+            .transpose()?
         {
             let (origin, seq, _) = key.value();
             last.push(Dot { origin: Origin(origin), seq });
@@ -261,7 +280,8 @@ impl Index {
         Ok(last)
     }
 
-    /// The first path behind `after` whose newest version is live and not on this disk, parents first.
+    /// The first path behind `after` whose newest version is live and not on this disk, parents
+    /// first.
     pub fn next_wanted(&self, after: Option<&RelPath>) -> Result<Option<RelPath>> {
         let wanted = self.transaction().open_table(WANTED)?;
         let low = after.map(keys::row).unwrap_or_default();
@@ -278,7 +298,8 @@ impl Index {
         range.next_back().map(|item| keys::path_of_row(item?.0.value())).transpose()
     }
 
-    /// Number of paths whose newest version is live and not here, and of those that are still to go.
+    /// Number of paths whose newest version is live and not here, and of those that are still to
+    /// go.
     pub fn pending(&self) -> Result<(u64, u64)> {
         let transaction = self.transaction();
         Ok((transaction.open_table(WANTED)?.len()?, transaction.open_table(REMOVALS)?.len()?))
@@ -309,7 +330,7 @@ impl Index {
         bytes.map(|bytes| keys::path(bytes.value())).transpose()
     }
 
-    // --- Recipes ---------------------------------------------------------------------------------------
+    // --- Recipes
 
     /// Keeps the list of chunks of a file that has more than one.
     pub fn put_recipe(&mut self, digest: &Digest, chunks: &[Chunk]) -> Result<()> {
@@ -321,8 +342,8 @@ impl Index {
         Ok(())
     }
 
-    /// One part of a file's list of chunks, `RECIPE_SEGMENT_CHUNKS` of them but for the last; `None` when the
-    /// list, or that part of it, is not kept.
+    /// One part of a file's list of chunks, `RECIPE_SEGMENT_CHUNKS` of them but for the last;
+    /// `None` when the list, or that part of it, is not kept.
     pub fn recipe_segment(&self, digest: &Digest, segment: u32) -> Result<Option<Vec<Chunk>>> {
         let recipes = self.transaction().open_table(RECIPES)?;
         let bytes = recipes.get(&keys::segment(digest, segment)[..])?;
@@ -336,12 +357,13 @@ impl Index {
         let Some(item) = recipes.range(&low[..]..=&high[..])?.next_back() else { return Ok(0) };
         let (key, value) = item?;
         let chunks: Vec<Chunk> = error::decode("recipe", value.value())?;
-        let segment =
-            u32::from_be_bytes(key.value()[32..].try_into().map_err(|_| IndexError::Corrupt("key"))?);
+        let segment = u32::from_be_bytes(
+            key.value()[32..].try_into().map_err(|_| IndexError::Corrupt("key"))?,
+        );
         Ok(segment * RECIPE_SEGMENT_CHUNKS as u32 + chunks.len() as u32)
     }
 
-    // --- Ignore rules ----------------------------------------------------------------------------------
+    // --- Ignore rules
 
     /// The ignore rules by which the rows stand.
     pub fn rule_texts(&self) -> Result<RuleTexts> {
@@ -354,7 +376,7 @@ impl Index {
         tables::store_rule_texts(self.transaction(), texts)
     }
 
-    // --- Nodes -----------------------------------------------------------------------------------------
+    // --- Nodes
 
     /// What was kept of the other nodes.
     pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRecord)>> {
@@ -382,8 +404,9 @@ impl Index {
         Ok(())
     }
 
-    /// The tables hold what follows from the rows, and nothing else; sums and counts are those of the rows. Walks
-    /// the whole index: for tests. What one row changes is checked after each change, in debug builds.
+    /// The tables hold what follows from the rows, and nothing else; sums and counts are those of
+    /// the rows. Walks the whole index: for tests. What one row changes is checked after each
+    /// change, in debug builds.
     pub fn check_invariants(&self) -> Result<()> {
         let mut recount = Summary { live_digest: 0, ..self.summary.clone() };
         (recount.live, recount.conflicts, recount.wanted_bytes) = (0, 0, 0);
@@ -403,12 +426,14 @@ impl Index {
     }
 }
 
-/// Makes an empty database under another name first: a file that a power cut has left half made would be refused
-/// for ever.
+/// Makes an empty database under another name first: a file that a power cut has left half made
+/// would be refused for ever.
 fn make(path: &Path) -> Result<()> {
     let new = path.with_extension("new");
     match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(redb::Error::Io(error).into()),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(redb::Error::Io(error).into());
+        }
         _ => {}
     }
     drop(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(&new)?);

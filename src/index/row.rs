@@ -1,4 +1,5 @@
-//! A row's bytes: entry and base, and one byte behind them when the row's standing is not the ordinary one.
+//! A row's bytes: entry and base, and one byte behind them when the row's standing is not the
+//! ordinary one.
 
 use super::{IndexError, error::encode};
 use crate::model::entry::{Row, Standing};
@@ -19,7 +20,8 @@ pub fn encode_row(row: &Row) -> Vec<u8> {
 
 /// A row from its bytes.
 pub fn decode_row(bytes: &[u8]) -> Result<Row, IndexError> {
-    let (row, rest) = postcard::take_from_bytes::<Row>(bytes).map_err(|_| IndexError::Corrupt("row"))?;
+    let (row, rest) =
+        postcard::take_from_bytes::<Row>(bytes).map_err(|_| IndexError::Corrupt("row"))?;
     let standing = match rest {
         [] => Standing::Known,
         [IGNORED] => Standing::Ignored,

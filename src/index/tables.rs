@@ -14,8 +14,8 @@ use crate::model::version::{Knowledge, Origin};
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// `parent NUL name` -> row.
 pub const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
-/// (origin, seq, path); one for every component of every row's vector. One number may be that of two paths, where a disk
-/// was put back as a whole.
+/// (origin, seq, path); one for every component of every row's vector. One number may be that of
+/// two paths, where a disk was put back as a whole.
 pub const COMPONENTS: TableDefinition<(u64, u64, &[u8]), ()> = TableDefinition::new("components");
 /// Digest and path of every file on this disk.
 pub const DIGESTS: TableDefinition<&[u8], ()> = TableDefinition::new("digests");
@@ -43,10 +43,11 @@ pub struct Summary {
     pub origin: Option<Origin>,
     /// Was the last session ended in an orderly way, with everything written?
     pub clean_stop: bool,
-    /// Nothing has happened since that is not in it, as far as an orderly stop would make sure of that. Taken back,
-    /// durably, before anything does.
+    /// Nothing has happened since that is not in it, as far as an orderly stop would make sure of
+    /// that. Taken back, durably, before anything does.
     pub at_rest: bool,
-    /// What was written before is durable by itself, by the times of files, in ms since 1970; as of the last commit.
+    /// What was written before is durable by itself, by the times of files, in ms since 1970; as of
+    /// the last commit.
     pub durable_before_ms: u64,
     /// The boot of the machine in which the index was last opened.
     pub boot: Vec<u8>,
@@ -93,7 +94,8 @@ impl Summary {
         self.conflicts = swap(self.conflicts, before.conflict.into(), after.conflict.into());
         self.wanted_bytes =
             self.wanted_bytes.wrapping_sub(before.wanted_bytes).wrapping_add(after.wanted_bytes);
-        self.live_digest = self.live_digest.wrapping_sub(before.live_digest).wrapping_add(after.live_digest);
+        self.live_digest =
+            self.live_digest.wrapping_sub(before.live_digest).wrapping_add(after.live_digest);
     }
 }
 
@@ -148,7 +150,10 @@ pub fn load_rule_texts(transaction: &WriteTransaction) -> Result<RuleTexts, Inde
 }
 
 /// Writes the rules.
-pub fn store_rule_texts(transaction: &WriteTransaction, texts: &RuleTexts) -> Result<(), IndexError> {
+pub fn store_rule_texts(
+    transaction: &WriteTransaction,
+    texts: &RuleTexts,
+) -> Result<(), IndexError> {
     transaction.open_table(META)?.insert(RULES, &encode(texts)[..])?;
     Ok(())
 }

@@ -17,7 +17,8 @@ fn dot(origin: u64, seq: u64) -> Dot {
 fn entry(content: Option<Content>, dots: &[Dot]) -> Entry {
     let mut made_with = VersionVector::default();
     dots.iter().for_each(|&dot| made_with.insert(dot));
-    let version = Version { dot: dots[0], author: NodeId([1; 8]), changed: 1, made_with, joined: None };
+    let version =
+        Version { dot: dots[0], author: NodeId([1; 8]), changed: 1, made_with, joined: None };
     Entry { content, mode: 0o644, mtime_ns: 5, version }
 }
 
@@ -27,7 +28,12 @@ fn file(byte: u8) -> Option<Content> {
 
 fn held(content: Option<Content>, inode: u64, dots: &[Dot]) -> Row {
     let stamp = Stamp { device: 1, inode, size: 10, mtime_ns: 5, ctime_ns: 5 };
-    let base = content.clone().map(|content| Base { content, stamp, bits: Bits::kept(0o644), version: None });
+    let base = content.clone().map(|content| Base {
+        content,
+        stamp,
+        bits: Bits::kept(0o644),
+        version: None,
+    });
     Row::new(entry(content, dots), base)
 }
 
@@ -54,7 +60,8 @@ fn a_row_comes_back_and_its_components_follow_it() {
     index.check_invariants().unwrap();
 }
 
-/// What is left where the power fails while the database is made: its length, and nothing of what it begins with.
+/// What is left where the power fails while the database is made: its length, and nothing of what
+/// it begins with.
 #[test]
 fn one_that_was_half_made_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
@@ -111,10 +118,17 @@ fn wanted_goes_down_and_removals_go_up() {
 fn children_are_the_direct_ones() {
     let mut index = index();
     for (at, name) in ["d", "d/x", "d/x/deep", "d!", "d/y"].into_iter().enumerate() {
-        index.put(&path(name), &held(Some(Content::Directory), at as u64, &[dot(1, at as u64 + 1)])).unwrap();
+        index
+            .put(&path(name), &held(Some(Content::Directory), at as u64, &[dot(1, at as u64 + 1)]))
+            .unwrap();
     }
     let names = |after: Option<&[u8]>| -> Vec<_> {
-        index.children(&path("d"), after, 9).unwrap().into_iter().map(|(path, _)| path.to_string()).collect()
+        index
+            .children(&path("d"), after, 9)
+            .unwrap()
+            .into_iter()
+            .map(|(path, _)| path.to_string())
+            .collect()
     };
     assert_eq!(names(None), ["d/x", "d/y"]);
     assert_eq!(names(Some(b"x")), ["d/y"]);
@@ -182,8 +196,9 @@ fn a_number_that_was_given_out_twice_stands_for_both_paths() {
     index.put(&path("a"), &held(file(1), 1, &[dot(1, 1)])).unwrap();
     index.put(&path("b"), &held(file(2), 2, &[dot(1, 1), dot(2, 1)])).unwrap();
     index.check_invariants().unwrap();
-    let next =
-        |after, at: Option<&str>| index.next_component(Origin(1), after, at.map(path).as_ref()).unwrap();
+    let next = |after, at: Option<&str>| {
+        index.next_component(Origin(1), after, at.map(path).as_ref()).unwrap()
+    };
     assert_eq!(next(0, None), Some((1, path("a"))));
     assert_eq!(next(1, Some("a")), Some((1, path("b"))));
     assert_eq!((next(1, Some("b")), next(1, None)), (None, None));

@@ -32,13 +32,15 @@ impl Date {
     }
 }
 
-/// Year, month and day of a number of days since 1970: `civil_from_days` of Howard Hinnant, "chrono-Compatible
-/// Low-Level Date Algorithms", <https://howardhinnant.github.io/date_algorithms.html>, for days from 1970 on.
+/// Year, month and day of a number of days since 1970: `civil_from_days` of Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms",
+/// <https://howardhinnant.github.io/date_algorithms.html>, for days from 1970 on.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     // Years begin in March, so that the leap day is a year's last.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;

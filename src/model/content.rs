@@ -1,10 +1,12 @@
-//! Where content is cut into chunks, and how the chunks' digests become the content's. Pure: bytes in, cuts out.
+//! Where content is cut into chunks, and how the chunks' digests become the content's. Pure: bytes
+//! in, cuts out.
 //!
 //! The cuts are those of FastCDC (Xia et al., "The Design of Fast Content-Defined Chunking for Data
-//! Deduplication Based Storage Systems", IEEE TPDS 2020) at normalisation level 3, with the masks and the gear
-//! table of the `fastcdc` crate. That level keeps lengths nearest to the average: an edit costs the chunk that it
-//! falls into, and most fall into long ones. The crate's own loop wants a whole chunk in memory; this one takes the
-//! bytes as they come and remembers 12 bytes. All nodes must cut alike, so the cuts are part of the protocol.
+//! Deduplication Based Storage Systems", IEEE TPDS 2020) at normalisation level 3, with the masks
+//! and the gear table of the `fastcdc` crate. That level keeps lengths nearest to the average: an
+//! edit costs the chunk that it falls into, and most fall into long ones. The crate's own loop
+//! wants a whole chunk in memory; this one takes the bytes as they come and remembers 12 bytes. All
+//! nodes must cut alike, so the cuts are part of the protocol.
 
 use fastcdc::v2020::{Normalization, get_gear_with_seed, select_masks};
 use sha2::{Digest as _, Sha256};
@@ -37,21 +39,22 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
-/// The digest of content that consists of `chunks`: of one chunk, the chunk's; of none, that of no bytes; of more,
-/// SHA-256 over each chunk's length (u32, little endian) and digest.
+/// The digest of content that consists of `chunks`: of one chunk, the chunk's; of none, that of no
+/// bytes; of more, SHA-256 over each chunk's length (u32, little endian) and digest.
 pub fn combine(chunks: impl Iterator<Item = Chunk>) -> Digest {
     let mut content = ContentDigest::default();
     chunks.for_each(|chunk| content.push(chunk));
     content.finish()
 }
 
-/// The chunk that a long row of zeros is cut into, as it is in the holes of a sparse file. It is never read, sent or
-/// written: everybody can make it.
+/// The chunk that a long row of zeros is cut into, as it is in the holes of a sparse file. It is
+/// never read, sent or written: everybody can make it.
 pub const ZEROS: Chunk = Chunk {
     length: CHUNK_MAX_BYTES,
     digest: Digest([
-        0x30, 0xe1, 0x49, 0x55, 0xeb, 0xf1, 0x35, 0x22, 0x66, 0xdc, 0x2f, 0xf8, 0x06, 0x7e, 0x68, 0x10, 0x46,
-        0x07, 0xe7, 0x50, 0xab, 0xb9, 0xd3, 0xb3, 0x65, 0x82, 0xb8, 0xaf, 0x90, 0x9f, 0xcb, 0x58,
+        0x30, 0xe1, 0x49, 0x55, 0xeb, 0xf1, 0x35, 0x22, 0x66, 0xdc, 0x2f, 0xf8, 0x06, 0x7e, 0x68,
+        0x10, 0x46, 0x07, 0xe7, 0x50, 0xab, 0xb9, 0xd3, 0xb3, 0x65, 0x82, 0xb8, 0xaf, 0x90, 0x9f,
+        0xcb, 0x58,
     ]),
 };
 
@@ -118,8 +121,9 @@ impl Default for Cutter {
 }
 
 impl Cutter {
-    /// Takes the next `bytes`. `Some(n)`: the chunk ends after the first `n` of them (0 means: before them), and
-    /// the rest has to be given again. `None`: all are taken, and the chunk goes on.
+    /// Takes the next `bytes`. `Some(n)`: the chunk ends after the first `n` of them (0 means:
+    /// before them), and the rest has to be given again. `None`: all are taken, and the chunk goes
+    /// on.
     pub fn push(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = (CHUNK_MIN_BYTES as usize).saturating_sub(self.length).min(bytes.len());
         self.length += at;
@@ -228,14 +232,17 @@ pub(crate) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn cuts_where_the_crate_cuts(seed: u64, length in 0..3_000_000usize, slice in 1..200_000usize) {
+        fn cuts_where_the_crate_cuts(seed: u64, length in 0..3_000_000usize,
+            slice in 1..200_000usize) {
             let bytes = noise(seed, length);
             let (min, average, max) = (CHUNK_MIN_BYTES, CHUNK_AVERAGE_BYTES, CHUNK_MAX_BYTES);
             let (min, average, max) = (min as usize, average as usize, max as usize);
-            let theirs: Vec<_> = FastCDC::with_level(&bytes, min, average, max, Normalization::Level3)
+            let theirs: Vec<_> =
+                FastCDC::with_level(&bytes, min, average, max, Normalization::Level3)
                 .map(|chunk| chunk.length)
                 .collect();
-            prop_assert_eq!(without_tail_of_one(lengths(&bytes, slice)), without_tail_of_one(theirs));
+            prop_assert_eq!(without_tail_of_one(lengths(&bytes, slice)),
+                without_tail_of_one(theirs));
         }
     }
 

@@ -1,4 +1,5 @@
-//! The state of one path: as a version that nodes tell each other, and as it was last seen on this disk.
+//! The state of one path: as a version that nodes tell each other, and as it was last seen on this
+//! disk.
 
 use std::fmt;
 
@@ -6,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::version::{Dot, NodeId, VersionVector};
 
-/// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256 over its
-/// chunks' lengths and digests.
+/// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256
+/// over its chunks' lengths and digests.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
@@ -47,6 +48,11 @@ impl Content {
     pub fn size(&self) -> u64 {
         if let Content::File { size, .. } = self { *size } else { 0 }
     }
+
+    /// What tells a file's content from every other; `None` for anything else.
+    pub fn digest(&self) -> Option<&Digest> {
+        if let Content::File { digest, .. } = self { Some(digest) } else { None }
+    }
 }
 
 /// When, by whom and knowing what a state was made.
@@ -60,8 +66,8 @@ pub struct Version {
     pub changed: u64,
     /// What the author knew of this path when it made the change, the change itself included.
     pub made_with: VersionVector,
-    /// All versions of this path that this one stands for: `made_with` joined with those it won against.
-    /// `None` when that is `made_with` alone.
+    /// All versions of this path that this one stands for: `made_with` joined with those it won
+    /// against. `None` when that is `made_with` alone.
     pub joined: Option<VersionVector>,
 }
 
@@ -71,15 +77,15 @@ impl Version {
         self.joined.as_ref().unwrap_or(&self.made_with)
     }
 
-    /// Was this version made by someone who knew `other`? If not, and it replaces it all the same, the two
-    /// were concurrent.
+    /// Was this version made by someone who knew `other`? If not, and it replaces it all the same,
+    /// the two were concurrent.
     pub fn knew(&self, other: &Version) -> bool {
         self.made_with.contains(other.dot)
     }
 }
 
-/// What is kept the same of a file's mode. The other bits (set-user-ID, set-group-ID, sticky) are each machine's own:
-/// nobody else may say what runs with somebody's rights there.
+/// What is kept the same of a file's mode. The other bits (set-user-ID, set-group-ID, sticky) are
+/// each machine's own: nobody else may say what runs with somebody's rights there.
 pub const MODE_BITS: u16 = 0o777;
 
 /// The newest version known of one path, as nodes tell it each other.
@@ -144,8 +150,8 @@ pub enum FileKind {
     Directory,
     /// A symbolic link.
     Symlink,
-    /// On another file system, or something is mounted on it. What the directory itself has under this name is covered:
-    /// it can be neither seen nor reached, and is not missing.
+    /// On another file system, or something is mounted on it. What the directory itself has under
+    /// this name is covered: it can be neither seen nor reached, and is not missing.
     Foreign,
     /// A socket, pipe or device: not synchronised.
     Other,
@@ -164,8 +170,8 @@ pub struct Stat {
     pub links: u64,
 }
 
-/// Permission bits of a path on this disk. In the index they are one number, which is that of the bits found wherever
-/// the disk keeps what it is told.
+/// Permission bits of a path on this disk. In the index they are one number, which is that of the
+/// bits found wherever the disk keeps what it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "u32", into = "u32")]
 pub struct Bits {
@@ -181,8 +187,8 @@ impl Bits {
         Self { found: mode, said: mode }
     }
 
-    /// What the next version says, now that `found` is there: only bits that have changed since are an edit. Where the
-    /// disk does not keep any, none is.
+    /// What the next version says, now that `found` is there: only bits that have changed since are
+    /// an edit. Where the disk does not keep any, none is.
     pub fn handed_on(self, found: u16, keeps_bits: bool) -> u16 {
         let changed = if keeps_bits { self.found ^ found } else { 0 };
         self.said & !changed | found & changed
@@ -223,8 +229,8 @@ pub enum Standing {
     Known,
     /// The ignore rules name the path: it is left alone. The base is what was last seen of it.
     Ignored,
-    /// It was ignored, and was not looked at since: what is there is compared with the base, and what is missing was
-    /// not deleted, but is to be fetched.
+    /// It was ignored, and was not looked at since: what is there is compared with the base, and
+    /// what is missing was not deleted, but is to be fetched.
     Unknown,
 }
 
@@ -263,7 +269,9 @@ impl Row {
     /// Is it a directory, here and by its newest version, so that something can be put into it?
     pub fn is_open_directory(&self) -> bool {
         let held = self.base.as_ref().map(|base| &base.content);
-        [self.entry.content.as_ref(), held].iter().all(|content| *content == Some(&Content::Directory))
+        [self.entry.content.as_ref(), held]
+            .iter()
+            .all(|content| *content == Some(&Content::Directory))
     }
 
     /// The permission bits of what is on this disk, if something is.

@@ -1,4 +1,5 @@
-//! The ground that everything stands on: paths, content, versions, rows, limits. Depends on nothing else of the program.
+//! The ground that everything stands on: paths, content, versions, rows, limits. Depends on nothing
+//! else of the program.
 
 pub mod calendar;
 pub mod content;

@@ -1,8 +1,8 @@
 //! Paths below the root of the synchronised directory, as bytes.
 //!
-//! A [`RelPath`] is legal by construction, whoever sent it: no empty, `.` or `..` component, no NUL, bounded
-//! lengths. What a peer names can so never leave the directory by its spelling; symbolic links on the way are
-//! the disk layer's business.
+//! A [`RelPath`] is legal by construction, whoever sent it: no empty, `.` or `..` component, no
+//! NUL, bounded lengths. What a peer names can so never leave the directory by its spelling;
+//! symbolic links on the way are the disk layer's business.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::model::limits::{MAX_NAME_BYTES, MAX_PATH_BYTES};
 /// The name, below the root, of the directory that holds the node's own state. Never synchronised.
 pub const STATE_DIR: &str = ".p2pnetwork";
 
-/// A path below the root: components joined by `/`, in the bytes that the file system uses. The empty path is
-/// the root itself.
+/// A path below the root: components joined by `/`, in the bytes that the file system uses. The
+/// empty path is the root itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub struct RelPath(Box<[u8]>);
@@ -32,7 +32,9 @@ impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong => write!(f, "the path is longer than {MAX_PATH_BYTES} bytes"),
-            Self::BadComponent => write!(f, "the path has a component that is empty, '.', '..' or too long"),
+            Self::BadComponent => {
+                write!(f, "the path has a component that is empty, '.', '..' or too long")
+            }
         }
     }
 }
@@ -107,23 +109,28 @@ impl RelPath {
                 && self.0[directory.0.len()] == b'/'
     }
 
-    /// Does this name the node's own state, or that of a node whose directory is below this one, or something in
-    /// it? Keys and a database that is open are nobody else's. Compared without regard to ASCII case, since on some
-    /// file systems `.P2PNETWORK` is the same directory.
+    /// Does this name the node's own state, or that of a node whose directory is below this one, or
+    /// something in it? Keys and a database that is open are nobody else's. Compared without regard
+    /// to ASCII case, since on some file systems `.P2PNETWORK` is the same directory.
     pub fn is_reserved(&self) -> bool {
         self.components().any(|name| name.eq_ignore_ascii_case(STATE_DIR.as_bytes()))
     }
 }
 
 impl fmt::Display for RelPath {
-    /// For people: unprintable and non-UTF-8 bytes are escaped, so that a name cannot forge a log line.
+    /// For people: unprintable and non-UTF-8 bytes are escaped, so that a name cannot forge a log
+    /// line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {
             return f.write_str(".");
         }
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
-                if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+                if c.is_control() {
+                    write!(f, "{}", c.escape_default())?
+                } else {
+                    write!(f, "{c}")?
+                }
             }
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;

@@ -1,7 +1,8 @@
 //! Which change came after which: origins, dots, version vectors, knowledge.
 //!
-//! Each node numbers its changes under an [`Origin`]. The pair is a [`Dot`], as in "dotted version vectors"
-//! (Preguiça et al., 2010); a set of dots closed downwards per origin is a [`VersionVector`] (Parker et al., 1983).
+//! Each node numbers its changes under an [`Origin`]. The pair is a [`Dot`], as in "dotted version
+//! vectors" (Preguiça et al., 2010); a set of dots closed downwards per origin is a
+//! [`VersionVector`] (Parker et al., 1983).
 
 use std::fmt;
 
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct NodeId(pub [u8; 8]);
 
 impl NodeId {
-    /// No node. It asks who is there without being one; and it is the author of what a node finds on its disk
-    /// after it was killed, which may be a version that it had received, or made and announced, and forgot.
+    /// No node. It asks who is there without being one; and it is the author of what a node finds
+    /// on its disk after it was killed, which may be a version that it had received, or made and
+    /// announced, and forgot.
     pub const NOBODY: Self = Self([0; 8]);
 }
 
@@ -29,8 +31,8 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// A random number under which a node counts its changes. Drawn anew whenever the node cannot prove that it
-/// remembers all that it has announced.
+/// A random number under which a node counts its changes. Drawn anew whenever the node cannot prove
+/// that it remembers all that it has announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin(pub u64);
 
@@ -46,14 +48,16 @@ pub struct Dot {
     pub seq: Seq,
 }
 
-/// For each origin the number up to which changes are covered; an origin that is not listed stands at 0.
+/// For each origin the number up to which changes are covered; an origin that is not listed stands
+/// at 0.
 ///
 /// Sorted by origin, no zero, no origin twice: two equal vectors are equal as values and as bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Dot>")]
 pub struct VersionVector(Vec<Dot>);
 
-/// What a node has in its index: of each origin, every change up to a number, or something newer in its place.
+/// What a node has in its index: of each origin, every change up to a number, or something newer in
+/// its place.
 pub type Knowledge = VersionVector;
 
 /// The bytes list an origin twice, out of order, or with the number 0.
@@ -111,7 +115,8 @@ impl VersionVector {
         other.0.iter().for_each(|&dot| self.insert(dot));
     }
 
-    /// A vector that covers all of `origin` up to `before` covers it up to `seq`; another stays as it is.
+    /// A vector that covers all of `origin` up to `before` covers it up to `seq`; another stays as
+    /// it is.
     pub fn advance(&mut self, origin: Origin, before: Seq, seq: Seq) {
         if before <= self.get(origin) {
             self.insert(Dot { origin, seq });
@@ -135,7 +140,8 @@ impl VersionVector {
 
     /// Forgets the origin with the smallest number, for a vector that has outgrown its limit.
     pub fn drop_smallest(&mut self, keep: Origin) {
-        let smallest = self.0.iter().filter(|dot| dot.origin != keep).min_by_key(|dot| dot.seq).copied();
+        let smallest =
+            self.0.iter().filter(|dot| dot.origin != keep).min_by_key(|dot| dot.seq).copied();
         self.0.retain(|&dot| Some(dot) != smallest);
     }
 

@@ -1,4 +1,5 @@
-//! ARP (RFC 826) for IPv4 over Ethernet: the requests that we send, and what another's packet tells us.
+//! ARP (RFC 826) for IPv4 over Ethernet: the requests that we send, and what another's packet tells
+//! us.
 //!
 //! Nothing here is trusted: a sighting only says where it may be worth to knock.
 
@@ -33,12 +34,17 @@ pub struct ArpSighting {
 }
 
 /// The broadcast frame that asks who has `target`, in the name of `sender_ip` at `sender_mac`.
-pub fn request_frame(sender_ip: Ipv4Addr, sender_mac: [u8; 6], target: Ipv4Addr) -> [u8; ARP_FRAME_BYTES] {
+pub fn request_frame(
+    sender_ip: Ipv4Addr,
+    sender_mac: [u8; 6],
+    target: Ipv4Addr,
+) -> [u8; ARP_FRAME_BYTES] {
     let sender_mac = MacAddr::from(sender_mac);
     let mut frame = [0; ARP_FRAME_BYTES];
     let (header, body) = frame.split_at_mut(ETHERNET_HEADER_BYTES);
 
-    let mut ethernet = MutableEthernetPacket::new(header).expect("the slice is as long as the header");
+    let mut ethernet =
+        MutableEthernetPacket::new(header).expect("the slice is as long as the header");
     ethernet.set_destination(MacAddr::broadcast());
     ethernet.set_source(sender_mac);
     ethernet.set_ethertype(EtherTypes::Arp);
@@ -55,9 +61,9 @@ pub fn request_frame(sender_ip: Ipv4Addr, sender_mac: [u8; 6], target: Ipv4Addr)
     frame
 }
 
-/// What a frame tells: `None` for anything but an ARP request or reply, for IPv4 over Ethernet, from an
-/// address that a single host can have. So probes (RFC 5227, sender 0.0.0.0) tell nothing. Bytes after the
-/// packet are padding.
+/// What a frame tells: `None` for anything but an ARP request or reply, for IPv4 over Ethernet,
+/// from an address that a single host can have. So probes (RFC 5227, sender 0.0.0.0) tell nothing.
+/// Bytes after the packet are padding.
 pub fn parse(frame: &[u8]) -> Option<ArpSighting> {
     let ethernet = EthernetPacket::new(frame)?;
     if ethernet.get_ethertype() != EtherTypes::Arp {
@@ -81,7 +87,8 @@ pub fn parse(frame: &[u8]) -> Option<ArpSighting> {
 
 /// Can a single host on a network have this address?
 pub fn is_host_address(address: Ipv4Addr) -> bool {
-    // 0.0.0.0/8 is "this network", 240.0.0.0/4 reserved with the broadcast address at its end (RFC 6890).
+    // 0.0.0.0/8 is "this network", 240.0.0.0/4 reserved with the broadcast address at its end (RFC
+    // 6890).
     let first = address.octets()[0];
     first != 0 && first < 224 && !address.is_loopback()
 }
@@ -100,7 +107,8 @@ mod tests {
     const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 7);
     /// "Who has 192.168.1.9? Tell 192.168.1.7", as tcpdump shows it.
     const REQUEST: [u8; ARP_FRAME_BYTES] = [
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0x12, 0x13, 0x14, 0x15, 0x16, 0x08, 0x06, // Ethernet
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0x12, 0x13, 0x14, 0x15, 0x16, 0x08,
+        0x06, // Ethernet
         0x00, 0x01, 0x08, 0x00, 0x06, 0x04, 0x00, 0x01, // Ethernet, IPv4, lengths, request
         0x02, 0x12, 0x13, 0x14, 0x15, 0x16, 192, 168, 1, 7, // sender
         0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 192, 168, 1, 9, // target
@@ -154,7 +162,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_and_believes_only_hosts(frame in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn never_panics_and_believes_only_hosts(frame in prop::collection::vec(any::<u8>(),
+            0..100)) {
             if let Some(sighting) = parse(&frame) {
                 prop_assert!(is_host_address(sighting.sender_ip));
             }

@@ -1,12 +1,13 @@
 //! Messages in the sealed byte stream of port 2195.
 //!
-//! The stream is a row of records: a length (u16, big endian), then that many sealed bytes. The opened bytes of
-//! all records, put together, are a row of messages: a length (u32, big endian), then the message. So many small
-//! messages share a record, and a large one spans several, by the same rule.
+//! The stream is a row of records: a length (u16, big endian), then that many sealed bytes. The
+//! opened bytes of all records, put together, are a row of messages: a length (u32, big endian),
+//! then the message. So many small messages share a record, and a large one spans several, by the
+//! same rule.
 //!
-//! What is not sealed right is never looked at. A message's length is compared with [`MAX_MESSAGE_BYTES`] as
-//! soon as it is there, and no buffer ever grows by more than the bytes that have arrived.
-//! No I/O here, and no keys: [`Seal`] and [`Open`] stand for them.
+//! What is not sealed right is never looked at. A message's length is compared with
+//! [`MAX_MESSAGE_BYTES`] as soon as it is there, and no buffer ever grows by more than the bytes
+//! that have arrived. No I/O here, and no keys: [`Seal`] and [`Open`] stand for them.
 
 use std::{fmt, ops::Range};
 
@@ -30,7 +31,8 @@ pub trait Seal {
 
 /// Opens one record after the other.
 pub trait Open {
-    /// Opens `sealed` into `plain`, which is [`TAG_BYTES`] shorter; `Err` when it was not sealed by the peer.
+    /// Opens `sealed` into `plain`, which is [`TAG_BYTES`] shorter; `Err` when it was not sealed by
+    /// the peer.
     fn open(&mut self, sealed: &[u8], plain: &mut [u8]) -> Result<(), Forged>;
 }
 
@@ -54,7 +56,8 @@ impl fmt::Display for FrameError {
             Self::TooLong(bytes) => {
                 write!(
                     f,
-                    "the peer announced a message of {bytes} bytes, at most {MAX_MESSAGE_BYTES} are taken"
+                    "the peer announced a message of {bytes} bytes, at most {MAX_MESSAGE_BYTES} \
+                     are taken"
                 )
             }
         }
@@ -86,7 +89,11 @@ impl FrameWriter {
 
     /// Adds a message of at most [`MAX_MESSAGE_BYTES`]. Records that it fills are sealed.
     pub fn push(&mut self, message: &[u8], key: &mut impl Seal) {
-        assert!(message.len() <= MAX_MESSAGE_BYTES, "nobody would take a message of {} bytes", message.len());
+        assert!(
+            message.len() <= MAX_MESSAGE_BYTES,
+            "nobody would take a message of {} bytes",
+            message.len()
+        );
         self.append(&(message.len() as u32).to_be_bytes(), key);
         self.append(message, key);
     }
@@ -103,10 +110,12 @@ impl FrameWriter {
         }
     }
 
-    /// Gives back the memory of buffers that nothing waits in. They are kept from one message to the next: fresh pages
-    /// for each turn would cost as much as the sealing.
+    /// Gives back the memory of buffers that nothing waits in. They are kept from one message to
+    /// the next: fresh pages for each turn would cost as much as the sealing.
     pub fn release(&mut self) {
-        for buffer in [&mut self.plain, &mut self.sealed].into_iter().filter(|buffer| buffer.is_empty()) {
+        for buffer in
+            [&mut self.plain, &mut self.sealed].into_iter().filter(|buffer| buffer.is_empty())
+        {
             buffer.shrink_to(IDLE_BUFFER_BYTES);
         }
     }
@@ -151,8 +160,8 @@ impl FrameWriter {
     }
 }
 
-/// Messages on their way out of a socket. Holds at most the bytes fed while [`Self::is_hungry`], one record and
-/// one message, and after a small portion next to no memory.
+/// Messages on their way out of a socket. Holds at most the bytes fed while [`Self::is_hungry`],
+/// one record and one message, and after a small portion next to no memory.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     sealed: Vec<u8>,
@@ -163,8 +172,9 @@ pub struct FrameReader {
     taken: usize,
     /// May there be a message in the buffers?
     is_fed: bool,
-    /// Did the last bytes come in a small portion? Then large buffers are of no use any more. Fresh pages for each
-    /// message of a long transfer would cost as much as the opening, so they are kept as long as that lasts.
+    /// Did the last bytes come in a small portion? Then large buffers are of no use any more. Fresh
+    /// pages for each message of a long transfer would cost as much as the opening, so they are
+    /// kept as long as that lasts.
     is_slack: bool,
 }
 
@@ -185,7 +195,10 @@ impl FrameReader {
     }
 
     /// Where the next message lies, for [`Self::message`]; `None` when it has not arrived yet.
-    pub fn next_message(&mut self, key: &mut impl Open) -> Result<Option<Range<usize>>, FrameError> {
+    pub fn next_message(
+        &mut self,
+        key: &mut impl Open,
+    ) -> Result<Option<Range<usize>>, FrameError> {
         loop {
             if let Some(range) = self.take_message()? {
                 return Ok(Some(range));
@@ -222,7 +235,9 @@ impl FrameReader {
     /// Opens one record behind what is in `plain`; false when none is complete.
     fn open_record(&mut self, key: &mut impl Open) -> Result<bool, FrameError> {
         let rest = &self.sealed[self.opened..];
-        let Some((header, rest)) = rest.split_first_chunk::<RECORD_HEADER_BYTES>() else { return Ok(false) };
+        let Some((header, rest)) = rest.split_first_chunk::<RECORD_HEADER_BYTES>() else {
+            return Ok(false);
+        };
         let length = usize::from(u16::from_be_bytes(*header));
         if length < TAG_BYTES {
             return Err(FrameError::Forged);
@@ -239,7 +254,9 @@ impl FrameReader {
 
     fn rest(&mut self) {
         self.is_fed = false;
-        for (buffer, used) in [(&mut self.sealed, &mut self.opened), (&mut self.plain, &mut self.taken)] {
+        for (buffer, used) in
+            [(&mut self.sealed, &mut self.opened), (&mut self.plain, &mut self.taken)]
+        {
             if *used == buffer.len() {
                 buffer.clear();
                 *used = 0;
@@ -319,7 +336,8 @@ mod tests {
         #[test]
         fn round_trip(lengths in prop::collection::vec(prop_oneof![
             8 => 0..300usize,
-            1 => Just(MAX_PLAIN_BYTES - 4), 1 => Just(MAX_PLAIN_BYTES), 1 => Just(MAX_MESSAGE_BYTES),
+            1 => Just(MAX_PLAIN_BYTES - 4), 1 => Just(MAX_PLAIN_BYTES), 1 =>
+                Just(MAX_MESSAGE_BYTES),
         ], 0..20), step in prop_oneof![1..10usize, 1..100_000usize]) {
             let messages: Vec<Vec<u8>> =
                 lengths.iter().enumerate().map(|(at, &length)| vec![at as u8; length]).collect();

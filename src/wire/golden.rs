@@ -1,5 +1,6 @@
-//! The exact bytes of everything that goes over the wire. When one of these fails, nodes of the last release no longer
-//! understand this one: the message is to be left as it was, or [`PROTOCOL`] to be raised.
+//! The exact bytes of everything that goes over the wire. When one of these fails, nodes of the
+//! last release no longer understand this one: the message is to be left as it was, or [`PROTOCOL`]
+//! to be raised.
 
 use super::{
     frame::{FrameWriter, Seal, TAG_BYTES},
@@ -69,7 +70,10 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
             },
             "0202010203900301fe(ff*17)0301",
         ),
-        (Message::Knowledge { known: VersionVector::default(), digest: None, backed: false }, "02000000"),
+        (
+            Message::Knowledge { known: VersionVector::default(), digest: None, backed: false },
+            "02000000",
+        ),
         (
             update(entry(Some(file)), Some(b"abc")),
             "0303642f61010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000701c8010103616263",
@@ -86,7 +90,10 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
             update(merged, None),
             "0303642f610101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac020701c80100",
         ),
-        (Message::RecipeRequest { path: path("d/a"), digest: DIGEST, first: 1024 }, "0403642f61(d1*32)8008"),
+        (
+            Message::RecipeRequest { path: path("d/a"), digest: DIGEST, first: 1024 },
+            "0403642f61(d1*32)8008",
+        ),
         (
             Message::Recipe {
                 digest: DIGEST,
@@ -97,10 +104,18 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
             "05(d1*32)8008810801808004(c4*32)",
         ),
         (
-            Message::ChunkRequest { path: path("d/a"), digest: DIGEST, offset: 1 << 40, length: 65_536 },
+            Message::ChunkRequest {
+                path: path("d/a"),
+                digest: DIGEST,
+                offset: 1 << 40,
+                length: 65_536,
+            },
             "0603642f61(d1*32)808080808020808004",
         ),
-        (Message::Piece { digest: DIGEST, offset: 1 << 40, bytes: b"abc" }, "07(d1*32)80808080802003616263"),
+        (
+            Message::Piece { digest: DIGEST, offset: 1 << 40, bytes: b"abc" },
+            "07(d1*32)80808080802003616263",
+        ),
         (Message::Unavailable { digest: DIGEST }, "08(d1*32)"),
         (Message::WholeIndexRequest, "09"),
         (Message::OfferRequest { digest: DIGEST }, "0a(d1*32)"),

@@ -1,9 +1,9 @@
 //! The one packet of port 2194: who is there, and does it know the group's key?
 //!
-//! The caller sends a [`Hello`], the callee answers with its own, both close. The tag proves the key without
-//! showing it. That of an answer covers the caller's nonce as well, so neither an old answer nor the caller's
-//! own hello passes for one. An old *call* can be replayed; all that it brings about is a dial to whoever
-//! replayed it, and port 2195 has a handshake of its own.
+//! The caller sends a [`Hello`], the callee answers with its own, both close. The tag proves the
+//! key without showing it. That of an answer covers the caller's nonce as well, so neither an old
+//! answer nor the caller's own hello passes for one. An old *call* can be replayed; all that it
+//! brings about is a dial to whoever replayed it, and port 2195 has a handshake of its own.
 //!
 //! Big endian, [`HELLO_BYTES`] long in every protocol version:
 //!
@@ -16,7 +16,7 @@
 //! | 28 |  8 | instance |
 //! | 36 |  8 | node id |
 //! | 44 |  2 | sync port |
-//! | 46 | 16 | tag: HMAC-SHA-256 of the role (0 call, 1 answer), the caller's nonce (answers only), and all before |
+//! | 46 | 16 | tag: HMAC-SHA-256 of role (0 call, 1 answer), caller's nonce (answers), all before |
 //! | 62 |  4 | CRC-32 of all before |
 
 use std::fmt;
@@ -67,7 +67,8 @@ pub struct Hello {
     pub protocol_max: u16,
     /// Fresh for every hello.
     pub nonce: Nonce,
-    /// Drawn at each start of the process: tells a node's own echo from another with the same identity.
+    /// Drawn at each start of the process: tells a node's own echo from another with the same
+    /// identity.
     pub instance: u64,
     /// The node's id.
     pub node: NodeId,
@@ -101,7 +102,8 @@ impl fmt::Display for HelloError {
             Self::OtherGroup => f.write_str("a node of another group"),
             Self::OtherProtocol { min, max } => write!(
                 f,
-                "it speaks protocol {min} to {max}, this node speaks {PROTOCOL}: update the older of the two"
+                "it speaks protocol {min} to {max}, this node speaks {PROTOCOL}: update the older \
+                 of the two"
             ),
         }
     }
@@ -152,7 +154,10 @@ impl Hello {
         }
         let hello = Self::read_fields(bytes);
         if !(hello.protocol_min..=hello.protocol_max).contains(&PROTOCOL) {
-            return Err(HelloError::OtherProtocol { min: hello.protocol_min, max: hello.protocol_max });
+            return Err(HelloError::OtherProtocol {
+                min: hello.protocol_min,
+                max: hello.protocol_max,
+            });
         }
         if hello.sync_port == 0 { Err(HelloError::NotHello) } else { Ok(hello) }
     }
@@ -248,7 +253,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(node: [u8; 8], instance: u64, sync_port in 1..=u16::MAX, nonce: [u8; 16], call: [u8; 16]) {
+        fn round_trip(node: [u8; 8], instance: u64, sync_port in 1..=u16::MAX, nonce: [u8; 16],
+            call: [u8; 16]) {
             let hello = Hello::new(NodeId(node), instance, sync_port, Nonce(nonce));
             let bytes = hello.encode(&key(1), Some(&Nonce(call)));
             prop_assert_eq!(Hello::decode(&bytes, &key(1), Some(&Nonce(call))), Ok(hello));

@@ -1,5 +1,5 @@
-//! Who a device is: its static X25519 key (RFC 7748), and the node's id, which is the first 8 bytes of the SHA-256 of its
-//! public key.
+//! Who a device is: its static X25519 key (RFC 7748), and the node's id, which is the first 8 bytes
+//! of the SHA-256 of its public key.
 
 use std::fmt;
 
@@ -28,8 +28,9 @@ pub struct Identity {
 impl Identity {
     /// The identity with this private key, which must come from a good random source.
     pub fn new(private: [u8; KEY_BYTES]) -> Self {
-        let mut dh =
-            DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("the crate is built with Curve25519");
+        let mut dh = DefaultResolver
+            .resolve_dh(&DHChoice::Curve25519)
+            .expect("the crate is built with Curve25519");
         dh.set(&private);
         Self { private, node: node_id(dh.pubkey()) }
     }
@@ -92,15 +93,21 @@ mod tests {
         let identity = Identity::new([7; KEY_BYTES]);
         let good = identity.to_text();
         assert_eq!(good.len(), TEXT_BYTES);
-        assert_eq!(Identity::from_text(good.as_bytes()).map(|read| read.private), Some(identity.private));
-        for bad in [String::new(), good[1..].to_owned(), good.replace('7', "x"), good.clone() + "\n"] {
+        assert_eq!(
+            Identity::from_text(good.as_bytes()).map(|read| read.private),
+            Some(identity.private)
+        );
+        for bad in
+            [String::new(), good[1..].to_owned(), good.replace('7', "x"), good.clone() + "\n"]
+        {
             assert!(Identity::from_text(bad.as_bytes()).is_none(), "{bad:?}");
         }
     }
 
     #[test]
     fn the_id_is_the_start_of_the_keys_digest() {
-        // The key's public half, by another implementation of RFC 7748, is 13be4feaeaf204c7fd3358fc9c007218...
+        // The key's public half, by another implementation of RFC 7748, is
+        // 13be4feaeaf204c7fd3358fc9c007218...
         assert_eq!(Identity::new([7; KEY_BYTES]).node().to_string(), "0f6d2553ff0c0f44");
     }
 }

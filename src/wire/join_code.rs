@@ -1,8 +1,8 @@
 //! The group's key, and the join code: the key as people type it on the next machine.
 //!
-//! A join code is 28 characters of Crockford's base32 (no I, L, O, U) in groups of 4: the key's 128 bits, then
-//! the lowest 12 bits of the key's CRC-32. Those 12 bits find every error in one character and every
-//! swap of two neighbours; a test tries them all.
+//! A join code is 28 characters of Crockford's base32 (no I, L, O, U) in groups of 4: the key's 128
+//! bits, then the lowest 12 bits of the key's CRC-32. Those 12 bits find every error in one
+//! character and every swap of two neighbours; a test tries them all.
 
 use std::{fmt, str::FromStr};
 
@@ -12,7 +12,8 @@ use sha2::Sha256;
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const SYMBOLS: usize = 28;
 const GROUP: usize = 4;
-/// Symbols that hold bits of the key alone; the one after them holds 3 of the key, and 2 of the checksum.
+/// Symbols that hold bits of the key alone; the one after them holds 3 of the key, and 2 of the
+/// checksum.
 const KEY_SYMBOLS: usize = 25;
 
 /// What the members of a group share. Whoever has it can read and write the directory.
@@ -40,7 +41,8 @@ impl GroupKey {
         &self.0
     }
 
-    /// A key for one purpose. Keys of different purposes say nothing about each other, nor about the group key.
+    /// A key for one purpose. Keys of different purposes say nothing about each other, nor about
+    /// the group key.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.chain_update(purpose).finalize().into_bytes().into()
@@ -51,7 +53,9 @@ impl GroupKey {
         let symbols = encode(u128::from_be_bytes(self.0), checksum(&self.0));
         let groups: Vec<String> = symbols
             .chunks(GROUP)
-            .map(|group| group.iter().map(|&symbol| ALPHABET[usize::from(symbol)] as char).collect())
+            .map(|group| {
+                group.iter().map(|&symbol| ALPHABET[usize::from(symbol)] as char).collect()
+            })
             .collect();
         groups.join("-")
     }
@@ -87,13 +91,21 @@ impl fmt::Display for JoinCodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadCharacter { character, position } => {
-                write!(f, "join code: {character:?} at position {position} cannot be part of a join code")
+                write!(
+                    f,
+                    "join code: {character:?} at position {position} cannot be part of a join code"
+                )
             }
             Self::WrongLength { found } => {
-                write!(f, "join code: it has {found} letters and digits instead of {SYMBOLS}; type all of it")
+                write!(
+                    f,
+                    "join code: it has {found} letters and digits instead of {SYMBOLS}; type all \
+                    of it"
+                )
             }
             Self::BadChecksum => f.write_str(
-                "join code: at least one character is mistyped; compare it with what 'p2pnetwork invite' prints",
+                "join code: at least one character is mistyped; compare it with what 'p2pnetwork \
+                 invite' prints",
             ),
         }
     }
@@ -104,7 +116,8 @@ impl std::error::Error for JoinCodeError {}
 impl FromStr for GroupKey {
     type Err = JoinCodeError;
 
-    /// Reads a join code as people type it: in any case, O for 0, I or L for 1, with or without dashes and spaces.
+    /// Reads a join code as people type it: in any case, O for 0, I or L for 1, with or without
+    /// dashes and spaces.
     fn from_str(text: &str) -> Result<Self, JoinCodeError> {
         let (key, check) = decode(&read_symbols(text)?);
         let bytes = key.to_be_bytes();
@@ -123,8 +136,8 @@ fn read_symbols(text: &str) -> Result<[u8; SYMBOLS], JoinCodeError> {
         if character == '-' || character.is_whitespace() {
             continue;
         }
-        let symbol =
-            symbol_of(character).ok_or(JoinCodeError::BadCharacter { character, position: at + 1 })?;
+        let symbol = symbol_of(character)
+            .ok_or(JoinCodeError::BadCharacter { character, position: at + 1 })?;
         if let Some(place) = symbols.get_mut(found) {
             *place = symbol;
         }
@@ -157,7 +170,9 @@ fn decode(symbols: &[u8; SYMBOLS]) -> (u128, u16) {
     let (whole, rest) = symbols.split_at(KEY_SYMBOLS);
     let key = whole.iter().fold(0, |key, &symbol| key << 5 | u128::from(symbol));
     let shared = rest[0];
-    let check = rest[1..].iter().fold(u16::from(shared & 3), |check, &symbol| check << 5 | u16::from(symbol));
+    let check = rest[1..]
+        .iter()
+        .fold(u16::from(shared & 3), |check, &symbol| check << 5 | u16::from(symbol));
     (key << 3 | u128::from(shared >> 2), check)
 }
 
@@ -183,7 +198,8 @@ mod tests {
             let key = GroupKey::new(bytes);
             let mut symbols = encode(u128::from_be_bytes(key.0), checksum(&key.0));
             symbols[at] ^= other;
-            let code: String = symbols.iter().map(|&symbol| ALPHABET[usize::from(symbol)] as char).collect();
+            let code: String = symbols.iter()
+                .map(|&symbol| ALPHABET[usize::from(symbol)] as char).collect();
             prop_assert_eq!(code.parse::<GroupKey>(), Err(JoinCodeError::BadChecksum));
         }
 
@@ -193,7 +209,8 @@ mod tests {
         }
     }
 
-    /// The CRC is affine over XOR, so an error is found in every code or in none: one key proves it for all.
+    /// The CRC is affine over XOR, so an error is found in every code or in none: one key proves it
+    /// for all.
     #[test]
     fn every_wrong_character_and_every_swap_is_found() {
         let is_found = |pattern: &[(usize, u8)]| {

@@ -1,7 +1,7 @@
 //! What one node tells another on port 2195, once the handshake has proved the group key.
 //!
-//! A message is a postcard value. New kinds go to the end of [`Message`]; a change of an existing one is a
-//! new [`PROTOCOL`] version.
+//! A message is a postcard value. New kinds go to the end of [`Message`]; a change of an existing
+//! one is a new [`PROTOCOL`] version.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,11 +36,11 @@ pub enum Message<'a> {
     Knowledge {
         /// Up to where, per origin.
         known: Knowledge,
-        /// Order-free sum over all live rows: equal knowledge must mean an equal digest. `None` while the
-        /// sender holds entries that its knowledge does not cover yet.
+        /// Order-free sum over all live rows: equal knowledge must mean an equal digest. `None`
+        /// while the sender holds entries that its knowledge does not cover yet.
         digest: Option<u128>,
-        /// Has every entry that the receiver lacks been sent on this link? If so, the receiver knows all of
-        /// this, too.
+        /// Has every entry that the receiver lacks been sent on this link? If so, the receiver
+        /// knows all of this, too.
         backed: bool,
     },
     /// A version of a path.
@@ -166,26 +166,38 @@ impl<'a> Message<'a> {
             Self::Offer { chunks, .. } => {
                 legal(chunks.len() <= RECIPE_SEGMENT_CHUNKS, "an offer is too long")
             }
-            Self::Welcome { name, .. } => legal(name.len() <= MAX_NODE_NAME_BYTES, "a name is too long"),
+            Self::Welcome { name, .. } => {
+                legal(name.len() <= MAX_NODE_NAME_BYTES, "a name is too long")
+            }
             Self::Knowledge { known, .. } => legal(known.len() <= MAX_ORIGINS, "too many origins"),
             Self::Update { path, entry, before, seq, content, .. } => {
                 legal(!path.is_root() && !path.is_reserved(), "a path is not for peers to name")?;
                 legal(before < seq, "a change comes before itself")?;
-                legal(content.is_none_or(|bytes| bytes.len() <= MAX_INLINE_BYTES), "content is too long")?;
+                legal(
+                    content.is_none_or(|bytes| bytes.len() <= MAX_INLINE_BYTES),
+                    "content is too long",
+                )?;
                 check_entry(entry)
             }
-            Self::RecipeRequest { path, .. } => legal(!path.is_reserved(), "a path is not for peers to name"),
+            Self::RecipeRequest { path, .. } => {
+                legal(!path.is_reserved(), "a path is not for peers to name")
+            }
             Self::Recipe { first, total, chunks, .. } => {
                 legal(*total as usize <= MAX_RECIPE_CHUNKS, "a recipe is too long")?;
                 legal(chunks.len() <= RECIPE_SEGMENT_CHUNKS, "a part of a recipe is too long")?;
-                legal(*first as usize + chunks.len() <= *total as usize, "a recipe is longer than it says")
+                legal(
+                    *first as usize + chunks.len() <= *total as usize,
+                    "a recipe is longer than it says",
+                )
             }
             Self::ChunkRequest { path, offset, length, .. } => {
                 legal(!path.is_reserved(), "a path is not for peers to name")?;
                 legal((1..=MAX_CHUNK_BYTES).contains(length), "a range is empty or too long")?;
                 legal(offset.checked_add(u64::from(*length)).is_some(), "a range has no end")
             }
-            Self::Piece { bytes, .. } => legal(bytes.len() <= MAX_PIECE_BYTES, "a piece is too long"),
+            Self::Piece { bytes, .. } => {
+                legal(bytes.len() <= MAX_PIECE_BYTES, "a piece is too long")
+            }
         }
     }
 }

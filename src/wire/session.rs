@@ -1,7 +1,7 @@
 //! The handshake of port 2195, and sealing and opening after it.
 //!
-//! `Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s` (the Noise Protocol Framework, revision 34), with the psk derived
-//! from the group key. Three packets of fixed size:
+//! `Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s` (the Noise Protocol Framework, revision 34), with the
+//! psk derived from the group key. Three packets of fixed size:
 //!
 //! | packet | bytes | content |
 //! |--------|------:|---------|
@@ -9,10 +9,11 @@
 //! | answer, from the accepting side | [`ANSWER_BYTES`] | `e, ee, s, es` |
 //! | proof, from the dialling side | [`PROOF_BYTES`] | `s, se` |
 //!
-//! The preamble is all that is ever sent in the clear: magic (8 bytes), protocol version (u16, big endian), the
-//! dialling node's id, the id of the node that it means to reach. Both sides put it, after a string that names
-//! the purpose and the direction, into the prologue; and both check that the other's static key has the id that
-//! the preamble says. A call of another group is recognised by its first packet, before any reckoning with keys.
+//! The preamble is all that is ever sent in the clear: magic (8 bytes), protocol version (u16, big
+//! endian), the dialling node's id, the id of the node that it means to reach. Both sides put it,
+//! after a string that names the purpose and the direction, into the prologue; and both check that
+//! the other's static key has the id that the preamble says. A call of another group is recognised
+//! by its first packet, before any reckoning with keys.
 
 use std::fmt;
 
@@ -82,14 +83,21 @@ impl fmt::Display for HandshakeError {
             Self::NotHandshake => f.write_str("another program calls there"),
             Self::OtherProtocol(version) => write!(
                 f,
-                "it speaks protocol {version}, this node speaks {PROTOCOL}: update the older of the two"
+                "it speaks protocol {version}, this node speaks {PROTOCOL}: update the older of \
+                 the two"
             ),
             Self::NotForThisNode(node) => write!(f, "the call was meant for node {node}"),
             Self::OwnIdentity => f.write_str(
-                "it has this node's identity: if a directory was copied, remove .p2pnetwork/identity in the copy",
+                "it has this node's identity: if a directory was copied, remove \
+                 .p2pnetwork/identity in the copy",
             ),
-            Self::WrongKey => f.write_str("it does not know the group's key: join it with the group's join code"),
-            Self::WrongNode(node) => write!(f, "it is not the node that it says it is, its key is that of {node}"),
+            Self::WrongKey => f.write_str(
+                "it does not know the group's key: join it with the \
+                group's join code",
+            ),
+            Self::WrongNode(node) => {
+                write!(f, "it is not the node that it says it is, its key is that of {node}")
+            }
             Self::NoRandomness => f.write_str("the system gives no random numbers"),
         }
     }
@@ -141,13 +149,15 @@ pub struct Accepting {
 }
 
 impl Accepting {
-    /// Starts with the call: the packet is the answer. From here on the caller is known to have the group key.
+    /// Starts with the call: the packet is the answer. From here on the caller is known to have the
+    /// group key.
     pub fn new(
         identity: &Identity,
         key: &SyncKey,
         call: &[u8; CALL_BYTES],
     ) -> Result<(Self, [u8; ANSWER_BYTES]), HandshakeError> {
-        let (preamble, first) = call.split_first_chunk().expect("a call is longer than its preamble");
+        let (preamble, first) =
+            call.split_first_chunk().expect("a call is longer than its preamble");
         let caller = check_preamble(preamble, identity.node())?;
         let prologue = prologue(preamble);
         let mut noise = builder(identity, key, &prologue).build_responder().expect(PREREQUISITES);
@@ -171,7 +181,10 @@ pub struct Sealer(TransportState);
 
 impl Seal for Sealer {
     fn seal(&mut self, plain: &[u8], sealed: &mut [u8]) {
-        let length = self.0.write_message(plain, sealed).expect("the record is short, the nonce has 64 bits");
+        let length = self
+            .0
+            .write_message(plain, sealed)
+            .expect("the record is short, the nonce has 64 bits");
         debug_assert_eq!(length, sealed.len());
     }
 }
@@ -200,7 +213,8 @@ fn preamble(caller: NodeId, callee: NodeId) -> [u8; PREAMBLE_BYTES] {
 
 /// The caller, as the preamble says.
 fn check_preamble(preamble: &[u8; PREAMBLE_BYTES], own: NodeId) -> Result<NodeId, HandshakeError> {
-    let id = |at: usize| NodeId(*preamble[at..].first_chunk().expect("an id lies within the preamble"));
+    let id =
+        |at: usize| NodeId(*preamble[at..].first_chunk().expect("an id lies within the preamble"));
     let (caller, callee) = (id(10), id(18));
     let protocol = u16::from_be_bytes([preamble[8], preamble[9]]);
     if !preamble.starts_with(&MAGIC) {
@@ -314,7 +328,10 @@ mod tests {
         let (dialling, call) = Dialling::new(&impostor(), &key(1), bob.node()).unwrap();
         let (accepting, answer) = Accepting::new(&bob, &key(1), &call).unwrap();
         let (_, proof) = dialling.finish(&answer).unwrap();
-        assert_eq!(accepting.finish(&proof).unwrap_err(), HandshakeError::WrongNode(identity(3).node()));
+        assert_eq!(
+            accepting.finish(&proof).unwrap_err(),
+            HandshakeError::WrongNode(identity(3).node())
+        );
         assert_ne!(alice.node(), identity(3).node());
     }
 
@@ -322,7 +339,10 @@ mod tests {
     fn nobody_passes_for_another_callee() {
         let (dialling, call) = Dialling::new(&identity(2), &key(1), identity(1).node()).unwrap();
         let (_, answer) = Accepting::new(&impostor(), &key(1), &call).unwrap();
-        assert_eq!(dialling.finish(&answer).unwrap_err(), HandshakeError::WrongNode(identity(3).node()));
+        assert_eq!(
+            dialling.finish(&answer).unwrap_err(),
+            HandshakeError::WrongNode(identity(3).node())
+        );
     }
 
     #[test]

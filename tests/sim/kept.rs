@@ -12,10 +12,12 @@ pub fn directory() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "sim", "plans"].iter().collect()
 }
 
-/// All files of a directory, by name, and the plans that they hold. An error names the file that holds none.
+/// All files of a directory, by name, and the plans that they hold. An error names the file that
+/// holds none.
 pub fn load_all(directory: &Path) -> Result<Vec<(PathBuf, Plan)>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
-    let entries: Vec<fs::DirEntry> = fs::read_dir(directory).and_then(|all| all.collect()).map_err(failed)?;
+    let entries: Vec<fs::DirEntry> =
+        fs::read_dir(directory).and_then(|all| all.collect()).map_err(failed)?;
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     if paths.is_empty() {
         return Err(format!("{}: there is no plan in it", directory.display()));
@@ -37,9 +39,11 @@ mod tests {
         whole.save(&directory.path().join("a.json")).expect("it can be written");
         assert_eq!(load_all(directory.path()).map(|all| all.len()), Ok(1));
         let broken = directory.path().join("b.json");
-        for text in
-            [String::new(), whole.to_text().replace("at_ms", "at"), whole.to_text().replace("a fault", "")]
-        {
+        for text in [
+            String::new(),
+            whole.to_text().replace("at_ms", "at"),
+            whole.to_text().replace("a fault", ""),
+        ] {
             fs::write(&broken, text).expect("it can be written");
             assert!(load().contains("b.json"), "{}", load());
         }

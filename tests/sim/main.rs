@@ -15,8 +15,11 @@ use simulation::{plan::Plan, run};
 /// How many seeds a plain `cargo test` runs; `SEEDS=20` runs fewer, as a slow machine may want.
 const SEEDS: usize = 300;
 
-/// Every seed of the first few hundred, and every plan that was kept because it has found a fault, runs clean, and
-/// twice the same.
+/// Every seed of the first few hundred, and every plan that was kept because it has found a fault,
+/// runs clean, and twice the same.
+/// Runs one again, and tells what happens.
+const REPLAY: &str = "cargo run --profile soak --example soak -- --replay";
+
 #[test]
 fn seeds() {
     let kept = kept::load_all(&kept::directory()).unwrap_or_else(|error| panic!("{error}"));
@@ -24,9 +27,11 @@ fn seeds() {
     let check = || {
         let mut failed = Vec::new();
         while let Some((name, plan)) = nth(next.fetch_add(1, Ordering::Relaxed), count, &kept) {
-            failed.extend(check_twice(&plan).err().map(|failure| {
-                format!("{name}: {failure}\n  cargo run --profile soak --example soak -- --replay {name}")
-            }));
+            failed.extend(
+                check_twice(&plan)
+                    .err()
+                    .map(|failure| format!("{name}: {failure}\n  {REPLAY} {name}")),
+            );
         }
         failed
     };
@@ -38,7 +43,8 @@ fn seeds() {
     assert!(failed.is_empty(), "{} plans failed", failed.len());
 }
 
-/// The first `count` are drawn from their seeds, the others are the kept ones. Each with what replays it.
+/// The first `count` are drawn from their seeds, the others are the kept ones. Each with what
+/// replays it.
 fn nth(at: usize, count: usize, kept: &[(PathBuf, Plan)]) -> Option<(String, Plan)> {
     match at.checked_sub(count) {
         None => Some((at.to_string(), Plan::new(at as u64))),

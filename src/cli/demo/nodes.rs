@@ -41,10 +41,12 @@ pub struct Nodes {
 impl Nodes {
     /// Starts them; they know each other's addresses, and a group key that was just drawn.
     pub fn start() -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::Failed(format!("demo: {error}; it cannot be set up"));
+        let failed =
+            |error: io::Error| Failure::Failed(format!("demo: {error}; it cannot be set up"));
         let (poll, signals) = watch_signals().map_err(failed)?;
         let [group, random] = [random_bytes().map_err(failed)?, random_bytes().map_err(failed)?];
-        let home = std::env::temp_dir().join(format!("p2pnetwork-demo-{:032x}", u128::from_ne_bytes(random)));
+        let home = std::env::temp_dir()
+            .join(format!("p2pnetwork-demo-{:032x}", u128::from_ne_bytes(random)));
         DirBuilder::new().mode(0o700).create(&home).map_err(|error| {
             Failure::Failed(format!(
                 "{}: {error}; set TMPDIR to a directory that can be written",
@@ -52,7 +54,8 @@ impl Nodes {
             ))
         })?;
         let directories = NAMES.map(|name| home.join(name));
-        let mut nodes = Self { home, directories, children: Vec::new(), poll, signals, is_stop_asked: false };
+        let mut nodes =
+            Self { home, directories, children: Vec::new(), poll, signals, is_stop_asked: false };
         let ports = free_ports().map_err(failed)?;
         for at in 0..NAMES.len() {
             let child = nodes.spawn(at, &ports, &GroupKey::new(group)).map_err(failed)?;
@@ -73,8 +76,13 @@ impl Nodes {
         Some([a?, b?, c?])
     }
 
-    /// Waits until `is_done`. Fails, with `what`, after `DEMO_STEP_TIMEOUT`; when a node ends; or when asked to stop.
-    pub fn wait(&mut self, what: &str, mut is_done: impl FnMut(&Self) -> bool) -> Result<(), Failure> {
+    /// Waits until `is_done`. Fails, with `what`, after `DEMO_STEP_TIMEOUT`; when a node ends; or
+    /// when asked to stop.
+    pub fn wait(
+        &mut self,
+        what: &str,
+        mut is_done: impl FnMut(&Self) -> bool,
+    ) -> Result<(), Failure> {
         let deadline = Instant::now() + DEMO_STEP_TIMEOUT;
         while !is_done(self) {
             self.look_after()?;
@@ -86,7 +94,9 @@ impl Nodes {
             }
             self.pause(TICK).map_err(Failure::failed)?;
             if self.is_stop_asked {
-                return Err(Failure::Failed("demo: stopped before its end; start it again".to_owned()));
+                return Err(Failure::Failed(
+                    "demo: stopped before its end; start it again".to_owned(),
+                ));
             }
         }
         Ok(())
@@ -137,7 +147,8 @@ impl Nodes {
         }
         match fs::remove_dir_all(&self.home) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let _ = writeln!(io::stderr(), "{}: {error}; remove it by hand", self.home.display());
+                let _ =
+                    writeln!(io::stderr(), "{}: {error}; remove it by hand", self.home.display());
             }
             _ => {}
         }

@@ -55,7 +55,9 @@ pub fn all() -> [Step; 6] {
                 fs::create_dir_all(d.join("pictures/2026/empty"))?;
                 fs::write(d.join("pictures/2026/index"), "1\n")
             },
-            arrived: |d| has(d, "pictures/2026/index", b"1\n") && d.join("pictures/2026/empty").is_dir(),
+            arrived: |d| {
+                has(d, "pictures/2026/index", b"1\n") && d.join("pictures/2026/empty").is_dir()
+            },
         },
         Step {
             title: "writes a file of 8 MiB",
@@ -84,8 +86,8 @@ pub fn all() -> [Step; 6] {
     ]
 }
 
-/// Everything below `directory` but the node's own state: the content of files, `None` for directories. `None`
-/// while it changes under our eyes.
+/// Everything below `directory` but the node's own state: the content of files, `None` for
+/// directories. `None` while it changes under our eyes.
 pub fn tree(directory: &Path) -> Option<BTreeMap<PathBuf, Option<Vec<u8>>>> {
     let mut tree = BTreeMap::new();
     let mut waiting = vec![PathBuf::new()];
@@ -115,7 +117,8 @@ fn has(directory: &Path, path: &str, content: &[u8]) -> bool {
 }
 
 fn is_gone(directory: &Path, path: &str) -> bool {
-    matches!(directory.join(path).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+    matches!(directory.join(path).symlink_metadata(), Err(error)
+        if error.kind() == io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]
@@ -132,7 +135,8 @@ mod tests {
         }
         fs::create_dir(here.path().join(STATE_DIR)).unwrap();
         let paths: Vec<PathBuf> = tree(here.path()).unwrap().into_keys().collect();
-        let wanted = ["note.txt", "photos", "photos/2026", "photos/2026/empty", "photos/2026/index"];
+        let wanted =
+            ["note.txt", "photos", "photos/2026", "photos/2026/empty", "photos/2026/index"];
         assert_eq!(paths, wanted.map(PathBuf::from));
     }
 }

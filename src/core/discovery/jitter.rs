@@ -42,7 +42,8 @@ mod tests {
     #[test]
     fn stays_in_its_range_and_varies() {
         let mut jitter = Jitter::new(1);
-        let delays: Vec<_> = (0..100).map(|_| jitter.around(Duration::from_secs(100)).as_secs()).collect();
+        let delays: Vec<_> =
+            (0..100).map(|_| jitter.around(Duration::from_secs(100)).as_secs()).collect();
         assert!(delays.iter().all(|delay| (75..=125).contains(delay)));
         assert!(delays.iter().any(|&delay| delay < 85) && delays.iter().any(|&delay| delay > 115));
         assert!((60..=72).contains(&jitter.beyond(Duration::from_secs(60)).as_secs()));

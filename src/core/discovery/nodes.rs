@@ -16,7 +16,8 @@ use crate::model::{
     version::NodeId,
 };
 
-/// After this many failures in a row, and each doubling of it, the node is asked on 2194 where it is now.
+/// After this many failures in a row, and each doubling of it, the node is asked on 2194 where it
+/// is now.
 const FAILURES_BEFORE_ASKING: u32 = 4;
 
 /// The connection from here to a node.
@@ -51,7 +52,13 @@ impl Node {
         matches!(self.link, Link::Idle { .. })
     }
 
-    fn greeted(&mut self, now: Instant, greeting: &Greeting, address: SocketAddr, place: SocketAddr) {
+    fn greeted(
+        &mut self,
+        now: Instant,
+        greeting: &Greeting,
+        address: SocketAddr,
+        place: SocketAddr,
+    ) {
         let has_moved = self.address != address || self.instance != greeting.instance;
         self.address = address;
         self.place = place;
@@ -86,7 +93,8 @@ impl Node {
     }
 }
 
-/// At most `MAX_NODES`; a further one takes the place of one that is not wanted until it is seen, or is refused.
+/// At most `MAX_NODES`; a further one takes the place of one that is not wanted until it is seen,
+/// or is refused.
 #[derive(Debug, Default)]
 pub struct Nodes(FnvIndexMap<NodeId, Node, MAX_NODES>);
 
@@ -100,7 +108,8 @@ impl Nodes {
         place: SocketAddr,
     ) -> bool {
         // One that drew a new identity is at the same address under another name.
-        self.0.retain(|&id, node| id == greeting.node || !node.is_idle() || node.address != address);
+        self.0
+            .retain(|&id, node| id == greeting.node || !node.is_idle() || node.address != address);
         if let Some(node) = self.0.get_mut(&greeting.node) {
             node.greeted(now, greeting, address, place);
             return true;
@@ -130,7 +139,8 @@ impl Nodes {
 
     /// The next node to dial, and where. It counts as dialled.
     pub fn next_dial(&mut self, now: Instant) -> Option<(NodeId, SocketAddr)> {
-        let is_due = |node: &Node| matches!(node.link, Link::Idle { dial_at: Some(at) } if at <= now);
+        let is_due =
+            |node: &Node| matches!(node.link, Link::Idle { dial_at: Some(at) } if at <= now);
         let (&id, node) = self.0.iter_mut().find(|(_, node)| is_due(node))?;
         node.link = Link::Dialling;
         node.dialled = Some(now);

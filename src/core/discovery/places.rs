@@ -71,8 +71,15 @@ impl Place {
 pub struct Places(BTreeMap<SocketAddr, Place>);
 
 impl Places {
-    /// Knocks there at once and again and again until somebody answers. False when there are too many such.
-    pub fn pin(&mut self, now: Instant, address: SocketAddr, pin: Pin, node: Option<NodeId>) -> bool {
+    /// Knocks there at once and again and again until somebody answers. False when there are too
+    /// many such.
+    pub fn pin(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        pin: Pin,
+        node: Option<NodeId>,
+    ) -> bool {
         let is_pinned = self.0.get(&address).is_some_and(|place| place.pin != Pin::Hinted);
         let pinned = self.0.values().filter(|place| place.pin != Pin::Hinted).count();
         if !is_pinned && pinned == MAX_PINNED_PLACES {
@@ -88,7 +95,9 @@ impl Places {
     }
 
     pub fn is_remembered(&self, address: SocketAddr, node: NodeId) -> bool {
-        self.0.get(&address).is_some_and(|place| place.pin == Pin::Remembered && place.node == Some(node))
+        self.0
+            .get(&address)
+            .is_some_and(|place| place.pin == Pin::Remembered && place.node == Some(node))
     }
 
     /// The node is now remembered elsewhere.
@@ -105,9 +114,11 @@ impl Places {
         self.0.get(&address)?.node
     }
 
-    /// Something says that there may be a node: knocks unless that was done lately. True: there is one more to do.
+    /// Something says that there may be a node: knocks unless that was done lately. True: there is
+    /// one more to do.
     pub fn hint(&mut self, now: Instant, address: SocketAddr) -> bool {
-        let is_needless = |place: &Place| !place.may_knock(now) || place.knock_at.is_some_and(|at| at <= now);
+        let is_needless =
+            |place: &Place| !place.may_knock(now) || place.knock_at.is_some_and(|at| at <= now);
         if self.0.get(&address).is_some_and(is_needless)
             || self.0.values().filter(|place| place.is_waiting_hint()).count() >= MAX_WAITING_HINTS
         {
@@ -136,7 +147,8 @@ impl Places {
         }
     }
 
-    /// The network has changed: what did not answer may do so now, and own addresses may be another's.
+    /// The network has changed: what did not answer may do so now, and own addresses may be
+    /// another's.
     pub fn ask_all_pinned(&mut self, now: Instant, is_linked: impl Fn(NodeId) -> bool) {
         self.0.values_mut().for_each(|place| place.is_self = false);
         for place in self.0.values_mut().filter(|place| place.pin != Pin::Hinted) {
@@ -151,7 +163,8 @@ impl Places {
         self.0.values().filter(|place| place.answer_by.is_some()).count()
     }
 
-    /// The place to knock at next, those that the user named first; none while too many knocks are under way.
+    /// The place to knock at next, those that the user named first; none while too many knocks are
+    /// under way.
     pub fn next_due(&self, now: Instant) -> Option<SocketAddr> {
         if self.in_flight() >= MAX_KNOCKS {
             return None;
@@ -168,7 +181,8 @@ impl Places {
         if let Some(place) = self.0.get_mut(&address) {
             place.knock_at = None;
             place.not_before = now + HINT_INTERVAL;
-            // The shell reports the outcome long before; a lost report must not cost a slot for ever.
+            // The shell reports the outcome long before; a lost report must not cost a slot for
+            // ever.
             place.answer_by = Some(now + 2 * (CONNECT_TIMEOUT + AUTHENTICATE_TIMEOUT));
         }
     }
@@ -211,7 +225,8 @@ impl Places {
         }
     }
 
-    /// Nobody answered. A pinned place is knocked again by and by, any other when something hints at it.
+    /// Nobody answered. A pinned place is knocked again by and by, any other when something hints
+    /// at it.
     pub fn failed(&mut self, now: Instant, address: SocketAddr, jitter: &mut Jitter) {
         let Some(place) = self.0.get_mut(&address) else { return };
         let before = doubled(HINT_INTERVAL, place.failures, HINT_INTERVAL_MAX);
@@ -239,12 +254,14 @@ impl Places {
     /// A knock that was never heard of again.
     pub fn next_lost(&self, now: Instant) -> Option<SocketAddr> {
         let mut all = self.0.iter();
-        all.find(|(_, place)| place.answer_by.is_some_and(|by| by <= now)).map(|(&address, _)| address)
+        all.find(|(_, place)| place.answer_by.is_some_and(|by| by <= now))
+            .map(|(&address, _)| address)
     }
 
     pub fn deadline(&self) -> Option<Instant> {
         let lost = self.0.values().filter_map(|place| place.answer_by).min();
-        let due = self.0.values().filter(|place| !place.is_self).filter_map(|place| place.knock_at).min();
+        let due =
+            self.0.values().filter(|place| !place.is_self).filter_map(|place| place.knock_at).min();
         let due = due.filter(|_| self.in_flight() < MAX_KNOCKS);
         lost.into_iter().chain(due).min()
     }

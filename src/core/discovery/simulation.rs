@@ -63,7 +63,9 @@ impl Lan {
     }
 
     fn next_action(&mut self) -> Option<(u8, Action)> {
-        self.hosts.iter_mut().find_map(|(&host, node)| node.poll_action().map(|action| (host, action)))
+        self.hosts
+            .iter_mut()
+            .find_map(|(&host, node)| node.poll_action().map(|action| (host, action)))
     }
 
     fn fail_knocks(&mut self) {
@@ -97,7 +99,9 @@ impl Lan {
     fn broadcast(&mut self, from: u8, target: u8) {
         let now = self.now;
         let listening = |node: &Discovery| node.probe == Probe::Arp;
-        for (_, node) in self.hosts.iter_mut().filter(|(host, node)| **host != from && listening(node)) {
+        for (_, node) in
+            self.hosts.iter_mut().filter(|(host, node)| **host != from && listening(node))
+        {
             node.handle_sighting(now, ip(from));
         }
         if self.hosts.contains_key(&target) || self.ordinary.contains(&target) {
@@ -115,7 +119,8 @@ impl Lan {
             self.host(host).handle_greeting(now, at(from, 40_000), greeting(from), true);
             self.host(from).handle_greeting(now, place, greeting(host), false);
         } else {
-            let takes = if self.ordinary.contains(&host) { Duration::ZERO } else { CONNECT_TIMEOUT };
+            let takes =
+                if self.ordinary.contains(&host) { Duration::ZERO } else { CONNECT_TIMEOUT };
             self.failing.push(std::cmp::Reverse((now + takes, from, place)));
         }
     }

@@ -36,7 +36,9 @@ impl Sweep {
     }
 
     pub fn remove(&mut self, interface: &Interface) {
-        self.walks.retain(|walk| (walk.interface, walk.own) != (interface.index, interface.address.into()));
+        self.walks.retain(|walk| {
+            (walk.interface, walk.own) != (interface.index, interface.address.into())
+        });
     }
 
     pub fn stop(&mut self) {
@@ -124,7 +126,8 @@ impl Iterator for Walk {
     fn next(&mut self) -> Option<Ipv4Addr> {
         while self.left > 0 {
             let above = self.own.checked_add(self.distance).filter(|&address| address <= self.last);
-            let below = self.own.checked_sub(self.distance).filter(|&address| address >= self.first);
+            let below =
+                self.own.checked_sub(self.distance).filter(|&address| address >= self.first);
             above.or(below)?;
             let candidate = if self.upward { above } else { below };
             self.distance += u32::from(!self.upward);
@@ -143,8 +146,13 @@ mod tests {
     use super::*;
 
     fn walk(address: [u8; 4], prefix_len: u8) -> Vec<Ipv4Addr> {
-        let interface =
-            Interface { index: 1, name: String::new(), address: address.into(), prefix_len, mac: [2; 6] };
+        let interface = Interface {
+            index: 1,
+            name: String::new(),
+            address: address.into(),
+            prefix_len,
+            mac: [2; 6],
+        };
         Walk::new(&interface).collect()
     }
 

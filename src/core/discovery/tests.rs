@@ -52,7 +52,11 @@ fn drain(discovery: &mut Discovery) -> std::vec::Vec<Action> {
 }
 
 /// Runs until `end` and returns what was done and when; what is started is never heard of.
-fn run(discovery: &mut Discovery, now: &mut Instant, end: Instant) -> std::vec::Vec<(Instant, Action)> {
+fn run(
+    discovery: &mut Discovery,
+    now: &mut Instant,
+    end: Instant,
+) -> std::vec::Vec<(Instant, Action)> {
     let mut done = std::vec::Vec::new();
     loop {
         done.extend(drain(discovery).into_iter().map(|action| (*now, action)));
@@ -83,7 +87,9 @@ fn sweeps_at_start_paced_then_is_quiet_until_the_next() {
     discovery.handle_interfaces(now, &[interface(1)]);
     let sweep = run(&mut discovery, &mut now, start + 59 * SECOND);
     assert_eq!(sweep.len(), 253);
-    assert!(sweep.iter().all(|(_, action)| matches!(action, Action::ArpRequest { interface: 2, .. })));
+    assert!(
+        sweep.iter().all(|(_, action)| matches!(action, Action::ArpRequest { interface: 2, .. }))
+    );
     assert!(sweep.iter().all(|&(when, _)| when < start + SECOND), "quiet after the sweep");
     for (first, later) in sweep.iter().zip(&sweep[50..]) {
         assert!(later.0 - first.0 >= Duration::from_millis(100), "no more than 500 a second");
@@ -117,12 +123,15 @@ fn a_changed_address_is_swept_at_once_and_an_unchanged_one_is_not() {
     run(&mut discovery, &mut now, end);
     discovery.handle_interfaces(now, &[interface(1)]);
     assert_eq!(drain(&mut discovery), []);
-    let second = Interface { index: 3, address: Ipv4Addr::new(10, 9, 0, 1), prefix_len: 16, ..interface(1) };
+    let second =
+        Interface { index: 3, address: Ipv4Addr::new(10, 9, 0, 1), prefix_len: 16, ..interface(1) };
     discovery.handle_interfaces(now, &[interface(1), second.clone()]);
     let end = now + 5 * SECOND;
     let sweep = run(&mut discovery, &mut now, end);
     assert_eq!(sweep.len(), MAX_SWEEP_ADDRESSES);
-    assert!(sweep.iter().all(|(_, action)| matches!(action, Action::ArpRequest { interface: 3, .. })));
+    assert!(
+        sweep.iter().all(|(_, action)| matches!(action, Action::ArpRequest { interface: 3, .. }))
+    );
     discovery.handle_interfaces(now, &[second]);
     let end = now + 80 * SECOND;
     assert!(!run(&mut discovery, &mut now, end).is_empty(), "the next sweep comes all the same");
@@ -236,8 +245,11 @@ fn a_storm_of_sightings_is_bounded() {
         }
         assert!(under_way.len() <= MAX_KNOCKS);
         assert!(discovery.places.len() <= MAX_PLACES);
-        let ended: std::vec::Vec<_> =
-            under_way.iter().filter(|(_, since)| now - **since >= CONNECT_TIMEOUT).map(|(&p, _)| p).collect();
+        let ended: std::vec::Vec<_> = under_way
+            .iter()
+            .filter(|(_, since)| now - **since >= CONNECT_TIMEOUT)
+            .map(|(&p, _)| p)
+            .collect();
         for place in ended {
             under_way.remove(&place);
             discovery.handle_knock_failed(now, place);
@@ -267,7 +279,12 @@ fn sightings_from_elsewhere_and_of_ourselves_are_ignored() {
 fn who_only_asks_is_not_dialled() {
     let now = Instant::now();
     let mut discovery = node(now, Probe::Arp);
-    discovery.handle_greeting(now, at(9, 40_000), Greeting { node: NodeId::NOBODY, ..greeting(9) }, true);
+    discovery.handle_greeting(
+        now,
+        at(9, 40_000),
+        Greeting { node: NodeId::NOBODY, ..greeting(9) },
+        true,
+    );
     assert_eq!(drain(&mut discovery), []);
     assert_eq!(discovery.nodes().count(), 0);
 }
@@ -333,7 +350,10 @@ fn dials_back_off_and_a_link_that_held_resets_that() {
     discovery.handle_outbound_up(now, id(2));
     assert_eq!(drain(&mut discovery), [Action::Remember { node: id(2), address: door(2) }]);
     discovery.handle_outbound_closed(now + SECOND, id(2));
-    assert!(discovery.poll_timeout().unwrap() > now + 5 * SECOND, "a link that fell at once resets nothing");
+    assert!(
+        discovery.poll_timeout().unwrap() > now + 5 * SECOND,
+        "a link that fell at once resets nothing"
+    );
     now = discovery.poll_timeout().unwrap();
     discovery.handle_timeout(now);
     discovery.handle_outbound_up(now, id(2));
@@ -505,7 +525,9 @@ impl Shell {
     fn take(&mut self, actions: std::vec::Vec<Action>) {
         for action in actions {
             match action {
-                Action::Knock(place) => assert!(self.knocks.insert(place), "{place} is being knocked"),
+                Action::Knock(place) => {
+                    assert!(self.knocks.insert(place), "{place} is being knocked")
+                }
                 Action::Dial { node, .. } => {
                     assert!(!self.links.contains(&node), "{node} is linked");
                     assert!(self.dials.insert(node), "{node} is being dialled");
@@ -519,7 +541,9 @@ impl Shell {
     fn tell(&mut self, discovery: &mut Discovery, now: Instant, event: Event) {
         match event {
             Event::Interfaces(0) => discovery.handle_interfaces(now, &[]),
-            Event::Interfaces(host) => discovery.handle_interfaces(now, &[interface(host), interface(1)]),
+            Event::Interfaces(host) => {
+                discovery.handle_interfaces(now, &[interface(host), interface(1)])
+            }
             Event::Sighting(host) => discovery.handle_sighting(now, ip(host)),
             Event::Greeting { from, name, instance, inbound } => {
                 // An answer comes only to a knock.
@@ -529,7 +553,9 @@ impl Shell {
                 }
             }
             Event::KnocksEnd { strangers: true } => {
-                std::mem::take(&mut self.knocks).into_iter().for_each(|p| discovery.handle_stranger(now, p));
+                std::mem::take(&mut self.knocks)
+                    .into_iter()
+                    .for_each(|p| discovery.handle_stranger(now, p));
             }
             Event::KnocksEnd { strangers: false } => {
                 let knocks = std::mem::take(&mut self.knocks);
@@ -569,7 +595,8 @@ proptest! {
             shell.tell(&mut discovery, now, event);
             shell.take(drain(&mut discovery));
             now += Duration::from_millis(pause_ms);
-            // A knock ends in time; see `a_lost_report_does_not_hold_a_slot_for_ever` for one that does not.
+            // A knock ends in time; see `a_lost_report_does_not_hold_a_slot_for_ever` for one that
+            // does not.
             shell.tell(&mut discovery, now, Event::KnocksEnd { strangers: false });
             discovery.handle_timeout(now);
             shell.take(drain(&mut discovery));

@@ -58,7 +58,8 @@ impl Tally {
             (1, 0) => info!("{last} was changed {by_whom} ({} bytes)", self.bytes),
             (0, 1) => info!("{last} was deleted {by_whom}"),
             (written, removed) => info!(
-                "{written} paths were changed ({} bytes) and {removed} deleted {by_whom}; the last was {last}",
+                "{written} paths were changed ({} bytes) and {removed} deleted {by_whom}; the \
+                 last was {last}",
                 self.bytes
             ),
         }

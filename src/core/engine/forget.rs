@@ -1,9 +1,11 @@
-//! Tombstones are dropped once everybody who matters knows them, and what that may miss is put right.
+//! Tombstones are dropped once everybody who matters knows them, and what that may miss is put
+//! right.
 //!
-//! Absence with knowledge means deleted. A node that was away for longer than tombstones are kept still holds
-//! what was deleted meanwhile, and nothing that it is told says so. So of each origin the highest change of a
-//! dropped tombstone is remembered; whoever knows less is asked for everything it has, and what is covered by
-//! that, but has no row here any more, is stated to be deleted.
+//! Absence with knowledge means deleted. A node that was away for longer than tombstones are kept
+//! still holds what was deleted meanwhile, and nothing that it is told says so. So of each origin
+//! the highest change of a dropped tombstone is remembered; whoever knows less is asked for
+//! everything it has, and what is covered by that, but has no row here any more, is stated to be
+//! deleted.
 
 use std::time::Instant;
 
@@ -14,7 +16,10 @@ use crate::{
     core::seam::Time,
     model::{
         entry::{Entry, Row},
-        limits::{FORGET_INTERVAL, MAX_NODES, NODE_KEEP, NODE_RECORD_INTERVAL, STEP_ENTRIES, TOMBSTONE_KEEP},
+        limits::{
+            FORGET_INTERVAL, MAX_NODES, NODE_KEEP, NODE_RECORD_INTERVAL, STEP_ENTRIES,
+            TOMBSTONE_KEEP,
+        },
         path::RelPath,
         version::{Knowledge, NodeId},
     },
@@ -77,7 +82,8 @@ impl Engine {
                 && known_by_all.iter().all(|known| known.covers(row.entry.version.vector()))
             {
                 self.index.remove(path)?;
-                self.index.update_summary(|summary| summary.dropped.join(row.entry.version.vector()));
+                self.index
+                    .update_summary(|summary| summary.dropped.join(row.entry.version.vector()));
             }
         }
         self.forgetting.running = rows.len() == STEP_ENTRIES;
@@ -106,7 +112,8 @@ impl Engine {
             record.knowledge.clone_from(known);
         }
         if is_new && nodes.len() >= MAX_NODES {
-            let oldest = nodes.iter().min_by_key(|(_, record)| record.seen_ms).map(|(node, _)| *node);
+            let oldest =
+                nodes.iter().min_by_key(|(_, record)| record.seen_ms).map(|(node, _)| *node);
             oldest.map_or(Ok(()), |oldest| self.index.remove_node(oldest))?;
         }
         self.index.put_node(node, &record)
@@ -132,8 +139,11 @@ impl Engine {
     /// Says so anew.
     pub(super) fn delete_again(&mut self, path: &RelPath, entry: Entry, time: Time) -> Result<()> {
         info!("{path} was deleted long ago: deleted where it still was");
-        let version =
-            self.next_version(Some(entry.version.vector()), Some(entry.version.changed), time.wall_ms);
+        let version = self.next_version(
+            Some(entry.version.vector()),
+            Some(entry.version.changed),
+            time.wall_ms,
+        );
         let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
         self.put_own(path, &Row::new(entry, None), time)
     }

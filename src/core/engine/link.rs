@@ -1,8 +1,9 @@
 //! What one other node is told: a cursor over the index, never a queue of changes.
 //!
-//! `sent` says up to where, per origin, the entries that stand in the index have been sent on this link, or
-//! are known to be there already. Sending goes from there to this node's own knowledge, own changes first.
-//! When nothing is left, the whole knowledge may be told as the receiver's, too ("backed").
+//! `sent` says up to where, per origin, the entries that stand in the index have been sent on this
+//! link, or are known to be there already. Sending goes from there to this node's own knowledge,
+//! own changes first. When nothing is left, the whole knowledge may be told as the receiver's, too
+//! ("backed").
 
 mod timers;
 
@@ -15,8 +16,8 @@ use crate::{
     model::{
         entry::{Content, Row},
         limits::{
-            ANNOUNCE_DELAY, EXCHANGE_ALL_INTERVAL, HEAL_DELAY, KEEP_ALIVE_INTERVAL, MAX_INLINE_BYTES,
-            MAX_SERVING, RELAY_DELAY,
+            ANNOUNCE_DELAY, EXCHANGE_ALL_INTERVAL, HEAL_DELAY, KEEP_ALIVE_INTERVAL,
+            MAX_INLINE_BYTES, MAX_SERVING, RELAY_DELAY,
         },
         path::RelPath,
         version::{Dot, Knowledge, NodeId, Origin, Seq},
@@ -46,7 +47,8 @@ pub struct Link {
     node: NodeId,
     phase: Phase,
     sent: Knowledge,
-    /// The path that was sent last, of all that have this number: one that was given out twice is that of two.
+    /// The path that was sent last, of all that have this number: one that was given out twice is
+    /// that of two.
     last: Option<(Dot, RelPath)>,
     /// Everything is being sent, whatever the node says that it knows.
     sends_all: bool,
@@ -170,7 +172,8 @@ impl Link {
 
     /// The node says up to where it knows. Never less than before on one connection.
     pub(super) fn handle_knowledge(&mut self, known: Knowledge, now: Instant) {
-        let unheard = |told: &Told| told.backed && !known.covers(&told.known) && now >= told.at + HEAL_DELAY;
+        let unheard =
+            |told: &Told| told.backed && !known.covers(&told.known) && now >= told.at + HEAL_DELAY;
         if self.sends_all {
             // Its knowledge is what is in doubt.
         } else if self.known.is_none() || self.told().is_some_and(unheard) {
@@ -190,8 +193,8 @@ impl Link {
         }
     }
 
-    /// Something is being learnt from another node than this one, beyond `known`: if this one still lacks it
-    /// a while later, it is told.
+    /// Something is being learnt from another node than this one, beyond `known`: if this one still
+    /// lacks it a while later, it is told.
     pub(super) fn hold_relay(&mut self, known: &Knowledge, now: Instant) {
         if !self.timers.runs(Timer::Relay) {
             self.timers.set(Timer::Relay, now + RELAY_DELAY);
@@ -220,7 +223,8 @@ impl Link {
         due
     }
 
-    /// The cursor begins again from the first change, and goes through all, also on a new connection.
+    /// The cursor begins again from the first change, and goes through all, also on a new
+    /// connection.
     pub(super) fn send_everything(&mut self) {
         self.sent = Knowledge::default();
         self.sends_all = true;
@@ -256,8 +260,8 @@ impl Engine {
         self.links.iter().map(|(&node, link)| (node, link))
     }
 
-    /// The next thing to tell a node, to be called while its connection has room. Small things come before
-    /// content, so that no save waits behind a large file.
+    /// The next thing to tell a node, to be called while its connection has room. Small things come
+    /// before content, so that no save waits behind a large file.
     pub fn poll_transmit(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
         if !self.links.get(&node).is_some_and(Link::is_outbound) {
             return Ok(None);
@@ -267,8 +271,10 @@ impl Engine {
             None => self.next_answer(node)?,
         };
         let link = self.links.get_mut(&node).expect("checked above, and nothing here removes one");
-        let transmit = transmit
-            .or(link.timers.is_due(Timer::KeepAlive).then_some(Transmit::Message(Message::KeepAlive)));
+        let transmit = transmit.or(link
+            .timers
+            .is_due(Timer::KeepAlive)
+            .then_some(Transmit::Message(Message::KeepAlive)));
         if transmit.is_some() {
             link.handle_sent(time.now);
         }
@@ -276,7 +282,8 @@ impl Engine {
         Ok(transmit)
     }
 
-    /// As [`Self::poll_transmit`], without the content of large files: for a connection in which enough of that waits.
+    /// As [`Self::poll_transmit`], without the content of large files: for a connection in which
+    /// enough of that waits.
     pub fn poll_urgent(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
         if !self.links.get(&node).is_some_and(Link::is_outbound) {
             return Ok(None);
@@ -319,14 +326,15 @@ impl Engine {
         self.next_knowledge(node, time)
     }
 
-    // --- Updates ---------------------------------------------------------------------------------------
+    // --- Updates
 
-    /// The next entry behind the link's cursor. An entry is sent at the last of its components that the
-    /// cursor comes to, so that one with many origins is sent once.
+    /// The next entry behind the link's cursor. An entry is sent at the last of its components that
+    /// the cursor comes to, so that one with many origins is sent once.
     fn next_update(&mut self, node: NodeId) -> Result<Option<Transmit>> {
         loop {
             let Some((advance, path)) = self.next_unsent(node)? else { return Ok(None) };
-            if let Some(row) = self.index.get(&path)?.filter(|row| !self.will_be_reached(node, row)) {
+            if let Some(row) = self.index.get(&path)?.filter(|row| !self.will_be_reached(node, row))
+            {
                 return Ok(Some(self.update_message(node, path, row, advance)));
             }
         }
@@ -338,12 +346,15 @@ impl Engine {
         if !link.is_ready() {
             return Ok(None);
         }
-        let (own, known) = (self.index.summary().origin.unwrap_or(Origin(0)), self.index.knowledge());
+        let (own, known) =
+            (self.index.summary().origin.unwrap_or(Origin(0)), self.index.knowledge());
         let others = known.iter().map(|dot| dot.origin).filter(|origin| *origin != own);
         for origin in std::iter::once(own).chain(others) {
             let (before, limit) = (link.sent.get(origin), link.limit(origin, own, known));
-            let last =
-                link.last.take_if(|(dot, _)| dot.origin == origin).filter(|(dot, _)| dot.seq == before);
+            let last = link
+                .last
+                .take_if(|(dot, _)| dot.origin == origin)
+                .filter(|(dot, _)| dot.seq == before);
             if before >= limit && last.is_none() {
                 continue;
             }
@@ -360,24 +371,28 @@ impl Engine {
         Ok(None)
     }
 
-    /// Will the cursor come to another component of this row? Not to one beyond this node's own knowledge.
+    /// Will the cursor come to another component of this row? Not to one beyond this node's own
+    /// knowledge.
     fn will_be_reached(&self, node: NodeId, row: &Row) -> bool {
         let Some(link) = self.links.get(&node) else { return false };
         let (own, known) = (self.origin(), self.index.knowledge());
-        let ahead =
-            |dot: Dot| link.sent.get(dot.origin) < dot.seq && dot.seq <= link.limit(dot.origin, own, known);
+        let ahead = |dot: Dot| {
+            link.sent.get(dot.origin) < dot.seq && dot.seq <= link.limit(dot.origin, own, known)
+        };
         row.entry.version.vector().iter().any(ahead)
     }
 
     fn update_message(&self, node: NodeId, path: RelPath, row: Row, advance: Advance) -> Transmit {
-        let inline = row.base.filter(|base| base.version.is_none()).and_then(|base| match base.content {
-            Content::File { size, .. } if size <= MAX_INLINE_BYTES as u64 => {
-                (!self.has_content(node, &path, &base.content)).then_some(base.stamp)
-            }
-            _ => None,
-        });
+        let inline =
+            row.base.filter(|base| base.version.is_none()).and_then(|base| match base.content {
+                Content::File { size, .. } if size <= MAX_INLINE_BYTES as u64 => {
+                    (!self.has_content(node, &path, &base.content)).then_some(base.stamp)
+                }
+                _ => None,
+            });
         let Advance { origin, before, seq } = advance;
-        let message = Message::Update { path, entry: row.entry, origin, before, seq, content: None };
+        let message =
+            Message::Update { path, entry: row.entry, origin, before, seq, content: None };
         Transmit::Update { message, inline }
     }
 
@@ -388,10 +403,10 @@ impl Engine {
         made_by.zip(known).is_some_and(|(dot, known)| known.contains(dot))
     }
 
-    // --- Knowledge -------------------------------------------------------------------------------------
+    // --- Knowledge
 
-    /// Tells what is known when that has changed and has been quiet for a moment. Backed when the cursor has
-    /// nothing left to send.
+    /// Tells what is known when that has changed and has been quiet for a moment. Backed when the
+    /// cursor has nothing left to send.
     fn next_knowledge(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
         let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
         let backed = link.is_ready() && link.sent.covers(self.index.knowledge());
@@ -415,7 +430,8 @@ impl Engine {
     /// The sum over all live rows, if knowledge covers them all.
     pub(super) fn settled_digest(&self) -> Result<Option<u128>> {
         let summary = self.index.summary();
-        let covered = self.index.last_components()?.iter().all(|&dot| summary.knowledge.contains(dot));
+        let covered =
+            self.index.last_components()?.iter().all(|&dot| summary.knowledge.contains(dot));
         Ok(covered.then_some(summary.live_digest))
     }
 }

@@ -1,7 +1,8 @@
-//! Keeps one directory's index right, its peers told and its disk at the newest versions: pure decisions.
+//! Keeps one directory's index right, its peers told and its disk at the newest versions: pure
+//! decisions.
 //!
-//! Owns the [`Index`] and every table in memory that follows from it. Must not touch a socket, a file or a
-//! clock: [`seam`](crate::core::seam) has the only words it speaks.
+//! Owns the [`Index`] and every table in memory that follows from it. Must not touch a socket, a
+//! file or a clock: [`seam`](crate::core::seam) has the only words it speaks.
 //!
 //! * `rules`: which paths are left alone.
 //! * `local`: what is found on this disk becomes a version.
@@ -37,8 +38,8 @@ use std::{
 use log::{info, warn};
 
 use self::{
-    activity::Activity, forget::Forgetting, local::Durable, local::Renames, paths::Paths, place::Placement,
-    remote::Gaps, rest::Rest, rules::Rules, scan::Scan, transfer::Transfers,
+    activity::Activity, forget::Forgetting, local::Durable, local::Renames, paths::Paths,
+    place::Placement, remote::Gaps, rest::Rest, rules::Rules, scan::Scan, transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -105,14 +106,14 @@ pub struct Engine {
     rest: Rest,
     /// Files shorter than their base and not touched since this time were torn by a power cut.
     torn_before_ns: Option<i64>,
-    /// The last run was killed: what the first walk finds from before this start may be what that run had
-    /// received, or made and announced, and did not live to remember.
+    /// The last run was killed: what the first walk finds from before this start may be what that
+    /// run had received, or made and announced, and did not live to remember.
     ambiguous_before_ms: Option<u64>,
 }
 
 impl Engine {
-    /// Takes over an index. Draws a new origin when it cannot be proved that all that was announced under
-    /// the last one is remembered.
+    /// Takes over an index. Draws a new origin when it cannot be proved that all that was announced
+    /// under the last one is remembered.
     pub fn new(mut index: Index, config: EngineConfig, time: Time) -> Result<Self> {
         let last = index.summary().clone();
         let power_cut = !last.clean_stop && last.boot != config.boot;
@@ -161,7 +162,9 @@ impl Engine {
     pub fn handle_input(&mut self, input: Input, time: Time) -> Result<()> {
         match input {
             Input::Changed(change) => self.handle_change(change, time)?,
-            Input::IgnoreRules { text, through } => self.handle_ignore_rules(text, through, time)?,
+            Input::IgnoreRules { text, through } => {
+                self.handle_ignore_rules(text, through, time)?
+            }
             Input::Paused { reason } => self.handle_paused(reason, time),
             Input::Seen { path, stat } => self.handle_seen(path, stat, time)?,
             Input::Listed { directory, listed } => self.handle_listed(directory, listed, time)?,
@@ -171,13 +174,17 @@ impl Engine {
             Input::Applied { path, result } => self.handle_applied(path, result, time)?,
             Input::Copied { digest, result } => self.handle_copied(digest, result, time)?,
             Input::Assembled { digest, result } => self.handle_assembled(digest, result, time)?,
-            Input::PieceFailed { digest, reason } => self.handle_piece_failed(digest, &reason, time)?,
+            Input::PieceFailed { digest, reason } => {
+                self.handle_piece_failed(digest, &reason, time)?
+            }
             Input::PieceMissing { node, source, digest, range, why } => {
                 self.handle_piece_missing(node, source, digest, range, why)?;
             }
             Input::NamesSynced { result } => self.handle_names_synced(result, time)?,
             Input::Stopped => self.handle_stopped()?,
-            Input::LinkUp { node, direction, address } => self.handle_link_up(node, direction, address, time),
+            Input::LinkUp { node, direction, address } => {
+                self.handle_link_up(node, direction, address, time)
+            }
             Input::Reached { node, address } => self.handle_reached(node, address, time)?,
             Input::LinkDown { node, direction } => self.handle_link_down(node, direction, time)?,
             Input::Message { node, message } => self.handle_message(node, message, time)?,
@@ -207,8 +214,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Does one bounded step of the work that waits in the index: rows that other rules hold for, rows to be compared
-    /// with the disk, rows to be brought to it. To be called once a turn.
+    /// Does one bounded step of the work that waits in the index: rows that other rules hold for,
+    /// rows to be compared with the disk, rows to be brought to it. To be called once a turn.
     pub fn handle_work(&mut self, time: Time) -> Result<()> {
         self.step_rules()?;
         self.step_scan(time)?;
@@ -251,7 +258,8 @@ impl Engine {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Can it take another message? If not, messages wait in their sockets until changes to the disk are done.
+    /// Can it take another message? If not, messages wait in their sockets until changes to the
+    /// disk are done.
     pub fn has_room(&self) -> bool {
         self.paths.has_room_for(1)
     }
@@ -261,12 +269,18 @@ impl Engine {
         &self.index
     }
 
-    /// Makes the index durable: the names that it tells of are. If these could not be made durable, that is asked for
-    /// again, later.
-    fn handle_names_synced(&mut self, result: std::result::Result<(), String>, time: Time) -> Result<()> {
+    /// Makes the index durable: the names that it tells of are. If these could not be made durable,
+    /// that is asked for again, later.
+    fn handle_names_synced(
+        &mut self,
+        result: std::result::Result<(), String>,
+        time: Time,
+    ) -> Result<()> {
         self.commit_asked = false;
         if let Err(error) = result {
-            warn!("the disk does not promise to keep what was written, and is asked again: {error}");
+            warn!(
+                "the disk does not promise to keep what was written, and is asked again: {error}"
+            );
             self.commit_at = Some(time.now + COMMIT_DELAY);
             return Ok(());
         }
@@ -286,8 +300,8 @@ impl Engine {
         self.index.commit()
     }
 
-    /// What the last run and a power cut have left is known only when all of it was looked at: should this run end before,
-    /// the next one is in its place.
+    /// What the last run and a power cut have left is known only when all of it was looked at:
+    /// should this run end before, the next one is in its place.
     fn note_boot(&mut self) {
         if self.is_walk_through() && self.index.summary().boot != self.config.boot {
             self.index.update_summary(|summary| summary.boot.clone_from(&self.config.boot));
@@ -307,7 +321,9 @@ impl Engine {
 
     fn handle_paused(&mut self, reason: Option<String>, time: Time) {
         match (&self.paused, &reason) {
-            (None, Some(reason)) => warn!("paused, nothing is changed or deleted anywhere: {reason}"),
+            (None, Some(reason)) => {
+                warn!("paused, nothing is changed or deleted anywhere: {reason}")
+            }
             (Some(_), None) => {
                 info!("the directory is back: going on");
                 self.scan.request_walk();
@@ -326,7 +342,7 @@ impl Engine {
         }
     }
 
-    // --- This node's own changes -----------------------------------------------------------------------
+    // --- This node's own changes
 
     fn origin(&self) -> Origin {
         self.index.summary().origin.expect("drawn before the engine was given out")
@@ -340,8 +356,8 @@ impl Engine {
         dot
     }
 
-    /// Counts on under a new random number. What was announced under the old one stays what it is: another
-    /// node's, as it were, that knows more of it than this one.
+    /// Counts on under a new random number. What was announced under the old one stays what it is:
+    /// another node's, as it were, that knows more of it than this one.
     fn draw_origin(&mut self) -> Result<()> {
         let origin = Origin(self.random.next());
         if self.index.knowledge().len() >= MAX_ORIGINS {
@@ -355,15 +371,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Asserts, in debug builds, what must hold between any two calls. Cheap: the tables of the index are gone through
-    /// by [`Index::check_invariants`] alone.
+    /// Asserts, in debug builds, what must hold between any two calls. Cheap: the tables of the
+    /// index are gone through by [`Index::check_invariants`] alone.
     fn check_invariants(&self) {
         debug_assert!(self.index.summary().origin.is_some());
         debug_assert!(!self.commit_asked || self.commit_at.is_some());
-        debug_assert!(!self.index.is_dirty() || self.commit_at.is_some(), "nothing makes the index durable");
+        debug_assert!(
+            !self.index.is_dirty() || self.commit_at.is_some(),
+            "nothing makes the index durable"
+        );
         debug_assert!(self.links.values().all(|link| link.is_bounded()));
-        debug_assert!(self.renames.is_bounded() && self.rules.is_bounded() && self.paths.is_bounded());
-        debug_assert!(self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded());
+        debug_assert!(
+            self.renames.is_bounded() && self.rules.is_bounded() && self.paths.is_bounded()
+        );
+        debug_assert!(
+            self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded()
+        );
         debug_assert!(self.links.values().all(|link| link.inbound || link.is_outbound()));
     }
 }
@@ -382,7 +405,12 @@ impl Engine {
     }
 
     /// Keeps where a node was reached, to try there first at the next start.
-    fn handle_reached(&mut self, node: NodeId, address: std::net::SocketAddr, time: Time) -> Result<()> {
+    fn handle_reached(
+        &mut self,
+        node: NodeId,
+        address: std::net::SocketAddr,
+        time: Time,
+    ) -> Result<()> {
         self.record_node(node, time)?;
         let known = self.index.nodes()?.into_iter().find(|(known, _)| *known == node);
         let mut record = known.map(|(_, record)| record).unwrap_or_default();

@@ -19,7 +19,8 @@ use crate::{
     wire::message::Message,
 };
 
-/// Since when entries are held that this node's knowledge does not cover, and when that is looked at next.
+/// Since when entries are held that this node's knowledge does not cover, and when that is looked
+/// at next.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     since: Option<Instant>,
@@ -27,15 +28,16 @@ pub(super) struct Gaps {
 }
 
 impl Engine {
-    /// A node that was killed may have taken some of its changes with it, and others hold what it made after them.
-    /// When nobody has anything more to tell, the gap will not be filled: what is held counts as known. Should
-    /// that be wrong, equal knowledge with unequal sums tells.
+    /// A node that was killed may have taken some of its changes with it, and others hold what it
+    /// made after them. When nobody has anything more to tell, the gap will not be filled: what is
+    /// held counts as known. Should that be wrong, equal knowledge with unequal sums tells.
     pub(super) fn handle_gap_timeout(&mut self, time: Time) -> Result<()> {
         if self.gaps.check_at.is_some_and(|at| time.now < at) {
             return Ok(());
         }
         self.gaps.check_at = Some(time.now + ANNOUNCE_DELAY);
-        let is_stuck = !self.links.is_empty() && self.is_caught_up() && self.settled_digest()?.is_none();
+        let is_stuck =
+            !self.links.is_empty() && self.is_caught_up() && self.settled_digest()?.is_none();
         if !is_stuck {
             self.gaps.since = None;
             return Ok(());
@@ -49,7 +51,12 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn handle_message(&mut self, node: NodeId, message: Message, time: Time) -> Result<()> {
+    pub(super) fn handle_message(
+        &mut self,
+        node: NodeId,
+        message: Message,
+        time: Time,
+    ) -> Result<()> {
         if !self.links.get(&node).is_some_and(|link| link.inbound) {
             return Ok(());
         }
@@ -80,7 +87,9 @@ impl Engine {
             Message::Recipe { digest, first, total, chunks } => {
                 self.handle_recipe(node, digest, first, total, &chunks, time)
             }
-            Message::Piece { digest, offset, bytes } => self.handle_piece(node, digest, offset, bytes, time),
+            Message::Piece { digest, offset, bytes } => {
+                self.handle_piece(node, digest, offset, bytes, time)
+            }
             Message::Unavailable { digest } => self.handle_unavailable(node, digest, time),
             Message::NotNow { digest } => self.handle_not_now(node, digest, time),
             Message::WholeIndexRequest => {
@@ -96,14 +105,15 @@ impl Engine {
         }
         if origin == self.origin() {
             warn!(
-                "another node counts its changes under this node's number (a copied directory): drawing anew"
+                "another node counts its changes under this node's number (a copied directory): \
+                 drawing anew"
             );
             self.draw_origin()?;
         }
         Ok(())
     }
 
-    // --- Knowledge -------------------------------------------------------------------------------------
+    // --- Knowledge
 
     fn handle_knowledge(
         &mut self,
@@ -115,7 +125,10 @@ impl Engine {
     ) -> Result<()> {
         let own = self.origin();
         if known.get(own) > self.index.knowledge().get(own) {
-            warn!("another node knows changes of this one that it has forgotten itself (a restored backup?)");
+            warn!(
+                "another node knows changes of this one that it has forgotten itself (a restored \
+                 backup?)"
+            );
             self.draw_origin()?;
         }
         if backed {
@@ -149,26 +162,31 @@ impl Engine {
         let mut joined = mine.clone();
         joined.join(known);
         if joined.len() > MAX_ORIGINS {
-            return error!("more than {MAX_ORIGINS} origins: what this node knows can no longer grow");
+            return error!(
+                "more than {MAX_ORIGINS} origins: what this node knows can no longer grow"
+            );
         }
         self.index.update_summary(|summary| summary.knowledge = joined);
         self.announce_soon(time);
     }
 
-    /// Equal knowledge must mean equal directories. Where it does not, something is broken that this cannot
-    /// tell: everything is exchanged, and the versions decide.
+    /// Equal knowledge must mean equal directories. Where it does not, something is broken that
+    /// this cannot tell: everything is exchanged, and the versions decide.
     fn compare_digests(&mut self, node: NodeId, time: Time) -> Result<()> {
         let mine = self.settled_digest()?;
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
         let equal_knowledge = link.known.as_ref() == Some(self.index.knowledge());
         let differs = matches!((mine, link.digest), (Some(mine), Some(theirs)) if mine != theirs);
         if equal_knowledge && differs && link.exchange_all(time.now) {
-            error!("{} knows the same and has something else: exchanging everything", link.display_name());
+            error!(
+                "{} knows the same and has something else: exchanging everything",
+                link.display_name()
+            );
         }
         Ok(())
     }
 
-    // --- Versions --------------------------------------------------------------------------------------
+    // --- Versions
 
     fn handle_update(
         &mut self,
@@ -181,7 +199,10 @@ impl Engine {
     ) -> Result<()> {
         let own = self.origin();
         if entry.version.vector().get(own) > self.index.knowledge().get(own) {
-            warn!("a node tells of a change of this one that it has forgotten itself (a restored backup?)");
+            warn!(
+                "a node tells of a change of this one that it has forgotten itself (a restored \
+                 backup?)"
+            );
             self.draw_origin()?;
         }
         self.take(node, &path, entry, time)?;
@@ -251,8 +272,8 @@ impl Engine {
     }
 }
 
-/// The row with a newer entry: what is on the disk stays what it is, and is now of an older version unless
-/// it is just what the newer one says.
+/// The row with a newer entry: what is on the disk stays what it is, and is now of an older version
+/// unless it is just what the newer one says.
 fn replace(row: Row, entry: Entry) -> Row {
     let Row { entry: old, base, standing } = row;
     let base = base.map(|mut base| {

@@ -1,9 +1,10 @@
-//! Complete at rest: when nothing has happened for a while, the index says that it holds all that was announced and done,
-//! and before anything is announced or done again, it says so no more. So pulling the plug of an idle machine is an
-//! orderly end: no new origin, and nothing that the next start has to doubt but what a power cut may have torn. (As md
-//! marks an array clean.)
+//! Complete at rest: when nothing has happened for a while, the index says that it holds all that
+//! was announced and done, and before anything is announced or done again, it says so no more. So
+//! pulling the plug of an idle machine is an orderly end: no new origin, and nothing that the next
+//! start has to doubt but what a power cut may have torn. (As md marks an array clean.)
 //!
-//! Owns when that is said. Must not look at what changes: the number of changes to rows is all that counts.
+//! Owns when that is said. Must not look at what changes: the number of changes to rows is all that
+//! counts.
 
 use std::time::Instant;
 
@@ -48,8 +49,8 @@ impl Rest {
 }
 
 impl Engine {
-    /// Does the index say, durably, that it is complete? Then how often it was made durable so: another number is another
-    /// state of its file.
+    /// Does the index say, durably, that it is complete? Then how often it was made durable so:
+    /// another number is another state of its file.
     pub fn complete_index(&self) -> Option<u64> {
         (self.rest.phase == Phase::AtRest).then_some(self.rest.marks)
     }
@@ -89,7 +90,10 @@ impl Engine {
     /// Is everything known, nothing under way, and nothing to be tried again?
     fn may_rest(&self) -> Result<bool> {
         let is_idle = self.paused.is_none() && self.outputs.is_empty() && !self.has_work();
-        Ok(is_idle && self.is_walk_through() && self.paths.is_idle() && self.index.pending()? == (0, 0))
+        Ok(is_idle
+            && self.is_walk_through()
+            && self.paths.is_idle()
+            && self.index.pending()? == (0, 0))
     }
 
     fn say_whether_complete(&mut self) {

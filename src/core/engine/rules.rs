@@ -1,13 +1,15 @@
 //! Which paths the ignore rules leave alone, and what becomes of the rows when the rules change.
 //!
-//! Ignored means: not looked at, not announced, not wanted, not counted, not deleted. What other nodes say of an ignored
-//! path is kept and handed on like everything else; what is on this disk is as if there were no p2pnetwork. Each row
-//! says of itself whether it is ignored ([`Standing`]), so that all that is found from rows leaves it out.
+//! Ignored means: not looked at, not announced, not wanted, not counted, not deleted. What other
+//! nodes say of an ignored path is kept and handed on like everything else; what is on this disk is
+//! as if there were no p2pnetwork. Each row says of itself whether it is ignored ([`Standing`]), so
+//! that all that is found from rows leaves it out.
 //!
-//! When the rules change, a pass goes through all rows. Until it is through, a path is left alone if either the new or
-//! the old rules say so, nothing is listed, and nothing is placed from the index. Both are kept in the index, so a node
-//! that is killed meanwhile begins the pass again. A path that is not ignored any more is unknown here: it is compared
-//! with what was last seen of it, and what is missing was not deleted.
+//! When the rules change, a pass goes through all rows. Until it is through, a path is left alone
+//! if either the new or the old rules say so, nothing is listed, and nothing is placed from the
+//! index. Both are kept in the index, so a node that is killed meanwhile begins the pass again. A
+//! path that is not ignored any more is unknown here: it is compared with what was last seen of it,
+//! and what is missing was not deleted.
 
 use std::time::Instant;
 
@@ -37,11 +39,13 @@ pub(super) struct Rules {
     next: Option<(IgnoreRules, Vec<u8>)>,
     /// The last row that the pass has come to.
     cursor: Option<RelPath>,
-    /// There are none any more; that counts from then on. Who replaces the file by another one may take it away first.
+    /// There are none any more; that counts from then on. Who replaces the file by another one may
+    /// take it away first.
     gone_at: Option<Instant>,
     /// They could not be read, and that is tried again then.
     retry_at: Option<Instant>,
-    /// The files that were looked at to read the rules, where the file of that name is a symbolic link.
+    /// The files that were looked at to read the rules, where the file of that name is a symbolic
+    /// link.
     through: Vec<RelPath>,
 }
 
@@ -85,9 +89,14 @@ impl Rules {
 }
 
 impl Engine {
-    /// Is the path left alone? What it is, is known from the disk if that was looked at, else from what was last seen
-    /// there, else from the newest version.
-    pub(super) fn is_ignored(&self, path: &RelPath, row: Option<&Row>, stat: Option<&Stat>) -> bool {
+    /// Is the path left alone? What it is, is known from the disk if that was looked at, else from
+    /// what was last seen there, else from the newest version.
+    pub(super) fn is_ignored(
+        &self,
+        path: &RelPath,
+        row: Option<&Row>,
+        stat: Option<&Stat>,
+    ) -> bool {
         self.rules.leave_alone(path, is_directory(row, stat))
     }
 
@@ -97,11 +106,13 @@ impl Engine {
         newest.is_none_or(|content| self.rules.leave_alone(path, *content == Content::Directory))
     }
 
-    /// Writes a row, which is ignored from now on if the rules say so. If it is that of the rules, they may be others now. If
-    /// it is that of a directory in which something can be put from now on, what waited for that is come by.
+    /// Writes a row, which is ignored from now on if the rules say so. If it is that of the rules,
+    /// they may be others now. If it is that of a directory in which something can be put from now
+    /// on, what waited for that is come by.
     pub(super) fn put(&mut self, path: &RelPath, row: &Row) -> Result<()> {
         self.follow_ignore_file(path);
-        if row.is_open_directory() && !self.index.get(path)?.is_some_and(|before| before.is_open_directory())
+        if row.is_open_directory()
+            && !self.index.get(path)?.is_some_and(|before| before.is_open_directory())
         {
             self.placement.handle_opened();
         }

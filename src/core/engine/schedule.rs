@@ -1,4 +1,5 @@
-//! That nothing waits for what will not come: whatever is wanted moves, or has a time at which it is tried again.
+//! That nothing waits for what will not come: whatever is wanted moves, or has a time at which it
+//! is tried again.
 
 use std::time::Instant;
 
@@ -22,7 +23,8 @@ impl Engine {
             || Slot::of(row).is_some_and(|slot| self.placement.is_starving(slot, path))
     }
 
-    /// What waits for something that will not come, if anything does. Goes through all that is wanted; for tests.
+    /// What waits for something that will not come, if anything does. Goes through all that is
+    /// wanted; for tests.
     pub fn check_schedule(&self, now: Instant) -> Result<Option<String>> {
         if let Some(fault) = self.find_forgotten(now) {
             return Ok(Some(fault));
@@ -52,7 +54,8 @@ impl Engine {
         {
             return Ok(true);
         }
-        // What it is to be put into comes first; and a directory in doubt is settled by what others say.
+        // What it is to be put into comes first; and a directory in doubt is settled by what others
+        // say.
         let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else {
             return Ok(!self.is_caught_up());
         };

@@ -35,8 +35,8 @@ pub struct Status {
     pub durable: bool,
     /// Has nothing happened for so long that a power cut would be an orderly end?
     pub at_rest: bool,
-    /// Under how many origins the changes were counted that are known: one for each node, and one more for each end that
-    /// was not orderly.
+    /// Under how many origins the changes were counted that are known: one for each node, and one
+    /// more for each end that was not orderly.
     pub origins: usize,
     /// Why nothing is changed, if so.
     pub paused: Option<String>,
@@ -86,7 +86,11 @@ impl Engine {
             at_rest: self.complete_index().is_some(),
             origins: summary.knowledge.len(),
             paused: self.paused.clone(),
-            problems: self.paths.problems().map(|(path, why)| (path.clone(), why.to_owned())).collect(),
+            problems: self
+                .paths
+                .problems()
+                .map(|(path, why)| (path.clone(), why.to_owned()))
+                .collect(),
             more_problems: self.paths.unnamed_problems() as u64,
         })
     }
@@ -104,7 +108,10 @@ impl Engine {
             address: link.address,
             inbound: link.inbound,
             outbound: link.is_outbound(),
-            in_sync: link.is_ready() && theirs == Some(known) && digest.is_some() && link.digest == digest,
+            in_sync: link.is_ready()
+                && theirs == Some(known)
+                && digest.is_some()
+                && link.digest == digest,
             behind: theirs.map_or(0, behind),
         }
     }

@@ -243,7 +243,8 @@ fn an_edit_of_a_large_file_sends_what_changed() {
 fn a_download_goes_on_where_it_was_cut_off() {
     let mut world = linked(2);
     world.messages_per_turn = 6;
-    let bytes: Vec<u8> = (0..9_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let bytes: Vec<u8> =
+        (0..9_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     world.write(0, "big", &bytes);
     while world.sent < 1_000_000 {
         world.turn();
@@ -261,7 +262,8 @@ fn a_download_goes_on_where_it_was_cut_off() {
 fn those_who_fetch_the_same_fetch_it_from_each_other() {
     let mut world = linked(5);
     (world.turn_time, world.messages_per_turn) = (Duration::from_millis(4), 6);
-    let bytes: Vec<u8> = (0..24_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let bytes: Vec<u8> =
+        (0..24_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     world.write(0, "big", &bytes);
     world.settle();
     world.assert_equal();
@@ -352,7 +354,10 @@ fn what_cannot_be_written_is_said_and_tried_less_and_less_often_until_it_works()
     }
     assert_eq!(names(&world.nodes[1]), ["b"]);
     let [first, then, last] = [tries[9], tries[59] - tries[49], tries[299] - tries[180]];
-    assert!(first >= 4 && then <= 1 && (1..=2).contains(&last), "{first}, {then}, {last}: {tries:?}");
+    assert!(
+        first >= 4 && then <= 1 && (1..=2).contains(&last),
+        "{first}, {then}, {last}: {tries:?}"
+    );
     world.nodes[1].disk.refused.clear();
     for _ in 0..RETRY_DELAY_MAX.as_secs() {
         while world.turn() {}
@@ -366,7 +371,8 @@ fn what_cannot_be_written_is_said_and_tried_less_and_less_often_until_it_works()
 fn a_file_that_grows_faster_than_it_travels_arrives() {
     let mut world = linked(2);
     (world.turn_time, world.messages_per_turn) = (Duration::from_millis(4), 6);
-    let content: Vec<u8> = (0..6_000_000_u32).map(|at| (at / 3 % 253) as u8 ^ (at >> 16) as u8).collect();
+    let content: Vec<u8> =
+        (0..6_000_000_u32).map(|at| (at / 3 % 253) as u8 ^ (at >> 16) as u8).collect();
     for length in (2..=6).map(|millions| millions * 1_000_000) {
         world.write(0, "log", &content[..length]);
         for _ in 0..2 {
@@ -413,7 +419,8 @@ fn renamed_small_files_are_not_sent_either() {
     let (here, there, sent) = cost(&mut world, |world| world.rename(0, "old", "new"));
     assert_eq!((here, there, world.inode(1, "new/7")), (0, 0, inode));
     assert!(sent < 300 * 300, "{sent} bytes");
-    // Who does not know the old content is sent the new one's: here, since it was edited there meanwhile.
+    // Who does not know the old content is sent the new one's: here, since it was edited there
+    // meanwhile.
     world.cut(0, 1);
     world.write(1, "new/7", b"edited");
     world.rename(0, "new/7", "seven");
@@ -438,8 +445,9 @@ fn a_renamed_directory_is_neither_read_nor_sent() {
     assert_eq!(names(&world.nodes[1]).len(), 102);
 }
 
-/// Another directory is at the old path when the watch tells of the rename, and so has lost its watch by that. Before it
-/// there was a file, of which it is kept in mind that it was read in the second in which it was written.
+/// Another directory is at the old path when the watch tells of the rename, and so has lost its
+/// watch by that. Before it there was a file, of which it is kept in mind that it was read in the
+/// second in which it was written.
 #[test]
 fn what_took_the_place_of_a_renamed_directory_is_listed_whatever_was_there() {
     let mut world = linked(2);
@@ -450,7 +458,9 @@ fn what_took_the_place_of_a_renamed_directory_is_listed_whatever_was_there() {
     let (engine, time) = (&mut world.nodes[0].engine, world.time);
     engine.paths.handle_known(&path("d"), &stamp, time.wall_ms, time.now);
     assert!(engine.paths.is_racy(&path("d"), time.now));
-    engine.handle_input(Input::Changed(Change::Renamed { from: path("d"), to: path("e") }), time).unwrap();
+    engine
+        .handle_input(Input::Changed(Change::Renamed { from: path("d"), to: path("e") }), time)
+        .unwrap();
     world.nodes[0].disk.put(&path("d/unseen"), Data::File(b"content".to_vec()), 0o644, None);
     world.settle();
     world.assert_equal();
@@ -549,10 +559,14 @@ const NAMES: [&str; 7] = ["a", "b", "d", "d/x", "d/e", "d/e/y", "d/z"];
 fn steps(nodes: usize) -> impl Strategy<Value = Vec<Step>> {
     let (node, name) = (0..nodes, 0..NAMES.len());
     let step = prop_oneof![
-        4 => (node.clone(), name.clone(), 0..4u8).prop_map(|(node, name, content)| Step::Write { node, name, content }),
-        1 => (node.clone(), name.clone(), 0..4u8).prop_map(|(node, name, content)| Step::WriteLarge { node, name, content }),
-        2 => (node.clone(), name.clone()).prop_map(|(node, name)| Step::MakeDirectory { node, name }),
-        2 => (node.clone(), name.clone(), name.clone()).prop_map(|(node, from, to)| Step::Rename { node, from, to }),
+        4 => (node.clone(), name.clone(), 0..4u8)
+            .prop_map(|(node, name, content)| Step::Write { node, name, content }),
+        1 => (node.clone(), name.clone(), 0..4u8)
+            .prop_map(|(node, name, content)| Step::WriteLarge { node, name, content }),
+        2 => (node.clone(), name.clone())
+            .prop_map(|(node, name)| Step::MakeDirectory { node, name }),
+        2 => (node.clone(), name.clone(), name.clone())
+            .prop_map(|(node, from, to)| Step::Rename { node, from, to }),
         3 => (node.clone(), name).prop_map(|(node, name)| Step::Delete { node, name }),
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Cut { a, b }),
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Link { a, b }),
@@ -604,9 +618,11 @@ fn run(world: &mut World, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2000,
+        ..ProptestConfig::default() })]
 
-    /// Whatever is done where, and whoever is linked with whom meanwhile: once all are linked, all are equal.
+    /// Whatever is done where, and whoever is linked with whom meanwhile: once all are linked, all
+    /// are equal.
     #[test]
     fn all_trees_become_equal(steps in steps(3)) {
         let mut world = World::new(3);

@@ -1,8 +1,10 @@
-//! [`decide`] against a model of what it is to compute: an entry is a set of changes, two entries together are the union,
-//! and what a path holds is the change with the largest (`changed`, `dot`) of the set. The model has no vectors.
+//! [`decide`] against a model of what it is to compute: an entry is a set of changes, two entries
+//! together are the union, and what a path holds is the change with the largest (`changed`, `dot`)
+//! of the set. The model has no vectors.
 //!
-//! Some nodes edit one path, tell each other, put on their disk what they were told, keep what they have against it, and
-//! forget, as a node does that is killed: it counts on under another origin, from what it was earlier.
+//! Some nodes edit one path, tell each other, put on their disk what they were told, keep what they
+//! have against it, and forget, as a node does that is killed: it counts on under another origin,
+//! from what it was earlier.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +22,8 @@ const NODES: usize = 4;
 enum Step {
     /// A user changes what is on the disk.
     Edit { node: usize, content: Option<u8>, clock: u64 },
-    /// What is on the disk is stated above the newest version, as an edit against a concurrent delete.
+    /// What is on the disk is stated above the newest version, as an edit against a concurrent
+    /// delete.
     Restate { node: usize, clock: u64 },
     /// The newest version is put on the disk.
     Place { node: usize },
@@ -84,7 +87,8 @@ struct History {
 
 impl History {
     fn of(steps: &[Step]) -> Self {
-        let mut history = Self { origins: std::array::from_fn(|node| node as u64 + 1), ..Self::default() };
+        let mut history =
+            Self { origins: std::array::from_fn(|node| node as u64 + 1), ..Self::default() };
         history.past.push(history.nodes.clone());
         for step in steps {
             history.take(step);
@@ -138,7 +142,9 @@ impl History {
     }
 
     fn restate(&mut self, node: usize, clock: u64) {
-        let Node { disk: Some(disk), newest: Some(newest) } = self.nodes[node].clone() else { return };
+        let Node { disk: Some(disk), newest: Some(newest) } = self.nodes[node].clone() else {
+            return;
+        };
         let content = disk.entry.content.clone();
         let restated = self.make(node, Some(&disk), Some(&newest), content, clock);
         self.nodes[node] = Node { disk: Some(restated.clone()), newest: Some(restated) };
@@ -161,10 +167,12 @@ impl History {
         let mut made_with = known.map(|known| known.set.clone()).unwrap_or_default();
         made_with.extend((0..this).filter(|&own| self.made[own].dot.origin == origin));
         made_with.insert(this);
-        let set: Set = made_with.iter().chain(above.iter().flat_map(|above| &above.set)).copied().collect();
+        let set: Set =
+            made_with.iter().chain(above.iter().flat_map(|above| &above.set)).copied().collect();
         self.made.push(Made { dot, changed, content: content.clone(), made_with });
 
-        let mut made_with = known.map(|known| known.entry.version.vector().clone()).unwrap_or_default();
+        let mut made_with =
+            known.map(|known| known.entry.version.vector().clone()).unwrap_or_default();
         made_with.insert(dot);
         let joined = above.map(|above| {
             let mut joined = made_with.clone();
@@ -206,7 +214,10 @@ impl History {
                 "{:?}",
                 made.dot
             );
-            prop_assert_eq!(version.made_with.contains(made.dot), winner.made_with.contains(&change));
+            prop_assert_eq!(
+                version.made_with.contains(made.dot),
+                winner.made_with.contains(&change)
+            );
         }
         Ok(())
     }
@@ -227,7 +238,8 @@ proptest! {
         for held in &history.told {
             for told in &history.told {
                 let decision = decide(&held.entry, &told.entry);
-                let (covered, covers) = (told.set.is_subset(&held.set), told.set.is_superset(&held.set));
+                let (covered, covers) =
+                    (told.set.is_subset(&held.set), told.set.is_superset(&held.set));
                 let as_modelled = match decision {
                     Decision::Ignore => covered,
                     Decision::Take => covers && !covered,
@@ -249,7 +261,8 @@ proptest! {
             entries.swap(at, (state >> 33) as usize % (at + 1));
         }
         let fold = |entries: &[Both]| {
-            entries.iter().fold(None, |held: Option<Both>, told| Some(history.join(held.as_ref(), told)))
+            entries.iter()
+                .fold(None, |held: Option<Both>, told| Some(history.join(held.as_ref(), told)))
         };
         // In two halves that are then put together, as by two nodes that meet.
         let (one, other) = entries.split_at(entries.len() / 2);
@@ -257,12 +270,13 @@ proptest! {
             (one, Some(other)) => Some(history.join(one.as_ref(), &other)),
             (one, None) => one,
         };
-        let (whole, halves) = (fold(&history.told).map(|both| both.entry), halves.map(|both| both.entry));
+        let (whole, halves) =
+            (fold(&history.told).map(|both| both.entry), halves.map(|both| both.entry));
         prop_assert_eq!(whole, halves);
     }
 
-    /// What is on a disk is kept exactly when the author of the version that replaces it did not know it, unless both
-    /// hold the same, or are of one author, who forgot.
+    /// What is on a disk is kept exactly when the author of the version that replaces it did not
+    /// know it, unless both hold the same, or are of one author, who forgot.
     #[test]
     fn a_copy_is_kept_exactly_of_what_was_not_known(steps in steps()) {
         let history = History::of(&steps);
@@ -272,12 +286,14 @@ proptest! {
                 let content = held.entry.content.clone().expect("nothing is not on a disk");
                 let base = Base { content, stamp, bits: Bits::kept(0o644), version: None };
                 let fate = fate(&base, &held.entry.version, &newest.entry);
-                let change = history.made.iter().position(|made| made.dot == held.entry.version.dot);
+                let change = history.made.iter()
+                    .position(|made| made.dot == held.entry.version.dot);
                 let change = change.expect("whatever is held was made");
                 let was_known = history.winner(&newest.set).made_with.contains(&change);
                 let (of_held, of_newest) = (held.entry.version.author, newest.entry.version.author);
                 let is_excused = held.entry.content == newest.entry.content || of_held == of_newest;
-                prop_assert_eq!(fate == Fate::Superseded, was_known || is_excused, "{:?} {:?}", held, newest);
+                prop_assert_eq!(fate == Fate::Superseded, was_known || is_excused, "{:?} {:?}",
+                    held, newest);
             }
         }
     }

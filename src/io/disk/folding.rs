@@ -1,5 +1,5 @@
-//! A file system that takes names for one which differ by case, as macOS and FAT do, and that may store accents
-//! decomposed, as HFS+ does, over the real one; and what the program makes of it.
+//! A file system that takes names for one which differ by case, as macOS and FAT do, and that may
+//! store accents decomposed, as HFS+ does, over the real one; and what the program makes of it.
 
 use std::{path::Path, rc::Rc};
 
@@ -73,7 +73,8 @@ fn are_same(a: &[u8], b: &[u8]) -> bool {
 }
 
 impl Folding {
-    /// The name that is there and may be taken for this one; else what a new file of this name gets.
+    /// The name that is there and may be taken for this one; else what a new file of this name
+    /// gets.
     fn find(&self, (directory, name): At<'_>) -> Result<Box<[u8]>> {
         let stored = self.stored(name);
         if self.hides_names && name.contains(&b'#') {
@@ -110,7 +111,8 @@ impl Folding {
 
     fn is_anothers(&self, handle: &Handle) -> bool {
         let BitsOf::Anothers(name) = self.bits else { return false };
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle.fd().unwrap()));
+        let path =
+            format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle.fd().unwrap()));
         std::fs::read_link(path).unwrap().file_name().is_some_and(|last| last == name)
     }
 }
@@ -230,7 +232,8 @@ impl FileSystem for Folding {
     }
 }
 
-/// With all that such a file system may be able to, and with nothing; with one inode number a file, and with one a spelling.
+/// With all that such a file system may be able to, and with nothing; with one inode number a file,
+/// and with one a spelling.
 fn each_folding(test: impl Fn(&Tree)) {
     for numbers_spellings in [false, true] {
         each_ability(|| Folding { numbers_spellings, ..Folding::default() }, &test);
@@ -269,7 +272,10 @@ fn only_the_name_itself_is_there() {
         tree.make_directory("Docs");
         tree.write("Docs/a", "old");
         assert!(tree.stat("README").is_some() && tree.stat("Docs/a").is_some());
-        assert_eq!((tree.stat("readme"), tree.stat("docs"), tree.stat("docs/a")), (None, None, None));
+        assert_eq!(
+            (tree.stat("readme"), tree.stat("docs"), tree.stat("docs/a")),
+            (None, None, None)
+        );
         assert!(tree.root.list(&path("docs")).is_err());
     });
 }
@@ -281,7 +287,10 @@ fn a_name_that_differs_by_case_is_refused_and_nothing_is_overwritten() {
         tree.make_directory("Docs");
         tree.write("Docs/a", "old");
         assert_told_apart(&run(tree, "readme", None, None, content(tree)), "README");
-        assert_told_apart(&run(tree, "docs", None, None, Action::MakeDirectory { mode: 0o755 }), "Docs");
+        assert_told_apart(
+            &run(tree, "docs", None, None, Action::MakeDirectory { mode: 0o755 }),
+            "Docs",
+        );
         let link = Action::MakeSymlink { target: b"to".as_slice().into() };
         assert_told_apart(&run(tree, "ReadMe", None, None, link), "README");
         let outcome = run(tree, "docs/b", None, None, content(tree));
@@ -324,7 +333,8 @@ fn a_rename_to_another_case_is_one() {
 
 #[test]
 fn decomposed_names_are_known_composed() {
-    let tree = Tree::on(Rc::new(Folding { decomposes: true, ..Folding::default() }), Abilities::NONE);
+    let tree =
+        Tree::on(Rc::new(Folding { decomposes: true, ..Folding::default() }), Abilities::NONE);
     let (composed, apart) = ("d\u{e9}j\u{e0}", "de\u{301}ja\u{300}");
     let placed = run(&tree, composed, None, None, content(&tree)).unwrap();
     assert_eq!(tree.stat(composed), placed, "what was written is there under its name");
@@ -368,7 +378,10 @@ fn a_name_that_would_become_another_is_refused_before_anything_is_touched() {
             let rename = Action::RenameFrom { from: path("old"), stamp: old.stamp };
             refusal(run(tree, "new.", None, None, rename));
             refusal(run(tree, "old", Some(old), Some("kept."), content(tree)));
-            assert_eq!((listed(tree, ""), tree.read("old")), (vec!["old".to_owned()], b"old".to_vec()));
+            assert_eq!(
+                (listed(tree, ""), tree.read("old")),
+                (vec!["old".to_owned()], b"old".to_vec())
+            );
             for plain in ["notes", "d", "kept"] {
                 run(tree, plain, None, None, content(tree)).unwrap();
             }
@@ -395,7 +408,10 @@ fn what_is_not_seen_under_the_name_that_it_was_given_is_not_said_to_be_there() {
         || Folding { hides_names: true, ..Folding::default() },
         |tree| {
             let outcome = run(tree, "a#b", None, None, content(tree));
-            assert!(matches!(outcome, Err(ApplyError::HalfDone(_) | ApplyError::Io { .. })), "{outcome:?}");
+            assert!(
+                matches!(outcome, Err(ApplyError::HalfDone(_) | ApplyError::Io { .. })),
+                "{outcome:?}"
+            );
             assert!(outcome.unwrap_err().to_string().contains("a_b"));
             refusal(run(tree, "c#d", None, None, content(tree)));
             assert!(!listed(tree, "").contains(&"c_d".to_owned()), "it is known by now");

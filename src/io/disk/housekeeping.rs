@@ -1,4 +1,5 @@
-//! The trash is emptied of what is too old or too much, and gives way to what is received. Nobody waits for it.
+//! The trash is emptied of what is too old or too much, and gives way to what is received. Nobody
+//! waits for it.
 
 use std::time::Instant;
 
@@ -69,7 +70,9 @@ impl Housekeeping {
                 );
             }
             Ok(true) => {}
-            Err(error) => warn!("the disk is nearly full, and the trash cannot be emptied: {error}"),
+            Err(error) => {
+                warn!("the disk is nearly full, and the trash cannot be emptied: {error}")
+            }
         }
         self.room = None;
     }

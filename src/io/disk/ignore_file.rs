@@ -1,7 +1,7 @@
 //! Reading `.p2pignore`, also where it is a symbolic link to another file in the directory.
 //!
-//! A link is followed by its text, one path below the root after the other, each opened by the root's own handles: so it
-//! leads nowhere that the program does not go by itself.
+//! A link is followed by its text, one path below the root after the other, each opened by the
+//! root's own handles: so it leads nowhere that the program does not go by itself.
 
 use std::io;
 
@@ -18,8 +18,8 @@ use crate::{
 /// What came of reading the rules.
 #[derive(Debug)]
 pub struct RuleFile {
-    /// Empty when there is no such file, `None` while it is being changed: that will be told. Or why it cannot be read,
-    /// and what to do.
+    /// Empty when there is no such file, `None` while it is being changed: that will be told. Or
+    /// why it cannot be read, and what to do.
     pub text: Result<Option<Vec<u8>>, String>,
     /// The paths that links led to.
     pub through: Vec<RelPath>,
@@ -35,11 +35,16 @@ pub fn read(root: &Root) -> RuleFile {
 fn read_through(root: &Root, through: &mut Vec<RelPath>) -> Result<Option<Vec<u8>>, String> {
     let mut path = RelPath::new(IGNORE_FILE.as_bytes()).expect("a legal name");
     loop {
-        let stat = root.stat(&path).map_err(|error| format!("{path} cannot be looked at: {error}"))?;
+        let stat =
+            root.stat(&path).map_err(|error| format!("{path} cannot be looked at: {error}"))?;
         match stat {
-            None if through.is_empty() && root.check() == RootState::Present => return Ok(Some(Vec::new())),
+            None if through.is_empty() && root.check() == RootState::Present => {
+                return Ok(Some(Vec::new()));
+            }
             None => {
-                return Err(format!("{path} is not there; make it, or write the rules into {IGNORE_FILE}"));
+                return Err(format!(
+                    "{path} is not there; make it, or write the rules into {IGNORE_FILE}"
+                ));
             }
             Some(stat) if stat.kind == FileKind::File => return read_file(root, &path, &stat),
             Some(stat) if stat.kind == FileKind::Symlink => path = next(root, &path, through)?,
@@ -65,12 +70,16 @@ fn next(root: &Root, path: &RelPath, through: &mut Vec<RelPath>) -> Result<RelPa
     let target = target.ok_or_else(|| format!("{path} is being changed"))?;
     let shown = target.escape_ascii();
     if through.len() >= MAX_IGNORE_LINKS {
-        return Err(format!("it is a link to a link {MAX_IGNORE_LINKS} times over; link to the file itself"));
+        return Err(format!(
+            "it is a link to a link {MAX_IGNORE_LINKS} times over; link to the file itself"
+        ));
     }
-    let next =
-        resolve(path, &target).filter(|next| !next.is_root() && !next.is_reserved()).ok_or_else(|| {
+    let next = resolve(path, &target)
+        .filter(|next| !next.is_root() && !next.is_reserved())
+        .ok_or_else(|| {
             format!(
-                "{path} is a link to {shown}, which is not synchronised; link to a file in this directory"
+                "{path} is a link to {shown}, which is not synchronised; link to a file in this \
+                 directory"
             )
         })?;
     through.push(next.clone());
@@ -140,7 +149,11 @@ mod tests {
         fs::create_dir(on.at.join("config")).unwrap();
         let missing = read_in(&on);
         assert!(missing.text.unwrap_err().contains("config/rules is not there"));
-        assert_eq!(missing.through, [testing::path("config/rules")], "looked at again when it comes");
+        assert_eq!(
+            missing.through,
+            [testing::path("config/rules")],
+            "looked at again when it comes"
+        );
         symlink("../common", on.at.join("config/rules")).unwrap();
         fs::write(on.at.join("common"), "secret").unwrap();
         let found = read_in(&on);
@@ -150,7 +163,9 @@ mod tests {
 
     #[test]
     fn a_link_that_leads_out_of_the_directory_does_not_count() {
-        for target in ["/etc/passwd", "../rules", "a/../../rules", ".p2pnetwork/group", ".", IGNORE_FILE] {
+        for target in
+            ["/etc/passwd", "../rules", "a/../../rules", ".p2pnetwork/group", ".", IGNORE_FILE]
+        {
             let text = read_in(&linked_to(target)).text;
             assert!(text.is_err(), "{target}: {text:?}");
         }

@@ -1,6 +1,8 @@
-//! The directory on this disk: listed, read, hashed, and changed, but never behind the back of its users.
+//! The directory on this disk: listed, read, hashed, and changed, but never behind the back of its
+//! users.
 //!
-//! [`tree`] is the whole of it for the node above. Must not know of a socket, or of what the changes are for.
+//! [`tree`] is the whole of it for the node above. Must not know of a socket, or of what the
+//! changes are for.
 
 pub mod change;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The synchronised directory as this disk holds it: looking, listing and reading.
 //!
-//! Owns the one open handle of the root. Everything is reached from it, name by name, and no symbolic link or
-//! other file system is ever entered, whatever a path says. Nothing here changes a user's file; see
-//! [`crate::io::disk::change::apply`].
+//! Owns the one open handle of the root. Everything is reached from it, name by name, and no
+//! symbolic link or other file system is ever entered, whatever a path says. Nothing here changes a
+//! user's file; see [`crate::io::disk::change::apply`].
 
 mod listing;
 
@@ -38,7 +38,8 @@ pub struct Root {
     device: u64,
     inode: u64,
     able: Abilities,
-    /// What the file system makes of names and permission bits; `None` while that could not be found out.
+    /// What the file system makes of names and permission bits; `None` while that could not be
+    /// found out.
     nature: Cell<Option<Nature>>,
     /// The directory that was opened last: many changes in a row are in the same one.
     last: RefCell<Option<(RelPath, Rc<Handle>)>>,
@@ -75,10 +76,18 @@ pub enum RootState {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(path) => write!(f, "{}: no such directory; make it first", path.display()),
-            Self::NotADirectory(path) => write!(f, "{}: not a directory; name a directory", path.display()),
+            Self::Missing(path) => {
+                write!(f, "{}: no such directory; make it first", path.display())
+            }
+            Self::NotADirectory(path) => {
+                write!(f, "{}: not a directory; name a directory", path.display())
+            }
             Self::Denied(path) => {
-                write!(f, "{}: permission denied; this user must be able to read it", path.display())
+                write!(
+                    f,
+                    "{}: permission denied; this user must be able to read it",
+                    path.display()
+                )
             }
             Self::Io(path, error) => write!(f, "{}: cannot be opened: {error}", path.display()),
         }
@@ -107,7 +116,8 @@ impl Root {
         })
     }
 
-    /// Makes the node's own directory in the root, readable for this user alone, when it is not there yet.
+    /// Makes the node's own directory in the root, readable for this user alone, when it is not
+    /// there yet.
     pub fn make_state_directory(&self) -> io::Result<()> {
         sys::make_directory(self.files(), (&self.directory, STATE_DIR.as_bytes()))?;
         let state = self.open_directory(&self.state_path(&[])?, How::Search)?;
@@ -116,7 +126,8 @@ impl Root {
         Ok(())
     }
 
-    /// A full disk, for one, does not let it be found out: then nothing is taken for granted, and it is tried again.
+    /// A full disk, for one, does not let it be found out: then nothing is taken for granted, and
+    /// it is tried again.
     fn find_nature(&self) {
         let found = self.temporary().and_then(|temporary| self.files.nature(&temporary));
         if let Err(error) = &found {
@@ -140,9 +151,11 @@ impl Root {
         if self.nature().decomposes { composed(listed) } else { listed }
     }
 
-    /// Makes a file of this name in the node's own directory, to see what it is listed as, and removes it.
+    /// Makes a file of this name in the node's own directory, to see what it is listed as, and
+    /// removes it.
     pub(crate) fn try_name(&self, name: &[u8]) -> Result<Option<Box<[u8]>>> {
-        let listed = self.files.try_name(&*self.temporary()?, name)?.map(|listed| self.known_name(listed));
+        let listed =
+            self.files.try_name(&*self.temporary()?, name)?.map(|listed| self.known_name(listed));
         if listed.as_deref() != Some(name) {
             // Known now, should it have been taken for another.
             self.nature.set(Some(Nature { alters_names: true, ..self.nature() }));
@@ -205,8 +218,8 @@ impl Root {
         self.temporary.replace(None);
     }
 
-    /// What a path is. `None` when nothing is there, be it that a parent is missing or is no directory; an error when
-    /// the way there leads over another file system, which hides it.
+    /// What a path is. `None` when nothing is there, be it that a parent is missing or is no
+    /// directory; an error when the way there leads over another file system, which hides it.
     pub fn stat(&self, path: &RelPath) -> io::Result<Option<Stat>> {
         if path.is_root() {
             return Ok(Some(self.files.stat_of(&self.directory, self.device)?));
@@ -233,7 +246,8 @@ impl Root {
 
     /// Where a symbolic link points. `None` when the path is no symbolic link (any more).
     pub fn read_link(&self, path: &RelPath) -> io::Result<Option<Box<[u8]>>> {
-        let target = self.parent(path).and_then(|parent| self.files.read_link_at((&parent, path.name())));
+        let target =
+            self.parent(path).and_then(|parent| self.files.read_link_at((&parent, path.name())));
         match target {
             Ok(target) if target.len() > MAX_SYMLINK_BYTES => Err(Errno::NAMETOOLONG.into()),
             Ok(target) => Ok(Some(target)),
@@ -242,18 +256,28 @@ impl Root {
         }
     }
 
-    /// Puts the content of a file of at most `MAX_INLINE_BYTES` into `out`. `None`, and `out` empty, when the path
-    /// no longer is the file that `expect` says, or stopped being it while it was read.
-    pub fn read_small(&self, path: &RelPath, expect: &Stamp, out: &mut Vec<u8>) -> io::Result<Option<()>> {
+    /// Puts the content of a file of at most `MAX_INLINE_BYTES` into `out`. `None`, and `out`
+    /// empty, when the path no longer is the file that `expect` says, or stopped being it while it
+    /// was read.
+    pub fn read_small(
+        &self,
+        path: &RelPath,
+        expect: &Stamp,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Option<()>> {
         if expect.size > MAX_INLINE_BYTES as u64 {
             out.clear();
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too large to be sent in a message"));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "too large to be sent in a message",
+            ));
         }
         self.read_range(path, expect, 0, expect.size as usize, out)
     }
 
-    /// Puts `length` bytes of a file, from `offset`, into `out`. `None`, and `out` empty, when the path no longer is
-    /// the file that `expect` says, stopped being it while it was read, or has no such range.
+    /// Puts `length` bytes of a file, from `offset`, into `out`. `None`, and `out` empty, when the
+    /// path no longer is the file that `expect` says, stopped being it while it was read, or has no
+    /// such range.
     pub fn read_range(
         &self,
         path: &RelPath,
@@ -276,8 +300,9 @@ impl Root {
         Ok(None)
     }
 
-    /// As [`Self::read_range`], of a file that has grown since it was at `was`. What it held then is still there
-    /// unless somebody has written into it, too: whoever gets these bytes has to compare their digest.
+    /// As [`Self::read_range`], of a file that has grown since it was at `was`. What it held then
+    /// is still there unless somebody has written into it, too: whoever gets these bytes has to
+    /// compare their digest.
     pub fn read_grown(
         &self,
         path: &RelPath,
@@ -346,7 +371,8 @@ impl Root {
         Ok(if self.is_own_name(at)? { self.stat_in(at)? } else { None })
     }
 
-    /// The name that something has in fact that is found under this one, where file systems alter names.
+    /// The name that something has in fact that is found under this one, where file systems alter
+    /// names.
     pub(crate) fn other_name(&self, at: At<'_>) -> Result<Option<Box<[u8]>>> {
         Ok(self.true_name(at)?.filter(|name| **name != *at.1))
     }

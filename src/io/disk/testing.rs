@@ -40,7 +40,8 @@ pub(crate) struct Tree {
     pub(crate) root: Root,
 }
 
-/// A port of the loopback interface that refuses everybody, and whose socket keeps others from listening there.
+/// A port of the loopback interface that refuses everybody, and whose socket keeps others from
+/// listening there.
 pub(crate) fn closed_port() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
@@ -143,7 +144,10 @@ impl Tree {
                         |_| fs::read(&at).unwrap(),
                         |to| to.into_os_string().into_encoded_bytes(),
                     );
-                    found.push((at.strip_prefix(&top).unwrap().to_string_lossy().into_owned(), content));
+                    found.push((
+                        at.strip_prefix(&top).unwrap().to_string_lossy().into_owned(),
+                        content,
+                    ));
                 }
             }
         }

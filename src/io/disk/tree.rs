@@ -1,8 +1,9 @@
-//! The directory on this disk, and everything that is done to it for the core: the disk half of a node.
+//! The directory on this disk, and everything that is done to it for the core: the disk half of a
+//! node.
 //!
-//! Owns the root, the watch, the jobs, the files that are being received and the changes of the turn. Knows no
-//! socket and reads no clock, so that a simulation runs it on a [file system](crate::io::files) of its own. What came
-//! of anything is told by [`Tree::take_inputs`].
+//! Owns the root, the watch, the jobs, the files that are being received and the changes of the
+//! turn. Knows no socket and reads no clock, so that a simulation runs it on a [file
+//! system](crate::io::files) of its own. What came of anything is told by [`Tree::take_inputs`].
 
 use std::{collections::VecDeque, io, ops::Range, time::Instant};
 
@@ -11,7 +12,10 @@ use log::{debug, info, warn};
 use crate::{
     core::{
         ignore::IGNORE_FILE,
-        seam::{Action, Apply, ApplyFailure, Change, Input, MissingPiece, Output, PieceSource, Source, Time},
+        seam::{
+            Action, Apply, ApplyFailure, Change, Input, MissingPiece, Output, PieceSource, Source,
+            Time,
+        },
     },
     io::{
         disk::{
@@ -51,7 +55,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Takes over a directory: makes the node's own in it, and removes what a run that was killed left there.
+    /// Takes over a directory: makes the node's own in it, and removes what a run that was killed
+    /// left there.
     pub fn open(root: Root, watcher: Watcher, time: Time) -> io::Result<Self> {
         root.make_state_directory()?;
         remove_leftovers(&root, time.wall_ms);
@@ -90,7 +95,8 @@ impl Tree {
         std::mem::take(&mut self.inputs)
     }
 
-    /// Looks whether the root is still the directory that it was, when that is due: then this is to be told.
+    /// Looks whether the root is still the directory that it was, when that is due: then this is to
+    /// be told.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Input<'static>> {
         if self.root_check_at > now {
             return None;
@@ -138,8 +144,11 @@ impl Tree {
 
     fn change(&mut self, change: Apply) {
         let path = change.path.clone();
-        let is_broken = matches!(&change.action, Action::WriteFile { source: Source::Partial(digest), .. }
-            if self.partials.is_broken(digest));
+        let is_broken = matches!(
+            &change.action,
+            Action::WriteFile { source: Source::Partial(digest), .. }
+                if self.partials.is_broken(digest)
+        );
         let pushed = match is_broken {
             true => Err(ApplyFailure::Content),
             false => self.changes.push(&self.root, change),
@@ -170,7 +179,8 @@ impl Tree {
         if self.changes.is_empty() {
             return false;
         }
-        // Closed first: closed under its name, the watch would take it for a file that a user has written.
+        // Closed first: closed under its name, the watch would take it for a file that a user has
+        // written.
         self.changes.partials().for_each(|digest| self.partials.close(&digest));
         for Done { path, partial, result } in self.changes.run(&self.root, wall_ms) {
             if let Some(digest) = partial {
@@ -190,14 +200,14 @@ impl Tree {
         self.inputs.push_back(Input::NamesSynced { result });
     }
 
-    /// Makes everything durable, what users have written included: after a clean stop the index is believed, also if the
-    /// power fails before the disk would have had it.
+    /// Makes everything durable, what users have written included: after a clean stop the index is
+    /// believed, also if the power fails before the disk would have had it.
     pub fn sync_everything(&mut self) -> io::Result<()> {
         self.changes.sync_everything(&self.root)
     }
 
-    /// Files that were read so soon after they were touched that another write may leave their stamps as they are. They
-    /// would have been read once more.
+    /// Files that were read so soon after they were touched that another write may leave their
+    /// stamps as they are. They would have been read once more.
     pub fn take_fresh(&mut self) -> impl Iterator<Item = RelPath> {
         self.jobs.take_fresh()
     }
@@ -207,7 +217,7 @@ impl Tree {
         self.root.end_of_turn();
     }
 
-    // --- The watch -------------------------------------------------------------------------------------
+    // --- The watch
 
     /// The watch has events, or may have: it is asked until it has none.
     pub fn handle_watch_ready(&mut self) {
@@ -239,22 +249,27 @@ impl Tree {
     fn look_at_root(&self) -> Input<'static> {
         let reason = match self.root.check() {
             RootState::Present => None,
-            RootState::Stateless => {
-                Some(".p2pnetwork is missing from it; put that back, or stop p2pnetwork and join again")
-            }
+            RootState::Stateless => Some(
+                ".p2pnetwork is missing from it; put that back, or stop p2pnetwork and join again",
+            ),
             RootState::Gone => Some("it is not there any more; put it back, or stop p2pnetwork"),
             RootState::Replaced => Some("another directory is in its place; stop p2pnetwork"),
         };
-        Input::Paused { reason: reason.map(|reason| format!("{}: {reason}", self.root.path().display())) }
+        Input::Paused {
+            reason: reason.map(|reason| format!("{}: {reason}", self.root.path().display())),
+        }
     }
 
-    // --- Reading ---------------------------------------------------------------------------------------
+    // --- Reading
 
-    /// Looks at a path. Nothing is taken for deleted while the root is not the directory that it was.
+    /// Looks at a path. Nothing is taken for deleted while the root is not the directory that it
+    /// was.
     fn inspect(&mut self, path: RelPath) {
         let mut stat = self.root.stat(&path).map_err(|error| error.to_string());
         if stat == Ok(None) && self.root.check() != RootState::Present {
-            stat = Err("it cannot be told whether it is there: the directory as a whole is not".to_owned());
+            stat =
+                Err("it cannot be told whether it is there: the directory as a whole is not"
+                    .to_owned());
         }
         self.inputs.push_back(Input::Seen { path, stat });
     }
@@ -310,7 +325,8 @@ impl Tree {
     }
 }
 
-/// What a run that was killed left of temporary files. Partial files are gone on with, if not too old.
+/// What a run that was killed left of temporary files. Partial files are gone on with, if not too
+/// old.
 fn remove_leftovers(root: &Root, now_ms: u64) {
     let clean = || -> io::Result<()> {
         let mut listing = temp::list(root)?;
@@ -359,13 +375,17 @@ mod tests {
         tree.perform(Output::WritePiece { digest, offset: 0, bytes: vec![1; 5] });
         std::fs::remove_dir(&in_the_way).unwrap();
         on.temp(&partial::name(&digest), b"");
-        let action = Action::WriteFile { source: Source::Partial(digest), mode: 0o644, mtime_ns: 0 };
+        let action =
+            Action::WriteFile { source: Source::Partial(digest), mode: 0o644, mtime_ns: 0 };
         let apply = Apply { path: testing::path("a"), expect: None, keep: None, action };
         tree.perform(Output::Apply(apply.clone()));
         tree.run_barrier(testing::NOW_MS);
         let told = tree.take_inputs();
         assert!(matches!(told[0], Input::PieceFailed { .. }), "{told:?}");
-        assert!(matches!(told[1], Input::Applied { result: Err(ApplyFailure::Content), .. }), "{told:?}");
+        assert!(
+            matches!(told[1], Input::Applied { result: Err(ApplyFailure::Content), .. }),
+            "{told:?}"
+        );
         assert!(!on.at.join("a").exists());
         tree.perform(Output::DropPartial { digest });
         tree.perform(Output::WritePiece { digest, offset: 0, bytes: vec![1; 5] });

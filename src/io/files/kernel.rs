@@ -20,7 +20,8 @@ pub struct Kernel;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Never blocks, not even on a pipe that took the file's place.
-const READ: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+const READ: OFlags =
+    OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 impl FileSystem for Kernel {
     fn open_root(&self, path: &Path) -> Result<Handle> {
@@ -53,7 +54,8 @@ impl FileSystem for Kernel {
     }
 
     fn create_at(&self, (directory, name): At<'_>) -> Result<Handle> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         fs::openat(directory.fd()?, name, flags, Mode::RUSR | Mode::WUSR).map(Handle::from)
     }
 
@@ -61,8 +63,8 @@ impl FileSystem for Kernel {
         rustix::io::fcntl_dupfd_cloexec(handle.fd()?, 0).map(Handle::from)
     }
 
-    /// In one call that also tells whether something is mounted there: a bind mount is on the same device and still
-    /// another file system as far as renames go.
+    /// In one call that also tells whether something is mounted there: a bind mount is on the same
+    /// device and still another file system as far as renames go.
     #[cfg(target_os = "linux")]
     fn stat_at(&self, (directory, name): At<'_>, device: u64) -> Result<Stat> {
         use rustix::fs::{StatxAttributes, StatxFlags};
@@ -121,7 +123,10 @@ impl FileSystem for Kernel {
 
     fn space(&self, handle: &Handle) -> Result<(u64, u64)> {
         let stat = fs::fstatvfs(handle.fd()?)?;
-        Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+        Ok((
+            stat.f_blocks.saturating_mul(stat.f_frsize),
+            stat.f_bavail.saturating_mul(stat.f_frsize),
+        ))
     }
 
     /// Since 6.13 Linux gives each change a time of its own, where the file system takes part
@@ -136,8 +141,9 @@ impl FileSystem for Kernel {
         let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
         let is_new = (numbers.next(), numbers.next()) >= (Some(6), Some(13));
         #[allow(clippy::unnecessary_cast)]
-        let takes_part =
-            |stat: fs::StatFs| [BTRFS, EXT4, TMPFS, XFS].contains(&(stat.f_type as u64 & 0xffff_ffff));
+        let takes_part = |stat: fs::StatFs| {
+            [BTRFS, EXT4, TMPFS, XFS].contains(&(stat.f_type as u64 & 0xffff_ffff))
+        };
         is_new && handle.fd().and_then(fs::fstatfs).is_ok_and(takes_part)
     }
 
@@ -193,7 +199,8 @@ impl FileSystem for Kernel {
 
     fn set_mode(&self, handle: &Handle, mode: u16) -> Result<()> {
         let fd = handle.fd()?;
-        let own_bits = Mode::from_raw_mode(fs::fstat(fd)?.st_mode) - Mode::from_raw_mode(MODE_BITS.into());
+        let own_bits =
+            Mode::from_raw_mode(fs::fstat(fd)?.st_mode) - Mode::from_raw_mode(MODE_BITS.into());
         let mode = own_bits | Mode::from_raw_mode(mode.into());
         match fs::fchmod(fd, mode) {
             #[cfg(target_os = "linux")]
@@ -313,8 +320,9 @@ impl FileSystem for Kernel {
         }
     }
 
-    /// Not `fdatasync`: mode and time, too, must be what the index says of the file when it has its name. On a journal of
-    /// whole transactions that is the same; F2FS, for one, would give a file its name with the mode of a temporary one.
+    /// Not `fdatasync`: mode and time, too, must be what the index says of the file when it has its
+    /// name. On a journal of whole transactions that is the same; F2FS, for one, would give a file
+    /// its name with the mode of a temporary one.
     fn sync_content(&self, file: &Handle) -> Result<()> {
         #[cfg(target_os = "linux")]
         return fs::fsync(file.fd()?);
@@ -465,7 +473,8 @@ fn to_stat(raw: &Raw, device: u64) -> Stat {
         FileType::Symlink => FileKind::Symlink,
         _ => FileKind::Other,
     };
-    let mut stamp = Stamp { device: raw.device, inode: raw.inode, size: 0, mtime_ns: 0, ctime_ns: 0 };
+    let mut stamp =
+        Stamp { device: raw.device, inode: raw.inode, size: 0, mtime_ns: 0, ctime_ns: 0 };
     if !matches!(kind, FileKind::Directory | FileKind::Foreign) {
         (stamp.size, stamp.mtime_ns, stamp.ctime_ns) = (raw.size, raw.mtime_ns, raw.ctime_ns);
     }

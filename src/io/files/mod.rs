@@ -1,11 +1,13 @@
-//! The file system, as one trait: all that the program asks of files, in the words of the system calls.
+//! The file system, as one trait: all that the program asks of files, in the words of the system
+//! calls.
 //!
-//! Owns no state and makes no decision. [`Kernel`] is the real one; a simulation brings its own, which loses what was
-//! not synced, fills up and fails as its seed says. What is built from several calls (a rename that refuses to replace,
-//! and its substitutes) is in [`crate::io::files::sys`], on top of either.
+//! Owns no state and makes no decision. [`Kernel`] is the real one; a simulation brings its own,
+//! which loses what was not synced, fills up and fails as its seed says. What is built from several
+//! calls (a rename that refuses to replace, and its substitutes) is in [`crate::io::files::sys`],
+//! on top of either.
 //!
-//! A file is never named by anything but an open directory and one name in it, save the root itself: no call follows a
-//! symbolic link on the way, wherever a path came from.
+//! A file is never named by anything but an open directory and one name in it, save the root
+//! itself: no call follows a symbolic link on the way, wherever a path came from.
 
 mod kernel;
 pub mod nature;
@@ -21,7 +23,8 @@ use crate::model::{entry::Stat, limits::HASH_READ_BYTES};
 /// A name in an open directory.
 pub type At<'a> = (&'a Handle, &'a [u8]);
 
-/// An open file or directory, closed when it is dropped. Means something only to the file system that gave it out.
+/// An open file or directory, closed when it is dropped. Means something only to the file system
+/// that gave it out.
 #[derive(Debug)]
 pub struct Handle(Repr);
 
@@ -32,7 +35,8 @@ enum Repr {
 }
 
 impl Handle {
-    /// A handle of a file system other than the kernel's, which finds `inside` in it again by [`Self::get`].
+    /// A handle of a file system other than the kernel's, which finds `inside` in it again by
+    /// [`Self::get`].
     pub fn foreign(inside: impl Any) -> Self {
         Self(Repr::Foreign(Box::new(inside)))
     }
@@ -61,8 +65,8 @@ impl From<OwnedFd> for Handle {
     }
 }
 
-/// What a file or directory is opened for. A symbolic link in its place is an error each time (`LOOP`, `NOTDIR`),
-/// and opening never blocks, not even on a pipe.
+/// What a file or directory is opened for. A symbolic link in its place is an error each time
+/// (`LOOP`, `NOTDIR`), and opening never blocks, not even on a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     /// A directory, to reach what is in it; where the system can, without the right to read it.
@@ -77,7 +81,8 @@ pub enum How {
     ForMode,
 }
 
-/// The names in a directory while they are read: neither `.` nor `..`, and each that is there all the while once.
+/// The names in a directory while they are read: neither `.` nor `..`, and each that is there all
+/// the while once.
 pub trait Names {
     /// The directory.
     fn directory(&self) -> &Handle;
@@ -87,10 +92,11 @@ pub trait Names {
 
 /// Files and directories. Errors are the system's: `NOENT`, `EXIST`, `NOSPC`, ...
 ///
-/// A device number given with a call is the root's: a directory that is not on it is `FileKind::Foreign`, and so is whatever
-/// something is mounted on. Times are in ns since 1970, lengths and offsets in bytes, modes the lower 12 bits.
+/// A device number given with a call is the root's: a directory that is not on it is
+/// `FileKind::Foreign`, and so is whatever something is mounted on. Times are in ns since 1970,
+/// lengths and offsets in bytes, modes the lower 12 bits.
 pub trait FileSystem: fmt::Debug {
-    // --- Opening ---------------------------------------------------------------------------------------
+    // --- Opening
 
     /// Opens a directory by its path, following links: the root. It can be synced.
     fn open_root(&self, path: &Path) -> Result<Handle>;
@@ -98,9 +104,9 @@ pub trait FileSystem: fmt::Debug {
     /// Device and inode of what is at a path, following links: is it still the root?
     fn identity_of_path(&self, path: &Path) -> Result<(u64, u64)>;
 
-    /// Opens a directory below `root` by a path of legal names (or `.`), following no symbolic link and entering no
-    /// other file system (`XDEV`), in one call. `NOSYS` where there is no such call; `AGAIN` when something was renamed
-    /// meanwhile.
+    /// Opens a directory below `root` by a path of legal names (or `.`), following no symbolic link
+    /// and entering no other file system (`XDEV`), in one call. `NOSYS` where there is no such
+    /// call; `AGAIN` when something was renamed meanwhile.
     fn open_beneath(&self, root: &Handle, path: &[u8], how: How) -> Result<Handle>;
 
     /// Opens a name that exists, `.` for the directory itself.
@@ -112,23 +118,26 @@ pub trait FileSystem: fmt::Debug {
     /// Another handle of the same open file.
     fn try_clone(&self, handle: &Handle) -> Result<Handle>;
 
-    // --- Looking ---------------------------------------------------------------------------------------
+    // --- Looking
 
     /// What a name is, without following it.
     fn stat_at(&self, at: At<'_>, device: u64) -> Result<Stat>;
 
-    /// The name that the directory itself has for what `at` finds: another one where names that differ by case, or by
-    /// how their accents are written, lead to the same. `NOENT` when nothing is found.
+    /// The name that the directory itself has for what `at` finds: another one where names that
+    /// differ by case, or by how their accents are written, lead to the same. `NOENT` when nothing
+    /// is found.
     fn true_name(&self, at: At<'_>) -> Result<Box<[u8]>> {
         nature::listed_name(self, at)
     }
 
-    /// What becomes of names and permission bits here, found out in a directory of the program's own.
+    /// What becomes of names and permission bits here, found out in a directory of the program's
+    /// own.
     fn nature(&self, temporary: &Handle) -> Result<Nature> {
         nature::find(self, temporary)
     }
 
-    /// The name that a file is listed under which is made under this one, in the same directory; `None`: under none.
+    /// The name that a file is listed under which is made under this one, in the same directory;
+    /// `None`: under none.
     fn try_name(&self, temporary: &Handle, name: &[u8]) -> Result<Option<Box<[u8]>>> {
         nature::try_name(self, temporary, name)
     }
@@ -153,7 +162,8 @@ pub trait FileSystem: fmt::Debug {
     /// May this user make and remove names in a directory? `ACCESS` or `ROFS` if not.
     fn check_writable(&self, directory: &Handle) -> Result<()>;
 
-    /// Size of the file system, and what this user can still write to it. A size of 0: it does not count.
+    /// Size of the file system, and what this user can still write to it. A size of 0: it does not
+    /// count.
     fn space(&self, handle: &Handle) -> Result<(u64, u64)>;
 
     /// Does every write show in a file's times, however soon it follows another one?
@@ -161,18 +171,21 @@ pub trait FileSystem: fmt::Debug {
         false
     }
 
-    // --- Names -----------------------------------------------------------------------------------------
+    // --- Names
 
     /// Renames; what has the new name is replaced.
     fn rename(&self, from: At<'_>, to: At<'_>) -> Result<()>;
 
-    /// Renames; `EXIST` when the new name is taken. `INVAL`, `NOSYS` or `NOTSUP` where there is no such call.
+    /// Renames; `EXIST` when the new name is taken. `INVAL`, `NOSYS` or `NOTSUP` where there is no
+    /// such call.
     fn rename_no_replace(&self, from: At<'_>, to: At<'_>) -> Result<()>;
 
-    /// Exchanges two names, in one step or not at all. Errors as those of [`Self::rename_no_replace`].
+    /// Exchanges two names, in one step or not at all. Errors as those of
+    /// [`Self::rename_no_replace`].
     fn exchange(&self, a: At<'_>, b: At<'_>) -> Result<()>;
 
-    /// Gives a file or symbolic link a second name. `EXIST`; `PERM`, `NOTSUP`, ... where there are no links.
+    /// Gives a file or symbolic link a second name. `EXIST`; `PERM`, `NOTSUP`, ... where there are
+    /// no links.
     fn link(&self, from: At<'_>, to: At<'_>) -> Result<()>;
 
     /// Removes a name that is no directory's.
@@ -187,9 +200,10 @@ pub trait FileSystem: fmt::Debug {
     /// Makes a symbolic link.
     fn symlink(&self, target: &[u8], at: At<'_>) -> Result<()>;
 
-    // --- Metadata --------------------------------------------------------------------------------------
+    // --- Metadata
 
-    /// Sets permission bits of an open file, also of one opened with [`How::Search`] or [`How::ForMode`].
+    /// Sets permission bits of an open file, also of one opened with [`How::Search`] or
+    /// [`How::ForMode`].
     fn set_mode(&self, handle: &Handle, mode: u16) -> Result<()>;
 
     /// Sets a name's modification time, without following it; the access time stays.
@@ -198,7 +212,7 @@ pub trait FileSystem: fmt::Debug {
     /// Sets an open file's modification time; the access time stays.
     fn set_mtime_of(&self, handle: &Handle, mtime_ns: i64) -> Result<()>;
 
-    // --- Content ---------------------------------------------------------------------------------------
+    // --- Content
 
     /// Reads at `offset` until `buffer` is full or the file ends; how many bytes.
     fn read_at(&self, file: &Handle, buffer: &mut [u8], offset: u64) -> Result<usize>;
@@ -209,10 +223,12 @@ pub trait FileSystem: fmt::Debug {
     /// Cuts off, or fills up with zeros.
     fn set_len(&self, file: &Handle, length: u64) -> Result<()>;
 
-    /// Sets room aside for so many bytes, and leaves the length as it is. `NOSYS`, ... where there is no such call.
+    /// Sets room aside for so many bytes, and leaves the length as it is. `NOSYS`, ... where there
+    /// is no such call.
     fn reserve(&self, file: &Handle, length: u64) -> Result<()>;
 
-    /// Copies a range between files; a file system that can shares the blocks. `IO` when `from` is too short.
+    /// Copies a range between files; a file system that can shares the blocks. `IO` when `from` is
+    /// too short.
     fn copy_range(
         &self,
         from: &Handle,
@@ -234,8 +250,8 @@ pub trait FileSystem: fmt::Debug {
         Ok(())
     }
 
-    /// Makes a range that `zeros` would fill read as zeros, if possible without room on the disk; the file is long enough
-    /// for it afterwards.
+    /// Makes a range that `zeros` would fill read as zeros, if possible without room on the disk;
+    /// the file is long enough for it afterwards.
     fn write_zeros(&self, file: &Handle, zeros: &[u8], offset: u64) -> Result<()> {
         self.write_at(file, zeros, offset)
     }
@@ -245,12 +261,13 @@ pub trait FileSystem: fmt::Debug {
         false
     }
 
-    /// The first byte at or after `offset` that may be other than zero; `None` when there are but holes up to the end.
+    /// The first byte at or after `offset` that may be other than zero; `None` when there are but
+    /// holes up to the end.
     fn next_data(&self, _file: &Handle, offset: u64) -> Option<u64> {
         Some(offset)
     }
 
-    // --- Durability ------------------------------------------------------------------------------------
+    // --- Durability
 
     /// Makes a file's content durable. Not its name.
     fn sync_content(&self, file: &Handle) -> Result<()>;

@@ -8,12 +8,14 @@ use super::{At, FileSystem, Handle, How};
 /// What a file system does to what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nature {
-    /// A file may be listed under another name than it was made under, or be found under one that is not listed: case,
-    /// accents, dots at the end. What is there is told by listing alone.
+    /// A file may be listed under another name than it was made under, or be found under one that
+    /// is not listed: case, accents, dots at the end. What is there is told by listing alone.
     pub alters_names: bool,
-    /// Letters, digits, `-`, `_` and `.` of ASCII stay as they are, in names of up to [`PLAIN_NAME_BYTES`].
+    /// Letters, digits, `-`, `_` and `.` of ASCII stay as they are, in names of up to
+    /// [`PLAIN_NAME_BYTES`].
     pub keeps_plain_names: bool,
-    /// Names are stored decomposed (NFD), as HFS+ does, and given out composed (NFC), as everybody writes them.
+    /// Names are stored decomposed (NFD), as HFS+ does, and given out composed (NFC), as everybody
+    /// writes them.
     pub decomposes: bool,
     /// Permission bits are what they were set to.
     pub keeps_bits: bool,
@@ -41,8 +43,9 @@ pub const PLAIN_NAME_BYTES: usize = 100;
 /// Where names are tried, in the directory of temporary files; there only while it is used.
 const TRIALS: &[u8] = b"names";
 
-/// Names that some file systems store as others: without dots or spaces at the end or the beginning, with accents in the
-/// other form, with other signs for those that have a meaning to them.
+/// Names that some file systems store as others: without dots or spaces at the end or the
+/// beginning, with accents in the other form, with other signs for those that have a meaning to
+/// them.
 const ODD_NAMES: [&str; 6] = ["dot.", "space ", " space", COMPOSED, "e\u{301} apart", "a:b?"];
 const COMPOSED: &str = "\u{e9} composed";
 
@@ -63,7 +66,8 @@ pub(super) fn find<F: FileSystem + ?Sized>(files: &F, temporary: &Handle) -> Res
         let is_listed = |name: &[u8]| listed.iter().any(|listed| **listed == *name);
         let apart: String = COMPOSED.nfd().collect();
         let finds = |name: &[u8]| files.stat_at((directory, name), 0).is_ok();
-        let finds_others = finds(&plain.to_ascii_uppercase()) || finds(apart.as_bytes()) || finds(b"dot");
+        let finds_others =
+            finds(&plain.to_ascii_uppercase()) || finds(apart.as_bytes()) || finds(b"dot");
         Ok(Nature {
             alters_names: finds_others || !made.iter().all(|name| is_listed(name)),
             keeps_plain_names: is_listed(&plain),
@@ -161,9 +165,13 @@ fn list<F: FileSystem + ?Sized>(files: &F, directory: &Handle) -> Result<Vec<Box
     Ok(listed)
 }
 
-/// Looks for the name in the listing of its directory, and if it is not there for one that may be the same, or is one of
-/// the same file. Inode numbers alone do not tell: some give each spelling its own.
-pub(super) fn listed_name<F: FileSystem + ?Sized>(files: &F, (directory, name): At<'_>) -> Result<Box<[u8]>> {
+/// Looks for the name in the listing of its directory, and if it is not there for one that may be
+/// the same, or is one of the same file. Inode numbers alone do not tell: some give each spelling
+/// its own.
+pub(super) fn listed_name<F: FileSystem + ?Sized>(
+    files: &F,
+    (directory, name): At<'_>,
+) -> Result<Box<[u8]>> {
     let device = files.identity(directory)?.0;
     let wanted = files.stat_at((directory, name), device)?.stamp;
     let names = list(files, directory)?;

@@ -1,5 +1,5 @@
-//! What is built from several calls on files, with a substitute for those that a system lacks; and what their errors
-//! mean. Owns no state and makes no decision.
+//! What is built from several calls on files, with a substitute for those that a system lacks; and
+//! what their errors mean. Owns no state and makes no decision.
 
 use std::io;
 
@@ -29,8 +29,8 @@ impl Abilities {
     pub const NONE: Self = Self { resolve_beneath: false, rename_flags: false, hard_links: false };
 }
 
-/// Does the error say that nothing is there, or that the way there is not a directory? Not so `XDEV`: another file system
-/// on the way hides what is there.
+/// Does the error say that nothing is there, or that the way there is not a directory? Not so
+/// `XDEV`: another file system on the way hides what is there.
 pub fn is_absent(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::ILSEQ)
 }
@@ -43,8 +43,8 @@ pub fn told(error: Errno) -> io::Error {
     }
 }
 
-/// Renames; fails with `EXIST` when the new name is taken. Without the file system's help the check and the rename
-/// of a directory are two steps.
+/// Renames; fails with `EXIST` when the new name is taken. Without the file system's help the check
+/// and the rename of a directory are two steps.
 pub fn rename_new(files: &dyn FileSystem, from: At<'_>, to: At<'_>, able: Abilities) -> Result<()> {
     if able.rename_flags {
         match files.rename_no_replace(from, to) {
@@ -79,7 +79,10 @@ pub fn link(files: &dyn FileSystem, from: At<'_>, to: At<'_>, able: Abilities) -
 
 /// Does the error of a rename with flags say that there is no such thing here?
 pub fn is_unsupported(error: Errno) -> bool {
-    error == Errno::INVAL || error == Errno::NOSYS || error == Errno::NOTSUP || error == Errno::OPNOTSUPP
+    error == Errno::INVAL
+        || error == Errno::NOSYS
+        || error == Errno::NOTSUP
+        || error == Errno::OPNOTSUPP
 }
 
 /// Does the error of a link say that this cannot be linked?
@@ -113,6 +116,7 @@ pub fn lacking_bytes(files: &dyn FileSystem, handle: &Handle, content_bytes: u64
     let (total_bytes, available_bytes) = files.space(handle)?;
     let reserve_bytes = DISK_RESERVE_BYTES.min(total_bytes / DISK_RESERVE_PART);
     // File systems that do not count say that they have no blocks at all.
-    let needed_bytes = if total_bytes > 0 { reserve_bytes.saturating_add(content_bytes) } else { 0 };
+    let needed_bytes =
+        if total_bytes > 0 { reserve_bytes.saturating_add(content_bytes) } else { 0 };
     Ok(needed_bytes.saturating_sub(available_bytes))
 }

@@ -8,7 +8,9 @@ use std::{
 
 use mio::{Interest, Token, net::TcpStream};
 
-use super::{Admission, Context, Events, NetEvent, admission, listener::Listener, slots, write_packet};
+use super::{
+    Admission, Context, Events, NetEvent, admission, listener::Listener, slots, write_packet,
+};
 use crate::{
     model::limits::{AUTHENTICATE_TIMEOUT, MAX_HALF_OPEN},
     wire::hello::{HELLO_BYTES, Hello},
@@ -103,9 +105,9 @@ impl Calls {
 
 /// A caller that cannot take its answer knocks again; there is nothing to do about it here.
 fn answer(stream: &mut TcpStream, call: &Hello, context: &Context) {
-    let answered = context
-        .hello()
-        .and_then(|hello| write_packet(stream, &hello.encode(&context.hello_key, Some(&call.nonce))));
+    let answered = context.hello().and_then(|hello| {
+        write_packet(stream, &hello.encode(&context.hello_key, Some(&call.nonce)))
+    });
     if let Err(error) = answered {
         log::debug!("{}: no answer to its hello: {error}", call.node);
     }

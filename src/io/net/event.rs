@@ -59,7 +59,8 @@ pub enum NetEvent<'a> {
         /// Its sync port.
         address: SocketAddr,
     },
-    /// The outcome of a dial, or the end of a link. Each successful `dial` is followed by exactly one.
+    /// The outcome of a dial, or the end of a link. Each successful `dial` is followed by exactly
+    /// one.
     OutboundClosed {
         /// The node.
         node: NodeId,
@@ -159,7 +160,9 @@ impl fmt::Display for CloseReason {
             Self::Asked => f.write_str("closed by this node"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::Refused => f.write_str("the peer closed it during the handshake"),
-            Self::ConnectTimedOut => f.write_str("no connection in time; is its port open in the firewall?"),
+            Self::ConnectTimedOut => {
+                f.write_str("no connection in time; is its port open in the firewall?")
+            }
             Self::HandshakeTimedOut => f.write_str("not authenticated in time"),
             Self::Handshake(error) => error.fmt(f),
             Self::Silent => f.write_str("nothing was heard of it for too long"),
@@ -198,9 +201,15 @@ impl fmt::Display for BindError {
         let Self { address, flag, error } = self;
         write!(f, "cannot listen on {address}: {error}; ")?;
         match error.kind() {
-            io::ErrorKind::AddrInUse => write!(f, "stop the program that uses the port, or give {flag}"),
-            io::ErrorKind::AddrNotAvailable => f.write_str("give --bind an address of this machine"),
-            io::ErrorKind::PermissionDenied => write!(f, "ports below 1024 need privileges, give {flag}"),
+            io::ErrorKind::AddrInUse => {
+                write!(f, "stop the program that uses the port, or give {flag}")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                f.write_str("give --bind an address of this machine")
+            }
+            io::ErrorKind::PermissionDenied => {
+                write!(f, "ports below 1024 need privileges, give {flag}")
+            }
             _ => write!(f, "another port can be given by {flag}"),
         }
     }

@@ -10,13 +10,14 @@ use std::{
 use mio::{Interest, Token, net::TcpStream};
 
 use super::{
-    Admission, CloseReason, Context, Events, NetEvent, admission, listener::Listener, slots, write_packet,
+    Admission, CloseReason, Context, Events, NetEvent, admission, listener::Listener, slots,
+    write_packet,
 };
 use crate::{
     model::{
         limits::{
-            AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_HALF_OPEN, MAX_NODES, MAX_READ_BYTES_PER_TURN,
-            READ_CHUNK_BYTES,
+            AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_HALF_OPEN, MAX_NODES,
+            MAX_READ_BYTES_PER_TURN, READ_CHUNK_BYTES,
         },
         version::NodeId,
     },
@@ -38,8 +39,15 @@ struct Connection {
 
 #[derive(Debug)]
 enum Stage {
-    Called { call: slots::Packet<CALL_BYTES>, deadline: Instant },
-    Answered { accepting: Option<Box<Accepting>>, proof: slots::Packet<PROOF_BYTES>, deadline: Instant },
+    Called {
+        call: slots::Packet<CALL_BYTES>,
+        deadline: Instant,
+    },
+    Answered {
+        accepting: Option<Box<Accepting>>,
+        proof: slots::Packet<PROOF_BYTES>,
+        deadline: Instant,
+    },
     Up(Box<Link>),
 }
 
@@ -109,7 +117,13 @@ impl Inbound {
         }
     }
 
-    pub(super) fn handle_event(&mut self, at: usize, context: &Context, now: Instant, events: &mut Events) {
+    pub(super) fn handle_event(
+        &mut self,
+        at: usize,
+        context: &Context,
+        now: Instant,
+        events: &mut Events,
+    ) {
         let Some(connection) = self.slots.get_mut(at) else { return };
         if let Stage::Up(link) = &mut connection.stage {
             link.is_readable = true;
@@ -162,12 +176,17 @@ impl Inbound {
 
     /// The message that [`Self::next_message`] found last, and whose it is.
     pub(super) fn message(&self, at: usize, range: Range<usize>) -> (NodeId, &[u8]) {
-        let link = self.slots.get(at).and_then(Connection::link).expect("the message was found on this link");
+        let link = self
+            .slots
+            .get(at)
+            .and_then(Connection::link)
+            .expect("the message was found on this link");
         (link.node, link.reader.message(range))
     }
 
     pub(super) fn pause(&mut self, node: NodeId, is_paused: bool, now: Instant) {
-        let link = self.slots.iter_mut().filter_map(Connection::link_mut).find(|link| link.node == node);
+        let link =
+            self.slots.iter_mut().filter_map(Connection::link_mut).find(|link| link.node == node);
         if let Some(link) = link {
             link.is_paused = is_paused;
             // What was said meanwhile waits in the socket: the silence was ours.
@@ -187,7 +206,12 @@ impl Inbound {
         }
     }
 
-    pub(super) fn close_all(&mut self, reason: CloseReason, context: &Context, events: &mut Events) {
+    pub(super) fn close_all(
+        &mut self,
+        reason: CloseReason,
+        context: &Context,
+        events: &mut Events,
+    ) {
         (0..PLACES).for_each(|at| self.close_at(at, reason, context, events));
     }
 
@@ -214,7 +238,8 @@ impl Inbound {
         }
         let (at, token) = self.slots.free().ok_or(io::ErrorKind::QuotaExceeded)?;
         context.registry.register(&mut stream, token, Interest::READABLE)?;
-        let stage = Stage::Called { call: slots::Packet::new(), deadline: now + AUTHENTICATE_TIMEOUT };
+        let stage =
+            Stage::Called { call: slots::Packet::new(), deadline: now + AUTHENTICATE_TIMEOUT };
         self.slots.put(at, Connection { stream, address, stage });
         Ok(())
     }
@@ -251,7 +276,8 @@ impl Inbound {
         let Some(connection) = self.slots.get_mut(at) else { return };
         let reader = FrameReader::default();
         // Its first messages may have come with the proof, so there may be no further event.
-        let link = Link { node, opener, reader, is_readable: true, is_paused: false, heard_at: now };
+        let link =
+            Link { node, opener, reader, is_readable: true, is_paused: false, heard_at: now };
         connection.stage = Stage::Up(Box::new(link));
         events.push_back(NetEvent::InboundUp { node, address: connection.address });
     }
@@ -285,7 +311,8 @@ impl Inbound {
             Ok(None) if !link.is_readable || self.budget == 0 => Step::Nothing,
             Ok(None) => {
                 let length = self.chunk.len().min(self.budget);
-                let (step, bytes) = link.read(&mut connection.stream, &mut self.chunk[..length], now);
+                let (step, bytes) =
+                    link.read(&mut connection.stream, &mut self.chunk[..length], now);
                 self.budget -= bytes;
                 step
             }
@@ -314,7 +341,8 @@ impl Connection {
         }
         let Stage::Answered { accepting, proof, .. } = &mut self.stage else { return Ok(None) };
         let Some(proof) = proof.read_from(&mut self.stream)? else { return Ok(None) };
-        let accepting = accepting.take().expect("at the proof this stage is left, or the connection closed");
+        let accepting =
+            accepting.take().expect("at the proof this stage is left, or the connection closed");
         Ok(Some(accepting.finish(proof)?))
     }
 

@@ -52,7 +52,13 @@ impl Knocks {
         }
     }
 
-    pub(super) fn handle_event(&mut self, at: usize, context: &Context, now: Instant, events: &mut Events) {
+    pub(super) fn handle_event(
+        &mut self,
+        at: usize,
+        context: &Context,
+        now: Instant,
+        events: &mut Events,
+    ) {
         let Some(knock) = self.0.get_mut(at) else { return };
         let outcome = match knock.advance(context, now) {
             Ok(None) => return,
@@ -74,7 +80,13 @@ impl Knocks {
         self.0.iter().map(|knock| knock.deadline).min()
     }
 
-    fn end(&mut self, at: usize, outcome: NetEvent<'static>, context: &Context, events: &mut Events) {
+    fn end(
+        &mut self,
+        at: usize,
+        outcome: NetEvent<'static>,
+        context: &Context,
+        events: &mut Events,
+    ) {
         if let Some(mut knock) = self.0.take(at) {
             context.forget(&mut knock.stream);
         }
@@ -84,7 +96,11 @@ impl Knocks {
 
 impl Knock {
     /// The outcome, once there is one.
-    fn advance(&mut self, context: &Context, now: Instant) -> io::Result<Option<NetEvent<'static>>> {
+    fn advance(
+        &mut self,
+        context: &Context,
+        now: Instant,
+    ) -> io::Result<Option<NetEvent<'static>>> {
         if self.nonce.is_none() && !self.say_hello(context, now)? {
             return Ok(None);
         }

@@ -1,4 +1,5 @@
-//! A listening socket: how many connections it takes in a turn, and what it does when the system has no more.
+//! A listening socket: how many connections it takes in a turn, and what it does when the system
+//! has no more.
 
 use std::{
     io,
@@ -72,7 +73,10 @@ impl Listener {
             self.accepted += 1;
             match self.socket.accept() {
                 Ok((stream, address)) => {
-                    return Some((stream, SocketAddr::new(address.ip().to_canonical(), address.port())));
+                    return Some((
+                        stream,
+                        SocketAddr::new(address.ip().to_canonical(), address.port()),
+                    ));
                 }
                 Err(error) => self.handle_error(&error, now),
             }
@@ -83,7 +87,8 @@ impl Listener {
     fn handle_error(&mut self, error: &io::Error, now: Instant) {
         match error.kind() {
             io::ErrorKind::WouldBlock => self.is_ready = false,
-            // The caller gave up while it waited (accept(2): network errors are those of the connection).
+            // The caller gave up while it waited (accept(2): network errors are those of the
+            // connection).
             io::ErrorKind::Interrupted
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
@@ -91,7 +96,10 @@ impl Listener {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::HostUnreachable => {}
             _ => {
-                log::warn!("{}: cannot accept a connection: {error}; trying again shortly", self.address);
+                log::warn!(
+                    "{}: cannot accept a connection: {error}; trying again shortly",
+                    self.address
+                );
                 self.retry_at = Some(now + ACCEPT_RETRY_DELAY);
             }
         }
@@ -125,9 +133,13 @@ mod tests {
     fn a_port_in_use_is_named_with_the_way_out() {
         let poll = Poll::new().unwrap();
         let first = listener(&poll);
-        let error = Listener::bind(poll.registry(), Token(1), first.address(), "--sync-port").unwrap_err();
+        let error =
+            Listener::bind(poll.registry(), Token(1), first.address(), "--sync-port").unwrap_err();
         let text = error.to_string();
-        assert!(text.contains(&first.address().to_string()) && text.contains("--sync-port"), "{text}");
+        assert!(
+            text.contains(&first.address().to_string()) && text.contains("--sync-port"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -135,7 +147,10 @@ mod tests {
         let (poll, now) = (Poll::new().unwrap(), Instant::now());
         let mut listener = listener(&poll);
         listener.handle_event();
-        listener.handle_error(&io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()), now);
+        listener.handle_error(
+            &io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()),
+            now,
+        );
         assert!(!listener.has_ready_work());
         assert!(listener.accept(now).is_none());
         assert_eq!(listener.deadline(), Some(now + ACCEPT_RETRY_DELAY));
@@ -148,8 +163,9 @@ mod tests {
     fn takes_a_bounded_number_a_turn() {
         let (poll, now) = (Poll::new().unwrap(), Instant::now());
         let mut listener = listener(&poll);
-        let callers: Vec<StdStream> =
-            (0..MAX_ACCEPTS_PER_TURN + 1).map(|_| StdStream::connect(listener.address()).unwrap()).collect();
+        let callers: Vec<StdStream> = (0..MAX_ACCEPTS_PER_TURN + 1)
+            .map(|_| StdStream::connect(listener.address()).unwrap())
+            .collect();
         listener.handle_event();
         let accepted = std::iter::from_fn(|| listener.accept(now)).count();
         assert_eq!(accepted, MAX_ACCEPTS_PER_TURN);

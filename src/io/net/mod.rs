@@ -1,22 +1,22 @@
 //! The TCP side of a node: both ports, and every connection on them.
 //!
-//! [`Net`] owns the sockets of ports 2194 and 2195, the handshakes, and the sealed streams. It decides nothing:
-//! whom to knock at, whom to dial, what to send and when to give up a peer is the core's business; what a
-//! message means is [`crate::wire::message`]'s.
+//! [`Net`] owns the sockets of ports 2194 and 2195, the handshakes, and the sealed streams. It
+//! decides nothing: whom to knock at, whom to dial, what to send and when to give up a peer is the
+//! core's business; what a message means is [`crate::wire::message`]'s.
 //!
 //! A turn of the event loop, as far as this is concerned:
 //!
 //! 1. [`Net::handle_event`] for each of its events (edge triggered), then [`Net::handle_ready`] and
 //!    [`Net::handle_timeout`], once each;
-//! 2. [`Net::poll_event`] until it is `None`: what happened, and messages, one at a time, straight out of the
-//!    receive buffer;
-//! 3. [`Net::send`] as far as there is [`Net::room`], then [`Net::flush`], once: the messages of a turn share
-//!    records and system calls;
+//! 2. [`Net::poll_event`] until it is `None`: what happened, and messages, one at a time, straight
+//!    out of the receive buffer;
+//! 3. [`Net::send`] as far as there is [`Net::room`], then [`Net::flush`], once: the messages of a
+//!    turn share records and system calls;
 //! 4. no sleep while [`Net::has_ready_work`], and none beyond [`Net::poll_timeout`].
 //!
-//! What is bounded: connections, by tables of fixed size; what is read in a turn, by a budget; what waits for a
-//! socket, by [`MAX_SEND_BUFFER_BYTES`] and one message. What the caller does
-//! not want to read yet ([`Net::pause_inbound`]) stays in the kernel, and in the end with its sender.
+//! What is bounded: connections, by tables of fixed size; what is read in a turn, by a budget; what
+//! waits for a socket, by [`MAX_SEND_BUFFER_BYTES`] and one message. What the caller does not want
+//! to read yet ([`Net::pause_inbound`]) stays in the kernel, and in the end with its sender.
 
 pub mod arp;
 mod call;
@@ -70,8 +70,8 @@ const CALLS: usize = KNOCKS + MAX_KNOCKS;
 const OUTBOUND: usize = CALLS + MAX_HALF_OPEN;
 const INBOUND: usize = OUTBOUND + MAX_NODES;
 
-/// What happened and was not polled yet. A turn adds at most a few events a connection, and a connection is
-/// accepted or begun by the caller's leave.
+/// What happened and was not polled yet. A turn adds at most a few events a connection, and a
+/// connection is accepted or begun by the caller's leave.
 type Events = VecDeque<NetEvent<'static>>;
 
 /// What a [`Net`] needs to know.
@@ -121,7 +121,12 @@ impl Net {
     pub fn bind(registry: &Registry, config: NetConfig) -> Result<Self, BindError> {
         let first = config.first_token;
         let listen = |offset, port, flag| {
-            Listener::bind(registry, Token(first + offset), SocketAddr::new(config.bind, port), flag)
+            Listener::bind(
+                registry,
+                Token(first + offset),
+                SocketAddr::new(config.bind, port),
+                flag,
+            )
         };
         let discovery = listen(DISCOVERY_LISTENER, config.discovery_port, "--discovery-port")?;
         let sync = listen(SYNC_LISTENER, config.sync_port, "--sync-port")?;
@@ -164,7 +169,8 @@ impl Net {
         self.inbound.listener.address()
     }
 
-    /// One of this `Net`'s sockets has become ready. An event of a connection that is gone does no harm.
+    /// One of this `Net`'s sockets has become ready. An event of a connection that is gone does no
+    /// harm.
     pub fn handle_event(&mut self, event: &Event, now: Instant) {
         let (token, context, events) = (event.token(), &self.context, &mut self.events);
         if let Some(at) = self.inbound.place(token) {
@@ -182,7 +188,8 @@ impl Net {
         }
     }
 
-    /// Begins the turn's budgets, and takes the connections that wait. Once a turn, after the events.
+    /// Begins the turn's budgets, and takes the connections that wait. Once a turn, after the
+    /// events.
     pub fn handle_ready(&mut self, now: Instant) {
         self.calls.listener.begin_turn();
         self.inbound.begin_turn();
@@ -192,7 +199,9 @@ impl Net {
 
     /// Is there something to do that no event will tell of? Then the next turn must not wait.
     pub fn has_ready_work(&self) -> bool {
-        !self.events.is_empty() || self.calls.listener.has_ready_work() || self.inbound.has_ready_work()
+        !self.events.is_empty()
+            || self.calls.listener.has_ready_work()
+            || self.inbound.has_ready_work()
     }
 
     /// Closes what is overdue. After [`Self::handle_ready`].
@@ -215,12 +224,13 @@ impl Net {
         deadlines.into_iter().flatten().min()
     }
 
-    /// What happened next. Messages come after the events that are known so far, so a link's first message
-    /// comes after its `InboundUp`, and its last before its `InboundClosed`. A caller that has enough for this
-    /// turn may stop before `None`.
+    /// What happened next. Messages come after the events that are known so far, so a link's first
+    /// message comes after its `InboundUp`, and its last before its `InboundClosed`. A caller that
+    /// has enough for this turn may stop before `None`.
     pub fn poll_event(&mut self, now: Instant) -> Option<NetEvent<'_>> {
         if self.events.is_empty()
-            && let Some((at, range)) = self.inbound.next_message(&self.context, now, &mut self.events)
+            && let Some((at, range)) =
+                self.inbound.next_message(&self.context, now, &mut self.events)
         {
             let (node, bytes) = self.inbound.message(at, range);
             return Some(NetEvent::Message { node, bytes });
@@ -233,8 +243,9 @@ impl Net {
         self.knocks.start(address, &self.context, now, &mut self.events);
     }
 
-    /// Dials a node's sync port. False, and nothing is done, when there is a link to the node, or one on its
-    /// way. Otherwise there will be one `OutboundClosed`, and maybe an `OutboundUp` before it.
+    /// Dials a node's sync port. False, and nothing is done, when there is a link to the node, or
+    /// one on its way. Otherwise there will be one `OutboundClosed`, and maybe an `OutboundUp`
+    /// before it.
     pub fn dial(&mut self, node: NodeId, address: SocketAddr, now: Instant) -> bool {
         self.outbound.dial(node, address, &self.context, now, &mut self.events)
     }
@@ -249,7 +260,8 @@ impl Net {
         self.inbound.close(node, CloseReason::Asked, &self.context, &mut self.events);
     }
 
-    /// Goes on as another node, after the old identity has turned out to be used by two. All links are closed.
+    /// Goes on as another node, after the old identity has turned out to be used by two. All links
+    /// are closed.
     pub fn set_identity(&mut self, identity: Identity) {
         let (context, events) = (&mut self.context, &mut self.events);
         context.identity = identity;
@@ -257,8 +269,8 @@ impl Net {
         self.inbound.close_all(CloseReason::Asked, context, events);
     }
 
-    /// Stops handing out messages of a node, and reading from its link; or goes on. Holds from the very next
-    /// message. A new link of the node starts unpaused.
+    /// Stops handing out messages of a node, and reading from its link; or goes on. Holds from the
+    /// very next message. A new link of the node starts unpaused.
     pub fn pause_inbound(&mut self, node: NodeId, is_paused: bool, now: Instant) {
         self.inbound.pause(node, is_paused, now);
     }
@@ -268,8 +280,8 @@ impl Net {
         self.outbound.room(node)
     }
 
-    /// Does so little wait for the link to a node that content of large files may be added? What is more urgent
-    /// waits behind it.
+    /// Does so little wait for the link to a node that content of large files may be added? What is
+    /// more urgent waits behind it.
     pub fn has_room_for_content(&self, node: NodeId) -> bool {
         self.room(node) > MAX_SEND_BUFFER_BYTES - CONTENT_AHEAD_BYTES
     }
@@ -279,8 +291,9 @@ impl Net {
         self.outbound.idle_since(node)
     }
 
-    /// Queues a message, of at most `MAX_MESSAGE_BYTES`, to a node. There must be some room, but not for the
-    /// whole message. False, and the message is dropped, when the link is not up (any more).
+    /// Queues a message, of at most `MAX_MESSAGE_BYTES`, to a node. There must be some room, but
+    /// not for the whole message. False, and the message is dropped, when the link is not up (any
+    /// more).
     pub fn send(&mut self, node: NodeId, message: &[u8]) -> bool {
         self.outbound.send(node, message)
     }
@@ -302,7 +315,9 @@ impl Context {
     /// Takes a socket that is about to be closed out of the poll.
     fn forget(&self, source: &mut impl Source) {
         if let Err(error) = self.registry.deregister(source) {
-            log::debug!("a socket cannot be taken out of the poll: {error}; closing it does so, too");
+            log::debug!(
+                "a socket cannot be taken out of the poll: {error}; closing it does so, too"
+            );
         }
     }
 }
@@ -320,14 +335,15 @@ fn readiness(event: &Event) -> (bool, bool) {
 #[derive(Debug, PartialEq, Eq)]
 enum Admission {
     Welcome,
-    /// The one at this place has waited for longest and makes room: an honest caller needs milliseconds, so silent
-    /// ones cannot keep the others out.
+    /// The one at this place has waited for longest and makes room: an honest caller needs
+    /// milliseconds, so silent ones cannot keep the others out.
     InPlaceOf(usize),
     /// This address has its share.
     Refused,
 }
 
-/// May one more half-open connection come from `ip`, when these are open: the place, the address, the deadline?
+/// May one more half-open connection come from `ip`, when these are open: the place, the address,
+/// the deadline?
 fn admission(half_open: impl Iterator<Item = (usize, IpAddr, Instant)>, ip: IpAddr) -> Admission {
     let (mut all, mut same, mut oldest) = (0, 0, None::<(Instant, usize)>);
     for (place, other, deadline) in half_open {
@@ -358,12 +374,17 @@ fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     match stream.peer_addr() {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Ok(false),
+        Err(error)
+            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
+        {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
 
-/// Writes a packet of the handshake. It is the first on its way, so the socket's buffer has room for all of it.
+/// Writes a packet of the handshake. It is the first on its way, so the socket's buffer has room
+/// for all of it.
 fn write_packet(stream: &mut TcpStream, packet: &[u8]) -> io::Result<()> {
     match stream.write(packet) {
         Ok(bytes) if bytes == packet.len() => Ok(()),

@@ -1,5 +1,5 @@
-//! The kernel's neighbour table: addresses that this host has talked to lately. It stands in for ARP where the
-//! right to use raw sockets is missing.
+//! The kernel's neighbour table: addresses that this host has talked to lately. It stands in for
+//! ARP where the right to use raw sockets is missing.
 
 use std::{io, net::Ipv4Addr};
 
@@ -7,15 +7,17 @@ use pnet::util::MacAddr;
 
 use crate::{model::limits::MAX_NEIGHBOURS, wire::arp::is_host_address};
 
-/// The addresses in the kernel's table that have answered, at most `MAX_NEIGHBOURS`. See [`with_macs`].
+/// The addresses in the kernel's table that have answered, at most `MAX_NEIGHBOURS`. See
+/// [`with_macs`].
 pub fn neighbours() -> io::Result<Vec<Ipv4Addr>> {
     Ok(with_macs()?.into_iter().map(|(address, _)| address).collect())
 }
 
-/// The addresses in the kernel's table that have answered and their hardware addresses, at most `MAX_NEIGHBOURS`.
+/// The addresses in the kernel's table that have answered and their hardware addresses, at most
+/// `MAX_NEIGHBOURS`.
 ///
-/// Linux: `/proc/net/arp` (proc_net(5)). macOS has no table that can be read without its routing socket's
-/// binary dump: there it is always empty, and the connect sweep has to do.
+/// Linux: `/proc/net/arp` (proc_net(5)). macOS has no table that can be read without its routing
+/// socket's binary dump: there it is always empty, and the connect sweep has to do.
 pub fn with_macs() -> io::Result<Vec<(Ipv4Addr, [u8; 6])>> {
     #[cfg(target_os = "linux")]
     {
@@ -79,7 +81,10 @@ IP address       HW type     Flags       HW address            Mask     Device
     #[test]
     fn is_bounded() {
         let line = "10.0.0.1 0x1 0x2 02:00:00:00:00:01 * eth0\n";
-        assert_eq!(parse(line.repeat(2 * MAX_NEIGHBOURS).as_bytes()).unwrap().len(), MAX_NEIGHBOURS);
+        assert_eq!(
+            parse(line.repeat(2 * MAX_NEIGHBOURS).as_bytes()).unwrap().len(),
+            MAX_NEIGHBOURS
+        );
     }
 
     #[cfg(target_os = "linux")]

@@ -12,7 +12,8 @@ use super::{CloseReason, Context, Events, NetEvent, connect, is_connected, slots
 use crate::{
     model::{
         limits::{
-            AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_NODES, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER,
+            AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_NODES, MAX_SEND_BUFFER_BYTES,
+            SEND_STALLED_AFTER,
         },
         version::NodeId,
     },
@@ -38,8 +39,14 @@ pub(super) struct Link {
 
 #[derive(Debug)]
 enum Stage {
-    Connecting { deadline: Instant },
-    Greeting { dialling: Option<Box<Dialling>>, answer: slots::Packet<ANSWER_BYTES>, deadline: Instant },
+    Connecting {
+        deadline: Instant,
+    },
+    Greeting {
+        dialling: Option<Box<Dialling>>,
+        answer: slots::Packet<ANSWER_BYTES>,
+        deadline: Instant,
+    },
     Up(Box<Sealer>),
 }
 
@@ -123,7 +130,10 @@ impl Outbound {
     pub(super) fn send(&mut self, node: NodeId, message: &[u8]) -> bool {
         let Some(link) = self.0.iter_mut().find(|link| link.node == node) else { return false };
         let Stage::Up(sealer) = &mut link.stage else { return false };
-        assert!(link.writer.len() < MAX_SEND_BUFFER_BYTES, "the caller asks for room before it sends");
+        assert!(
+            link.writer.len() < MAX_SEND_BUFFER_BYTES,
+            "the caller asks for room before it sends"
+        );
         link.writer.push(message, &mut **sealer);
         true
     }
@@ -149,7 +159,12 @@ impl Outbound {
         }
     }
 
-    pub(super) fn close_all(&mut self, reason: CloseReason, context: &Context, events: &mut Events) {
+    pub(super) fn close_all(
+        &mut self,
+        reason: CloseReason,
+        context: &Context,
+        events: &mut Events,
+    ) {
         (0..self.0.capacity()).for_each(|at| self.close_at(at, reason, context, events));
     }
 
@@ -168,7 +183,8 @@ impl Outbound {
         let stream = connect(&context.registry, token, address)?;
         limit_silence(&stream)?;
         limit_unsent(&stream)?;
-        let (stage, writer) = (Stage::Connecting { deadline: now + CONNECT_TIMEOUT }, FrameWriter::default());
+        let (stage, writer) =
+            (Stage::Connecting { deadline: now + CONNECT_TIMEOUT }, FrameWriter::default());
         let link = Link {
             stream,
             node,
@@ -208,20 +224,26 @@ impl Link {
         if !is_connected(&self.stream)? {
             return Ok(false);
         }
-        let (dialling, call) =
-            Dialling::new(&context.identity, &context.sync_key, self.node).map_err(CloseReason::Handshake)?;
+        let (dialling, call) = Dialling::new(&context.identity, &context.sync_key, self.node)
+            .map_err(CloseReason::Handshake)?;
         write_packet(&mut self.stream, &call)?;
         let deadline = now + AUTHENTICATE_TIMEOUT;
-        self.stage =
-            Stage::Greeting { dialling: Some(Box::new(dialling)), answer: slots::Packet::new(), deadline };
+        self.stage = Stage::Greeting {
+            dialling: Some(Box::new(dialling)),
+            answer: slots::Packet::new(),
+            deadline,
+        };
         Ok(true)
     }
 
     /// False when the answer is not complete yet.
     fn prove(&mut self, now: Instant) -> Result<bool, CloseReason> {
         let Stage::Greeting { dialling, answer, .. } = &mut self.stage else { return Ok(false) };
-        let Some(answer) = answer.read_from(&mut self.stream).map_err(refused)? else { return Ok(false) };
-        let dialling = dialling.take().expect("at the answer this stage is left, or the link closed");
+        let Some(answer) = answer.read_from(&mut self.stream).map_err(refused)? else {
+            return Ok(false);
+        };
+        let dialling =
+            dialling.take().expect("at the answer this stage is left, or the link closed");
         let (sealer, proof) = dialling.finish(answer).map_err(CloseReason::Handshake)?;
         self.writer.push_raw(&proof);
         self.stage = Stage::Up(Box::new(sealer));
@@ -277,7 +299,9 @@ impl Link {
     fn deadline(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Connecting { deadline } | Stage::Greeting { deadline, .. } => Some(*deadline),
-            Stage::Up(_) => (!self.writer.is_empty()).then(|| self.progress_at + SEND_STALLED_AFTER),
+            Stage::Up(_) => {
+                (!self.writer.is_empty()).then(|| self.progress_at + SEND_STALLED_AFTER)
+            }
         }
     }
 }
@@ -294,14 +318,15 @@ fn refused(error: io::Error) -> CloseReason {
     }
 }
 
-/// Lets the system tell us of a peer that is gone, or has its window shut, for too long (RFC 5482): nothing
-/// is ever heard on this connection that could tell.
+/// Lets the system tell us of a peer that is gone, or has its window shut, for too long (RFC 5482):
+/// nothing is ever heard on this connection that could tell.
 #[cfg(target_os = "linux")]
 fn limit_silence(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(SEND_STALLED_AFTER))
 }
 
-/// What the system holds for the connection must not make a small change wait: it is as little as keeps the line busy.
+/// What the system holds for the connection must not make a small change wait: it is as little as
+/// keeps the line busy.
 #[cfg(target_os = "linux")]
 fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_notsent_lowat(crate::model::limits::MAX_UNSENT_BYTES)

@@ -12,7 +12,8 @@ use super::*;
 use crate::{
     io::disk::testing::{self, BOUND},
     model::limits::{
-        AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_MESSAGE_BYTES, MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER,
+        AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_MESSAGE_BYTES, MAX_SEND_BUFFER_BYTES,
+        SEND_STALLED_AFTER,
     },
     wire::{
         frame::{FrameError, FrameWriter},
@@ -159,7 +160,10 @@ fn own(event: NetEvent<'_>) -> Heard {
 }
 
 /// Gives every host turns until `is_done`.
-fn run<const N: usize>(mut hosts: [&mut Host; N], mut is_done: impl FnMut(&mut [&mut Host; N]) -> bool) {
+fn run<const N: usize>(
+    mut hosts: [&mut Host; N],
+    mut is_done: impl FnMut(&mut [&mut Host; N]) -> bool,
+) {
     let end = Instant::now() + BOUND;
     while !is_done(&mut hosts) {
         assert!(Instant::now() < end, "heard only: {:?}", hosts.map(|host| summary(&host.heard)));
@@ -176,9 +180,9 @@ fn link(a: &mut Host, b: &mut Host) {
     a.dial(b);
     let id = a.id();
     run([a, b], |[_, b]| {
-        b.heard
-            .iter()
-            .any(|heard| matches!(heard, Heard::Event(NetEvent::InboundUp { node, .. }) if *node == id))
+        b.heard.iter().any(
+            |heard| matches!(heard, Heard::Event(NetEvent::InboundUp { node, .. }) if *node == id),
+        )
     });
 }
 
@@ -239,8 +243,13 @@ fn two_nodes_greet() {
         panic!("{:?}", a.heard)
     };
     assert_eq!(*answered, address);
-    assert_eq!((hello.node, hello.instance, hello.sync_port), (b.id(), 7, b.net.sync_address().port()));
-    let [Heard::Event(NetEvent::Called { ip, hello })] = &b.heard[..] else { panic!("{:?}", b.heard) };
+    assert_eq!(
+        (hello.node, hello.instance, hello.sync_port),
+        (b.id(), 7, b.net.sync_address().port())
+    );
+    let [Heard::Event(NetEvent::Called { ip, hello })] = &b.heard[..] else {
+        panic!("{:?}", b.heard)
+    };
     assert_eq!((*ip, hello.node), (Ipv4Addr::LOCALHOST.into(), a.id()));
     assert_eq!(hello.sync_port, a.net.sync_address().port());
     assert_eq!((a.net.poll_timeout(), b.net.poll_timeout()), (None, None), "nothing is left open");
@@ -271,7 +280,9 @@ fn knocks_are_limited_and_end_in_time() {
     for _ in 0..MAX_KNOCKS + 1 {
         a.knock(address);
     }
-    run([&mut a], |[a]| a.has_heard(&NetEvent::KnockFailed { address, error: KnockError::TooMany }));
+    run([&mut a], |[a]| {
+        a.has_heard(&NetEvent::KnockFailed { address, error: KnockError::TooMany })
+    });
     assert_eq!(a.heard.len(), 1);
     a.skew = 2 * AUTHENTICATE_TIMEOUT;
     run([&mut a], |[a]| a.heard.len() == MAX_KNOCKS + 1);
@@ -282,7 +293,8 @@ fn knocks_are_limited_and_end_in_time() {
 fn message(number: usize) -> Vec<u8> {
     const SIZES: [usize; 8] = [0, 1, 4, 100, 200, 300, 1_000, 4_000];
     const LARGE: [usize; 5] = [65_515, 65_519, 65_520, 100_000, MAX_MESSAGE_BYTES];
-    let size = if number % 500 == 7 { LARGE[number / 500 % 5] } else { SIZES[number % 8] + number % 13 };
+    let size =
+        if number % 500 == 7 { LARGE[number / 500 % 5] } else { SIZES[number % 8] + number % 13 };
     (0..size).map(|at| (at.wrapping_mul(31) + number) as u8).collect()
 }
 
@@ -306,7 +318,10 @@ fn ten_thousand_messages_each_way_arrive_intact_and_in_order() {
     for host in [&a, &b] {
         assert!(host.messages().enumerate().all(|(number, bytes)| bytes == message(number)));
     }
-    assert_eq!((a.net.room(to_b), b.net.room(to_a)), (MAX_SEND_BUFFER_BYTES, MAX_SEND_BUFFER_BYTES));
+    assert_eq!(
+        (a.net.room(to_b), b.net.room(to_a)),
+        (MAX_SEND_BUFFER_BYTES, MAX_SEND_BUFFER_BYTES)
+    );
 }
 
 #[test]
@@ -338,8 +353,10 @@ fn a_dial_ends_once_and_says_why() {
 
 #[test]
 fn a_handshake_under_another_id_is_refused() {
-    let (mut a, mut b) =
-        (Host::with_identity(Identity::impostor([3; 32], identity(1).node()), group(1)), Host::new(2));
+    let (mut a, mut b) = (
+        Host::with_identity(Identity::impostor([3; 32], identity(1).node()), group(1)),
+        Host::new(2),
+    );
     a.dial(&b);
     run([&mut a, &mut b], |[_, b]| b.refusal().is_some());
     assert_eq!(b.refusal(), Some(HandshakeError::WrongNode(identity(3).node())));
@@ -349,7 +366,10 @@ fn a_handshake_under_another_id_is_refused() {
     d.heard.clear();
     c.dial(&d);
     run([&mut c, &mut d], |[c, _]| c.outbound_end().is_some());
-    assert_eq!(c.outbound_end(), Some(CloseReason::Handshake(HandshakeError::WrongNode(identity(3).node()))));
+    assert_eq!(
+        c.outbound_end(),
+        Some(CloseReason::Handshake(HandshakeError::WrongNode(identity(3).node())))
+    );
 }
 
 #[test]
@@ -369,7 +389,9 @@ fn a_recorded_handshake_is_of_no_use() {
 #[test]
 fn garbage_is_closed_in_silence() {
     let mut b = Host::new(2);
-    for (address, length) in [(b.net.discovery_address(), HELLO_BYTES), (b.net.sync_address(), CALL_BYTES)] {
+    for (address, length) in
+        [(b.net.discovery_address(), HELLO_BYTES), (b.net.sync_address(), CALL_BYTES)]
+    {
         for garbage in [vec![0; length], b"GET / HTTP/1.1\r\n".repeat(100), vec![0xff; 100_000]] {
             let mut stream = connect_to(address);
             let _ = stream.write(&garbage).unwrap();
@@ -656,7 +678,8 @@ fn closing_is_told_on_both_sides() {
 #[test]
 fn a_full_table_refuses_the_next_node() {
     let mut b = Host::new(200);
-    let mut linked: Vec<_> = (0..MAX_NODES).map(|at| link_by_hand(&identity(at as u8 + 1), &mut b)).collect();
+    let mut linked: Vec<_> =
+        (0..MAX_NODES).map(|at| link_by_hand(&identity(at as u8 + 1), &mut b)).collect();
     run([&mut b], |[b]| b.heard.len() == MAX_NODES);
     let (mut surplus, _) = link_by_hand(&identity(100), &mut b);
     run([&mut b], |_| is_closed(&mut surplus));

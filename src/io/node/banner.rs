@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// Says on stdout what the node is about to do: a few lines for the person who started it. A reader that is gone
-/// does not stop the node.
+/// Says on stdout what the node is about to do: a few lines for the person who started it. A reader
+/// that is gone does not stop the node.
 pub fn print(config: &Config, state: &State) {
     let text = text(config, state, &interfaces(&config.interfaces));
     let mut stdout = io::stdout().lock();
@@ -103,7 +103,9 @@ mod tests {
     fn all_that_the_next_machine_needs_is_said() {
         let (text, state) = said(Mode::Normal, &[], GroupChoice::Keep);
         let code = state.group().join_code();
-        for word in ["pi1", "eth0 10.0.0.5/24", "2194", "2195", &code, &*state.root().to_string_lossy()] {
+        for word in
+            ["pi1", "eth0 10.0.0.5/24", "2194", "2195", &code, &*state.root().to_string_lossy()]
+        {
             assert!(text.contains(word), "no {word:?} in {text}");
         }
         assert_eq!(text.lines().count(), 5);

@@ -14,7 +14,8 @@ use crate::{io::watch::Backend, wire::join_code::GroupKey};
 pub struct Config {
     /// The directory, as the user named it.
     pub directory: PathBuf,
-    /// This machine's name for people, at most `MAX_NODE_NAME_BYTES` long, with no control characters.
+    /// This machine's name for people, at most `MAX_NODE_NAME_BYTES` long, with no control
+    /// characters.
     pub name: String,
     /// Where changes in the directory are learnt from.
     pub backend: Backend,

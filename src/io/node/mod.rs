@@ -76,13 +76,15 @@ pub fn run(config: Config) -> Result<(), RunError> {
             Ok(Stopped::BySignal) => break,
             Ok(Stopped::Twin) => {
                 warn!(
-                    "another machine has this node's identity (a copied directory or card): drawing a new one"
+                    "another machine has this node's identity (a copied directory or card): \
+                     drawing a new one"
                 );
                 true
             }
             Err(LoopError::Index(error)) if error.is_no_space() => {
                 warn!(
-                    "the disk is full, not even the index has room: nothing is synchronised until there is some"
+                    "the disk is full, not even the index has room: nothing is synchronised until \
+                     there is some"
                 );
                 if !wait_for_room(&state).map_err(RunError::Loop)? {
                     break;
@@ -92,7 +94,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
             Err(error) => return Err(RunError::Loop(error)),
         };
         mark_index(&state);
-        node = EventLoop::start(config.clone(), &state, arp, fresh_identity).map_err(RunError::Start)?;
+        node = EventLoop::start(config.clone(), &state, arp, fresh_identity)
+            .map_err(RunError::Start)?;
     }
     mark_index(&state);
     info!("stopped");
@@ -118,7 +121,9 @@ fn wait_for_room(state: &State) -> Result<bool, LoopError> {
     while sys::is_nearly_full(&Kernel, &directory).map_err(system)? {
         empty_trash(state, &mut room);
         match poll.poll(&mut events, Some(DISK_FULL_INTERVAL)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(LoopError::Poll(error)),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(LoopError::Poll(error));
+            }
             _ => signals.handle_ready(),
         }
         service.handle_timeout(clock::read().now);
@@ -133,7 +138,8 @@ fn wait_for_room(state: &State) -> Result<bool, LoopError> {
     Ok(true)
 }
 
-/// As far as it helps: the trash gives way to the index, too. Some of it now, the rest when it is called again.
+/// As far as it helps: the trash gives way to the index, too. Some of it now, the rest when it is
+/// called again.
 fn empty_trash(state: &State, room: &mut MakeRoom) {
     let Ok(root) = Root::open(state.root()) else { return };
     match room.step(&root, STEP_ENTRIES) {

@@ -1,10 +1,11 @@
-//! One node without its network: the core and the directory on this disk, and the order in which they take turns.
+//! One node without its network: the core and the directory on this disk, and the order in which
+//! they take turns.
 //!
-//! Owns both, and the messages on their way out. Knows no socket and reads no clock: the event loop gives it the
-//! real ones, a simulation its own. What it needs of the connections is [`Links`].
+//! Owns both, and the messages on their way out. Knows no socket and reads no clock: the event loop
+//! gives it the real ones, a simulation its own. What it needs of the connections is [`Links`].
 //!
-//! Echo is suppressed by the order alone: `Applied` puts a received file's stamp into the index before the watch's
-//! event about it is read.
+//! Echo is suppressed by the order alone: `Applied` puts a received file's stamp into the index
+//! before the watch's event about it is read.
 
 use std::{ops::Range, time::Instant};
 
@@ -106,7 +107,7 @@ impl Replica {
         self.engine.poll_timeout().into_iter().chain([self.tree.poll_timeout()]).min()
     }
 
-    // --- A turn begins with what happened --------------------------------------------------------------
+    // --- A turn begins with what happened
 
     /// The watch has events, or may have.
     pub fn handle_watch_ready(&mut self) {
@@ -122,8 +123,8 @@ impl Replica {
         self.settle(links, time)
     }
 
-    /// Takes in what happened on the network: connections that came and went, messages. [`Replica::settle`] is to follow
-    /// after a few.
+    /// Takes in what happened on the network: connections that came and went, messages.
+    /// [`Replica::settle`] is to follow after a few.
     pub fn handle_input(&mut self, input: Input<'_>, time: Time) -> Result<()> {
         self.engine.handle_input(input, time)
     }
@@ -154,7 +155,8 @@ impl Replica {
         }
     }
 
-    /// Does what belongs to the commit, of which the disk and the core have a share each, apart from the decisions around it.
+    /// Does what belongs to the commit, of which the disk and the core have a share each, apart
+    /// from the decisions around it.
     fn measure<T>(&mut self, part: Part, work: impl FnOnce(&mut Self) -> T) -> T {
         if part != Part::Commit {
             return work(self);
@@ -165,10 +167,10 @@ impl Replica {
         done
     }
 
-    // --- ... and goes on with what follows -------------------------------------------------------------
+    // --- ... and goes on with what follows
 
-    /// The rest of a turn: what is due; what the core decides; one slice of disk work; the barrier, after which this
-    /// turn's files have their names; what the other nodes are told.
+    /// The rest of a turn: what is due; what the core decides; one slice of disk work; the barrier,
+    /// after which this turn's files have their names; what the other nodes are told.
     pub fn turn(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
         self.stopwatch.lap(Part::Events);
         if let Some(input) = self.tree.handle_timeout(time.now) {
@@ -179,7 +181,8 @@ impl Replica {
         self.settle(links, time)?;
         self.stopwatch.lap(Part::Decisions);
 
-        let slice_bytes = if self.engine.is_exchanging() { SHARED_SLICE_BYTES } else { SLICE_BYTES };
+        let slice_bytes =
+            if self.engine.is_exchanging() { SHARED_SLICE_BYTES } else { SLICE_BYTES };
         self.tree.step(time, slice_bytes);
         self.settle(links, time)?;
         self.stopwatch.lap(Part::Jobs);
@@ -192,7 +195,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Ends in an orderly way: what was decided is on the disk and durable. False when the disk does not promise it.
+    /// Ends in an orderly way: what was decided is on the disk and durable. False when the disk
+    /// does not promise it.
     pub fn stop(&mut self, links: &mut impl Links, time: Time) -> Result<bool> {
         self.settle(links, time)?;
         self.run_barrier(links, time)?;
@@ -203,7 +207,8 @@ impl Replica {
             Ok(()) => self.engine.handle_input(Input::Stopped, time).map(|()| true),
             Err(error) => {
                 warn!(
-                    "the disk does not promise to keep what was written: the next start looks at all of it: {error}"
+                    "the disk does not promise to keep what was written: the next start looks at \
+                     all of it: {error}"
                 );
                 Ok(false)
             }
@@ -217,12 +222,16 @@ impl Replica {
         Ok(())
     }
 
-    // --- The other nodes -------------------------------------------------------------------------------
+    // --- The other nodes
 
     /// Tells each node what it is to be told, as far as its socket's buffer has room.
     fn transmit(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
-        let nodes: Vec<NodeId> =
-            self.engine.links().filter(|(_, link)| link.is_outbound()).map(|(node, _)| node).collect();
+        let nodes: Vec<NodeId> = self
+            .engine
+            .links()
+            .filter(|(_, link)| link.is_outbound())
+            .map(|(node, _)| node)
+            .collect();
         let mut stopped_short = heapless::Vec::<NodeId, MAX_NODES>::new();
         let mut missing = Vec::new();
         for node in nodes {
@@ -236,7 +245,8 @@ impl Replica {
         self.report_missing(links, missing, time)
     }
 
-    /// A file that is not where it was may just have been renamed, which the watch has not been asked about yet.
+    /// A file that is not where it was may just have been renamed, which the watch has not been
+    /// asked about yet.
     fn report_missing(
         &mut self,
         links: &mut impl Links,
@@ -255,8 +265,9 @@ impl Replica {
         self.settle(links, time)
     }
 
-    /// Of files' content little waits in the buffer, so that what is decided meanwhile is soon on its way. False when
-    /// there may be more to tell. A piece that cannot be read ends it for this turn: the core is to hear of that first.
+    /// Of files' content little waits in the buffer, so that what is decided meanwhile is soon on
+    /// its way. False when there may be more to tell. A piece that cannot be read ends it for this
+    /// turn: the core is to hear of that first.
     fn tell(
         &mut self,
         links: &mut impl Links,
@@ -281,7 +292,12 @@ impl Replica {
     }
 
     /// Gives back what the core is to be told when there is nothing to send.
-    fn send(&mut self, links: &mut impl Links, node: NodeId, transmit: Transmit) -> Option<Input<'static>> {
+    fn send(
+        &mut self,
+        links: &mut impl Links,
+        node: NodeId,
+        transmit: Transmit,
+    ) -> Option<Input<'static>> {
         match transmit {
             Transmit::Message(message) => self.send_message(links, node, &message),
             Transmit::Update { message, inline } => self.send_update(links, node, message, inline),
@@ -322,7 +338,11 @@ impl Replica {
         let mut bytes = std::mem::take(&mut self.content);
         let is_read = inline.is_some_and(|stamp| self.tree.read_small(&path, &stamp, &mut bytes));
         let content = is_read.then_some(&bytes[..]);
-        self.send_message(links, node, &Message::Update { path, entry, origin, before, seq, content });
+        self.send_message(
+            links,
+            node,
+            &Message::Update { path, entry, origin, before, seq, content },
+        );
         self.content = bytes;
     }
 

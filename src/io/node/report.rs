@@ -1,4 +1,5 @@
-//! What a node says of itself on the control socket: the core's [`Status`], and what only the shell knows.
+//! What a node says of itself on the control socket: the core's [`Status`], and what only the shell
+//! knows.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -9,7 +10,8 @@ use crate::{
     model::version::NodeId,
 };
 
-/// The whole answer to `status`. As JSON it is one object on one line; ids are 16 hexadecimal digits.
+/// The whole answer to `status`. As JSON it is one object on one line; ids are 16 hexadecimal
+/// digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Of the program.
@@ -18,17 +20,19 @@ pub struct Report {
     pub node: NodeReport,
     /// Every node of the group that is known, linked or not; by name.
     pub peers: Vec<PeerReport>,
-    /// The directory was looked at, nothing is wanted, nothing cannot be read or written, and every linked peer is in sync.
+    /// The directory was looked at, nothing is wanted, nothing cannot be read or written, and every
+    /// linked peer is in sync.
     pub in_sync: bool,
     /// Has the whole directory been looked at since the start?
     pub scanned: bool,
-    /// Would all of this be remembered after a power cut? At the latest a second after the last change.
+    /// Would all of this be remembered after a power cut? At the latest a second after the last
+    /// change.
     pub durable: bool,
     /// Has nothing happened for so long that a power cut would be an orderly end?
     #[serde(default)]
     pub at_rest: bool,
-    /// Under how many origins the changes were counted that are known: one for each node, and one more for each end that
-    /// was not orderly.
+    /// Under how many origins the changes were counted that are known: one for each node, and one
+    /// more for each end that was not orderly.
     #[serde(default)]
     pub origins: u64,
     /// Live paths: files, directories and links.
@@ -120,8 +124,8 @@ pub struct ShellFacts<'a> {
 }
 
 impl Report {
-    /// Puts together what the core, the shell and discovery know. `known` are the nodes that were found, and
-    /// where each takes data; one that the core has no link to is listed as not linked.
+    /// Puts together what the core, the shell and discovery know. `known` are the nodes that were
+    /// found, and where each takes data; one that the core has no link to is listed as not linked.
     pub fn new(
         status: Status,
         facts: ShellFacts<'_>,
@@ -197,8 +201,12 @@ impl<P: ToString> From<(P, String)> for ErrorReport {
     }
 }
 
-/// Where a node takes data is known from discovery; the core may know no more than where its call came from.
-fn peers(linked: &[PeerStatus], known: impl IntoIterator<Item = (NodeId, SocketAddr)>) -> Vec<PeerReport> {
+/// Where a node takes data is known from discovery; the core may know no more than where its call
+/// came from.
+fn peers(
+    linked: &[PeerStatus],
+    known: impl IntoIterator<Item = (NodeId, SocketAddr)>,
+) -> Vec<PeerReport> {
     let mut all: Vec<PeerReport> = linked.iter().map(PeerReport::from).collect();
     for (node, address) in known {
         let (id, address) = (node.to_string(), address.to_string());
@@ -276,7 +284,10 @@ pub(crate) mod tests {
     /// A report with one peer in sync, one linked one way, one that is only known.
     pub fn example() -> Report {
         let peers = vec![peer(2, false, true, false), peer(1, true, true, true)];
-        report(status(peers), &[(NodeId([1; 8]), "10.0.0.2:2195"), (NodeId([9; 8]), "[fd00::9]:2195")])
+        report(
+            status(peers),
+            &[(NodeId([1; 8]), "10.0.0.2:2195"), (NodeId([9; 8]), "[fd00::9]:2195")],
+        )
     }
 
     fn report(status: Status, known: &[(NodeId, &str)]) -> Report {
@@ -287,7 +298,11 @@ pub(crate) mod tests {
             longest_turn_part: "commit",
             uptime: Duration::from_secs(93_784),
         };
-        Report::new(status, facts, known.iter().map(|&(node, address)| (node, address.parse().unwrap())))
+        Report::new(
+            status,
+            facts,
+            known.iter().map(|&(node, address)| (node, address.parse().unwrap())),
+        )
     }
 
     #[test]
@@ -301,10 +316,20 @@ pub(crate) mod tests {
         assert_eq!(value["node"]["origin"], "0000000000000012");
         assert_eq!(value["node"]["directory"], "/srv/shared");
         assert_eq!(value["errors"][0]["path"], "a\\xff");
-        assert_eq!((&value["longest_turn_us"], &value["paused"]), (&4_200.into(), &serde_json::Value::Null));
-        for field in
-            ["peers", "in_sync", "at_rest", "origins", "entries", "wanted", "wanted_bytes", "conflicts"]
-        {
+        assert_eq!(
+            (&value["longest_turn_us"], &value["paused"]),
+            (&4_200.into(), &serde_json::Value::Null)
+        );
+        for field in [
+            "peers",
+            "in_sync",
+            "at_rest",
+            "origins",
+            "entries",
+            "wanted",
+            "wanted_bytes",
+            "conflicts",
+        ] {
             assert!(!value[field].is_null(), "{field}");
         }
     }

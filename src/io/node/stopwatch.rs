@@ -103,7 +103,10 @@ mod tests {
         watch.parts[Part::Events as usize] = Duration::from_millis(3);
         watch.parts[Part::Commit as usize] = Duration::from_millis(120);
         watch.parts[Part::Transmit as usize] = Duration::from_micros(400);
-        assert_eq!((watch.longest(), watch.total()), (Part::Commit, Duration::from_micros(123_400)));
+        assert_eq!(
+            (watch.longest(), watch.total()),
+            (Part::Commit, Duration::from_micros(123_400))
+        );
         assert_eq!(watch.to_string(), "123 ms, events 3, commit 120");
         watch.start(Instant::now());
         watch.lap(Part::Jobs);

@@ -1,4 +1,5 @@
-//! inotify: the system calls, and one buffer of events. What the events mean is `translate`'s business.
+//! inotify: the system calls, and one buffer of events. What the events mean is `translate`'s
+//! business.
 
 use std::{
     io,
@@ -45,7 +46,9 @@ impl InotifyWatcher {
     /// See [`super::Watcher::add`].
     pub fn add(&mut self, directory: &RelPath, fd: BorrowedFd<'_>) -> Result<Watched, AddError> {
         let table = &self.translator.table;
-        if !directory.is_root() && directory.parent().and_then(|parent| table.find(&parent)).is_none() {
+        if !directory.is_root()
+            && directory.parent().and_then(|parent| table.find(&parent)).is_none()
+        {
             return Err(AddError::ParentUnwatched);
         }
         if table.len() >= self.max_watches && table.find(directory).is_none() {
@@ -56,7 +59,11 @@ impl InotifyWatcher {
     }
 
     /// A directory's watch covers the content of its files.
-    pub fn add_file(&mut self, _file: &RelPath, _directory: BorrowedFd<'_>) -> Result<Watched, AddError> {
+    pub fn add_file(
+        &mut self,
+        _file: &RelPath,
+        _directory: BorrowedFd<'_>,
+    ) -> Result<Watched, AddError> {
         Ok(Watched::AlreadyWatched)
     }
 
@@ -80,9 +87,10 @@ impl InotifyWatcher {
         self.translator.table.len()
     }
 
-    /// By the caller's descriptor, so that no link swapped into the path leads astray. Without `/proc` by the
-    /// path, of which then only the last component is kept from being followed: a link swapped in higher up
-    /// costs wrong hints, no more, since whatever is read is opened anew without following links.
+    /// By the caller's descriptor, so that no link swapped into the path leads astray. Without
+    /// `/proc` by the path, of which then only the last component is kept from being followed: a
+    /// link swapped in higher up costs wrong hints, no more, since whatever is read is opened anew
+    /// without following links.
     fn add_to_kernel(&mut self, directory: &RelPath, fd: BorrowedFd<'_>) -> Result<Key, AddError> {
         let mut mask = events() | WatchMask::ONLYDIR | WatchMask::EXCL_UNLINK;
         if directory.is_root() {
@@ -161,12 +169,16 @@ impl Queue {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             other => other?,
         };
-        self.events.extend(events.map(|event| BufferedEvent {
-            key: event.wd.get_watch_descriptor_id(),
-            mask: event.mask,
-            cookie: event.cookie,
-            name_start: event.name.map_or(0, |name| (name.as_encoded_bytes().as_ptr().addr() - start) as u16),
-            name_length: event.name.map_or(0, |name| name.len() as u16),
+        self.events.extend(events.map(|event| {
+            BufferedEvent {
+                key: event.wd.get_watch_descriptor_id(),
+                mask: event.mask,
+                cookie: event.cookie,
+                name_start: event
+                    .name
+                    .map_or(0, |name| (name.as_encoded_bytes().as_ptr().addr() - start) as u16),
+                name_length: event.name.map_or(0, |name| name.len() as u16),
+            }
         }));
         Ok(())
     }
@@ -193,8 +205,9 @@ impl EventSource for Queue {
     }
 
     fn unwatch(&mut self, key: Key) {
-        // Fails only when the kernel has dropped the watch already, with its directory: just as well. Not
-        // through the crate, whose descriptors are four times as large and would have to be kept in the table.
+        // Fails only when the kernel has dropped the watch already, with its directory: just as
+        // well. Not through the crate, whose descriptors are four times as large and would have to
+        // be kept in the table.
         if let Err(error) = rustix::fs::inotify::remove_watch(self.inotify.as_fd(), key) {
             log::trace!("watch {key} was gone already: {error}");
         }
@@ -202,8 +215,8 @@ impl EventSource for Queue {
 }
 
 impl<S: EventSource> Translator<S> {
-    /// Puts a directory that the source watches under `key` into the table. The kernel names a directory that it watches
-    /// already by the watch that it has.
+    /// Puts a directory that the source watches under `key` into the table. The kernel names a
+    /// directory that it watches already by the watch that it has.
     pub fn enter(&mut self, directory: &RelPath, key: Key) -> Result<Watched, AddError> {
         let occupant = self.table.find(directory);
         let known = self.table.row_of(key);
@@ -218,13 +231,15 @@ impl<S: EventSource> Translator<S> {
         self.enter_below_root(directory, key)
     }
 
-    /// A watch that is known by another path has moved here, and its events are still on their way or lost.
+    /// A watch that is known by another path has moved here, and its events are still on their way
+    /// or lost.
     fn enter_below_root(&mut self, directory: &RelPath, key: Key) -> Result<Watched, AddError> {
         let parent_path = directory.parent().ok_or(AddError::Unsupported)?;
         let parent = self.table.find(&parent_path).ok_or(AddError::ParentUnwatched)?;
         let known = self.table.row_of(key);
         if known.is_some_and(|row| self.table.is_within(parent, row)) {
-            // A directory within itself: the root bound below the root, or renames not yet heard of.
+            // A directory within itself: the root bound below the root, or renames not yet heard
+            // of.
             return Err(AddError::Io(Errno::LOOP.into()));
         }
         if let Some(stale) = self.table.find(directory) {

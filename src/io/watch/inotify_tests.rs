@@ -43,7 +43,8 @@ impl Lab {
         let directory = TempDir::new().unwrap();
         let root = directory.path().join("root");
         fs::create_dir(&root).unwrap();
-        let mut lab = Self { watcher: InotifyWatcher::with_limit(&root, limit).unwrap(), directory };
+        let mut lab =
+            Self { watcher: InotifyWatcher::with_limit(&root, limit).unwrap(), directory };
         lab.add("").unwrap();
         for name in directories {
             fs::create_dir(lab.at(name)).unwrap();

@@ -1,11 +1,12 @@
 //! kqueue: the system calls, on macOS and the BSDs. What the events mean is `vnode`'s business.
 //!
-//! The `kqueue` crate lends its descriptor to the poll loop and hands out events without waiting, which is all
-//! that is needed. Two of its habits bound the number of watches (`MAX_KQUEUE_WATCHES`): it registers all
-//! watches again for each one added, and it walks all of them for each event. It keeps one event at a time; its
-//! mutex is never contended.
+//! The `kqueue` crate lends its descriptor to the poll loop and hands out events without waiting,
+//! which is all that is needed. Two of its habits bound the number of watches
+//! (`MAX_KQUEUE_WATCHES`): it registers all watches again for each one added, and it walks all of
+//! them for each event. It keeps one event at a time; its mutex is never contended.
 //!
-//! What is watched is opened for events alone where that is possible (macOS), so that it can be unmounted.
+//! What is watched is opened for events alone where that is possible (macOS), so that it can be
+//! unmounted.
 
 use std::{
     io,
@@ -46,7 +47,11 @@ impl KqueueWatcher {
     }
 
     /// See [`super::Watcher::add_file`].
-    pub fn add_file(&mut self, file: &RelPath, directory: BorrowedFd<'_>) -> Result<Watched, AddError> {
+    pub fn add_file(
+        &mut self,
+        file: &RelPath,
+        directory: BorrowedFd<'_>,
+    ) -> Result<Watched, AddError> {
         let flags = EVENTS_ONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let own = openat(directory, file.name(), flags, Mode::empty()).map_err(add_error)?;
         self.watches.add(file, own, false)
@@ -73,8 +78,8 @@ impl KqueueWatcher {
     }
 }
 
-/// Opens what is not read, and does not keep its file system from being unmounted: `O_EVTONLY` of Apple's `fcntl.h`,
-/// which rustix does not name.
+/// Opens what is not read, and does not keep its file system from being unmounted: `O_EVTONLY` of
+/// Apple's `fcntl.h`, which rustix does not name.
 #[cfg(any(target_os = "macos", target_os = "ios"))]
 const EVENTS_ONLY: OFlags = OFlags::from_bits_retain(0x8000);
 #[cfg(not(any(target_os = "macos", target_os = "ios")))]
@@ -102,7 +107,8 @@ impl VnodeQueue for Queue {
     }
 
     fn unregister(&mut self, key: Key) {
-        // Fails only when it was never registered; closing the descriptor would unregister it anyway.
+        // Fails only when it was never registered; closing the descriptor would unregister it
+        // anyway.
         if let Err(error) = self.0.remove_fd(key, EventFilter::EVFILT_VNODE) {
             log::trace!("descriptor {key} was not registered: {error}");
         }
@@ -116,7 +122,8 @@ impl VnodeQueue for Queue {
                         return Ok(Some((key, note)));
                     }
                 }
-                // An event of a descriptor that was unregistered in the meantime, or an interrupted call.
+                // An event of a descriptor that was unregistered in the meantime, or an interrupted
+                // call.
                 (_, EventData::Error(error)) if is_harmless(&error) => {}
                 (_, EventData::Error(error)) => return Err(error),
                 _ => {}

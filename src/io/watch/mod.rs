@@ -1,14 +1,15 @@
 //! Tells that something on the disk may have changed: inotify, kqueue, or nothing at all.
 //!
-//! Whatever the source, what comes out is a [`Change`]: a hint to look, never a fact. This module owns the
-//! watches and the table of which directory each stands for; it reads no file, lists no directory and knows
-//! nothing of the index. A directory that cannot be watched, see [`AddError`], is the caller's to compare on
-//! the timer.
+//! Whatever the source, what comes out is a [`Change`]: a hint to look, never a fact. This module
+//! owns the watches and the table of which directory each stands for; it reads no file, lists no
+//! directory and knows nothing of the index. A directory that cannot be watched, see [`AddError`],
+//! is the caller's to compare on the timer.
 //!
-//! Order matters to the caller: a directory is added first and listed after that, so that nothing made in
-//! between is missed, and a parent is added before its children. A directory that was renamed is added again all the
-//! same: `AlreadyWatched` says that it has moved with its watch, `Watched` that it has to be listed like a new one (it
-//! replaced another, or the two were exchanged).
+//! Order matters to the caller: a directory is added first and listed after that, so that nothing
+//! made in between is missed, and a parent is added before its children. A directory that was
+//! renamed is added again all the same: `AlreadyWatched` says that it has moved with its watch,
+//! `Watched` that it has to be listed like a new one (it replaced another, or the two were
+//! exchanged).
 
 #[cfg(target_os = "linux")]
 pub mod inotify;
@@ -86,10 +87,12 @@ pub enum AddError {
 impl fmt::Display for AddError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Limit if cfg!(target_os = "linux") => {
-                f.write_str("the system's limit of watches is reached; raise fs.inotify.max_user_watches")
+            Self::Limit if cfg!(target_os = "linux") => f.write_str(
+                "the system's limit of watches is reached; raise fs.inotify.max_user_watches",
+            ),
+            Self::Limit => {
+                f.write_str("the system's limit of open files is reached; raise it (ulimit -n)")
             }
-            Self::Limit => f.write_str("the system's limit of open files is reached; raise it (ulimit -n)"),
             Self::TableFull => f.write_str("this program's own limit of watches is reached"),
             Self::Gone => f.write_str("it is no longer there"),
             Self::ParentUnwatched => f.write_str("the directory above is not watched"),
@@ -107,7 +110,8 @@ impl From<io::Error> for AddError {
     }
 }
 
-/// Events of a file system that is not the kernel's. What its methods are to do stands at those of [`Watcher`].
+/// Events of a file system that is not the kernel's. What its methods are to do stands at those of
+/// [`Watcher`].
 #[allow(missing_docs, reason = "see Watcher")]
 pub trait Watch {
     fn add(&mut self, directory: &RelPath, handle: &Handle) -> Result<Watched, AddError>;
@@ -135,12 +139,14 @@ pub enum Watcher {
 impl Watcher {
     /// Watches nothing yet, not even `root`: that is added like any other directory, and first.
     ///
-    /// Fails with `Unsupported` when this system does not have the back end, or as the system says (with
-    /// `EMFILE` at its limit of inotify instances, `fs.inotify.max_user_instances`).
+    /// Fails with `Unsupported` when this system does not have the back end, or as the system says
+    /// (with `EMFILE` at its limit of inotify instances, `fs.inotify.max_user_instances`).
     pub fn new(backend: Backend, root: &Path) -> io::Result<Self> {
         match backend {
             Backend::Polling => Ok(Self::Polling),
-            _ if backend == Backend::native() => Ok(Self::Native(Box::new(NativeWatcher::new(root)?))),
+            _ if backend == Backend::native() => {
+                Ok(Self::Native(Box::new(NativeWatcher::new(root)?)))
+            }
             _ => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!("this system has no {backend:?} events; choose --os auto"),
@@ -148,7 +154,8 @@ impl Watcher {
         }
     }
 
-    /// Watches `directory`, which the caller has opened as `handle` without following links, and may close afterwards.
+    /// Watches `directory`, which the caller has opened as `handle` without following links, and
+    /// may close afterwards.
     pub fn add(&mut self, directory: &RelPath, handle: &Handle) -> Result<Watched, AddError> {
         match self {
             _ if directory.is_reserved() => Err(AddError::Unsupported),
@@ -158,8 +165,8 @@ impl Watcher {
         }
     }
 
-    /// Is each file to be added as well, since a directory's watch does not tell of what is written to the files in it
-    /// (kqueue)?
+    /// Is each file to be added as well, since a directory's watch does not tell of what is written
+    /// to the files in it (kqueue)?
     pub fn watches_files(&self) -> bool {
         match self {
             Self::Native(_) => cfg!(not(target_os = "linux")),
@@ -168,8 +175,8 @@ impl Watcher {
         }
     }
 
-    /// Watches the content of `file`, which is in `directory`. One that cannot be watched is compared on the timer, with
-    /// all of its directory.
+    /// Watches the content of `file`, which is in `directory`. One that cannot be watched is
+    /// compared on the timer, with all of its directory.
     pub fn add_file(&mut self, file: &RelPath, directory: &Handle) -> Result<Watched, AddError> {
         match self {
             _ if file.is_reserved() => Err(AddError::Unsupported),

@@ -1,12 +1,14 @@
 //! Which directory each watch stands for.
 //!
-//! This is the one structure of the program that grows with the number of directories, so it is compact: a row
-//! knows its parent and its own name, paths are built by walking up, and the rename of a directory touches one
-//! row however much is below it. A row and its share
-//! of the two indexes cost 134 bytes on 64 bits, a name of 18 bytes and the allocator's rounding included (the
-//! test `costs_little_memory`, 10,000 directories, vectors at their emptiest); full vectors make it about 110.
+//! This is the one structure of the program that grows with the number of directories, so it is
+//! compact: a row knows its parent and its own name, paths are built by walking up, and the rename
+//! of a directory touches one row however much is below it. A row and its share of the two indexes
+//! cost 134 bytes on 64 bits, a name of 18 bytes and the allocator's rounding included (the test
+//! `costs_little_memory`, 10,000 directories, vectors at their emptiest); full vectors make it
+//! about 110.
 //!
-//! Pure: it makes no system call. Watches that it drops are handed to the caller, who tells the kernel.
+//! Pure: it makes no system call. Watches that it drops are handed to the caller, who tells the
+//! kernel.
 
 use std::{
     collections::HashMap,
@@ -15,7 +17,8 @@ use std::{
 
 use crate::model::path::RelPath;
 
-/// Names a watch to the kernel: an inotify watch descriptor, or the descriptor that a kqueue watches.
+/// Names a watch to the kernel: an inotify watch descriptor, or the descriptor that a kqueue
+/// watches.
 pub type Key = i32;
 
 /// Index of a row.
@@ -40,7 +43,8 @@ struct Node {
 #[derive(Debug)]
 pub struct Table {
     nodes: Vec<Node>,
-    /// Heads of chains of rows that share a hash of (parent, name); a power of two, at least one a row.
+    /// Heads of chains of rows that share a hash of (parent, name); a power of two, at least one a
+    /// row.
     buckets: Vec<Row>,
     by_key: HashMap<Key, Row>,
     root: Row,
@@ -148,7 +152,8 @@ impl Table {
         self.link(row, parent);
     }
 
-    /// Moves a row, and with it all below, to another place. That must be free and not within the row itself.
+    /// Moves a row, and with it all below, to another place. That must be free and not within the
+    /// row itself.
     pub fn relocate(&mut self, row: Row, parent: Row, name: &[u8]) {
         debug_assert!(self.child(parent, name).is_none() && !self.is_within(parent, row));
         self.unlink(row);
@@ -198,7 +203,8 @@ impl Table {
         dropped(key);
     }
 
-    /// An empty table holds no memory: a tree of 100,000 directories that went away is not paid for for years.
+    /// An empty table holds no memory: a tree of 100,000 directories that went away is not paid for
+    /// for years.
     fn give_back_memory(&mut self) {
         if self.by_key.is_empty() {
             *self = Self::default();
@@ -301,7 +307,8 @@ impl Table {
     /// Bytes that the table holds, without what the allocator adds.
     #[cfg(test)]
     fn held_bytes(&self) -> usize {
-        let names: usize = self.nodes.iter().map(|node| node.name.len().next_multiple_of(16) + 16).sum();
+        let names: usize =
+            self.nodes.iter().map(|node| node.name.len().next_multiple_of(16) + 16).sum();
         self.nodes.capacity() * size_of::<Node>()
             + self.buckets.capacity() * size_of::<Row>()
             + self.by_key.capacity() * 8 / 7 * (size_of::<(Key, Row)>() + 1)
@@ -357,7 +364,8 @@ mod tests {
     #[test]
     fn a_path_that_grew_too_long_is_none() {
         let long = "n".repeat(250);
-        let names: Vec<String> = (1..=16).map(|depth| vec![long.as_str(); depth].join("/")).collect();
+        let names: Vec<String> =
+            (1..=16).map(|depth| vec![long.as_str(); depth].join("/")).collect();
         let mut table = table(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let top = table.find(&path(&long)).unwrap();
         table.insert(table.root, b"other", 100);
@@ -382,12 +390,14 @@ mod tests {
     proptest! {
         /// Against a map of paths: the same operations leave the same watches at the same places.
         #[test]
-        fn agrees_with_a_map_of_paths(steps in prop::collection::vec((0..3u8, 0..40i32, 0..40i32, 0..4u8), 0..120)) {
+        fn agrees_with_a_map_of_paths(steps in prop::collection::vec((0..3u8, 0..40i32, 0..40i32,
+            0..4u8), 0..120)) {
             let mut table = table(&[]);
             let mut model: BTreeMap<Key, RelPath> = BTreeMap::from([(0, RelPath::root())]);
             for (next_key, (action, first, second, name)) in (1..).zip(steps) {
                 let keys: Vec<Key> = model.keys().copied().collect();
-                let (first, second) = (keys[first as usize % keys.len()], keys[second as usize % keys.len()]);
+                let (first, second) =
+                    (keys[first as usize % keys.len()], keys[second as usize % keys.len()]);
                 let name = [b'a' + name];
                 let target = model[&second].join(&name).unwrap();
                 let (row, into) = (table.row_of(first).unwrap(), table.row_of(second).unwrap());
@@ -405,7 +415,8 @@ mod tests {
                     2 if first != 0 && is_free && !table.is_within(into, row) => {
                         let from = model[&first].clone();
                         table.relocate(row, into, &name);
-                        for path in model.values_mut().filter(|path| **path == from || path.is_below(&from)) {
+                        for path in model.values_mut()
+                            .filter(|path| **path == from || path.is_below(&from)) {
                             let tail = &path.as_bytes()[from.as_bytes().len()..];
                             *path = RelPath::new(&[target.as_bytes(), tail].concat()).unwrap();
                         }

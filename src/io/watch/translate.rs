@@ -2,9 +2,9 @@
 //!
 //! The events come from an [`EventSource`], so that overflow and unmount can be scripted in a test.
 //!
-//! A rename arrives as `MOVED_FROM` and `MOVED_TO` with one cookie. The kernel queues them one after the other,
-//! but a read may end between them, so at most one `MOVED_FROM` is held: it becomes a plain change when the next
-//! event is not its other half, or when the queue is empty.
+//! A rename arrives as `MOVED_FROM` and `MOVED_TO` with one cookie. The kernel queues them one
+//! after the other, but a read may end between them, so at most one `MOVED_FROM` is held: it
+//! becomes a plain change when the next event is not its other half, or when the queue is empty.
 
 use std::io;
 
@@ -168,8 +168,9 @@ impl<S: EventSource> Translator<S> {
         }
     }
 
-    /// When a directory with watches below stands at the new place, then renames have crossed with `add`, and
-    /// which of the two is where cannot be told: neither is kept, and the caller's `add` finds out.
+    /// When a directory with watches below stands at the new place, then renames have crossed with
+    /// `add`, and which of the two is where cannot be told: neither is kept, and the caller's `add`
+    /// finds out.
     fn move_row(&mut self, row: Row, parent: Row, name: &[u8]) {
         if let Some(occupant) = self.table.child(parent, name) {
             if occupant == row {
@@ -210,7 +211,8 @@ impl<S: EventSource> Translator<S> {
 }
 
 fn classify(table: &Table, event: &Event<'_>, held: Option<&MovedFrom>) -> Step {
-    let is_pair = |held: &MovedFrom| event.mask.contains(EventMask::MOVED_TO) && event.cookie == held.cookie;
+    let is_pair =
+        |held: &MovedFrom| event.mask.contains(EventMask::MOVED_TO) && event.cookie == held.cookie;
     if held.is_some_and(|held| !is_pair(held)) {
         return Step::Unpaired;
     }
@@ -218,8 +220,8 @@ fn classify(table: &Table, event: &Event<'_>, held: Option<&MovedFrom>) -> Step 
         return Step::Say(Change::Overflow);
     }
     match table.row_of(event.key) {
-        // The rest of a queue that was filled before the watch was dropped. A rename into such a directory is
-        // one out of the tree: its first half is given out by the next event.
+        // The rest of a queue that was filled before the watch was dropped. A rename into such a
+        // directory is one out of the tree: its first half is given out by the next event.
         None if held.is_some() => Step::Unpaired,
         None => Step::Skip,
         Some(row) if event.name.is_empty() => classify_self(table, row, event.mask),
@@ -250,7 +252,8 @@ fn classify_child(table: &Table, row: Row, event: &Event<'_>) -> Step {
         return settled(directory).map_or(Step::Skip, Step::Say);
     };
     if event.mask.contains(EventMask::MOVED_FROM) {
-        let moved = event.mask.contains(EventMask::ISDIR).then(|| table.child(row, event.name)).flatten();
+        let moved =
+            event.mask.contains(EventMask::ISDIR).then(|| table.child(row, event.name)).flatten();
         return Step::Hold(MovedFrom { cookie: event.cookie, path, row: moved });
     }
     if event.mask.contains(EventMask::MOVED_TO) {
@@ -363,9 +366,12 @@ mod tests {
 
     #[test]
     fn the_root_goes_once_and_takes_all_watches() {
-        for mask in [EventMask::DELETE_SELF, EventMask::MOVE_SELF, EventMask::UNMOUNT, EventMask::IGNORED] {
+        for mask in
+            [EventMask::DELETE_SELF, EventMask::MOVE_SELF, EventMask::UNMOUNT, EventMask::IGNORED]
+        {
             let mut translator = translator();
-            let events = [(0, mask, 0, ""), (0, EventMask::IGNORED, 0, ""), (3, EventMask::CREATE, 0, "x")];
+            let events =
+                [(0, mask, 0, ""), (0, EventMask::IGNORED, 0, ""), (3, EventMask::CREATE, 0, "x")];
             assert_eq!(run(&mut translator, &events), [Change::RootGone]);
             assert!(translator.table.is_empty());
         }
@@ -374,7 +380,8 @@ mod tests {
     #[test]
     fn halves_that_do_not_belong_together_are_plain_changes() {
         let mut translator = translator();
-        let events = [(0, DIR_FROM, 1, "a"), (3, EventMask::MOVED_TO, 2, "f"), (0, DIR_FROM, 3, "c")];
+        let events =
+            [(0, DIR_FROM, 1, "a"), (3, EventMask::MOVED_TO, 2, "f"), (0, DIR_FROM, 3, "c")];
         assert_eq!(run(&mut translator, &events), [settled("a"), settled("c/f"), settled("c")]);
         assert_eq!(translator.table.len(), 1, "both went out of the tree");
     }
@@ -407,7 +414,11 @@ mod tests {
             (0, DIR_TO, 2, "c"),
             (2, EventMask::CREATE, 0, "f"),
         ];
-        assert_eq!(run(&mut translator, &events).len(), 2, "nothing is said of a path that is not known");
+        assert_eq!(
+            run(&mut translator, &events).len(),
+            2,
+            "nothing is said of a path that is not known"
+        );
         assert_eq!(translator.table.len(), 1);
     }
 

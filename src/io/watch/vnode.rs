@@ -1,9 +1,10 @@
 //! From a kqueue's vnode events to [`Change`]s, and the budget of descriptors.
 //!
-//! A kqueue watches open descriptors, of directories for what they hold and of files for their content. An event
-//! of a directory says that something in it changed, not what: the change names the directory, and the caller
-//! lists it. What is renamed does not say where to: its watches are dropped, the directory above has changed
-//! too, and when the caller lists that it finds the new name.
+//! A kqueue watches open descriptors, of directories for what they hold and of files for their
+//! content. An event of a directory says that something in it changed, not what: the change names
+//! the directory, and the caller lists it. What is renamed does not say where to: its watches are
+//! dropped, the directory above has changed too, and when the caller lists that it finds the new
+//! name.
 //!
 //! The queue itself is a [`VnodeQueue`], so that all of this is tested with scripted events.
 
@@ -68,7 +69,8 @@ pub struct VnodeWatches<Q> {
     max_watches: usize,
 }
 
-/// How many descriptors may be watched when the process may open `open_files` (`None`: without limit).
+/// How many descriptors may be watched when the process may open `open_files` (`None`: without
+/// limit).
 pub fn descriptor_budget(open_files: Option<u64>) -> usize {
     let share = open_files.unwrap_or(u64::MAX) / KQUEUE_DESCRIPTOR_SHARE;
     usize::try_from(share).unwrap_or(usize::MAX).min(MAX_KQUEUE_WATCHES)
@@ -86,7 +88,12 @@ impl<Q: VnodeQueue> VnodeWatches<Q> {
     }
 
     /// Watches `path`, open as `fd`, which is kept open.
-    pub fn add(&mut self, path: &RelPath, fd: OwnedFd, directory: bool) -> Result<Watched, AddError> {
+    pub fn add(
+        &mut self,
+        path: &RelPath,
+        fd: OwnedFd,
+        directory: bool,
+    ) -> Result<Watched, AddError> {
         if let Some(row) = self.table.find(path) {
             if self.is_same_file(row, &fd)? {
                 return Ok(Watched::AlreadyWatched);
@@ -97,7 +104,8 @@ impl<Q: VnodeQueue> VnodeWatches<Q> {
             None => None,
             Some(parent) => Some(self.table.find(&parent).ok_or(AddError::ParentUnwatched)?),
         };
-        // A directory that is not watched costs more than a file that is not: some room is kept for them.
+        // A directory that is not watched costs more than a file that is not: some room is kept for
+        // them.
         let reserved = if directory { 0 } else { self.max_watches / KQUEUE_DIRECTORY_SHARE };
         if self.table.len() >= self.max_watches - reserved {
             return Err(AddError::TableFull);
@@ -287,7 +295,10 @@ mod tests {
         let mut lab = Lab::new();
         fs::write(lab.root.path().join("h"), "").unwrap();
         fs::create_dir(lab.root.path().join("c")).unwrap();
-        assert!(matches!(lab.add("h", false), Err(AddError::TableFull)), "the last place is a directory's");
+        assert!(
+            matches!(lab.add("h", false), Err(AddError::TableFull)),
+            "the last place is a directory's"
+        );
         assert_eq!(lab.add("c", true).unwrap(), Watched::Watched);
         fs::create_dir(lab.root.path().join("d")).unwrap();
         assert!(matches!(lab.add("d", true), Err(AddError::TableFull)));

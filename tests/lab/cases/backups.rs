@@ -1,4 +1,5 @@
-//! Directories and indexes that come from somewhere else than the last run: copies, backups, full disks.
+//! Directories and indexes that come from somewhere else than the last run: copies, backups, full
+//! disks.
 
 use std::{fs, process::Command};
 
@@ -105,7 +106,9 @@ fn full_disk_loses_nothing_and_goes_on_when_there_is_room() {
         a.write(format!("small/{i}"), "x");
     }
     a.remove("many/7");
-    wait_until("the index to be full, too", DEFAULT_BOUND, || b.has_logged("not even the index has room"));
+    wait_until("the index to be full, too", DEFAULT_BOUND, || {
+        b.has_logged("not even the index has room")
+    });
     assert!(b.is_running());
     b.shell(&format!("rm '{root}/.p2pnetwork/rest'"));
     enlarge_disk(&lab, b, 200);
@@ -128,7 +131,9 @@ fn file_that_does_not_fit_is_fetched_when_it_does_and_no_sooner() {
     a.put("large", noise(1, 80_000_000));
     a.put("small", noise(2, 20_000_000));
     wait_until("the file to be said not to fit", DEFAULT_BOUND, || is_said_not_to_fit(b, "large"));
-    wait_until("the one that fits", DEFAULT_BOUND, || b.shell(&format!("ls '{root}'")).contains("small"));
+    wait_until("the one that fits", DEFAULT_BOUND, || {
+        b.shell(&format!("ls '{root}'")).contains("small")
+    });
     let sent = a.sent();
     // It has been tried again several times by then: after half a second, one, two and four.
     b.wait_for_keep_alives();
@@ -175,9 +180,12 @@ fn node_that_waits_for_room_ends_when_asked_to() {
     give_small_disk(&lab, a, 4);
     a.start();
     a.shell(&format!(
-        "cat /dev/zero > '{root}/.p2pnetwork/rest'; mkdir '{root}/d'; cd '{root}/d'; touch $(seq 3000)"
+        "cat /dev/zero > '{root}/.p2pnetwork/rest'; mkdir '{root}/d'; cd '{root}/d'; touch $(seq \
+         3000)"
     ));
-    wait_until("the index to be full", DEFAULT_BOUND, || a.has_logged("not even the index has room"));
+    wait_until("the index to be full", DEFAULT_BOUND, || {
+        a.has_logged("not even the index has room")
+    });
     let ask = || a.p2pnetwork(&["status", &root.to_string()]);
     wait_until("the node to answer nobody any more", DEFAULT_BOUND, || ask().code == Some(1));
     ask().assert_one_clear_line(&["full", "make some"]);
@@ -199,7 +207,8 @@ fn state_of_a_node_further_down_stays_its_own() {
     assert!(!b.has("inner/.p2pnetwork") && !b.has("other/deep/.P2Pnetwork"));
 }
 
-/// In the lab's own mount namespace: this process sees the disk of the host by the host's shell only.
+/// In the lab's own mount namespace: this process sees the disk of the host by the host's shell
+/// only.
 fn give_small_disk(lab: &Lab, host: &Host, mib: u32) {
     lab.world().shell(&format!("mount -t tmpfs -o size={mib}m small '{}'", host.root().display()));
 }
@@ -222,7 +231,8 @@ fn copy_directory(from: &Host, to: &Host) {
 /// Names and sums of all files.
 fn list(host: &Host) -> String {
     host.shell(&format!(
-        "cd '{}' && find . -path ./.p2pnetwork -prune -o -type f -print0 | sort -z | xargs -0 sha256sum",
+        "cd '{}' && find . -path ./.p2pnetwork -prune -o -type f -print0 | sort -z | xargs -0 \
+         sha256sum",
         host.root().display()
     ))
 }

@@ -1,13 +1,14 @@
-//! Users change everything at random, nodes are killed at random moments and started again; then the directories must
-//! be equal, and nothing lost that a user had.
+//! Users change everything at random, nodes are killed at random moments and started again; then
+//! the directories must be equal, and nothing lost that a user had.
 //!
-//! A user here never destroys: what goes from a directory is moved out of it and kept, so that at the end every content
-//! that was ever written must be somewhere: live, in some node's trash, or in the hand of the user who took it out.
-//! Only what is appended to is gone as it was; that is written down. And a live file holds what a user wrote, to the byte:
-//! nothing else, nothing torn.
+//! A user here never destroys: what goes from a directory is moved out of it and kept, so that at
+//! the end every content that was ever written must be somewhere: live, in some node's trash, or in
+//! the hand of the user who took it out. Only what is appended to is gone as it was; that is
+//! written down. And a live file holds what a user wrote, to the byte: nothing else, nothing torn.
 //!
-//! One round of 20 s. `P2PNETWORK_CHAOS_ROUNDS`, `P2PNETWORK_CHAOS_SECONDS` and `P2PNETWORK_CHAOS_SEED` ask for others, see
-//! `scripts/chaos`; the seed of a round is printed when it fails.
+//! One round of 20 s. `P2PNETWORK_CHAOS_ROUNDS`, `P2PNETWORK_CHAOS_SECONDS` and
+//! `P2PNETWORK_CHAOS_SEED` ask for others, see `scripts/chaos`; the seed of a round is printed when
+//! it fails.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,7 +32,8 @@ const NAMES: u64 = 12;
 #[test]
 fn killed_nodes_lose_nothing() {
     let number = |name, default| env::var(name).map_or(default, |text| text.parse().expect(name));
-    let now_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let now_ns =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let first_seed = number("P2PNETWORK_CHAOS_SEED", now_ns);
     let duration = Duration::from_secs(number("P2PNETWORK_CHAOS_SECONDS", 20));
     for round in 0..number("P2PNETWORK_CHAOS_ROUNDS", 1) {
@@ -44,7 +46,8 @@ fn killed_nodes_lose_nothing() {
 fn play(seed: u64, duration: Duration) {
     let lab = Lab::running(3);
     let hosts: [&Host; 3] = lab.hosts();
-    let mut users = Users { hosts, random: Random(seed | 1), written: HashMap::new(), gone: HashSet::new() };
+    let mut users =
+        Users { hosts, random: Random(seed | 1), written: HashMap::new(), gone: HashSet::new() };
     let mut starts: [Option<Instant>; 3] = [None; 3];
     let end = Instant::now() + duration;
     let (mut kills, mut actions) = (0, 0);
@@ -62,7 +65,8 @@ fn play(seed: u64, duration: Duration) {
             if hosts[victim].is_running() {
                 hosts[victim].kill();
                 kills += 1;
-                starts[victim] = Some(Instant::now() + Duration::from_millis(users.random.below(1500)));
+                starts[victim] =
+                    Some(Instant::now() + Duration::from_millis(users.random.below(1500)));
             }
             next_kill = Instant::now() + Duration::from_millis(users.random.below(1500));
         }
@@ -76,7 +80,10 @@ fn play(seed: u64, duration: Duration) {
     hosts.iter().for_each(|host| host.wait_started());
     lab.wait_linked();
     let quiet = wait_identical(&hosts, QUIET_BOUND);
-    println!("{actions} actions, {} contents, {kills} kills, equal after {quiet:?}", users.written.len());
+    println!(
+        "{actions} actions, {} contents, {kills} kills, equal after {quiet:?}",
+        users.written.len()
+    );
     users.check();
 }
 
@@ -134,7 +141,8 @@ impl Users<'_> {
         self.gone.insert(hash(&content));
         let line = format!("appended {}\n", self.random.next());
         content.extend_from_slice(line.as_bytes());
-        self.written.insert(hash(&content), format!("{}: appended to {}", host.name(), path.display()));
+        self.written
+            .insert(hash(&content), format!("{}: appended to {}", host.name(), path.display()));
         file.write_all(line.as_bytes()).expect("there is room");
     }
 
@@ -183,7 +191,8 @@ impl Users<'_> {
     fn check(&self) {
         // All nodes' are equal.
         let live = contents(self.hosts[0].root());
-        let torn: Vec<_> = live.iter().filter(|(hash, _)| !self.written.contains_key(*hash)).collect();
+        let torn: Vec<_> =
+            live.iter().filter(|(hash, _)| !self.written.contains_key(*hash)).collect();
         assert!(torn.is_empty(), "nobody ever wrote what is in {torn:?}");
         let mut kept = live;
         for host in self.hosts {

@@ -4,7 +4,8 @@ use std::{fs, time::Duration};
 
 use crate::harness::{DEFAULT_BOUND, Host, Lab, wait_until};
 
-/// `text` with the time and node of a conflict copy's name taken out, or `None` when they are malformed.
+/// `text` with the time and node of a conflict copy's name taken out, or `None` when they are
+/// malformed.
 fn original_name(copy: &str) -> Option<String> {
     let (stem, rest) = copy.split_once(".sync-conflict-")?;
     let (mark, extension) = match rest.split_once('.') {
@@ -13,7 +14,8 @@ fn original_name(copy: &str) -> Option<String> {
     };
     let parts: Vec<_> = mark.split('-').collect();
     let [date, time, node] = parts[..] else { return None };
-    let digits = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
+    let digits =
+        |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
     let named = !node.is_empty() && node.bytes().all(|b| b.is_ascii_alphanumeric());
     (digits(date, 8) && digits(time, 9) && named).then(|| format!("{stem}{extension}"))
 }
@@ -61,7 +63,8 @@ fn later_edit_wins() {
         // Noticed in this order: once the marker counts, so does the edit.
         b.write("marker", "");
         wait_until("b to notice its edit", DEFAULT_BOUND, || b.status().entries == 2);
-        // An edit has the time of the turn of the loop in which it is noticed, at most: this one begins later.
+        // An edit has the time of the turn of the loop in which it is noticed, at most: this one
+        // begins later.
         a.status();
         a.write("note", "later");
     });
@@ -188,7 +191,9 @@ fn edit_made_before_the_update_was_noticed_is_kept() {
     let (before, edit) = (b.received(), "edit on a ".repeat(200));
     b.write("note", "edit on b that nobody saw");
     a.write("note", &edit);
-    wait_until("a's edit to lie in b's socket", DEFAULT_BOUND, || b.received() - before > edit.len() as u64);
+    wait_until("a's edit to lie in b's socket", DEFAULT_BOUND, || {
+        b.received() - before > edit.len() as u64
+    });
     b.signal(rustix::process::Signal::CONT);
     lab.wait_identical();
     let copies = a.conflict_copies();

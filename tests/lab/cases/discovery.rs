@@ -62,7 +62,9 @@ fn test_mode_finds_nobody_else() {
     wait_until("a and b to be linked", DEFAULT_BOUND, || a.status().is_linked(b.name()));
     a.wait_for_keep_alives();
     let before = c.packets_told();
-    wait_until("c to look for its own peer again and again", DEFAULT_BOUND, || c.packets_told() - before > 5);
+    wait_until("c to look for its own peer again and again", DEFAULT_BOUND, || {
+        c.packets_told() - before > 5
+    });
     assert!(c.status().peers.is_empty(), "{:?}", c.status().peers);
     assert_eq!(a.status().peers.len(), 1);
 }
@@ -135,12 +137,16 @@ fn noise_on_both_ports_does_no_harm() {
     for port in [2194, 2195] {
         for _ in 0..20 {
             let target = format!("/dev/tcp/{}/{port}", a.address());
-            stranger.shell(&format!("timeout 1 bash -c 'exec 3<>{target}; head -c 5000 /dev/urandom >&3'"));
+            stranger.shell(&format!(
+                "timeout 1 bash -c 'exec 3<>{target}; head -c 5000 /dev/urandom >&3'"
+            ));
         }
     }
     // Connections that say nothing must not take the places of those that do.
-    let silent =
-        format!("for i in $(seq 20); do (exec 3<>/dev/tcp/{}/2195; sleep 8) & done; wait", a.address());
+    let silent = format!(
+        "for i in $(seq 20); do (exec 3<>/dev/tcp/{}/2195; sleep 8) & done; wait",
+        a.address()
+    );
     stranger.shell(&silent);
     b.write("x", "still here");
     wait_until("the file", DEFAULT_BOUND, || a.has("x"));
@@ -154,7 +160,8 @@ fn scan_lists_who_is_there() {
     let lab = Lab::new(3);
     let [a, b, c] = lab.hosts();
     a.start();
-    // A host that takes longer to answer than a scan waits is listed as less than it is: then the next one tells.
+    // A host that takes longer to answer than a scan waits is listed as less than it is: then the
+    // next one tells.
     wait_until("a scan to see who is there", DEFAULT_BOUND, || {
         let scan = c.p2pnetwork(&["scan"]);
         assert_eq!(scan.code, Some(0), "{scan:?}");

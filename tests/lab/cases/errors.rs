@@ -1,19 +1,23 @@
-//! A disk that says no: it is said of which path, everything else goes on, and it is tried again until it works.
+//! A disk that says no: it is said of which path, everything else goes on, and it is tried again
+//! until it works.
 
 use std::process::Command;
 
 use crate::harness::{DEFAULT_BOUND, Host, Lab, noise, wait_until};
 
 fn run(command: &str, args: &[&str]) {
-    let status =
-        Command::new(command).args(args).status().unwrap_or_else(|error| panic!("{command}: {error}"));
+    let status = Command::new(command)
+        .args(args)
+        .status()
+        .unwrap_or_else(|error| panic!("{command}: {error}"));
     assert!(status.success(), "{command} {args:?}: {status}");
 }
 
 /// Waits until the host says of `path` that it is in trouble, with `word` in the reason.
 fn wait_for_error(host: &Host, path: &str, word: &str) {
-    let is_said =
-        || host.status().errors.iter().any(|error| error.path == path && error.error.contains(word));
+    let is_said = || {
+        host.status().errors.iter().any(|error| error.path == path && error.error.contains(word))
+    };
     wait_until(&format!("{path} to be said to be in trouble: {word}"), DEFAULT_BOUND, is_said);
 }
 

@@ -41,7 +41,9 @@ fn small_save_overtakes_a_large_file_that_is_still_hashed() {
     observer.watch("large", &a.path("large"), WatchMask::CLOSE_NOWRITE);
     notes.iter().for_each(|note| observer.watch(note, &a.path(note), WatchMask::ACCESS));
     a.signal(Signal::CONT);
-    wait_until("all of it", DEFAULT_BOUND, || b.has("large") && notes.iter().all(|note| b.has(note)));
+    wait_until("all of it", DEFAULT_BOUND, || {
+        b.has("large") && notes.iter().all(|note| b.has(note))
+    });
     let happened: Vec<_> = observer.happened().into_iter().map(|(_, what)| what).collect();
     let before: Vec<_> = happened.iter().take_while(|&what| what != "large").collect();
     assert!(

@@ -1,4 +1,5 @@
-//! Files that are being written for a long time: followed at a bounded cost, and whole whenever they are looked at.
+//! Files that are being written for a long time: followed at a bounded cost, and whole whenever
+//! they are looked at.
 
 use std::{
     collections::HashSet,
@@ -17,7 +18,8 @@ use crate::harness::{DEFAULT_BOUND, Host, Lab, Observer, noise, wait_until};
 const STEP: Duration = Duration::from_millis(75);
 const BLOCK: usize = 100_000;
 const BLOCKS: usize = 200;
-/// The longest chunk: what a file that has grown has to send once more, since it may end elsewhere now.
+/// The longest chunk: what a file that has grown has to send once more, since it may end elsewhere
+/// now.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Looks at a file again whenever another one has taken its place.
@@ -45,8 +47,8 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// Counts how often the node has read a file that is being written, at most. Each version that it tells of is one of
-/// these, be it that the other host was too slow to get it in time.
+/// Counts how often the node has read a file that is being written, at most. Each version that it
+/// tells of is one of these, be it that the other host was too slow to get it in time.
 struct Reads {
     observer: Observer,
     path: String,
@@ -61,14 +63,15 @@ impl Reads {
 
     fn count(&mut self) -> usize {
         let of_file = self.observer.happened().into_iter().filter(|(_, what)| *what == self.path);
-        let mut changes: Vec<_> = of_file.map(|(mask, _)| mask.contains(EventMask::MODIFY)).collect();
+        let mut changes: Vec<_> =
+            of_file.map(|(mask, _)| mask.contains(EventMask::MODIFY)).collect();
         changes.dedup();
         changes.iter().filter(|&is_write| !is_write).count()
     }
 }
 
-/// Appends to a file, and leaves it as it is, `pauses` times, until the other host has got another state of it; asserts
-/// what that costs.
+/// Appends to a file, and leaves it as it is, `pauses` times, until the other host has got another
+/// state of it; asserts what that costs.
 fn append(path: &str, pauses: usize, mut append: impl FnMut(&Host, &[u8])) {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();
@@ -98,9 +101,17 @@ fn append(path: &str, pauses: usize, mut append: impl FnMut(&Host, &[u8])) {
     assert!(fs::read(b.path(path)).unwrap() == all, "it is something else there");
     a.assert_no_conflicts();
     let sent = b.received() - before;
-    eprintln!("{path}: {reads} reads, {} states seen, {sent} bytes sent for {}", watcher.states, all.len());
+    eprintln!(
+        "{path}: {reads} reads, {} states seen, {sent} bytes sent for {}",
+        watcher.states,
+        all.len()
+    );
     let most = all.len() + all.len() / 10 + reads * CHUNK_BYTES;
-    assert!(sent < most as u64, "{sent} bytes sent for {}, which was read {reads} times", all.len());
+    assert!(
+        sent < most as u64,
+        "{sent} bytes sent for {}, which was read {reads} times",
+        all.len()
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `.p2pignore`: what it names is left alone, on every host, and is neither deleted nor lost when it names it no more.
+//! `.p2pignore`: what it names is left alone, on every host, and is neither deleted nor lost when
+//! it names it no more.
 
 use std::fs;
 
@@ -17,7 +18,8 @@ fn drop_rules(lab: &Lab) {
     wait_for_peace(lab);
 }
 
-/// What was done before on the first host has been told, and all say that they are in sync and that nothing is wrong.
+/// What was done before on the first host has been told, and all say that they are in sync and that
+/// nothing is wrong.
 fn wait_for_peace(lab: &Lab) {
     let [a, b] = lab.hosts();
     let mark = format!("mark-{}", a.tree().len() + b.tree().len());
@@ -30,7 +32,9 @@ fn wait_for_peace(lab: &Lab) {
         wait_until(&format!("{} to be in sync", host.name()), DEFAULT_BOUND, || is_in_peace(host));
     }
     a.remove(&mark);
-    wait_until("the mark to go", DEFAULT_BOUND, || !b.has(&mark) && is_in_peace(a) && is_in_peace(b));
+    wait_until("the mark to go", DEFAULT_BOUND, || {
+        !b.has(&mark) && is_in_peace(a) && is_in_peace(b)
+    });
 }
 
 fn is_in_peace(host: &Host) -> bool {
@@ -52,7 +56,10 @@ fn what_was_deleted_while_it_was_ignored_comes_back() {
     assert!(b.has("c/f") && b.has("x.o"), "nothing travels");
     drop_rules(&lab);
     lab.wait_identical();
-    assert_eq!((a.read("c/f"), b.read("c/f"), a.read("x.o")), ("eff".into(), "eff".into(), "object".into()));
+    assert_eq!(
+        (a.read("c/f"), b.read("c/f"), a.read("x.o")),
+        ("eff".into(), "eff".into(), "object".into())
+    );
 }
 
 #[test]
@@ -100,7 +107,10 @@ fn directories_that_hold_what_is_ignored_are_removed_and_all_are_in_sync() {
     wait_for_peace(&lab);
     drop_rules(&lab);
     lab.wait_identical();
-    assert_eq!((b.read("build/deep/7"), a.read("build/deep/8")), ("another".into(), "object 8".into()));
+    assert_eq!(
+        (b.read("build/deep/7"), a.read("build/deep/8")),
+        ("another".into(), "object 8".into())
+    );
     assert!(a.has("src/x.o") && !a.has("src/x.c"));
     a.assert_no_conflicts();
 }
@@ -130,7 +140,9 @@ fn a_host_that_joins_does_not_want_what_is_ignored() {
     let both = || b.has("large") && b.has("c/small") && is_in_peace(b);
     wait_until("the files", DEFAULT_BOUND, both);
     a.write(".p2pignore", "large\nc\n");
-    wait_until("the rules", DEFAULT_BOUND, || b.has(".p2pignore") && is_in_peace(a) && is_in_peace(b));
+    wait_until("the rules", DEFAULT_BOUND, || {
+        b.has(".p2pignore") && is_in_peace(a) && is_in_peace(b)
+    });
     c.start();
     lab.wait_linked();
     a.write("after", "the rules");

@@ -4,12 +4,12 @@ use std::{fs, os::unix::fs::FileExt};
 
 use crate::harness::{DEFAULT_BOUND, Host, Lab, noise, wait_identical, wait_until};
 
-/// The line of a host from which a file is to be caught on its way: 1 MB a second, so that one of `SLOW_SIZE` takes
-/// longer than any look at it. The line is quick again when it was caught.
+/// The line of a host from which a file is to be caught on its way: 1 MB a second, so that one of
+/// `SLOW_SIZE` takes longer than any look at it. The line is quick again when it was caught.
 const SLOW_LINE: &str = "8mbit";
 const SLOW_SIZE: usize = 50_000_000;
-/// What may have come and have to be sent once more: what was asked for and not yet complete, which is a window and a
-/// chunk, and what the kernel still held.
+/// What may have come and have to be sent once more: what was asked for and not yet complete, which
+/// is a window and a chunk, and what the kernel still held.
 const BROKEN_OFF: u64 = 4_000_000;
 
 #[test]
@@ -171,7 +171,10 @@ fn what_has_come_before_the_cable_was_pulled_is_not_sent_again() {
 /// Of a file of `SLOW_SIZE` of which `came` bytes had come when it was broken off.
 fn assert_only_the_rest(came: u64, sent: u64) {
     eprintln!("{came} bytes came, {sent} were sent afterwards");
-    assert!(sent < SLOW_SIZE as u64 - came + BROKEN_OFF, "{sent} bytes after {came} of {SLOW_SIZE} had come");
+    assert!(
+        sent < SLOW_SIZE as u64 - came + BROKEN_OFF,
+        "{sent} bytes after {came} of {SLOW_SIZE} had come"
+    );
 }
 
 #[test]
@@ -192,7 +195,10 @@ fn edit_of_a_large_file_sends_what_changed() {
     a.put("large.bin", &content);
     wait_identical(&[a, b], DEFAULT_BOUND);
     let sent = b.received() - before;
-    assert!(sent < 5_000_000, "{sent} bytes for an overwrite of 4 KiB and an insertion of 22 bytes");
+    assert!(
+        sent < 5_000_000,
+        "{sent} bytes for an overwrite of 4 KiB and an insertion of 22 bytes"
+    );
 }
 
 #[test]
@@ -213,15 +219,16 @@ fn hosts_that_fetch_the_same_fetch_it_from_each_other() {
         "{:.2} times its size from its origin, {given} bytes from the others",
         origin as f64 / SIZE as f64
     );
-    // Acknowledgements and questions are a twentieth of that. How little the origin sends is a matter of who gets the
-    // processor when.
+    // Acknowledgements and questions are a twentieth of that. How little the origin sends is a
+    // matter of who gets the processor when.
     assert!(
         given > SIZE as u64 / 2,
         "only {given} bytes from other hosts than its origin, {origin} from that"
     );
 }
 
-/// Writes a file on `from`; returns when a part of it has reached `to`, and the rest is under way for long.
+/// Writes a file on `from`; returns when a part of it has reached `to`, and the rest is under way
+/// for long.
 fn send_slowly(from: &Host, to: &Host, seed: u64) {
     let content = noise(seed, SLOW_SIZE);
     from.limit_rate(SLOW_LINE);

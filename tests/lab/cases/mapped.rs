@@ -1,4 +1,5 @@
-//! Files that are written to by memory: the kernel tells of the end of a mapping, and of nothing before.
+//! Files that are written to by memory: the kernel tells of the end of a mapping, and of nothing
+//! before.
 
 use std::{
     ffi::{c_int, c_long, c_void},
@@ -10,7 +11,8 @@ use crate::harness::{DEFAULT_BOUND, Lab, wait_until};
 
 const LENGTH: usize = 100_000;
 
-// SAFETY: as POSIX and the C library that the standard library is linked with have them. `off_t` is a `long`.
+// SAFETY: as POSIX and the C library that the standard library is linked with have them. `off_t` is
+// a `long`.
 unsafe extern "C" {
     fn mmap(
         at: *mut c_void,
@@ -31,14 +33,16 @@ impl Mapped {
         const READ_WRITE: c_int = 3;
         const SHARED: c_int = 1;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that there is.
-        let at = unsafe { mmap(std::ptr::null_mut(), LENGTH, READ_WRITE, SHARED, file.as_raw_fd(), 0) };
+        let at =
+            unsafe { mmap(std::ptr::null_mut(), LENGTH, READ_WRITE, SHARED, file.as_raw_fd(), 0) };
         assert_ne!(at as isize, -1, "{}", std::io::Error::last_os_error());
         Self(at)
     }
 
     fn store(&mut self, text: &str) {
         assert!(text.len() <= LENGTH);
-        // SAFETY: the mapping has `LENGTH` bytes, as has the file, which nobody cuts off; and nobody else points into it.
+        // SAFETY: the mapping has `LENGTH` bytes, as has the file, which nobody cuts off; and
+        // nobody else points into it.
         unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), self.0.cast(), text.len()) };
     }
 }
@@ -50,7 +54,8 @@ impl Drop for Mapped {
     }
 }
 
-/// The page is dirty already when the second text is stored: that leaves no new time, and its end no new stamp.
+/// The page is dirty already when the second text is stored: that leaves no new time, and its end
+/// no new stamp.
 #[test]
 fn what_is_stored_before_a_mapping_ends_is_read() {
     let lab = Lab::running(2);

@@ -1,4 +1,5 @@
-//! What something is mounted over is covered, not missing; one name of which nothing can be told stops nobody.
+//! What something is mounted over is covered, not missing; one name of which nothing can be told
+//! stops nobody.
 
 use std::{fs, time::Duration};
 
@@ -48,13 +49,20 @@ fn edit_meanwhile(lab: &Lab) {
     a.write("other", "goes through");
     wait_until("what is beside it to be sent", BOUND, || b.read("other") == "goes through");
     assert!(b.has("d/f") && b.has("d/e/h"), "what is covered was taken for deleted");
-    assert_eq!((a.read("d/f").as_str(), a.has("d/e/g")), ("precious", true), "what is covered was changed");
+    assert_eq!(
+        (a.read("d/f").as_str(), a.has("d/e/g")),
+        ("precious", true),
+        "what is covered was changed"
+    );
 }
 
 fn assert_all_is_well(lab: &Lab) {
     let [a, b] = lab.hosts();
     wait_identical(&[a, b], BOUND);
-    assert_eq!((a.read("d/f").as_str(), a.has("d/e/g"), a.has("d/e/h")), ("edited there", false, true));
+    assert_eq!(
+        (a.read("d/f").as_str(), a.has("d/e/g"), a.has("d/e/h")),
+        ("edited there", false, true)
+    );
     wait_until("nothing to be wrong any more", BOUND, || a.status().errors.is_empty());
     a.assert_no_conflicts();
     a.write("d/e/later", "is noticed at once");

@@ -4,8 +4,8 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use crate::harness::Lab;
 
-/// Names that break careless programs. No name of only 255 bytes plus a suffix would fit: temporary files
-/// must not be named after their targets.
+/// Names that break careless programs. No name of only 255 bytes plus a suffix would fit: temporary
+/// files must not be named after their targets.
 fn odd_names() -> Vec<Vec<u8>> {
     let long_unicode = "ü".repeat(127).into_bytes();
     let texts: [&[u8]; 22] = [
@@ -88,5 +88,8 @@ fn only_what_is_named_so_is_left_out() {
 
 /// A plain name that stands for an odd one.
 fn hash_name(name: &OsStr) -> String {
-    name.as_bytes().iter().fold(5381_u64, |hash, &byte| hash.wrapping_mul(33) ^ u64::from(byte)).to_string()
+    name.as_bytes()
+        .iter()
+        .fold(5381_u64, |hash, &byte| hash.wrapping_mul(33) ^ u64::from(byte))
+        .to_string()
 }

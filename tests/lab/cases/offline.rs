@@ -66,7 +66,9 @@ fn every_kind_of_change_made_while_stopped_travels() {
     b.start();
     lab.wait_identical();
     assert_eq!(a.read("edit"), "edited while nobody looked");
-    assert!(a.has("renamed") && !a.has("rename") && a.has("e/move") && !a.has("d") && a.has("new/file"));
+    assert!(
+        a.has("renamed") && !a.has("rename") && a.has("e/move") && !a.has("d") && a.has("new/file")
+    );
     a.assert_no_conflicts();
 }
 

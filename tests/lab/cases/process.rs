@@ -132,7 +132,11 @@ fn wrong_code_is_refused_and_the_right_one_then_works() {
     let [a, b] = lab.hosts();
     a.start();
     let code = a.invite();
-    let typo = code.replacen(code.chars().next().unwrap(), if code.starts_with('7') { "8" } else { "7" }, 1);
+    let typo = code.replacen(
+        code.chars().next().unwrap(),
+        if code.starts_with('7') { "8" } else { "7" },
+        1,
+    );
     for wrong in [&typo[..], "", "hello", &code[..code.len() - 1]] {
         b.run_fails(&["--join", wrong]).assert_one_clear_line(&["code"]);
         assert!(!b.state().exists(), "a wrong code left something behind");

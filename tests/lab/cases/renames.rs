@@ -8,19 +8,21 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::harness::{DEFAULT_BOUND, Host, Lab, Observer, noise, wait_until};
 
 const MIB: usize = 1024 * 1024;
-/// Bytes that two nodes may exchange about a few renamed files: far less than a chunk of a large one, far more than
-/// what names them, and than the keep-alives of the longest wait.
+/// Bytes that two nodes may exchange about a few renamed files: far less than a chunk of a large
+/// one, far more than what names them, and than the keep-alives of the longest wait.
 const FEW_FILES_BYTES: u64 = 32 * 1024;
 
 fn inode(host: &Host, path: &str) -> u64 {
     host.path(path).symlink_metadata().expect("it is there").ino()
 }
 
-/// Bytes sent by both hosts until both are the same again after `act`, which has `arrived` when that can be seen by names
-/// alone. The first host's node may read nothing of `unread`: files, or what is in directories.
+/// Bytes sent by both hosts until both are the same again after `act`, which has `arrived` when
+/// that can be seen by names alone. The first host's node may read nothing of `unread`: files, or
+/// what is in directories.
 fn cost(lab: &Lab, unread: &[&str], act: impl FnOnce(), arrived: impl Fn() -> bool) -> u64 {
     let [a, b] = lab.hosts();
-    // The bytes that the process has read would not do: it reads its index, and for each answer about its status.
+    // The bytes that the process has read would not do: it reads its index, and for each answer
+    // about its status.
     let mut observer = Observer::new();
     unread.iter().for_each(|path| observer.watch(path, &a.path(path), WatchMask::ACCESS));
     let before = a.received() + b.received();
@@ -67,7 +69,8 @@ fn renamed_directory_is_renamed_there() {
     }
     lab.wait_identical();
     let there = inode(b, "old/7");
-    let arrived = || !b.has("old") && fs::read_dir(b.path("new")).is_ok_and(|new| new.count() == 100);
+    let arrived =
+        || !b.has("old") && fs::read_dir(b.path("new")).is_ok_and(|new| new.count() == 100);
     let sent = cost(&lab, &["old"], || a.rename("old", "new"), arrived);
     eprintln!("a directory of {FILES} files of 1 MiB: {sent} bytes sent");
     assert_eq!(inode(b, "new/7"), there);
@@ -138,7 +141,10 @@ fn exchanged_files_are_not_sent() {
     let number = |path| b.path(path).symlink_metadata().map_or(0, |metadata| metadata.ino());
     let small = |path| fs::read_to_string(b.path(path)).unwrap_or_default();
     let arrived = || {
-        [number("y"), number("x")] == there && small("s") == "other" && small("t") == "small" && !b.has("u")
+        [number("y"), number("x")] == there
+            && small("s") == "other"
+            && small("t") == "small"
+            && !b.has("u")
     };
     let sent = cost(&lab, &["x", "y"], exchange, arrived);
     assert_eq!(["y", "x"].map(|path| inode(b, path)), there);

@@ -26,10 +26,12 @@ struct Manager {
 }
 
 impl Manager {
-    /// Takes in all that comes at once, as systemd does: the kernel keeps no more than ten messages.
+    /// Takes in all that comes at once, as systemd does: the kernel keeps no more than ten
+    /// messages.
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("the temporary directory is writable");
-        let socket = UnixDatagram::bind(directory.path().join("notify")).expect("nobody else uses it");
+        let socket =
+            UnixDatagram::bind(directory.path().join("notify")).expect("nobody else uses it");
         let heard = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&heard);
         thread::spawn(move || {
@@ -77,7 +79,8 @@ fn manager_is_told_ready_alive_how_it_goes_and_stopping() {
     manager.wait_for("STATUS=linked with h2, in sync");
     a.stop();
     manager.wait_for("STOPPING=1");
-    let heard: Vec<_> = manager.heard().into_iter().filter(|line| !line.starts_with("STATUS=")).collect();
+    let heard: Vec<_> =
+        manager.heard().into_iter().filter(|line| !line.starts_with("STATUS=")).collect();
     assert_eq!(heard.iter().filter(|line| *line == "READY=1").count(), 1);
     assert_eq!(heard.last().map(String::as_str), Some("STOPPING=1"));
 }
@@ -127,7 +130,9 @@ fn every_capability_is_dropped_and_arp_goes_on() {
     assert_eq!(capabilities(b, "CapPrm") & NET_RAW, 0, "root keeps the right to raw sockets");
     // The interface comes after the right has gone, and once more after it was away.
     for _ in 0..2 {
-        lab.world().shell("ip -n h1 link set eth0 up; ip -n h1 address replace 10.77.0.1/24 brd + dev eth0");
+        lab.world().shell(
+            "ip -n h1 link set eth0 up; ip -n h1 address replace 10.77.0.1/24 brd + dev eth0",
+        );
         wait_until("a socket bound to eth0", DEFAULT_BOUND, || arp_sockets(a) == 1);
         lab.wait_linked();
         lab.world().shell("ip -n h1 link set eth0 down");

@@ -1,4 +1,5 @@
-//! What cannot be put where it is wanted waits by itself: nothing else does, and it costs next to nothing.
+//! What cannot be put where it is wanted waits by itself: nothing else does, and it costs next to
+//! nothing.
 
 use std::{process::Command, time::Duration};
 
@@ -31,7 +32,10 @@ impl Drop for Immutable {
 
 fn chattr(how: &str, path: &str) {
     let status = Command::new("chattr").args([how, path]).status();
-    assert!(status.is_ok_and(|status| status.success()), "chattr {how} {path} fails: is target/tmp on ext4?");
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "chattr {how} {path} fails: is target/tmp on ext4?"
+    );
 }
 
 fn with_directory(lab: &Lab) -> [&Host; 2] {
@@ -51,7 +55,9 @@ fn large_files_that_cannot_be_written_hold_up_no_other() {
     }
     wait_until("six files to be named", DEFAULT_BOUND, || b.status().errors.len() == 6);
     let mut status = b.status();
-    status.errors.retain(|error| error.path.starts_with("d/") && error.error.contains("not permitted"));
+    status
+        .errors
+        .retain(|error| error.path.starts_with("d/") && error.error.contains("not permitted"));
     assert_eq!(status.errors.len(), 6, "{:?}", status.errors);
     a.write("large", noise(7, 200_000));
     wait_until("another large file", DEFAULT_BOUND, || b.has("large"));
@@ -72,7 +78,9 @@ fn thousands_of_links_that_cannot_be_made_are_counted_and_told_of_once() {
     }
     let counted = || b.status().errors.len() + b.status().more_errors as usize;
     wait_until("all to be counted", DEFAULT_BOUND, || counted() == COUNT);
-    wait_until("the rest to be told of", DEFAULT_BOUND, || b.has_logged("more paths cannot be written"));
+    wait_until("the rest to be told of", DEFAULT_BOUND, || {
+        b.has_logged("more paths cannot be written")
+    });
     a.write("beside", "goes on");
     wait_until("what is beside them", DEFAULT_BOUND, || b.has("beside"));
     assert!(!b.status().in_sync);
@@ -101,7 +109,11 @@ fn thousands_of_small_files_that_are_removed_and_made_anew_all_arrive() {
     }
     wait_identical(&[a, b], RETRY_BOUND);
     assert!(!a.has("old"), "what was removed came back");
-    assert!(!a.has_logged("another node"), "something was changed where alone it was changed: {}", a.log());
+    assert!(
+        !a.has_logged("another node"),
+        "something was changed where alone it was changed: {}",
+        a.log()
+    );
     assert!(b.status().errors.is_empty(), "{:?}", b.status().errors);
     a.assert_no_conflicts();
 }

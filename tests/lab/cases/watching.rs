@@ -6,7 +6,8 @@ use rustix::process::Signal;
 
 use crate::harness::{DEFAULT_BOUND, Host, Lab, wait_until};
 
-/// What a node that rests may have sent while it sent a few keep-alives, be they of minutes: less than one entry a second.
+/// What a node that rests may have sent while it sent a few keep-alives, be they of minutes: less
+/// than one entry a second.
 const KEEP_ALIVE_BYTES: u64 = 2_000;
 
 #[test]
@@ -97,7 +98,11 @@ fn root_replaced_by_an_empty_directory_pauses_the_node() {
     a.write("meanwhile", "must not land in the wrong directory");
     b.wait_for_keep_alives();
     assert_eq!(a.tree().len(), before.len() + 1, "what is missing was taken for deleted");
-    assert_eq!(fs::read_dir(b.root()).unwrap().count(), 0, "it wrote into a directory that is not its own");
+    assert_eq!(
+        fs::read_dir(b.root()).unwrap().count(),
+        0,
+        "it wrote into a directory that is not its own"
+    );
     fs::remove_dir(b.root()).unwrap();
     fs::rename(&away, b.root()).unwrap();
     goes_on(&lab, a, b);
@@ -183,7 +188,11 @@ fn idle_nodes_are_quiet() {
     assert_eq!(state(), files, "the index was written");
     for ((written, sent), (written_before, sent_before)) in counters().into_iter().zip(before) {
         assert_eq!(written, written_before, "an idle node writes to the disk");
-        assert!(sent - sent_before < KEEP_ALIVE_BYTES, "an idle node sent {} bytes", sent - sent_before);
+        assert!(
+            sent - sent_before < KEEP_ALIVE_BYTES,
+            "an idle node sent {} bytes",
+            sent - sent_before
+        );
     }
 }
 
@@ -202,7 +211,9 @@ fn burst_in_new_directories_is_seen_whole() {
 
 /// Asserts that a paused node takes up its work.
 fn goes_on(lab: &Lab, a: &Host, b: &Host) {
-    wait_until("b to go on", DEFAULT_BOUND, || b.try_status().is_some_and(|status| status.paused.is_none()));
+    wait_until("b to go on", DEFAULT_BOUND, || {
+        b.try_status().is_some_and(|status| status.paused.is_none())
+    });
     b.write("after", "the pause");
     lab.wait_identical();
     assert_eq!((a.read("after"), b.read("d/file")), ("the pause".into(), "precious".into()));
@@ -214,6 +225,8 @@ fn state_files(host: &Host) -> BTreeMap<String, (u64, i64, i64)> {
     let files = entries.filter_map(|entry| Some((entry.file_name(), entry.metadata().ok()?)));
     files
         .filter(|(_, metadata)| metadata.is_file())
-        .map(|(name, m)| (name.to_string_lossy().into_owned(), (m.len(), m.mtime(), m.mtime_nsec())))
+        .map(|(name, m)| {
+            (name.to_string_lossy().into_owned(), (m.len(), m.mtime(), m.mtime_nsec()))
+        })
         .collect()
 }

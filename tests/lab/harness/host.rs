@@ -27,7 +27,8 @@ use super::{
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pnetwork");
 /// From start to the first answer on the control socket.
 const START_BOUND: Duration = DEFAULT_BOUND;
-/// From SIGTERM to the end. How long it takes is measured elsewhere: here it must end, on a loaded machine too.
+/// From SIGTERM to the end. How long it takes is measured elsewhere: here it must end, on a loaded
+/// machine too.
 const STOP_BOUND: Duration = DEFAULT_BOUND;
 /// Bound for a command that is to end by itself.
 const COMMAND_BOUND: Duration = DEFAULT_BOUND;
@@ -70,7 +71,9 @@ impl Ended {
     pub fn assert_one_clear_line(&self, words: &[&str]) {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert_eq!(self.stderr.trim_end().lines().count(), 1, "not one line: {self:?}");
-        words.iter().for_each(|word| assert!(self.stderr.contains(word), "no {word:?} in {self:?}"));
+        words
+            .iter()
+            .for_each(|word| assert!(self.stderr.contains(word), "no {word:?} in {self:?}"));
     }
 }
 
@@ -80,7 +83,15 @@ impl Host {
         let root = home.join("sync");
         fs::create_dir_all(&root).expect("target/tmp is writable");
         let name = format!("h{number}");
-        Self { number, name, home, root, shared, wrap: RefCell::default(), node: RefCell::default() }
+        Self {
+            number,
+            name,
+            home,
+            root,
+            shared,
+            wrap: RefCell::default(),
+            node: RefCell::default(),
+        }
     }
 
     /// `h1` ...; also the node's name.
@@ -108,7 +119,7 @@ impl Host {
         self.home.join(name)
     }
 
-    // --- The node ---------------------------------------------------------------------------------------
+    // --- The node
 
     /// Runs every further command below `wrap`, as in `setpriv --bounding-set -net_raw`.
     pub fn wrap(&self, wrap: &[&str]) {
@@ -130,14 +141,15 @@ impl Host {
         self.wrap(&["setpriv", "--bounding-set", "-fowner"]);
     }
 
-    /// Lets the node have `watches` inotify watches at most, by a user namespace of its own; with it go its
-    /// rights over the network.
+    /// Lets the node have `watches` inotify watches at most, by a user namespace of its own; with
+    /// it go its rights over the network.
     pub fn limit_watches(&self, watches: u32) {
         let script = format!("echo {watches} > /proc/sys/user/max_inotify_watches && exec \"$@\"");
         self.wrap(&["unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"]);
     }
 
-    /// Starts the node: the lab's first makes the group, the others join it, a restart needs neither.
+    /// Starts the node: the lab's first makes the group, the others join it, a restart needs
+    /// neither.
     pub fn start(&self) {
         self.start_with(&[]);
     }
@@ -146,7 +158,9 @@ impl Host {
     pub fn start_with(&self, args: &[&str]) {
         let code = self.shared.code.borrow().clone();
         match code {
-            Some(code) if !self.state().exists() => self.spawn(&[&["--join", &code], args].concat()),
+            Some(code) if !self.state().exists() => {
+                self.spawn(&[&["--join", &code], args].concat())
+            }
             Some(_) => self.spawn(args),
             None => {
                 self.spawn(args);
@@ -267,7 +281,8 @@ impl Host {
 
     /// What the node says of itself.
     pub fn status(&self) -> Status {
-        self.try_status().unwrap_or_else(|| panic!("{} does not answer:\n{}", self.name, self.log_tail()))
+        self.try_status()
+            .unwrap_or_else(|| panic!("{} does not answer:\n{}", self.name, self.log_tail()))
     }
 
     /// As [`status`](Self::status); `None` while the node does not answer.
@@ -283,7 +298,10 @@ impl Host {
             return None;
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("status --json: {error}: {text}")))
+        Some(
+            serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("status --json: {error}: {text}")),
+        )
     }
 
     /// The join code of the node's group.
@@ -313,7 +331,7 @@ impl Host {
         format!("--- log of {} ---\n{}", self.name, tail.join("\n"))
     }
 
-    // --- Other commands ---------------------------------------------------------------------------------
+    // --- Other commands
 
     /// Runs the program with `args` on this host until it ends by itself.
     pub fn p2pnetwork(&self, args: &[&str]) -> Ended {
@@ -330,11 +348,13 @@ impl Host {
     /// Runs a script on this host; returns what it printed.
     pub fn shell(&self, script: &str) -> String {
         let mut command = self.shared.world.enter(&self.name);
-        let output = command.args(["bash", "-c", script]).output().expect("nsenter was there a moment ago");
+        let output =
+            command.args(["bash", "-c", script]).output().expect("nsenter was there a moment ago");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Innermost stands what ties the process' life to this thread's: later changes of rights would untie it.
+    /// Innermost stands what ties the process' life to this thread's: later changes of rights would
+    /// untie it.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.shared.world.enter(&self.name);
         command.args(self.wrap.borrow().iter()).args(["setpriv", "--pdeathsig", "KILL", PROGRAM]);
@@ -358,13 +378,17 @@ impl Host {
                 }
             }
         };
-        let [stdout, stderr] = ["stdout", "stderr"].map(|stream| fs::read(path(stream)).unwrap_or_default());
+        let [stdout, stderr] =
+            ["stdout", "stderr"].map(|stream| fs::read(path(stream)).unwrap_or_default());
         let ended = Ended::new(&Output { status, stdout, stderr });
-        assert!(ended.code.is_some(), "{command:?} did not end within {COMMAND_BOUND:?}: {ended:?}");
+        assert!(
+            ended.code.is_some(),
+            "{command:?} did not end within {COMMAND_BOUND:?}: {ended:?}"
+        );
         ended
     }
 
-    // --- Its files --------------------------------------------------------------------------------------
+    // --- Its files
 
     /// The directory of the node's own state.
     pub fn state(&self) -> PathBuf {
@@ -378,7 +402,9 @@ impl Host {
 
     /// The tree as it is now; the directory must not be changing.
     pub fn tree(&self) -> Tree {
-        Reader::default().read(&self.root).unwrap_or_else(|error| panic!("{}: {error}", self.root.display()))
+        Reader::default()
+            .read(&self.root)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.root.display()))
     }
 
     /// Writes a file in place, with the directories above it.
@@ -388,8 +414,8 @@ impl Host {
         fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// Puts a file there whole, in one step. One that is written in place is read, and sent, in several states when the
-    /// writing takes its time.
+    /// Puts a file there whole, in one step. One that is written in place is read, and sent, in
+    /// several states when the writing takes its time.
     pub fn put(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let beside = self.outside("put");
         fs::write(&beside, content).unwrap();
@@ -417,7 +443,11 @@ impl Host {
     pub fn remove(&self, path: impl AsRef<Path>) {
         let path = self.path(path);
         let is_directory = path.symlink_metadata().unwrap().is_dir();
-        if is_directory { fs::remove_dir_all(&path).unwrap() } else { fs::remove_file(&path).unwrap() }
+        if is_directory {
+            fs::remove_dir_all(&path).unwrap()
+        } else {
+            fs::remove_file(&path).unwrap()
+        }
     }
 
     /// Renames within the root.

@@ -48,7 +48,12 @@ impl Lab {
         let directory = directory.expect("target/tmp is writable").keep();
         let shared = Rc::new(Shared { world: World::new(hosts), code: RefCell::default() });
         let host = |number| Host::new(number, directory.join(number.to_string()), shared.clone());
-        Self { hosts: (1..=hosts).map(host).collect(), shared: shared.clone(), directory, _permit: permit }
+        Self {
+            hosts: (1..=hosts).map(host).collect(),
+            shared: shared.clone(),
+            directory,
+            _permit: permit,
+        }
     }
 
     /// Two or more hosts that run and are linked, all empty.
@@ -118,8 +123,9 @@ struct Permit;
 impl Permit {
     fn acquire() -> Self {
         let labs = LABS.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut labs =
-            LAB_ENDED.wait_while(labs, |labs| *labs >= MAX_LABS).unwrap_or_else(PoisonError::into_inner);
+        let mut labs = LAB_ENDED
+            .wait_while(labs, |labs| *labs >= MAX_LABS)
+            .unwrap_or_else(PoisonError::into_inner);
         *labs += 1;
         Self
     }
@@ -132,7 +138,8 @@ impl Drop for Permit {
     }
 }
 
-/// On the disk that the sources are on: `/tmp` is memory on many machines, and then has no real syncs.
+/// On the disk that the sources are on: `/tmp` is memory on many machines, and then has no real
+/// syncs.
 fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }

@@ -1,17 +1,18 @@
 //! A private world of network namespaces that ends with the process that holds it.
 //!
-//! One `unshare`d process (the holder) owns a mount namespace with a `/run/netns` of its own. It reads from a
-//! pipe of this process: whatever way the test ends, the pipe closes, the holder ends, and the kernel takes
-//! every namespace and link away. Nothing is ever made in the namespaces of the machine itself.
+//! One `unshare`d process (the holder) owns a mount namespace with a `/run/netns` of its own. It
+//! reads from a pipe of this process: whatever way the test ends, the pipe closes, the holder ends,
+//! and the kernel takes every namespace and link away. Nothing is ever made in the namespaces of
+//! the machine itself.
 
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
 
-const HELP: &str = "the lab needs network namespaces: run as root, or allow unprivileged user namespaces \
-    (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0), and install \
-    iproute2 and util-linux";
+const HELP: &str = "the lab needs network namespaces: run as root, or allow unprivileged user \
+    namespaces (sysctl kernel.unprivileged_userns_clone=1, \
+    kernel.apparmor_restrict_unprivileged_userns=0), and install iproute2 and util-linux";
 
 /// Where the bridge lives.
 const SWITCH: &str = "switch";
@@ -46,7 +47,8 @@ impl World {
         world
     }
 
-    /// A command that runs in the mount namespace of this world, in the network of `host` (`h1` ...).
+    /// A command that runs in the mount namespace of this world, in the network of `host` (`h1`
+    /// ...).
     pub fn enter(&self, host: &str) -> Command {
         let holder = self.holder.id();
         let mut command = self.nsenter();
@@ -60,14 +62,16 @@ impl World {
         self.shell(&format!("ip -n {SWITCH} link set {host} {state}"));
     }
 
-    /// Hosts 1 to `hosts` neither ask nor answer by ARP any more; the kernel is told the addresses instead.
+    /// Hosts 1 to `hosts` neither ask nor answer by ARP any more; the kernel is told the addresses
+    /// instead.
     pub fn switch_arp_off(&self, hosts: usize) {
         for host in 1..=hosts {
             self.shell(&format!("ip -n h{host} link set eth0 arp off"));
             for other in (1..=hosts).filter(|&other| other != host) {
                 let mac = self.mac(other);
                 self.shell(&format!(
-                    "ip -n h{host} neigh replace 10.77.0.{other} lladdr {mac} dev eth0 nud permanent"
+                    "ip -n h{host} neigh replace 10.77.0.{other} lladdr {mac} dev eth0 nud \
+                     permanent"
                 ));
             }
         }
@@ -83,7 +87,8 @@ impl World {
     pub fn shell(&self, script: &str) -> String {
         let mut command = self.nsenter();
         command.args(["--net", "sh", "-ec", script]).stdin(Stdio::null());
-        let output = command.output().unwrap_or_else(|error| panic!("cannot run nsenter: {error}; {HELP}"));
+        let output =
+            command.output().unwrap_or_else(|error| panic!("cannot run nsenter: {error}; {HELP}"));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`{script}` failed: {stderr}\n{HELP}");
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -102,14 +107,16 @@ impl World {
     fn build(&self, hosts: usize) {
         let mut script = format!(
             "ip netns add {SWITCH}\n\
-             nsenter --net=/run/netns/{SWITCH} sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'\n\
+             nsenter --net=/run/netns/{SWITCH} \
+             sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'\n\
              ip -n {SWITCH} link add br0 type bridge\n\
              ip -n {SWITCH} link set br0 up\n"
         );
         for i in 1..=hosts {
             script.push_str(&format!(
                 "ip netns add h{i}\n\
-                 nsenter --net=/run/netns/h{i} sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'\n\
+                 nsenter --net=/run/netns/h{i} \
+                 sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'\n\
                  ip link add eth0 netns h{i} type veth peer name h{i} netns {SWITCH}\n\
                  ip -n {SWITCH} link set h{i} master br0 up\n\
                  ip -n h{i} link set lo up\n\

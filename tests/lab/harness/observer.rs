@@ -1,4 +1,5 @@
-//! What the kernel tells of files on any of the hosts, in the order in which it happened: one queue for all.
+//! What the kernel tells of files on any of the hosts, in the order in which it happened: one queue
+//! for all.
 //!
 //! It tells what was done, and in which order, however late the test comes to look.
 
@@ -19,15 +20,17 @@ impl Observer {
         Self { inotify, labels: HashMap::new() }
     }
 
-    /// Watches a file, or what is in a directory; what happens there is told under `label`. A watch follows what is
-    /// renamed.
+    /// Watches a file, or what is in a directory; what happens there is told under `label`. A watch
+    /// follows what is renamed.
     pub fn watch(&mut self, label: &str, path: &Path, mask: WatchMask) {
-        let descriptor = self.inotify.watches().add(path, mask).expect("it is there, and may be watched");
+        let descriptor =
+            self.inotify.watches().add(path, mask).expect("it is there, and may be watched");
         self.labels.insert(descriptor, label.to_owned());
     }
 
-    /// What has happened since the last call, oldest first, equal things in a row once: to `LABEL` for a watched file, to
-    /// `LABEL/NAME` for what is in a watched directory. Directories that are listed are left out.
+    /// What has happened since the last call, oldest first, equal things in a row once: to `LABEL`
+    /// for a watched file, to `LABEL/NAME` for what is in a watched directory. Directories that are
+    /// listed are left out.
     pub fn happened(&mut self) -> Vec<(EventMask, String)> {
         let mut happened = Vec::new();
         let mut buffer = [0; 64 * 1024];
@@ -43,7 +46,8 @@ impl Observer {
                     "more has happened than the queue holds"
                 );
                 let is_listing = EventMask::ISDIR | EventMask::ACCESS;
-                let Some(label) = self.labels.get(&event.wd).filter(|_| !event.mask.contains(is_listing))
+                let Some(label) =
+                    self.labels.get(&event.wd).filter(|_| !event.mask.contains(is_listing))
                 else {
                     continue;
                 };

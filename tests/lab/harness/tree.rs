@@ -1,4 +1,5 @@
-//! A directory as a value that can be compared: names, kinds, contents, permission bits, times, link targets.
+//! A directory as a value that can be compared: names, kinds, contents, permission bits, times,
+//! link targets.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -70,7 +71,12 @@ impl Reader {
         Ok(tree)
     }
 
-    fn read_directory(&mut self, directory: &Path, prefix: &[u8], tree: &mut Tree) -> io::Result<()> {
+    fn read_directory(
+        &mut self,
+        directory: &Path,
+        prefix: &[u8],
+        tree: &mut Tree,
+    ) -> io::Result<()> {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             if prefix.is_empty() && entry.file_name() == STATE_DIR {
@@ -115,7 +121,9 @@ pub fn difference(left: &Tree, right: &Tree, limit: usize) -> String {
     let lines = paths.into_iter().filter(|&path| left.get(path) != right.get(path));
     lines
         .take(limit)
-        .map(|path| format!("  {}: {:?} / {:?}\n", path.escape_ascii(), left.get(path), right.get(path)))
+        .map(|path| {
+            format!("  {}: {:?} / {:?}\n", path.escape_ascii(), left.get(path), right.get(path))
+        })
         .collect()
 }
 

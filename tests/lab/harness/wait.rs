@@ -10,8 +10,8 @@ use super::{
     tree::{Reader, Tree, difference},
 };
 
-/// Bound for everything that is waited for, be it milliseconds or seconds when all is well; large, since a loaded machine
-/// is not a failure.
+/// Bound for everything that is waited for, be it milliseconds or seconds when all is well; large,
+/// since a loaded machine is not a failure.
 pub const DEFAULT_BOUND: Duration = Duration::from_secs(180);
 /// Between two looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -27,8 +27,9 @@ pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// Polls until the directories of `hosts` are equal and the running ones among them say that they are in
-/// sync with each other; returns how long it took. Every look also checks that no node has a second thread.
+/// Polls until the directories of `hosts` are equal and the running ones among them say that they
+/// are in sync with each other; returns how long it took. Every look also checks that no node has a
+/// second thread.
 pub fn wait_identical(hosts: &[&Host], bound: Duration) -> Duration {
     let start = Instant::now();
     let mut reader = Reader::default();
@@ -38,7 +39,10 @@ pub fn wait_identical(hosts: &[&Host], bound: Duration) -> Duration {
         let trees: Vec<_> = hosts.iter().map(|host| reader.read(host.root())).collect();
         let equal = trees.windows(2).all(|pair| matches!(pair, [Ok(a), Ok(b)] if a == b));
         // In sync first and unchanged afterwards: equal in passing is not enough.
-        if equal && are_in_sync(hosts) && reader.read(hosts[0].root()).is_ok_and(|tree| same(&tree, &trees)) {
+        if equal
+            && are_in_sync(hosts)
+            && reader.read(hosts[0].root()).is_ok_and(|tree| same(&tree, &trees))
+        {
             return start.elapsed();
         }
         if start.elapsed() > bound {
@@ -61,7 +65,8 @@ fn are_in_sync(hosts: &[&Host]) -> bool {
         let others = running.iter().filter(|other| other.name() != host.name());
         status.wanted == 0
             && others.into_iter().all(|other| {
-                status.is_linked(other.name()) && status.peer(other.name()).is_some_and(|peer| peer.in_sync)
+                status.is_linked(other.name())
+                    && status.peer(other.name()).is_some_and(|peer| peer.in_sync)
             })
     })
 }

@@ -46,15 +46,16 @@ impl Disk {
         }
     }
 
-    /// The disk after a power cut. Changes of names are atomic, as in any journal, and in order within a directory;
-    /// between directories that have nothing to do with each other any may be lost. Content that was not synced is the
-    /// old, the new, or torn.
+    /// The disk after a power cut. Changes of names are atomic, as in any journal, and in order
+    /// within a directory; between directories that have nothing to do with each other any may be
+    /// lost. Content that was not synced is the old, the new, or torn.
     pub fn crash(&mut self) {
         let loss_percent = self.rng.pick(&[0, 10, 50, 100]);
         let mut lost = BTreeSet::new();
         for change in std::mem::take(&mut self.pending) {
             let concerned = concerned(self, &change);
-            let is_lost = concerned.iter().any(|at| lost.contains(at)) || self.rng.chance(loss_percent);
+            let is_lost =
+                concerned.iter().any(|at| lost.contains(at)) || self.rng.chance(loss_percent);
             if is_lost { lost.extend(concerned) } else { apply(&mut self.durable_names, &change) }
         }
         let mut inodes = BTreeMap::new();
@@ -81,7 +82,8 @@ impl Disk {
         image
     }
 
-    /// Puts back what a backup has, as one that saves files does it: other inodes, and the times of now.
+    /// Puts back what a backup has, as one that saves files does it: other inodes, and the times of
+    /// now.
     pub fn renumber(&mut self) {
         self.inodes.values_mut().for_each(|inode| inode.ctime_ns = 0);
         let files: Vec<Ino> = self.inodes.keys().copied().filter(|ino| *ino != ROOT).collect();
@@ -106,7 +108,8 @@ impl Disk {
             there.links += 1;
             return;
         }
-        // A name that outlived an inode that was used again for something else: it is gone, as after fsck.
+        // A name that outlived an inode that was used again for something else: it is gone, as
+        // after fsck.
         let Some(live) = self.inodes.get(&ino).or(self.durable.get(&ino)).cloned() else { return };
         let mut inode = match live.what {
             What::Directory(_) => {
@@ -142,7 +145,9 @@ impl Disk {
         }
         match (self.rng.below(3), durable, &live.what) {
             (0, Some(durable), _) => durable,
-            (1, None, What::File(_)) => Inode { what: What::File(Content::new(Vec::new())), ..live },
+            (1, None, What::File(_)) => {
+                Inode { what: What::File(Content::new(Vec::new())), ..live }
+            }
             (1 | 2, durable, What::File(content)) => {
                 let before = durable.map(|durable| match durable.what {
                     What::File(content) => content.bytes.clone(),
@@ -184,8 +189,12 @@ impl Disk {
 
 /// The length of one and the bytes of either, a page at a time.
 fn tear(new: &[u8], old: &[u8], rng: &mut Rng) -> Vec<u8> {
-    let length =
-        rng.pick(&[new.len(), new.len(), old.len(), rng.clone().below(new.len() as u64 + 1) as usize]);
+    let length = rng.pick(&[
+        new.len(),
+        new.len(),
+        old.len(),
+        rng.clone().below(new.len() as u64 + 1) as usize,
+    ]);
     let mut torn = vec![0; length];
     for begin in (0..length).step_by(4096) {
         let from = if rng.chance(50) { new } else { old };
@@ -199,7 +208,8 @@ fn tear(new: &[u8], old: &[u8], rng: &mut Rng) -> Vec<u8> {
 
 /// The directories that a change is about, those that it moves among them.
 fn concerned(disk: &Disk, change: &NameChange) -> Vec<Ino> {
-    let named = change.sets.iter().filter_map(|(_, _, ino)| *ino).filter(|ino| disk.is_directory(*ino));
+    let named =
+        change.sets.iter().filter_map(|(_, _, ino)| *ino).filter(|ino| disk.is_directory(*ino));
     change.sets.iter().map(|(directory, _, _)| *directory).chain(named).collect()
 }
 

@@ -1,7 +1,7 @@
 //! A disk in memory: inodes and names, as they are and as a power cut would leave them.
 //!
-//! What is written is live at once. Content becomes durable when the file is synced, names when the directory or the
-//! whole disk is; see `crash` for what becomes of the rest.
+//! What is written is live at once. Content becomes durable when the file is synced, names when the
+//! directory or the whole disk is; see `crash` for what becomes of the rest.
 
 use std::{
     cell::OnceCell,
@@ -107,8 +107,8 @@ pub struct Troubles {
     /// Percent of the operations that fail with `EIO`.
     pub io_errors: u64,
     pub unmounted: Option<Unmounted>,
-    /// Directories in which the program can neither make nor remove a name, whatever their bits: as if they were another
-    /// user's, who can.
+    /// Directories in which the program can neither make nor remove a name, whatever their bits: as
+    /// if they were another user's, who can.
     pub locked: BTreeSet<Ino>,
 }
 
@@ -171,19 +171,20 @@ pub struct Disk {
     pub ambush: Option<Ambush>,
     /// A user was faster, in this turn.
     pub is_ambushed: bool,
-    /// What a user has moved, in this turn, to where it is ignored. The program may be in the middle of changing it, and hold
-    /// its directory open, which no name leads to any more.
+    /// What a user has moved, in this turn, to where it is ignored. The program may be in the
+    /// middle of changing it, and hold its directory open, which no name leads to any more.
     pub just_ignored: BTreeSet<Ino>,
     /// What users did, not yet told to the checks.
     pub deeds: Vec<Done>,
     /// Files that users hold open and have written half of, and what they are to be.
     pub slow: Vec<(Ino, Vec<u8>)>,
-    /// The rules by which the program leaves things alone for certain: it was at rest with them, and nothing has happened
-    /// to them since.
+    /// The rules by which the program leaves things alone for certain: it was at rest with them,
+    /// and nothing has happened to them since.
     pub left_alone: Option<Rc<IgnoreRules>>,
     /// A user acts, not the program.
     pub by_user: bool,
-    /// The file that the program made last, until it is synced: of a copy that has failed nothing is kept.
+    /// The file that the program made last, until it is synced: of a copy that has failed nothing
+    /// is kept.
     pub copying: Option<Ino>,
     /// What the program has changed, counted.
     pub changes: u64,
@@ -203,8 +204,13 @@ impl std::fmt::Debug for Disk {
 
 impl Disk {
     pub fn new(device: u64, grain: Grain, rng: Rng, fuse: Fuse) -> Self {
-        let root =
-            Inode { what: What::Directory(BTreeMap::new()), mode: 0o755, mtime_ns: 0, ctime_ns: 0, links: 1 };
+        let root = Inode {
+            what: What::Directory(BTreeMap::new()),
+            mode: 0o755,
+            mtime_ns: 0,
+            ctime_ns: 0,
+            links: 1,
+        };
         Self {
             device,
             inodes: BTreeMap::from([(ROOT, root)]),
@@ -239,7 +245,7 @@ impl Disk {
         }
     }
 
-    // --- Looking ---------------------------------------------------------------------------------------
+    // --- Looking
 
     pub fn names(&self, directory: Ino) -> Option<&BTreeMap<Name, Ino>> {
         match &self.inodes.get(&directory)?.what {
@@ -270,7 +276,8 @@ impl Disk {
         }
     }
 
-    /// Everything below `path`, in the order of paths; the node's own directory only when asked for.
+    /// Everything below `path`, in the order of paths; the node's own directory only when asked
+    /// for.
     pub fn walk(&self, top: Ino, path: &[u8], see: &mut dyn FnMut(&[u8], Ino)) {
         let Some(names) = self.names(top) else { return };
         for (name, &ino) in names {
@@ -285,8 +292,10 @@ impl Disk {
 
     /// Is it, or anything in it, out of reach?
     pub fn holds_closed(&self, ino: Ino) -> bool {
-        let below =
-            || self.names(ino).is_some_and(|names| names.values().any(|&child| self.holds_closed(child)));
+        let below = || {
+            self.names(ino)
+                .is_some_and(|names| names.values().any(|&child| self.holds_closed(child)))
+        };
         self.closed.contains_key(&ino) || !self.closed.is_empty() && below()
     }
 
@@ -316,7 +325,10 @@ impl Disk {
         self.walk(ROOT, b"", &mut |path, ino| {
             let inode = &self.inodes[&ino];
             let is_directory = matches!(inode.what, What::Directory(_));
-            found.insert(path.to_vec(), (ino, if is_directory { 0 } else { inode.mtime_ns }, inode.mode));
+            found.insert(
+                path.to_vec(),
+                (ino, if is_directory { 0 } else { inode.mtime_ns }, inode.mode),
+            );
         });
         found
     }
@@ -341,7 +353,7 @@ impl Disk {
         found
     }
 
-    // --- Times -----------------------------------------------------------------------------------------
+    // --- Times
 
     /// Now, in the units of the file system.
     fn stamp(&mut self, unit_ns: i64) -> i64 {
@@ -352,7 +364,8 @@ impl Disk {
 
     /// The inode was changed; with its content when `modified`.
     pub fn touch(&mut self, ino: Ino, modified: bool) {
-        let (ctime_ns, mtime_ns) = (self.stamp(self.grain.ctime_ns), self.stamp(self.grain.mtime_ns));
+        let (ctime_ns, mtime_ns) =
+            (self.stamp(self.grain.ctime_ns), self.stamp(self.grain.mtime_ns));
         if let Some(inode) = self.inodes.get_mut(&ino) {
             inode.ctime_ns = ctime_ns;
             if modified {
@@ -371,7 +384,7 @@ impl Disk {
         self.touch(ino, false);
     }
 
-    // --- Changing --------------------------------------------------------------------------------------
+    // --- Changing
 
     /// A new inode without a name.
     pub fn make(&mut self, what: What, mode: u16) -> Ino {
@@ -393,7 +406,8 @@ impl Disk {
     /// Could a power cut bring a name of it back?
     fn may_come_back(&self, ino: Ino) -> bool {
         let is_named = |names: &BTreeMap<Name, Ino>| names.values().any(|named| *named == ino);
-        let is_pending = |change: &NameChange| change.sets.iter().any(|(_, _, named)| *named == Some(ino));
+        let is_pending =
+            |change: &NameChange| change.sets.iter().any(|(_, _, named)| *named == Some(ino));
         self.durable_names.values().any(is_named) || self.pending.iter().any(is_pending)
     }
 
@@ -433,8 +447,11 @@ impl Disk {
             }
         }
         for (directory, name, ino) in &sets {
-            assert!(!name.is_empty() && !name.contains(&b'/') && **name != *b"." && **name != *b"..");
-            let Some(Inode { what: What::Directory(names), .. }) = self.inodes.get_mut(directory) else {
+            assert!(
+                !name.is_empty() && !name.contains(&b'/') && **name != *b"." && **name != *b".."
+            );
+            let Some(Inode { what: What::Directory(names), .. }) = self.inodes.get_mut(directory)
+            else {
                 continue;
             };
             let old = match ino {
@@ -478,28 +495,35 @@ impl Disk {
         self.release(ino);
     }
 
-    // --- What the program must never do ----------------------------------------------------------------
+    // --- What the program must never do
 
-    /// Nothing of a user's is removed by the program: it goes to the trash, and from there when it is old.
+    /// Nothing of a user's is removed by the program: it goes to the trash, and from there when it
+    /// is old.
     fn refuse_loss(&mut self, ino: Ino, sets: &[(Ino, Name, Option<Ino>)]) {
         let Some(id) = self.content_id(ino) else { return };
         let place = sets.iter().find(|(_, _, now)| *now != Some(ino));
-        let path = place.map(|(directory, name, _)| self.path_of(*directory, name)).unwrap_or_default();
+        let path =
+            place.map(|(directory, name, _)| self.path_of(*directory, name)).unwrap_or_default();
         let temporary = format!("{STATE_DIR}/tmp/");
         let is_pruned = path.starts_with(TRASH) && self.pruned.contains(&id);
-        if path.starts_with(&temporary) || is_pruned || self.copying == Some(ino) || self.is_elsewhere(id) {
+        if path.starts_with(&temporary)
+            || is_pruned
+            || self.copying == Some(ino)
+            || self.is_elsewhere(id)
+        {
             return;
         }
         self.violations.push(format!("the program removed the last copy of {path} ({id:x})"));
     }
 
-    /// The program takes a name away: out of the trash, what is old may go. (It may have another name, which users change
-    /// later: then it has gone, too.)
+    /// The program takes a name away: out of the trash, what is old may go. (It may have another
+    /// name, which users change later: then it has gone, too.)
     fn note_pruned(&mut self, directory: Ino, name: &[u8]) {
         let path = self.path_of(directory, name);
         let kept_ms = self.wall_ms.saturating_sub(30 * 86_400_000);
         let is_old = |day: &str| day < Date::from_ms(kept_ms).day_name().as_str();
-        let is_pruned = path.strip_prefix(TRASH).and_then(|path| path.get(..10)).is_some_and(is_old);
+        let is_pruned =
+            path.strip_prefix(TRASH).and_then(|path| path.get(..10)).is_some_and(is_old);
         let id = self.child(directory, name).and_then(|ino| self.content_id(ino));
         self.pruned.extend(id.filter(|_| is_pruned && !self.by_user));
     }
@@ -530,9 +554,11 @@ impl Disk {
             if at == wanted {
                 return Some(path.to_owned());
             }
-            disk.names(at)?.iter().filter(|(_, ino)| disk.is_directory(**ino)).find_map(|(name, &ino)| {
-                find(disk, ino, &format!("{path}{}/", String::from_utf8_lossy(name)), wanted)
-            })
+            disk.names(at)?.iter().filter(|(_, ino)| disk.is_directory(**ino)).find_map(
+                |(name, &ino)| {
+                    find(disk, ino, &format!("{path}{}/", String::from_utf8_lossy(name)), wanted)
+                },
+            )
         }
         let above = find(self, ROOT, "", directory).unwrap_or_else(|| format!("<{directory}>/"));
         format!("{above}{}", String::from_utf8_lossy(name))

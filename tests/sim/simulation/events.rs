@@ -73,8 +73,12 @@ impl Events {
         if self.limit > 0 && self.queue.len() >= self.limit {
             let is_said = self.queue.back().is_some_and(|(_, last)| last.key == -1);
             if !is_said {
-                let overflow =
-                    Queued { key: -1, mask: EventMask::Q_OVERFLOW.bits(), cookie: 0, name: Box::default() };
+                let overflow = Queued {
+                    key: -1,
+                    mask: EventMask::Q_OVERFLOW.bits(),
+                    cookie: 0,
+                    name: Box::default(),
+                };
                 self.queue.push_back((now, overflow));
             }
             return;
@@ -119,7 +123,8 @@ impl Disk {
     pub fn tell_inode(&mut self, ino: Ino, mask: EventMask) {
         let mut names = Vec::new();
         for directory in self.events.keys.keys() {
-            let children = self.names(*directory).into_iter().flatten().filter(|(_, child)| **child == ino);
+            let children =
+                self.names(*directory).into_iter().flatten().filter(|(_, child)| **child == ino);
             names.extend(children.map(|(name, _)| (*directory, name.clone())));
         }
         let kind = if self.is_directory(ino) { EventMask::ISDIR } else { EventMask::empty() };
@@ -130,16 +135,19 @@ impl Disk {
     pub fn tell_deleted(&mut self, directory: Ino) {
         if let Some(&key) = self.events.keys.get(&directory) {
             let deleted = EventMask::DELETE_SELF.bits();
-            self.events.push(self.now, Queued { key, mask: deleted, cookie: 0, name: Box::default() });
+            self.events
+                .push(self.now, Queued { key, mask: deleted, cookie: 0, name: Box::default() });
             let ignored = EventMask::IGNORED.bits();
-            self.events.push(self.now, Queued { key, mask: ignored, cookie: 0, name: Box::default() });
+            self.events
+                .push(self.now, Queued { key, mask: ignored, cookie: 0, name: Box::default() });
             self.events.unwatch(key);
         }
     }
 
     fn tell_with(&mut self, directory: Ino, name: &[u8], mask: EventMask, cookie: u32) {
         if let Some(&key) = self.events.keys.get(&directory) {
-            self.events.push(self.now, Queued { key, mask: mask.bits(), cookie, name: name.into() });
+            self.events
+                .push(self.now, Queued { key, mask: mask.bits(), cookie, name: name.into() });
         }
     }
 }
@@ -192,7 +200,9 @@ impl SimWatch {
 impl Watch for SimWatch {
     fn add(&mut self, directory: &RelPath, handle: &Handle) -> Result<Watched, AddError> {
         let table = &self.translator.table;
-        if !directory.is_root() && directory.parent().and_then(|parent| table.find(&parent)).is_none() {
+        if !directory.is_root()
+            && directory.parent().and_then(|parent| table.find(&parent)).is_none()
+        {
             return Err(AddError::ParentUnwatched);
         }
         if table.len() >= self.max_watches && table.find(directory).is_none() {

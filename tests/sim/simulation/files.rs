@@ -48,7 +48,8 @@ impl SimFiles {
         if let Some(ambush) = disk.ambush.take() {
             ambush.step(&mut disk);
         }
-        // What a faster user has had moved aside by mistake cannot be put back if the disk fails as well.
+        // What a faster user has had moved aside by mistake cannot be put back if the disk fails as
+        // well.
         let percent = if disk.is_ambushed { 0 } else { disk.troubles.io_errors };
         if percent > 0 && disk.rng.chance(percent) {
             disk.log.push("an operation fails".to_owned());
@@ -70,7 +71,8 @@ impl SimFiles {
             return Err(Errno::PERM);
         }
         disk.changes += 1;
-        let Some(Inode { what: What::Directory(_), mode, links, .. }) = disk.inodes.get(&directory) else {
+        let Some(Inode { what: What::Directory(_), mode, links, .. }) = disk.inodes.get(&directory)
+        else {
             return Err(Errno::NOTDIR);
         };
         match () {
@@ -110,8 +112,12 @@ impl SimFiles {
         };
         match (&inode.what, how) {
             (What::Directory(_), How::Read | How::ReadWrite) => return Err(Errno::ISDIR),
-            (What::Symlink(_), How::Read | How::ReadWrite | How::ForMode) => return Err(Errno::LOOP),
-            (What::File(_) | What::Symlink(_), How::Search | How::List) => return Err(Errno::NOTDIR),
+            (What::Symlink(_), How::Read | How::ReadWrite | How::ForMode) => {
+                return Err(Errno::LOOP);
+            }
+            (What::File(_) | What::Symlink(_), How::Search | How::List) => {
+                return Err(Errno::NOTDIR);
+            }
             _ if inode.mode & right != right => return Err(Errno::ACCESS),
             _ => {}
         }
@@ -131,7 +137,12 @@ impl SimFiles {
 
 /// As the system calls do it; users are bound by the same rules.
 impl Disk {
-    pub fn move_name(&mut self, from: (Ino, &[u8]), to: (Ino, &[u8]), replaces: bool) -> Result<()> {
+    pub fn move_name(
+        &mut self,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        replaces: bool,
+    ) -> Result<()> {
         let moved = self.child(from.0, from.1).ok_or(Errno::NOENT)?;
         let is_directory = self.is_directory(moved);
         let old = self.child(to.0, to.1);
@@ -204,7 +215,9 @@ impl Disk {
 
     fn is_within(&self, ino: Ino, top: Ino) -> bool {
         ino == top
-            || self.names(top).is_some_and(|names| names.values().any(|&child| self.is_within(ino, child)))
+            || self
+                .names(top)
+                .is_some_and(|names| names.values().any(|&child| self.is_within(ino, child)))
     }
 
     fn stat(&self, ino: Ino, device: u64) -> Result<Stat> {
@@ -219,7 +232,8 @@ impl Disk {
                 Stat { kind: FileKind::Symlink, stamp: stamp(target.len() as u64), mode: 0, links }
             }
             What::Directory(_) => {
-                let stamp = Stamp { device: self.device, inode: ino, size: 0, mtime_ns: 0, ctime_ns: 0 };
+                let stamp =
+                    Stamp { device: self.device, inode: ino, size: 0, mtime_ns: 0, ctime_ns: 0 };
                 let is_covered = self.closed.get(&ino) == Some(&Closed::Covered);
                 let is_foreign = is_covered || device != self.device;
                 let kind = if is_foreign { FileKind::Foreign } else { FileKind::Directory };
@@ -243,7 +257,11 @@ impl Disk {
             return Err(Errno::ACCESS);
         }
         let found = names.get(name).copied().ok_or(Errno::NOENT)?;
-        if self.closed.get(&found) == Some(&Closed::Spoilt) { Err(Errno::NOTCONN) } else { Ok(found) }
+        if self.closed.get(&found) == Some(&Closed::Spoilt) {
+            Err(Errno::NOTCONN)
+        } else {
+            Ok(found)
+        }
     }
 }
 
@@ -318,7 +336,8 @@ impl FileSystem for SimFiles {
         disk.stat(disk.look_up(ino(directory)?, name)?, device)
     }
 
-    /// It is not tried out: what follows would be other operations than those that plans were drawn for.
+    /// It is not tried out: what follows would be other operations than those that plans were drawn
+    /// for.
     fn nature(&self, _temporary: &Handle) -> Result<Nature> {
         drop(self.enter()?);
         drop(self.enter()?);

@@ -78,8 +78,12 @@ impl Machine {
     pub fn new(at: usize, style: plan::Machine, seed: u64) -> Self {
         let mut rng = Rng::new(seed, 1000 + at as u64);
         let fuse = Fuse::default();
-        let mut disk =
-            Disk::new(100 + 2 * at as u64, style.grain, Rng::new(seed, 2000 + at as u64), fuse.clone());
+        let mut disk = Disk::new(
+            100 + 2 * at as u64,
+            style.grain,
+            Rng::new(seed, 2000 + at as u64),
+            fuse.clone(),
+        );
         equip(&mut disk, &style);
         Self {
             at,
@@ -137,9 +141,10 @@ impl Machine {
         Time { now: began + now, wall_ms: self.wall_ms(now) }
     }
 
-    // --- Running ---------------------------------------------------------------------------------------
+    // --- Running
 
-    /// Starts the node, as `io::node` and `io::event_loop::start` do it. False when the disk does not let it.
+    /// Starts the node, as `io::node` and `io::event_loop::start` do it. False when the disk does
+    /// not let it.
     pub fn start(&mut self, now: Duration, began: Instant) -> bool {
         self.is_off = false;
         drop(self.disk_at(now));
@@ -160,8 +165,8 @@ impl Machine {
 
     fn try_start(&mut self, time: Time) -> Result<Replica, String> {
         let files = Rc::new(SimFiles(Rc::clone(&self.disk)));
-        let root =
-            Root::open_on(files, Path::new(ROOT_PATH), Abilities::ALL).map_err(|error| error.to_string())?;
+        let root = Root::open_on(files, Path::new(ROOT_PATH), Abilities::ALL)
+            .map_err(|error| error.to_string())?;
         let watcher = match self.style.watch.is_off {
             true => Watcher::Polling,
             false => {
@@ -221,7 +226,7 @@ impl Machine {
         (result, wire.log)
     }
 
-    // --- Ending ----------------------------------------------------------------------------------------
+    // --- Ending
 
     /// Ends the program in an orderly way. False when its disk did not let it keep what it knew.
     pub fn stop(&mut self, network: &mut Network, now: Duration, began: Instant) -> bool {
@@ -270,7 +275,7 @@ impl Machine {
         self.disk.borrow_mut().fuse = fuse;
     }
 
-    // --- Backups ---------------------------------------------------------------------------------------
+    // --- Backups
 
     /// Of a node that does not run.
     pub fn back_up(&mut self) -> Backup {

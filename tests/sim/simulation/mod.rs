@@ -1,7 +1,8 @@
-//! Whole nodes in one thread: real core, real index, real work on files, on machines that are not real.
+//! Whole nodes in one thread: real core, real index, real work on files, on machines that are not
+//! real.
 //!
-//! Everything that happens follows from a seed. `plan` draws what will happen, `world` has it happen, `oracle` says what
-//! must hold then, `saved` keeps plans in files.
+//! Everything that happens follows from a seed. `plan` draws what will happen, `world` has it
+//! happen, `oracle` says what must hold then, `saved` keeps plans in files.
 
 mod crash;
 mod disk;

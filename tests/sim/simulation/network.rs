@@ -49,7 +49,8 @@ struct Link {
     orphaned: bool,
 }
 
-/// One link at most from each node to each: a square, since every turn of every node looks at it many times.
+/// One link at most from each node to each: a square, since every turn of every node looks at it
+/// many times.
 #[derive(Debug, Default)]
 struct Table {
     nodes: usize,
@@ -101,7 +102,10 @@ impl Table {
 
     /// The ends of all links that a node has.
     fn of(&self, node: usize) -> Vec<(usize, usize)> {
-        self.iter().map(|(ends, _)| ends).filter(|(from, to)| *from == node || *to == node).collect()
+        self.iter()
+            .map(|(ends, _)| ends)
+            .filter(|(from, to)| *from == node || *to == node)
+            .collect()
     }
 }
 
@@ -143,10 +147,19 @@ impl Network {
     }
 
     /// A connection from one to the other is up.
-    pub fn link(&mut self, (from, speaker): (usize, NodeId), (to, listener): (usize, NodeId), now: Duration) {
+    pub fn link(
+        &mut self,
+        (from, speaker): (usize, NodeId),
+        (to, listener): (usize, NodeId),
+        now: Duration,
+    ) {
         if let Some(old) = self.links.remove((from, to)) {
             if !old.ended {
-                self.tell(from, now, Heard::Down { node: old.listener, direction: Direction::Outbound });
+                self.tell(
+                    from,
+                    now,
+                    Heard::Down { node: old.listener, direction: Direction::Outbound },
+                );
             }
             self.tell(to, now, Heard::Down { node: old.speaker, direction: Direction::Inbound });
         }
@@ -168,8 +181,8 @@ impl Network {
         self.links.insert((from, to), link);
     }
 
-    /// A node has one connection of each direction with any other, and the newer replaces the older: also when it is
-    /// another machine that has the same identity.
+    /// A node has one connection of each direction with any other, and the newer replaces the
+    /// older: also when it is another machine that has the same identity.
     fn replace_twin(
         &mut self,
         (from, speaker): (usize, NodeId),
@@ -179,13 +192,22 @@ impl Network {
         let is_twin = |(ends, link): &((usize, usize), &Link)| {
             ends.1 == to && link.speaker == speaker || ends.0 == from && link.listener == listener
         };
-        let twins: Vec<(usize, usize)> = self.links.iter().filter(is_twin).map(|(ends, _)| ends).collect();
+        let twins: Vec<(usize, usize)> =
+            self.links.iter().filter(is_twin).map(|(ends, _)| ends).collect();
         for ends in twins {
             let Some(old) = self.links.remove(ends) else { continue };
             if !old.ended {
-                self.tell(ends.0, now, Heard::Down { node: old.listener, direction: Direction::Outbound });
+                self.tell(
+                    ends.0,
+                    now,
+                    Heard::Down { node: old.listener, direction: Direction::Outbound },
+                );
             }
-            self.tell(ends.1, now, Heard::Down { node: old.speaker, direction: Direction::Inbound });
+            self.tell(
+                ends.1,
+                now,
+                Heard::Down { node: old.speaker, direction: Direction::Inbound },
+            );
         }
     }
 
@@ -238,9 +260,17 @@ impl Network {
             let Some(link) = self.links.remove((from, to)) else { continue };
             let later = now + Duration::from_millis(self.rng.below(50));
             if to != node {
-                self.tell(to, later, Heard::Down { node: link.speaker, direction: Direction::Inbound });
+                self.tell(
+                    to,
+                    later,
+                    Heard::Down { node: link.speaker, direction: Direction::Inbound },
+                );
             } else if !link.ended {
-                self.tell(from, later, Heard::Down { node: link.listener, direction: Direction::Outbound });
+                self.tell(
+                    from,
+                    later,
+                    Heard::Down { node: link.listener, direction: Direction::Outbound },
+                );
             }
         }
     }
@@ -289,7 +319,10 @@ impl Network {
             let Some(link) = self.links.get((from, to)) else { continue };
             if to == node
                 && now > link.heard_at + LINK_DEAD_AFTER
-                && link.queue.front().is_none_or(|sent| sent.arrives_at > now || self.is_blocked(from, to))
+                && link
+                    .queue
+                    .front()
+                    .is_none_or(|sent| sent.arrives_at > now || self.is_blocked(from, to))
             {
                 let speaker = link.speaker;
                 let was_there = !link.orphaned && !link.ended;
@@ -360,7 +393,9 @@ impl Wire<'_> {
 
 impl Links for Wire<'_> {
     fn room(&self, node: NodeId) -> usize {
-        let Some(link) = self.find(node).and_then(|ends| self.network.links.get(ends)) else { return 0 };
+        let Some(link) = self.find(node).and_then(|ends| self.network.links.get(ends)) else {
+            return 0;
+        };
         if link.ended { 0 } else { MAX_SEND_BUFFER_BYTES.saturating_sub(link.bytes) }
     }
 

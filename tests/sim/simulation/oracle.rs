@@ -1,9 +1,10 @@
 //! What must hold of users' files, whatever happened: who had what, and what may have become of it.
 //!
-//! Content is followed by its bytes, wherever it is. A user's action that puts content at a path makes an *instance*,
-//! (path, content), which is owed to the users from then on. It is *settled* by a user, on whatever node, on whose disk
-//! that content was at that path and who replaced, moved or deleted it there: that user knew it. What is owed must be
-//! found in the end: in the tree, maybe as a conflict copy, or in somebody's trash.
+//! Content is followed by its bytes, wherever it is. A user's action that puts content at a path
+//! makes an *instance*, (path, content), which is owed to the users from then on. It is *settled*
+//! by a user, on whatever node, on whose disk that content was at that path and who replaced, moved
+//! or deleted it there: that user knew it. What is owed must be found in the end: in the tree,
+//! maybe as a conflict copy, or in somebody's trash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +33,9 @@ struct Instance {
     is_settled: bool,
     /// On which node; the last one if several did.
     maker: usize,
-    /// The very same content had been at this path before. Who takes it away and puts it back before the node has looked
-    /// has changed nothing, as far as the node can tell: whoever else edits it at that time knows it.
+    /// The very same content had been at this path before. Who takes it away and puts it back
+    /// before the node has looked has changed nothing, as far as the node can tell: whoever else
+    /// edits it at that time knows it.
     is_again: bool,
 }
 
@@ -52,21 +54,23 @@ pub struct Oracle {
     put_away: BTreeSet<ContentId>,
     /// What users have ever seen on a disk, half-written content included.
     seen: BTreeSet<ContentId>,
-    /// What users have begun to write, and had not ended: nobody owes it where they did, though others may have copied it.
+    /// What users have begun to write, and had not ended: nobody owes it where they did, though
+    /// others may have copied it.
     half_written: BTreeSet<ContentId>,
     /// What power cuts have left of files.
     torn: BTreeSet<ContentId>,
-    /// What a node held when it lost its memory. It states that as nobody's, which competes with what others have made of
-    /// it meanwhile by the clocks alone, which never quite agree.
+    /// What a node held when it lost its memory. It states that as nobody's, which competes with
+    /// what others have made of it meanwhile by the clocks alone, which never quite agree.
     forgotten: BTreeSet<Path>,
-    /// Names that users gave to files which have others on that machine. What is done under one of them is done to all, and
-    /// stated for each: like a second deed, which may come when others' deeds are known.
+    /// Names that users gave to files which have others on that machine. What is done under one of
+    /// them is done to all, and stated for each: like a second deed, which may come when others'
+    /// deeds are known.
     linked: BTreeSet<Path>,
-    /// Names of files that had others, whoever gave them, also after the file got this name by a rename or an exchange: one
-    /// of them may be in the trash, and change there with the others.
+    /// Names of files that had others, whoever gave them, also after the file got this name by a
+    /// rename or an exchange: one of them may be in the trash, and change there with the others.
     shared: BTreeSet<Path>,
-    /// The nodes on which users gave the file at a path another name. Bits and time that one of these names gets from elsewhere
-    /// are stated for the others, too: as a deed of that node.
+    /// The nodes on which users gave the file at a path another name. Bits and time that one of
+    /// these names gets from elsewhere are stated for the others, too: as a deed of that node.
     linked_by: BTreeMap<Path, BTreeSet<usize>>,
     /// Content that was removed on one disk, where it was ignored, and stayed on others.
     stays: BTreeSet<(Path, ContentId)>,
@@ -84,8 +88,8 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// A user of `node` did something.
-    /// `stays` tells of what it is that was ignored there, and is still on another disk: it was not deleted.
+    /// A user of `node` did something. `stays` tells of what it is that was ignored there, and is
+    /// still on another disk: it was not deleted.
     pub fn record(&mut self, node: usize, done: &Done, stays: impl Fn(&[u8], ContentId) -> bool) {
         let Done { kind, before, after, half_written, touched, shared, overwritten } = done;
         self.deeds += 1;
@@ -114,7 +118,9 @@ impl Oracle {
             self.touched.entry(path.clone()).or_default().insert(deed);
             if *kind == Kind::HardLink {
                 self.linked.insert(path.clone());
-                for (other, _) in after.iter().filter(|(other, now)| *now == id && shared.contains(*other)) {
+                for (other, _) in
+                    after.iter().filter(|(other, now)| *now == id && shared.contains(*other))
+                {
                     self.linked_by.entry(other.clone()).or_default().insert(node);
                 }
             }
@@ -176,31 +182,39 @@ impl Oracle {
         self.excused.extend(lost);
     }
 
-    /// A power cut, or a backup, has made `before` of a node `after`, while the others had `others`. `lost` is not on its
-    /// disk any more, in the trash neither.
-    pub fn handle_loss(&mut self, before: &Tree, after: &Tree, others: &[Tree], lost: &BTreeSet<ContentId>) {
-        let is_there =
-            |path: &Path, id: ContentId| others.iter().any(|tree| tree.get(path) == Some(&Some(id)));
+    /// A power cut, or a backup, has made `before` of a node `after`, while the others had
+    /// `others`. `lost` is not on its disk any more, in the trash neither.
+    pub fn handle_loss(
+        &mut self,
+        before: &Tree,
+        after: &Tree,
+        others: &[Tree],
+        lost: &BTreeSet<ContentId>,
+    ) {
+        let is_there = |path: &Path, id: ContentId| {
+            others.iter().any(|tree| tree.get(path) == Some(&Some(id)))
+        };
         for (path, id) in before.iter().filter_map(|(path, id)| Some((path, (*id)?))) {
             if after.get(path) != Some(&Some(id)) && !is_there(path, id) {
                 self.lost_there.insert((path.clone(), id));
             }
         }
         // What others hold of it at other paths may be replaced there by users.
-        let gone = self.instances.keys().filter(|(path, id)| lost.contains(id) && !is_there(path, *id));
+        let gone =
+            self.instances.keys().filter(|(path, id)| lost.contains(id) && !is_there(path, *id));
         self.lost_there.extend(gone.cloned());
         self.torn.extend(after.values().flatten().filter(|id| !self.seen.contains(id)));
     }
 
-    /// What the node remembers is less than what it once knew. What it found on its disk at the next start, and had not
-    /// heard of, is nobody's, and goes to the trash when it loses.
+    /// What the node remembers is less than what it once knew. What it found on its disk at the
+    /// next start, and had not heard of, is nobody's, and goes to the trash when it loses.
     pub fn forget(&mut self, node: usize, tree: &Tree) {
         self.forgetful.insert(node);
         self.forgotten.extend(tree.keys().cloned());
     }
 
-    /// What is on a disk again, by no user's doing: a power cut brought back what was not durably deleted, or
-    /// a backup did.
+    /// What is on a disk again, by no user's doing: a power cut brought back what was not durably
+    /// deleted, or a backup did.
     pub fn revive(&mut self, tree: &Tree) {
         self.dead.retain(|id| !tree.values().any(|there| *there == Some(*id)));
     }
@@ -217,7 +231,9 @@ impl Oracle {
             let (path, id) = at;
             let name = String::from_utf8_lossy(path);
             if now.trash.contains(id) && self.is_thrown_away(*id) {
-                return Err(format!("{name} ({id:x}) went to a trash, and no user has put it away"));
+                return Err(format!(
+                    "{name} ({id:x}) went to a trash, and no user has put it away"
+                ));
             }
             if live.contains(id) || self.excused.contains(id) || self.lost_there.contains(at) {
                 continue;
@@ -227,7 +243,8 @@ impl Oracle {
             }
             if let Some(node) = self.sole_author(path) {
                 return Err(format!(
-                    "{name} ({id:x}) is only in the trash, and nobody but a user of node {node} did anything there"
+                    "{name} ({id:x}) is only in the trash, and nobody but a user of node {node} \
+                     did anything there"
                 ));
             }
             if self.is_owed_a_copy(path, instance) {
@@ -251,7 +268,8 @@ impl Oracle {
         // Of a link that was ignored, and is gone everywhere, the target is known all the same.
         let ignored = self.instances.keys().filter(|(path, _)| is_ignored(rules, path, false));
         let ignored: BTreeSet<ContentId> = ignored.map(|(_, id)| *id).collect();
-        self.dead = self.made.difference(live).filter(|id| !ignored.contains(id)).copied().collect();
+        self.dead =
+            self.made.difference(live).filter(|id| !ignored.contains(id)).copied().collect();
         Ok(())
     }
 
@@ -262,7 +280,8 @@ impl Oracle {
             let by_user = id.is_none_or(|id| self.instances.contains_key(&(path.clone(), id)));
             // Its extension stands behind the mark: whatever begins like it may be the original.
             let original = &path[..at];
-            let concerned = |touched: &[u8]| touched.starts_with(original) || is_above(touched, path);
+            let concerned =
+                |touched: &[u8]| touched.starts_with(original) || is_above(touched, path);
             let deeds = self.touched.iter().filter(|(touched, _)| concerned(touched));
             let mut authors: BTreeSet<usize> =
                 deeds.flat_map(|(_, deeds)| deeds.iter().map(|(node, _)| *node)).collect();
@@ -276,15 +295,17 @@ impl Oracle {
         Ok(())
     }
 
-    /// Did something in the directory go by rules at some time? It stays elsewhere when a file takes the directory's place,
-    /// and so does the directory: the file is kept beside it.
+    /// Did something in the directory go by rules at some time? It stays elsewhere when a file
+    /// takes the directory's place, and so does the directory: the file is kept beside it.
     fn once_held_ignored(&self, directory: &[u8]) -> bool {
-        let below = |path: &&Path| path.strip_prefix(directory).is_some_and(|rest| rest.contains(&b'/'));
+        let below =
+            |path: &&Path| path.strip_prefix(directory).is_some_and(|rest| rest.contains(&b'/'));
         let is_named = |path: &Path| self.rules.iter().any(|rules| is_ignored(rules, path, false));
         self.touched.keys().filter(below).any(is_named)
     }
 
-    /// The one node whose users did something at, above or below the path, when it never forgot anything.
+    /// The one node whose users did something at, above or below the path, when it never forgot
+    /// anything.
     fn sole_author(&self, path: &Path) -> Option<usize> {
         let related = self.touched.iter().filter(|(other, _)| is_related(other, path));
         let nodes: BTreeSet<usize> =
@@ -293,15 +314,19 @@ impl Oracle {
         (!self.forgetful.contains(&sole) && !self.forgotten.contains(path)).then_some(sole)
     }
 
-    /// Is it in a trash though nobody has put it away, wherever it was, and the users of one node alone have done anything
-    /// there?
+    /// Is it in a trash though nobody has put it away, wherever it was, and the users of one node
+    /// alone have done anything there?
     fn is_thrown_away(&self, id: ContentId) -> bool {
-        // What a power cut leaves of a file, nothing at all for example, may be what another file is to hold.
-        let is_gone = [&self.put_away, &self.excused, &self.torn].iter().any(|ids| ids.contains(&id));
-        let is_lost =
-            is_gone || self.half_written.contains(&id) || self.lost_there.iter().any(|(_, lost)| *lost == id);
+        // What a power cut leaves of a file, nothing at all for example, may be what another file
+        // is to hold.
+        let is_gone =
+            [&self.put_away, &self.excused, &self.torn].iter().any(|ids| ids.contains(&id));
+        let is_lost = is_gone
+            || self.half_written.contains(&id)
+            || self.lost_there.iter().any(|(_, lost)| *lost == id);
         // The program has put a copy there; and what has another name may be in the trash by that.
-        let is_plain = |path: &Path| find(path, b".sync-conflict-").is_none() && !self.shared.contains(path);
+        let is_plain =
+            |path: &Path| find(path, b".sync-conflict-").is_none() && !self.shared.contains(path);
         let places = self.instances.keys().filter(|(_, other)| *other == id);
         let is_kept = |(path, _): &(Path, ContentId)| {
             is_plain(path) && self.sole_author(path).is_some() && !self.once_held_ignored(path)
@@ -309,19 +334,22 @@ impl Oracle {
         !is_lost && !self.has_twins && !self.has_failed && { places }.all(is_kept)
     }
 
-    /// Did but one deed of another node's users concern the path? If that was done with this content on their disk, the
-    /// content is settled; if not, the two were concurrent. (Of two deeds the second may be done before the node has
-    /// heard of the content, and stated when it has: then it counts as known.)
+    /// Did but one deed of another node's users concern the path? If that was done with this
+    /// content on their disk, the content is settled; if not, the two were concurrent. (Of two
+    /// deeds the second may be done before the node has heard of the content, and stated when it
+    /// has: then it counts as known.)
     fn is_owed_a_copy(&self, path: &Path, instance: &Instance) -> bool {
         let related = self.touched.iter().filter(|(other, _)| is_related(other, path));
-        let deeds: BTreeSet<(usize, u64)> = related.flat_map(|(_, deeds)| deeds.iter().copied()).collect();
+        let deeds: BTreeSet<(usize, u64)> =
+            related.flat_map(|(_, deeds)| deeds.iter().copied()).collect();
         let others = deeds.iter().filter(|(node, _)| *node != instance.maker).count();
         let is_plain = !instance.is_again && !self.linked.contains(path);
         is_plain && !self.may_be_nobodys(path, &deeds) && others < 2
     }
 
-    /// Was one of the versions that met there nobody's, perhaps, so that it made no copy? A node that lost its memory states so
-    /// what it held, and what its users did while it was down or just before. (Twins are such nodes, too.)
+    /// Was one of the versions that met there nobody's, perhaps, so that it made no copy? A node
+    /// that lost its memory states so what it held, and what its users did while it was down or
+    /// just before. (Twins are such nodes, too.)
     fn may_be_nobodys(&self, path: &Path, deeds: &BTreeSet<(usize, u64)>) -> bool {
         let was_held = self.forgotten.iter().any(|held| is_related(held, path));
         was_held || deeds.iter().any(|(node, _)| self.forgetful.contains(node))

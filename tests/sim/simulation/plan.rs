@@ -1,8 +1,9 @@
-//! What happens in a run, drawn from its seed before anything does: so parts can be left out, and the rest stays.
+//! What happens in a run, drawn from its seed before anything does: so parts can be left out, and
+//! the rest stays.
 //!
-//! Plans are also read from files (`saved.rs`). What one of these types gains later has a default, so that older files
-//! stay readable: a machine's field in `Machine::default`, any other field by `#[serde(default)]`. It means what
-//! happened before there was such a field.
+//! Plans are also read from files (`saved.rs`). What one of these types gains later has a default,
+//! so that older files stay readable: a machine's field in `Machine::default`, any other field by
+//! `#[serde(default)]`. It means what happened before there was such a field.
 
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +93,8 @@ pub enum What {
         node: usize,
         down_ms: u64,
     },
-    /// The power fails after so many system calls. The machine is off for so long, and by its own clock for `off_ms` more.
+    /// The power fails after so many system calls. The machine is off for so long, and by its own
+    /// clock for `off_ms` more.
     PowerCut {
         node: usize,
         after: u32,
@@ -118,7 +120,8 @@ pub enum What {
         how: Unmounted,
         for_ms: u64,
     },
-    /// Nothing can be made or removed in a directory for a while, or, if that is 0, until all is healed.
+    /// Nothing can be made or removed in a directory for a while, or, if that is 0, until all is
+    /// healed.
     Lock {
         node: usize,
         which: u32,
@@ -235,8 +238,11 @@ impl Default for Machine {
 impl Plan {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 1);
-        let faults: Vec<Fault> =
-            FAULTS.iter().filter(|(_, percent)| rng.chance(*percent)).map(|(fault, _)| *fault).collect();
+        let faults: Vec<Fault> = FAULTS
+            .iter()
+            .filter(|(_, percent)| rng.chance(*percent))
+            .map(|(fault, _)| *fault)
+            .collect();
         let nodes = rng.pick(&[2, 2, 2, 3, 3, 4, 5, 6]);
         let machines = (0..nodes).map(|_| machine(&faults, &mut rng)).collect();
         let max_delay_ms = rng.pick(&[0, 1, 20, 200, 2000]);
@@ -244,7 +250,9 @@ impl Plan {
         let mut plan = Self { seed, machines, max_delay_ms, one_at_a_time, actions: Vec::new() };
         let weights: Vec<(Kind, u64)> = KINDS
             .iter()
-            .filter_map(|kind| if rng.chance(55) { Some((*kind, rng.between(1, 10))) } else { None })
+            .filter_map(
+                |kind| if rng.chance(55) { Some((*kind, rng.between(1, 10))) } else { None },
+            )
             .collect();
         let count = rng.pick(&[6, 12, 25, 40]);
         let pause_ms = rng.pick(&[5, 50, 500, 3000]);
@@ -264,7 +272,8 @@ impl Plan {
         plan
     }
 
-    /// Some nodes are killed, or have no power any more, after a rest, and shortly after the first change that ends one.
+    /// Some nodes are killed, or have no power any more, after a rest, and shortly after the first
+    /// change that ends one.
     fn add_rests(&mut self) {
         let mut rng = Rng::new(self.seed, 7);
         if self.one_at_a_time || !rng.chance(25) || self.actions.is_empty() {
@@ -281,12 +290,16 @@ impl Plan {
         let ends = Action { at_ms: at_ms + rng.pick(&[0, 1, 20, 300]), what: end };
         let all = [What::Settle, What::Rest].map(|what| Action { at_ms, what });
         self.actions.splice(from..from, all);
-        let at =
-            self.actions.iter().position(|action| action.at_ms > ends.at_ms).unwrap_or(self.actions.len());
+        let at = self
+            .actions
+            .iter()
+            .position(|action| action.at_ms > ends.at_ms)
+            .unwrap_or(self.actions.len());
         self.actions.insert(at, ends);
     }
 
-    /// In some seeds, some things are out of reach for a while. Drawn by itself: the other seeds stay what they are.
+    /// In some seeds, some things are out of reach for a while. Drawn by itself: the other seeds
+    /// stay what they are.
     fn close_some(&mut self) {
         let mut rng = Rng::new(self.seed, 4);
         if !rng.chance(15) {
@@ -298,12 +311,13 @@ impl Plan {
             let (first, for_ms) = (rng.next() as u32, rng.pick(&[300, 30_000, FOR_LONG_MS]));
             let at = rng.below(self.actions.len() as u64) as usize;
             let at_ms = self.actions[at].at_ms;
-            self.actions.insert(at, Action { at_ms, what: What::Close { node, first, how, for_ms } });
+            self.actions
+                .insert(at, Action { at_ms, what: What::Close { node, first, how, for_ms } });
         }
     }
 
-    /// Many files at once, and directories that cannot be written meanwhile. Drawn by themselves, so that plans without them
-    /// are what they were before there were any.
+    /// Many files at once, and directories that cannot be written meanwhile. Drawn by themselves,
+    /// so that plans without them are what they were before there were any.
     fn add_locks(&mut self) {
         let mut rng = Rng::new(self.seed, 5);
         if self.one_at_a_time || !rng.chance(25) {
@@ -315,7 +329,10 @@ impl Plan {
             let node = rng.below(nodes) as usize;
             let deed = |kind, rng: &mut Rng| {
                 let (first, second) = (rng.next() as u32, rng.next() as u32);
-                What::Deed { node, deed: Deed { kind, token: 20_000 + number * 100, first, second } }
+                What::Deed {
+                    node,
+                    deed: Deed { kind, token: 20_000 + number * 100, first, second },
+                }
             };
             let what = match rng.below(5) {
                 0 => deed(Kind::Remake, &mut rng),
@@ -344,7 +361,8 @@ impl Plan {
             first: rng.next() as u32,
             second: rng.next() as u32,
         };
-        // Where names cannot be exchanged, an edit in the instant between comparing and renaming is lost: documented.
+        // Where names cannot be exchanged, an edit in the instant between comparing and renaming is
+        // lost: documented.
         let may_ambush = !self.one_at_a_time && !self.machines[node].no_rename_flags;
         match may_ambush && rng.chance(20) {
             true => What::Ambush { node, deed, after: rng.below(60) as u32 },
@@ -353,7 +371,8 @@ impl Plan {
     }
 
     fn fault(&self, fault: Fault, node: usize, rng: &mut Rng) -> What {
-        let other = (node + 1 + rng.below(self.machines.len() as u64 - 1) as usize) % self.machines.len();
+        let other =
+            (node + 1 + rng.below(self.machines.len() as u64 - 1) as usize) % self.machines.len();
         let for_ms = rng.pick(&[10, 300, 3000, 30_000]);
         let down_ms = rng.pick(&[1, 500, 5000, 40_000]);
         match fault {
@@ -418,8 +437,8 @@ fn machine(faults: &[Fault], rng: &mut Rng) -> Machine {
         no_rename_flags: simple,
         no_links: simple && rng.chance(50),
         wall_ms,
-        // A clock that runs backwards comes by the same coarse times again, and a file changed twice in one of them, to
-        // the same length, has one stamp: nobody could tell.
+        // A clock that runs backwards comes by the same coarse times again, and a file changed
+        // twice in one of them, to the same length, has one stamp: nobody could tell.
         clock_rate: match wrong {
             true if grain.ctime_ns == 1 => rng.pick(&[1000, 1000, 0, -1000, 1100]),
             true => rng.pick(&[1000, 1000, 1100]),

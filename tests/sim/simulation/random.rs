@@ -5,7 +5,8 @@
 pub struct Rng(u64);
 
 impl Rng {
-    /// A stream of its own for each `purpose`, so that what is drawn for one does not shift another.
+    /// A stream of its own for each `purpose`, so that what is drawn for one does not shift
+    /// another.
     pub fn new(seed: u64, purpose: u64) -> Self {
         let mut rng = Self(seed ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93));
         rng.next();

@@ -30,8 +30,8 @@ const RULES: [&str; 10] = [
     "**/b\n!/b\n",
 ];
 
-/// Users who write, and remove, rules among what the plan has them do. From a stream of its own: plans without rules are
-/// what they would be.
+/// Users who write, and remove, rules among what the plan has them do. From a stream of its own:
+/// plans without rules are what they would be.
 pub fn add_to(actions: &mut Vec<Action>, machines: usize, one_at_a_time: bool, seed: u64) {
     let mut rng = Rng::new(seed, 6);
     if !rng.chance(PERCENT) {
@@ -41,7 +41,8 @@ pub fn add_to(actions: &mut Vec<Action>, machines: usize, one_at_a_time: bool, s
         let at = rng.below(actions.len() as u64 + 1) as usize;
         let at_ms = actions.get(at).or(actions.last()).map_or(0, |action| action.at_ms);
         let kind = Kind::Rules;
-        let deed = Deed { kind, token: 20_000 + number as u32, first: rng.next() as u32, second: 0 };
+        let deed =
+            Deed { kind, token: 20_000 + number as u32, first: rng.next() as u32, second: 0 };
         let node = rng.below(machines as u64) as usize;
         actions.insert(at, Action { at_ms, what: plan::What::Deed { node, deed } });
         if one_at_a_time || rng.chance(60) {
@@ -84,7 +85,9 @@ impl Disk {
 
     /// What is ignored is changed by users alone: these names are given or taken.
     pub fn refuse_to_rename_ignored(&mut self, directory: Ino, name: &[u8]) {
-        let (Some(rules), Some(ino)) = (&self.left_alone, self.child(directory, name)) else { return };
+        let (Some(rules), Some(ino)) = (&self.left_alone, self.child(directory, name)) else {
+            return;
+        };
         let path = self.path_of(directory, name);
         if [directory, ino].iter().any(|ino| self.just_ignored.contains(ino)) {
             return;
@@ -96,7 +99,10 @@ impl Disk {
 
     /// As [`Self::refuse_to_rename_ignored`]; bits, times or content are changed.
     pub fn refuse_to_change_ignored(&mut self, ino: Ino) {
-        if !self.by_user && !self.just_ignored.contains(&ino) && self.inodes_left_alone().contains(&ino) {
+        if !self.by_user
+            && !self.just_ignored.contains(&ino)
+            && self.inodes_left_alone().contains(&ino)
+        {
             self.violations.push(format!("the program changed inode {ino}, which is ignored"));
         }
     }
@@ -114,5 +120,6 @@ impl Disk {
 }
 
 pub fn is_ignored(rules: &IgnoreRules, path: &[u8], is_directory: bool) -> bool {
-    RelPath::new(path).is_ok_and(|path| !path.is_reserved() && rules.is_ignored(&path, is_directory))
+    RelPath::new(path)
+        .is_ok_and(|path| !path.is_reserved() && rules.is_ignored(&path, is_directory))
 }

@@ -1,6 +1,8 @@
-//! Plans in files, one for each fault that the simulation has found: JSON, one line for each machine and each action.
+//! Plans in files, one for each fault that the simulation has found: JSON, one line for each
+//! machine and each action.
 //!
-//! A seed means what it meant only while nobody draws one random number more; a file does not change with `plan`.
+//! A seed means what it meant only while nobody draws one random number more; a file does not
+//! change with `plan`.
 
 use std::{fs, path::Path};
 
@@ -19,7 +21,8 @@ pub struct Saved {
 
 impl Saved {
     pub fn load(path: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text =
+            fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Self::from_text(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
@@ -28,17 +31,22 @@ impl Saved {
     }
 
     pub fn from_text(text: &str) -> Result<Self, String> {
-        let saved: Self = serde_json::from_str(text).map_err(|error| format!("it holds no plan: {error}"))?;
+        let saved: Self =
+            serde_json::from_str(text).map_err(|error| format!("it holds no plan: {error}"))?;
         let nodes = saved.plan.machines.len();
         match saved.fault.trim().is_empty() {
-            _ if nodes < 2 => Err(format!("a plan needs 2 machines or more, and this one has {nodes}")),
+            _ if nodes < 2 => {
+                Err(format!("a plan needs 2 machines or more, and this one has {nodes}"))
+            }
             true => Err("it does not say what the fault was".to_owned()),
             false => Ok(saved),
         }
     }
 
     pub fn to_text(&self) -> String {
-        lay_out(&serde_json::to_string(self).expect("numbers, names and lists can always be written"))
+        lay_out(
+            &serde_json::to_string(self).expect("numbers, names and lists can always be written"),
+        )
     }
 }
 
@@ -100,8 +108,10 @@ mod tests {
     #[test]
     fn every_plan_reads_back_as_it_was() {
         for seed in 0..500 {
-            let saved =
-                Saved { fault: format!("a \"fault\", {{as [such]: \\ {seed}"), plan: Plan::new(seed) };
+            let saved = Saved {
+                fault: format!("a \"fault\", {{as [such]: \\ {seed}"),
+                plan: Plan::new(seed),
+            };
             let text = saved.to_text();
             assert_eq!(Saved::from_text(&text).as_ref(), Ok(&saved), "{text}");
         }
@@ -118,8 +128,9 @@ mod tests {
 
     #[test]
     fn what_a_machine_gained_later_may_be_missing() {
-        let text = r#"{"fault": "a fault", "plan": {"seed": 1, "machines": [{}, {"watch": {"delay_ms": 5}}],
-            "max_delay_ms": 0, "one_at_a_time": false, "actions": [{"at_ms": 3, "what": "settle"}]}}"#;
+        let text = r#"{"fault": "a fault", "plan": {"seed": 1,
+            "machines": [{}, {"watch": {"delay_ms": 5}}], "max_delay_ms": 0, "one_at_a_time": false,
+            "actions": [{"at_ms": 3, "what": "settle"}]}}"#;
         let plan = Saved::from_text(text).expect("it is a plan").plan;
         assert_eq!(plan.machines[0], Default::default());
         assert_eq!(plan.machines[1].watch.max_watches, plan.machines[0].watch.max_watches);

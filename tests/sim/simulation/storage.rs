@@ -12,7 +12,8 @@ use redb::StorageBackend;
 
 use super::random::Rng;
 
-/// Counts the operations that a machine still does before its power fails. Shared by its disk and its index.
+/// Counts the operations that a machine still does before its power fails. Shared by its disk and
+/// its index.
 #[derive(Debug, Clone)]
 pub struct Fuse(Arc<AtomicI64>);
 
@@ -90,7 +91,8 @@ impl Storage {
         Self { images: Arc::default(), fuse }
     }
 
-    /// As a process that was killed leaves it. What it still held, such as the open database, reaches it no more.
+    /// As a process that was killed leaves it. What it still held, such as the open database,
+    /// reaches it no more.
     pub fn killed(&self, fuse: Fuse) -> Self {
         let images = self.images.lock().unwrap().clone();
         Self { images: Arc::new(Mutex::new(images)), fuse }
@@ -108,7 +110,8 @@ impl Storage {
             match change {
                 Change::Write(offset, bytes) if rng.chance(20) => {
                     let torn = rng.below(bytes.len() as u64 / 512 + 1) as usize * 512;
-                    Change::Write(*offset, bytes[..torn.min(bytes.len())].to_vec()).apply(&mut durable);
+                    Change::Write(*offset, bytes[..torn.min(bytes.len())].to_vec())
+                        .apply(&mut durable);
                 }
                 change => change.apply(&mut durable),
             }

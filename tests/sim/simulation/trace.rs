@@ -1,4 +1,5 @@
-//! What happened in a run: a hash of all of it, and the lines themselves for those who want to read them.
+//! What happened in a run: a hash of all of it, and the lines themselves for those who want to read
+//! them.
 
 use std::{
     hash::{DefaultHasher, Hasher},

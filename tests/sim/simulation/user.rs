@@ -1,7 +1,7 @@
 //! What people and their programs do to the files of one machine.
 //!
-//! What exactly is chosen when it happens, by the numbers that the plan drew: so an action stays meaningful when others
-//! are left out of the plan.
+//! What exactly is chosen when it happens, by the numbers that the plan drew: so an action stays
+//! meaningful when others are left out of the plan.
 
 use inotify::EventMask;
 use serde::{Deserialize, Serialize};
@@ -97,10 +97,16 @@ impl Ambush {
             disk.ambush = Some(self);
             return;
         }
-        // Where times are whole seconds, a file that is written to in its place between two operations may look as before.
+        // Where times are whole seconds, a file that is written to in its place between two
+        // operations may look as before.
         let in_place = matches!(
             self.deed.kind,
-            Kind::Create | Kind::CreateLarge | Kind::CreateSame | Kind::Copy | Kind::Edit | Kind::SlowEnd
+            Kind::Create
+                | Kind::CreateLarge
+                | Kind::CreateSame
+                | Kind::Copy
+                | Kind::Edit
+                | Kind::SlowEnd
         );
         if in_place && disk.grain.mtime_ns >= 1_000_000_000 {
             return;
@@ -143,13 +149,22 @@ impl Disk {
         self.by_user = was_user;
         if let Some(said) = said {
             self.log.push(format!("USER {:?}: {said}", deed.kind));
-            let half_written = self.slow.iter().filter_map(|(ino, _)| self.content_id(*ino)).collect();
+            let half_written =
+                self.slow.iter().filter_map(|(ino, _)| self.content_id(*ino)).collect();
             let overwritten = trash.difference(&self.own("trash")).copied().collect();
             let (after, now) = (self.tree(), self.inodes_by_path());
             let is_touched = |path: &&Vec<u8>| inodes.get(*path) != now.get(*path);
             let touched = inodes.keys().chain(now.keys()).filter(is_touched).cloned().collect();
             let (kind, shared) = (deed.kind, self.shared());
-            self.deeds.push(Done { kind, before, after, half_written, touched, shared, overwritten });
+            self.deeds.push(Done {
+                kind,
+                before,
+                after,
+                half_written,
+                touched,
+                shared,
+                overwritten,
+            });
         }
     }
 
@@ -157,7 +172,9 @@ impl Disk {
     fn act(&mut self, deed: &Deed) -> Option<String> {
         match deed.kind {
             Kind::Create => self.create(deed, deed.content(40)),
-            Kind::CreateLarge => self.create(deed, deed.content(70_000 + deed.second as usize % 250_000)),
+            Kind::CreateLarge => {
+                self.create(deed, deed.content(70_000 + deed.second as usize % 250_000))
+            }
             Kind::CreateSame => {
                 let same = Deed { token: 7000 + deed.first % 4, ..*deed };
                 let name = NAMES[deed.first as usize % 4];
@@ -189,7 +206,9 @@ impl Disk {
                 self.create_at(directory, name, bytes)
             }
             Kind::Edit => self.edit(deed, |bytes, token| *bytes = change_middle(bytes, token)),
-            Kind::Append => self.edit(deed, |bytes, token| bytes.extend(format!("+{token}").bytes())),
+            Kind::Append => {
+                self.edit(deed, |bytes, token| bytes.extend(format!("+{token}").bytes()))
+            }
             Kind::Truncate => self.edit(deed, |bytes, _| bytes.truncate(bytes.len() / 2)),
             Kind::Save => self.save(deed),
             Kind::Touch => {
@@ -211,7 +230,8 @@ impl Disk {
             }
             Kind::Rename | Kind::RenameOver => self.rename_something(deed),
             Kind::Swap => {
-                let (a, b) = (self.pick(deed.first, |_, _| true)?, self.pick(deed.second, |_, _| true)?);
+                let (a, b) =
+                    (self.pick(deed.first, |_, _| true)?, self.pick(deed.second, |_, _| true)?);
                 if a.ino == b.ino {
                     return None;
                 }
@@ -221,8 +241,12 @@ impl Disk {
             Kind::FileToDirectory => {
                 let file = self.pick(deed.first, |disk, ino| !disk.is_directory(ino))?;
                 self.remove_name(file.directory, &file.name).ok()?;
-                let made =
-                    self.make_in(file.directory, &file.name, What::Directory(Default::default()), 0o755);
+                let made = self.make_in(
+                    file.directory,
+                    &file.name,
+                    What::Directory(Default::default()),
+                    0o755,
+                );
                 self.create_at(made, b"in".as_slice().into(), deed.content(30))
             }
             Kind::DirectoryToFile => {
@@ -232,7 +256,8 @@ impl Disk {
             }
             Kind::SlowBegin => {
                 let (directory, name) = self.free_name(deed)?;
-                let ino = self.make_in(directory, &name, What::File(Content::new(Vec::new())), 0o644);
+                let ino =
+                    self.make_in(directory, &name, What::File(Content::new(Vec::new())), 0o644);
                 let half = deed.content(60);
                 self.write(ino, |bytes| bytes.extend(&half[..30]));
                 self.tell_inode(ino, EventMask::MODIFY);
@@ -271,7 +296,11 @@ impl Disk {
         let directories = self.all(|disk, ino| disk.is_directory(ino));
         let at = deed.first as usize % (directories.len() + 1);
         let directory = if at == 0 { ROOT } else { directories[at - 1].ino };
-        self.create_at(directory, NAMES[deed.second as usize % NAMES.len()].as_bytes().into(), bytes)
+        self.create_at(
+            directory,
+            NAMES[deed.second as usize % NAMES.len()].as_bytes().into(),
+            bytes,
+        )
     }
 
     /// As a shell's `>`: what is there is overwritten in its place.
@@ -280,7 +309,8 @@ impl Disk {
             Some(ino) if !matches!(self.inodes[&ino].what, What::File(_)) => return None,
             Some(ino) => self.overwrite(ino, |old| *old = bytes),
             None => {
-                let ino = self.make_in(directory, &name, What::File(Content::new(Vec::new())), 0o644);
+                let ino =
+                    self.make_in(directory, &name, What::File(Content::new(Vec::new())), 0o644);
                 self.overwrite(ino, |old| *old = bytes);
             }
         }
@@ -290,9 +320,10 @@ impl Disk {
     fn burst(&mut self, deed: &Deed) -> Option<String> {
         let directory = match self.child(ROOT, CROWDED) {
             Some(ino) if self.is_directory(ino) && !deed.first.is_multiple_of(3) => ino,
-            Some(_) => {
-                self.all(Self::is_directory).get(deed.second as usize % 4).map_or(ROOT, |found| found.ino)
-            }
+            Some(_) => self
+                .all(Self::is_directory)
+                .get(deed.second as usize % 4)
+                .map_or(ROOT, |found| found.ino),
             None => self.make_in(ROOT, CROWDED, What::Directory(Default::default()), 0o755),
         };
         for number in 0..BURST {
@@ -311,7 +342,8 @@ impl Disk {
             .map(|(name, ino)| (name, self.bytes(ino)))
             .collect();
         self.remove_tree(top.directory, &top.name);
-        let made = self.make_in(top.directory, &top.name, What::Directory(Default::default()), 0o755);
+        let made =
+            self.make_in(top.directory, &top.name, What::Directory(Default::default()), 0o755);
         for (number, (name, bytes)) in (0..).zip(files) {
             let other = || Deed { token: deed.token + number, ..*deed }.content(bytes.len());
             let bytes = if deed.second.is_multiple_of(2) { other() } else { bytes };
@@ -323,7 +355,9 @@ impl Disk {
     /// The directory that bursts go to, if it is there, or any.
     fn pick_crowded(&self, number: u32) -> Option<Found> {
         let crowded = self.all(Self::is_directory).into_iter().find(|found| found.path == CROWDED);
-        crowded.filter(|_| !number.is_multiple_of(3)).or_else(|| self.pick(number, Self::is_directory))
+        crowded
+            .filter(|_| !number.is_multiple_of(3))
+            .or_else(|| self.pick(number, Self::is_directory))
     }
 
     /// The program cannot make or remove a name in a directory any more.
@@ -351,15 +385,21 @@ impl Disk {
         let bytes = change_middle(&self.bytes(file.ino), deed.token);
         let temporary: Name = format!(".{}.swp", deed.token).into_bytes().into();
         let mode = self.inodes[&file.ino].mode;
-        let ino = self.make_in(file.directory, &temporary, What::File(Content::new(Vec::new())), mode);
+        let ino =
+            self.make_in(file.directory, &temporary, What::File(Content::new(Vec::new())), mode);
         self.overwrite(ino, |old| *old = bytes);
         self.move_name((file.directory, &temporary), file.at(), true).ok()?;
         Some(file.show())
     }
 
     fn chmod(&mut self, deed: &Deed) -> Option<String> {
-        let found = self.pick(deed.first, |disk, ino| !matches!(disk.inodes[&ino].what, What::Symlink(_)))?;
-        let modes = if self.is_directory(found.ino) { [0o755, 0o700, 0o555] } else { [0o644, 0o600, 0o444] };
+        let found =
+            self.pick(deed.first, |disk, ino| !matches!(disk.inodes[&ino].what, What::Symlink(_)))?;
+        let modes = if self.is_directory(found.ino) {
+            [0o755, 0o700, 0o555]
+        } else {
+            [0o644, 0o600, 0o444]
+        };
         let mode = modes[deed.second as usize % 3];
         self.set_mode(found.ino, mode);
         self.tell_inode(found.ino, EventMask::ATTRIB);
@@ -381,12 +421,13 @@ impl Disk {
 
     fn remove_tree(&mut self, directory: Ino, name: &[u8]) {
         let Some(top) = self.child(directory, name) else { return };
-        let below: Vec<Name> = self.names(top).into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        let below: Vec<Name> =
+            self.names(top).into_iter().flatten().map(|(name, _)| name.clone()).collect();
         below.iter().for_each(|name| self.remove_tree(top, name));
         self.remove_name(directory, name).expect("it is there, and empty by now");
     }
 
-    // --- Choosing --------------------------------------------------------------------------------------
+    // --- Choosing
 
     fn all(&self, suits: impl Fn(&Self, Ino) -> bool) -> Vec<Found> {
         fn below(disk: &Disk, directory: Ino, path: &[u8], into: &mut Vec<Found>) {
@@ -417,7 +458,8 @@ impl Disk {
         self.is_directory(ino) && !self.holds_closed(ino)
     }
 
-    /// Takes something out of reach: a directory that something is mounted on, or any name that spoils. Which, if there is one.
+    /// Takes something out of reach: a directory that something is mounted on, or any name that
+    /// spoils. Which, if there is one.
     pub fn close(&mut self, number: u32, how: Closed) -> Option<String> {
         let suits = |disk: &Self, ino| how == Closed::Spoilt || disk.is_directory(ino);
         let found = self.pick(number, suits)?;
@@ -431,8 +473,10 @@ impl Disk {
 
     fn free_name(&self, deed: &Deed) -> Option<(Ino, Name)> {
         let mut places = vec![ROOT];
-        let suits = |found: &Found| found.path.iter().filter(|&&byte| byte == b'/').count() + 1 < MAX_DEPTH;
-        places.extend(self.all(Self::is_directory).into_iter().filter(suits).map(|found| found.ino));
+        let suits =
+            |found: &Found| found.path.iter().filter(|&&byte| byte == b'/').count() + 1 < MAX_DEPTH;
+        places
+            .extend(self.all(Self::is_directory).into_iter().filter(suits).map(|found| found.ino));
         let directory = places[deed.second as usize % places.len()];
         let start = deed.token as usize;
         let name = (0..NAMES.len()).map(|at| NAMES[(start + at) % NAMES.len()]);
@@ -460,7 +504,9 @@ impl Deed {
         let mut bytes = format!("<{}>", self.token).into_bytes();
         let mut state = u64::from(self.token) | 1;
         while bytes.len() < length {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             bytes.extend((state >> 24).to_le_bytes());
         }
         bytes

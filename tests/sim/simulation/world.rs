@@ -1,4 +1,5 @@
-//! A whole run: machines, the network between them, and time, which passes only when nothing else can happen.
+//! A whole run: machines, the network between them, and time, which passes only when nothing else
+//! can happen.
 
 use std::{
     cell::RefCell,
@@ -12,7 +13,7 @@ use super::{
     machine::Machine,
     network::Network,
     oracle::{Holdings, Oracle, is_related},
-    plan::{Action, Plan, What},
+    plan::{Plan, What},
     random::Rng,
     rules::is_ignored,
     storage::Fuse,
@@ -29,7 +30,8 @@ use p2pnetwork::{
 
 /// Within this time after the last fault everything must be at rest.
 const QUIET_WITHIN: Duration = Duration::from_secs(1500);
-/// Nothing happens for so long: that is rest. Longer than any delay of the program that does not grow with failures.
+/// Nothing happens for so long: that is rest. Longer than any delay of the program that does not
+/// grow with failures.
 const QUIET: Duration = Duration::from_secs(25);
 const MAX_TURNS: u64 = 300_000;
 /// Turns in a row after which what was due is still due.
@@ -59,8 +61,12 @@ type Checked = Result<(), String>;
 
 impl World {
     pub fn new(plan: &Plan, trace: Trace) -> Self {
-        let machines: Vec<Machine> =
-            plan.machines.iter().enumerate().map(|(at, style)| Machine::new(at, *style, plan.seed)).collect();
+        let machines: Vec<Machine> = plan
+            .machines
+            .iter()
+            .enumerate()
+            .map(|(at, style)| Machine::new(at, *style, plan.seed))
+            .collect();
         let network = Network::new(machines.len(), plan.max_delay_ms, Rng::new(plan.seed, 2));
         Self {
             plan: plan.clone(),
@@ -91,7 +97,7 @@ impl World {
         self.settle()
     }
 
-    // --- Time ------------------------------------------------------------------------------------------
+    // --- Time
 
     fn advance(&mut self, until: Duration) -> Checked {
         loop {
@@ -115,16 +121,20 @@ impl World {
 
     /// Which machine takes a turn next, and when.
     fn next_wake(&self) -> Option<(Duration, usize)> {
-        let wakes = |machine: &Machine| Some((machine.wakes_at(&self.network, self.began)?, machine.at));
+        let wakes =
+            |machine: &Machine| Some((machine.wakes_at(&self.network, self.began)?, machine.at));
         self.machines.iter().filter_map(wakes).min()
     }
 
     /// When something happens next that is no turn.
     fn next_due(&self) -> Duration {
         let machines = self.machines.iter().flat_map(|machine| {
-            let ends = machine.fuse.is_lit().then_some(machine.next_turn_at + Duration::from_secs(3));
+            let ends =
+                machine.fuse.is_lit().then_some(machine.next_turn_at + Duration::from_secs(3));
             let opens = [machine.opens_at, machine.unlocked_at];
-            [machine.up_at, machine.troubled_until, machine.mounted_at, ends].into_iter().chain(opens)
+            [machine.up_at, machine.troubled_until, machine.mounted_at, ends]
+                .into_iter()
+                .chain(opens)
         });
         let others = self.dial_at.values().chain(self.parted_until.values()).copied().map(Some);
         machines.chain(others).flatten().min().unwrap_or(Duration::MAX)
@@ -192,7 +202,8 @@ impl World {
         self.check_deadline(at)
     }
 
-    /// A deadline that stays in the past is a node that takes one turn after another and does nothing.
+    /// A deadline that stays in the past is a node that takes one turn after another and does
+    /// nothing.
     fn check_deadline(&mut self, at: usize) -> Checked {
         let machine = &mut self.machines[at];
         let due = machine.replica.as_ref().and_then(|replica| replica.poll_timeout());
@@ -204,7 +215,7 @@ impl World {
         Ok(())
     }
 
-    // --- Machines --------------------------------------------------------------------------------------
+    // --- Machines
 
     fn start(&mut self, at: usize) {
         self.machines[at].up_at = None;
@@ -277,11 +288,12 @@ impl World {
         self.machines[at].disk.borrow_mut().closed.clear();
     }
 
-    // --- Links -----------------------------------------------------------------------------------------
+    // --- Links
 
     fn can_dial(&self, from: usize, to: usize) -> bool {
-        let is_up =
-            |at: usize| self.machines[at].replica.is_some() && self.machines[at].frozen_until <= self.now;
+        let is_up = |at: usize| {
+            self.machines[at].replica.is_some() && self.machines[at].frozen_until <= self.now
+        };
         let blocked = &self.network.blocked;
         from != to
             && !self.network.is_linked(from, to)
@@ -327,7 +339,7 @@ impl World {
         self.trace.note(self.now, &format!("node {at} has a twin"));
     }
 
-    // --- The plan --------------------------------------------------------------------------------------
+    // --- The plan
 
     fn perform(&mut self, what: What) -> Checked {
         let now = self.now;
@@ -353,7 +365,8 @@ impl World {
             }
             What::Isolate { node, for_ms } => {
                 let others = (0..self.machines.len()).filter(|other| *other != node);
-                let ends: Vec<_> = others.flat_map(|other| [(node, other), (other, node)]).collect();
+                let ends: Vec<_> =
+                    others.flat_map(|other| [(node, other), (other, node)]).collect();
                 self.part(&ends, for_ms);
             }
             What::Freeze { node, for_ms } => self.machines[node].frozen_until = now + ms(for_ms),
@@ -389,7 +402,8 @@ impl World {
             What::LoseEvents { node } if self.machines[node].style.watch.is_off => {}
             What::LoseEvents { node } => self.machines[node].disk_at(now).events.overflow(now),
             What::Close { node, first, how, for_ms } if !self.machines[node].is_off => {
-                // Its newest content may be given up by those who cannot get it while it is out of reach.
+                // Its newest content may be given up by those who cannot get it while it is out of
+                // reach.
                 self.oracle.has_failed |= how == Closed::Spoilt;
                 let closed = self.machines[node].disk.borrow_mut().close(first, how);
                 self.trace.note(now, &format!("node {node}: out of reach: {closed:?}"));
@@ -441,7 +455,8 @@ impl World {
 
     fn light_fuse(&mut self, at: usize, after: u32, down_ms: u64) -> Checked {
         let machine = &mut self.machines[at];
-        machine.up_at = Some(self.now + Duration::from_millis(down_ms)).filter(|_| machine.replica.is_none());
+        machine.up_at =
+            Some(self.now + Duration::from_millis(down_ms)).filter(|_| machine.replica.is_none());
         if machine.replica.is_none() {
             return self.lose_power(at);
         }
@@ -509,7 +524,7 @@ impl World {
         }
     }
 
-    // --- Rest, and what must hold then -----------------------------------------------------------------
+    // --- Rest, and what must hold then
 
     fn settle(&mut self) -> Checked {
         self.heal()?;
@@ -529,8 +544,9 @@ impl World {
             self.advance(self.now + FULL_SCAN_INTERVAL)?;
         }
         self.wait_for_rest()?;
-        // What could not be done is tried again after a minute at the latest; till then it is said to be a problem. Of
-        // what a power cut has torn, and nobody has, that is believed after two.
+        // What could not be done is tried again after a minute at the latest; till then it is said
+        // to be a problem. Of what a power cut has torn, and nobody has, that is believed after
+        // two.
         for _ in 0..5 {
             if self.machines.iter().any(has_problems) {
                 self.advance(self.now + Duration::from_secs(70))?;
@@ -548,7 +564,10 @@ impl World {
             self.advance(self.now + QUIET)?;
             let Some(difference) = self.difference_beside()? else { return Ok(()) };
             if self.now > by {
-                return Err(format!("what can be reached is not equal:\n{difference}\n{}", self.show()));
+                return Err(format!(
+                    "what can be reached is not equal:\n{difference}\n{}",
+                    self.show()
+                ));
             }
         }
     }
@@ -556,16 +575,19 @@ impl World {
     /// The rules, which are the same everywhere by now, and what they name on any node.
     fn ignored(&self) -> (Rc<IgnoreRules>, BTreeSet<Vec<u8>>) {
         let rules = Rc::new(self.machines[0].disk.borrow().rules());
-        let ignored = self.machines.iter().flat_map(|machine| machine.disk.borrow().ignored_by(&rules));
+        let ignored =
+            self.machines.iter().flat_map(|machine| machine.disk.borrow().ignored_by(&rules));
         let ignored = ignored.collect();
         (rules, ignored)
     }
 
-    /// What differs between the nodes, but for what has to do with a directory that cannot be written to, or with anything that
-    /// is out of reach on some node; then also with what is in trouble, which may have come from there.
+    /// What differs between the nodes, but for what has to do with a directory that cannot be
+    /// written to, or with anything that is out of reach on some node; then also with what is in
+    /// trouble, which may have come from there.
     fn difference_beside(&self) -> Result<Option<String>, String> {
         let mut excused: Vec<Vec<u8>> = self.given_up()?.into_iter().collect();
-        let is_closed = self.machines.iter().any(|machine| !machine.disk.borrow().closed.is_empty());
+        let is_closed =
+            self.machines.iter().any(|machine| !machine.disk.borrow().closed.is_empty());
         for machine in &self.machines {
             excused.extend(machine.disk.borrow().closed_paths());
             excused.extend(machine.locked_paths());
@@ -585,7 +607,8 @@ impl World {
             tree
         };
         let first = beside(0);
-        let other = (1..self.machines.len()).map(|at| (at, beside(at))).find(|(_, tree)| *tree != first);
+        let other =
+            (1..self.machines.len()).map(|at| (at, beside(at))).find(|(_, tree)| *tree != first);
         Ok(other.map(|(at, tree)| self.show_difference(&first, &tree, at)))
     }
 
@@ -653,7 +676,8 @@ impl World {
     }
 
     fn end_slow(&mut self, at: usize) -> Checked {
-        let deed = super::user::Deed { kind: super::user::Kind::SlowEnd, token: 0, first: 0, second: 0 };
+        let deed =
+            super::user::Deed { kind: super::user::Kind::SlowEnd, token: 0, first: 0, second: 0 };
         while !self.machines[at].disk.borrow().slow.is_empty() {
             self.machines[at].disk_at(self.now).perform(&deed);
         }
@@ -680,18 +704,25 @@ impl World {
             self.check_schedule(at)?;
             let tree = tree_of(at);
             if tree != first {
-                return Err(format!("at rest, and not equal:\n{}", self.show_difference(&first, &tree, at)));
+                return Err(format!(
+                    "at rest, and not equal:\n{}",
+                    self.show_difference(&first, &tree, at)
+                ));
             }
             let replica = self.machines[at].replica.as_ref().expect("all are up at rest");
             let status = replica.engine().status().map_err(|error| error.to_string())?;
-            // A node may have announced what its power cut then took: all know of it, and nobody has it.
+            // A node may have announced what its power cut then took: all know of it, and nobody
+            // has it.
             let is_nowhere = |(_, reason): &(_, String)| reason == NO_SOURCE;
             let has_excuses = self.oracle.has_excuses() || self.oracle.has_twins;
             let gone_with_its_maker = has_excuses && status.problems.iter().all(is_nowhere);
             if (status.wanted > 0 || status.more_problems > 0 || !status.problems.is_empty())
                 && !gone_with_its_maker
             {
-                return Err(format!("at rest, node {at} wants {}: {:?}", status.wanted, status.problems));
+                return Err(format!(
+                    "at rest, node {at} wants {}: {:?}",
+                    status.wanted, status.problems
+                ));
             }
             if let Some(peer) = status.peers.iter().find(|peer| !peer.in_sync) {
                 return Err(format!(
@@ -707,12 +738,16 @@ impl World {
             disk.own("trash").into_iter().chain(disk.pruned.iter().copied()).collect::<Vec<_>>()
         };
         let tree: Tree = (0..self.machines.len()).rev().flat_map(|at| self.tree_of(at)).collect();
-        let live = (0..self.machines.len()).flat_map(|at| self.tree_of(at).into_values().flatten()).collect();
+        let live = (0..self.machines.len())
+            .flat_map(|at| self.tree_of(at).into_values().flatten())
+            .collect();
         let holdings = Holdings { tree, live, trash: disks.iter().flat_map(own).collect() };
         if self.plan.one_at_a_time
             && !self.has_rules()
-            && let Some(path) =
-                holdings.tree.keys().find(|path| String::from_utf8_lossy(path).contains("sync-conflict"))
+            && let Some(path) = holdings
+                .tree
+                .keys()
+                .find(|path| String::from_utf8_lossy(path).contains("sync-conflict"))
         {
             return Err(format!(
                 "{} and nobody did anything at the same time",
@@ -721,19 +756,21 @@ impl World {
         }
         self.oracle.check(&holdings, &rules)?;
         for machine in &self.machines {
-            machine.disk.borrow_mut().left_alone = Some(Rc::clone(&rules)).filter(|_| self.has_rules());
+            machine.disk.borrow_mut().left_alone =
+                Some(Rc::clone(&rules)).filter(|_| self.has_rules());
         }
         Ok(())
     }
 
     /// What is ignored may be edited on one node while nobody else hears of an edit on another.
     fn has_rules(&self) -> bool {
-        let is_rules =
-            |action: &Action| matches!(action.what, What::Deed { deed, .. } if deed.kind == Kind::Rules);
-        self.plan.actions.iter().any(is_rules)
+        self.plan.actions.iter().any(
+            |action| matches!(action.what, What::Deed { deed, .. } if deed.kind == Kind::Rules),
+        )
     }
 
-    /// What only an identity could give up that two machines had, and none has any more: it is a problem, and stays one.
+    /// What only an identity could give up that two machines had, and none has any more: it is a
+    /// problem, and stays one.
     fn given_up(&self) -> Result<BTreeSet<Vec<u8>>, String> {
         let mut paths = BTreeSet::new();
         for replica in self.machines.iter().filter_map(|machine| machine.replica.as_ref()) {
@@ -776,7 +813,11 @@ impl World {
         let paths: BTreeSet<&Vec<u8>> = first.keys().chain(other.keys()).collect();
         for path in paths.into_iter().filter(|path| first.get(*path) != other.get(*path)) {
             let name = String::from_utf8_lossy(path);
-            lines.push(format!("  {name}: node 0 {:x?}, node {at} {:x?}", first.get(path), other.get(path)));
+            lines.push(format!(
+                "  {name}: node 0 {:x?}, node {at} {:x?}",
+                first.get(path),
+                other.get(path)
+            ));
         }
         lines.join("\n")
     }
@@ -787,13 +828,15 @@ impl World {
         for (at, machine) in self.machines.iter().enumerate() {
             let Some(replica) = &machine.replica else { continue };
             for (path, row) in replica.engine().index().rows(None, 1000).unwrap_or_default() {
-                let row_of =
-                    entries.entry(path.to_string()).or_insert_with(|| vec![None; self.machines.len()]);
+                let row_of = entries
+                    .entry(path.to_string())
+                    .or_insert_with(|| vec![None; self.machines.len()]);
                 row_of[at] = Some(row.entry);
             }
         }
-        let differs =
-            |entries: &&(String, Vec<Option<Entry>>)| entries.1.iter().any(|entry| *entry != entries.1[0]);
+        let differs = |entries: &&(String, Vec<Option<Entry>>)| {
+            entries.1.iter().any(|entry| *entry != entries.1[0])
+        };
         let lines = entries.into_iter().collect::<Vec<_>>();
         let lines = lines.iter().filter(differs).flat_map(|(path, entries)| {
             let line = move |(at, entry)| format!("  {path} on node {at}: {entry:?}");
@@ -806,10 +849,13 @@ impl World {
         let mut lines = vec![format!("  at {:?}, activity {:?}", self.now, self.activity())];
         for machine in &self.machines {
             let Some(replica) = &machine.replica else { continue };
-            let deadline = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(self.began));
+            let deadline =
+                |at: Option<Instant>| at.map(|at| at.saturating_duration_since(self.began));
             let engine = replica.engine();
-            let (timeout, own) = (deadline(engine.poll_timeout()), deadline(replica.poll_timeout()));
-            let status = engine.status().map(|status| (status.wanted, status.problems, status.paused));
+            let (timeout, own) =
+                (deadline(engine.poll_timeout()), deadline(replica.poll_timeout()));
+            let status =
+                engine.status().map(|status| (status.wanted, status.problems, status.paused));
             lines.push(format!(
                 "  node {}: work {} {}, wakes {:?}, due {timeout:?} {own:?}, {status:?}",
                 machine.at,
@@ -821,7 +867,7 @@ impl World {
         lines.join("\n")
     }
 
-    // --- What happened ---------------------------------------------------------------------------------
+    // --- What happened
 
     fn note(&mut self, at: usize, said: Vec<String>) {
         let log = std::mem::take(&mut self.machines[at].disk.borrow_mut().log);

@@ -19,7 +19,8 @@ impl Timer {
     const ALL: [Self; 3] = [Self::Announce, Self::KeepAlive, Self::Relay];
 }
 
-/// A deadline for each timer that runs. One that has passed makes it due until it is taken; it may run again meanwhile.
+/// A deadline for each timer that runs. One that has passed makes it due until it is taken; it may
+/// run again meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     at: [Option<Instant>; Timer::ALL.len()],
@@ -82,7 +83,10 @@ mod tests {
         assert_eq!(timers.next_timeout(), Some(now + second), "it ran already");
         timers.handle_timeout(now + second);
         assert!(timers.is_due(Timer::Announce) && !timers.runs(Timer::Announce));
-        assert_eq!((timers.next_timeout(), timers.is_due(Timer::Relay)), (Some(now + 3 * second), false));
+        assert_eq!(
+            (timers.next_timeout(), timers.is_due(Timer::Relay)),
+            (Some(now + 3 * second), false)
+        );
         timers.start(Timer::Announce, now + 2 * second);
         assert!(timers.take_due(Timer::Announce) && !timers.take_due(Timer::Announce));
         assert!(timers.runs(Timer::Announce));

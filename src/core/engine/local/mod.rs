@@ -1,7 +1,8 @@
 //! What is found on this disk becomes a version.
 //!
-//! A local change is a difference from the row's base, never from its entry: what was applied from a peer
-//! stands in the base before the watch tells of it, so an echo compares equal and nothing is said.
+//! A local change is a difference from the row's base, never from its entry: what was applied from
+//! a peer stands in the base before the watch tells of it, so an echo compares equal and nothing is
+//! said.
 //!
 //! Here it is decided what has to be looked at and read; `state` makes versions of what was found.
 //!
@@ -52,7 +53,11 @@ impl Engine {
         match hint {
             Hint::Writing if self.paths.is_settling(&path) => self.handle_writing(&path, 0, time),
             Hint::Writing => {
-                let size = self.index.get(&path)?.and_then(|row| row.base).map_or(0, |base| base.stamp.size);
+                let size = self
+                    .index
+                    .get(&path)?
+                    .and_then(|row| row.base)
+                    .map_or(0, |base| base.stamp.size);
                 self.handle_writing(&path, size, time);
             }
             Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
@@ -73,15 +78,16 @@ impl Engine {
         Ok(())
     }
 
-    /// A program writes to a file of which so many bytes are known. When too many are written to, all is looked at later.
+    /// A program writes to a file of which so many bytes are known. When too many are written to,
+    /// all is looked at later.
     pub(super) fn handle_writing(&mut self, path: &RelPath, size: u64, time: Time) {
         if !self.paths.handle_writing(path, size, time.now) {
             self.scan.request_walk();
         }
     }
 
-    /// What a file holds may have changed without a trace in its stamp: it is read when it is looked at next. What is
-    /// being read, or put there, at this moment is no proof, either.
+    /// What a file holds may have changed without a trace in its stamp: it is read when it is
+    /// looked at next. What is being read, or put there, at this moment is no proof, either.
     pub(super) fn doubt(&mut self, path: &RelPath) -> Result<()> {
         self.paths.doubt(path);
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
@@ -119,7 +125,9 @@ impl Engine {
                 self.scan.request_walk();
                 Ok(())
             }
-            Ok(Some(stat)) if self.is_covered(&path, &stat)? => self.handle_closed(&path, COVERED, time),
+            Ok(Some(stat)) if self.is_covered(&path, &stat)? => {
+                self.handle_closed(&path, COVERED, time)
+            }
             Ok(stat) => {
                 self.handle_open(&path)?;
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
@@ -141,7 +149,8 @@ impl Engine {
 
     /// Is something mounted on what the index says is there?
     fn is_covered(&self, path: &RelPath, stat: &Stat) -> Result<bool> {
-        // The kind is asked first: this runs for every path that is seen, and a row costs a read of the index.
+        // The kind is asked first: this runs for every path that is seen, and a row costs a read of
+        // the index.
         if stat.kind != FileKind::Foreign {
             return Ok(false);
         }
@@ -149,7 +158,8 @@ impl Engine {
         Ok(row.is_some_and(|row| !self.is_ignored(path, Some(&row), None)))
     }
 
-    /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left as it was.
+    /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left
+    /// as it was.
     fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
         let base = self.index.get(path)?.and_then(|row| row.base);
         let is_directory = base.is_some_and(|base| base.content == Content::Directory);
@@ -159,9 +169,15 @@ impl Engine {
         Ok(())
     }
 
-    /// A path cannot be looked at, listed or read, which is said once. False where that is no problem: what is ignored is
-    /// not to be looked at, and what could not be done there before is to be done no more.
-    pub(super) fn block_unseen(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<bool> {
+    /// A path cannot be looked at, listed or read, which is said once. False where that is no
+    /// problem: what is ignored is not to be looked at, and what could not be done there before is
+    /// to be done no more.
+    pub(super) fn block_unseen(
+        &mut self,
+        path: &RelPath,
+        reason: &str,
+        time: Time,
+    ) -> Result<bool> {
         if self.is_ignored(path, self.index.get(path)?.as_ref(), None) {
             self.paths.unblock(path);
             return Ok(false);
@@ -171,7 +187,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// Something can be told of a path. If that was not so before, all below it is looked at: nothing was watched there.
+    /// Something can be told of a path. If that was not so before, all below it is looked at:
+    /// nothing was watched there.
     fn handle_open(&mut self, path: &RelPath) -> Result<()> {
         if self.scan.handle_open(path) {
             info!("{path} can be looked at again");
@@ -213,7 +230,9 @@ impl Engine {
             (_, Some(stat)) if stat.kind == FileKind::Directory => {
                 self.handle_directory(path, row, stat, time)
             }
-            (Some(base), Some(_)) if base.content == Content::Directory && self.holds_something(&path)? => {
+            (Some(base), Some(_))
+                if base.content == Content::Directory && self.holds_something(&path)? =>
+            {
                 // Something else is in the directory's place: what was in it is gone.
                 let renamed_to = self.renamed_to(&path, time);
                 self.scan.handle_vanished(path, renamed_to);
@@ -223,8 +242,8 @@ impl Engine {
         }
     }
 
-    /// What is there, or was, is left alone. What was there before that may be of a kind that is not, and so may be the
-    /// newest version.
+    /// What is there, or was, is left alone. What was there before that may be of a kind that is
+    /// not, and so may be the newest version.
     fn handle_ignored(
         &mut self,
         path: RelPath,
@@ -326,7 +345,13 @@ impl Engine {
         self.observe(&path, None, time)
     }
 
-    fn handle_directory(&mut self, path: RelPath, row: Option<Row>, stat: Stat, time: Time) -> Result<()> {
+    fn handle_directory(
+        &mut self,
+        path: RelPath,
+        row: Option<Row>,
+        stat: Stat,
+        time: Time,
+    ) -> Result<()> {
         let base = row.and_then(|row| row.base).filter(|base| base.content == Content::Directory);
         let known = base.as_ref().is_some_and(|base| base.stamp.inode == stat.stamp.inode);
         if base.is_some() && !known {
@@ -358,7 +383,8 @@ impl Engine {
             self.paths.handle_settled(&path);
             return self.observe(&path, known.map(|content| (content, stat)), time);
         }
-        if stat.links == 1 && !self.paths.is_reading(&path) && self.paths.must_rest(&path, time.now) {
+        if stat.links == 1 && !self.paths.is_reading(&path) && self.paths.must_rest(&path, time.now)
+        {
             return Ok(());
         }
         match self.paths.begin_read(&path, time.wall_ms) {
@@ -371,7 +397,9 @@ impl Engine {
 
     fn keep_recipe(&mut self, content: &Content, chunks: &[Chunk]) -> Result<()> {
         match content {
-            Content::File { digest, .. } if chunks.len() > 1 => self.index.put_recipe(digest, chunks),
+            Content::File { digest, .. } if chunks.len() > 1 => {
+                self.index.put_recipe(digest, chunks)
+            }
             _ => Ok(()),
         }
     }

@@ -13,10 +13,18 @@ use crate::{
 };
 
 impl Engine {
-    /// A file was written to by one of its names: the watch tells of that name alone, and the stamp need not.
-    pub(super) fn doubt_other_names(&mut self, path: &RelPath, content: &Content, stat: &Stat) -> Result<()> {
+    /// A file was written to by one of its names: the watch tells of that name alone, and the stamp
+    /// need not.
+    pub(super) fn doubt_other_names(
+        &mut self,
+        path: &RelPath,
+        content: &Content,
+        stat: &Stat,
+    ) -> Result<()> {
         let held = self.index.get(path)?.and_then(|row| row.base).map(|base| base.content);
-        let Some(Content::File { digest, .. }) = held.filter(|held| stat.links > 1 && held != content) else {
+        let Some(Content::File { digest, .. }) =
+            held.filter(|held| stat.links > 1 && held != content)
+        else {
             return Ok(());
         };
         for (other, _) in self.other_names(path, &digest, &stat.stamp)? {
@@ -25,8 +33,15 @@ impl Engine {
         Ok(())
     }
 
-    /// The bits and the time of this name are newer than those that were set under another: the file is to have them.
-    pub(super) fn set_back(&mut self, path: &RelPath, mut row: Row, stat: &Stat, time: Time) -> Result<()> {
+    /// The bits and the time of this name are newer than those that were set under another: the
+    /// file is to have them.
+    pub(super) fn set_back(
+        &mut self,
+        path: &RelPath,
+        mut row: Row,
+        stat: &Stat,
+        time: Time,
+    ) -> Result<()> {
         if let Some(base) = &mut row.base {
             base.stamp = stat.stamp;
             base.bits.found = stat.mode;
@@ -36,9 +51,10 @@ impl Engine {
         self.place(path, None, time)
     }
 
-    /// Has the file bits and a time that were set under another of its names? It can have those of one name only. The newest
-    /// are for all, and are stated as of the time at which they were set: so nodes that set those of several names at
-    /// the same time agree, where each would else set them back for ever.
+    /// Has the file bits and a time that were set under another of its names? It can have those of
+    /// one name only. The newest are for all, and are stated as of the time at which they were set:
+    /// so nodes that set those of several names at the same time agree, where each would else set
+    /// them back for ever.
     pub(super) fn set_under_other_name(
         &self,
         path: &RelPath,
@@ -53,26 +69,39 @@ impl Engine {
         if stat.links < 2 || !is_held(row) {
             return Ok(None);
         }
-        let is_set = |entry: &Entry| (entry.mode, entry.mtime_ns) == (stat.mode, stat.stamp.mtime_ns);
+        let is_set =
+            |entry: &Entry| (entry.mode, entry.mtime_ns) == (stat.mode, stat.stamp.mtime_ns);
         let others = self.other_names(path, digest, &stat.stamp)?;
         let other = others.into_iter().map(|(_, row)| row.entry).find(is_set);
         Ok(other.map(|other| {
             let when = |entry: &Entry| (entry.version.changed, entry.mode, entry.mtime_ns);
-            let is_newer = other.version.author == self.config.node || when(&other) > when(&row.entry);
-            if is_newer { OtherName::Newer { changed: other.version.changed } } else { OtherName::Older }
+            let is_newer =
+                other.version.author == self.config.node || when(&other) > when(&row.entry);
+            if is_newer {
+                OtherName::Newer { changed: other.version.changed }
+            } else {
+                OtherName::Older
+            }
         }))
     }
 
-    /// Another time was set of a file, and so of all its names on this disk: that is no edit of them. (Other bits are,
-    /// since each name would have them set back for all.)
-    pub(in super::super) fn follow_links(&mut self, path: &RelPath, held: &Base, now: &Stat) -> Result<()> {
+    /// Another time was set of a file, and so of all its names on this disk: that is no edit of
+    /// them. (Other bits are, since each name would have them set back for all.)
+    pub(in super::super) fn follow_links(
+        &mut self,
+        path: &RelPath,
+        held: &Base,
+        now: &Stat,
+    ) -> Result<()> {
         let Content::File { digest, .. } = &held.content else { return Ok(()) };
         if now.links < 2 || !held.stamp.is_same_file(&now.stamp) || held.bits.found != now.mode {
             return Ok(());
         }
         for (other, mut row) in self.other_names(path, digest, &held.stamp)? {
             // That it got another name may not have been seen yet: then it still is to be.
-            let was = |base: &&mut Base| Stamp { ctime_ns: held.stamp.ctime_ns, ..base.stamp } == held.stamp;
+            let was = |base: &&mut Base| {
+                Stamp { ctime_ns: held.stamp.ctime_ns, ..base.stamp } == held.stamp
+            };
             if let Some(base) = row.base.as_mut().filter(was) {
                 let is_seen = base.stamp == held.stamp;
                 base.stamp = if is_seen { now.stamp } else { now.stamp.of_no_file() };
@@ -82,12 +111,20 @@ impl Engine {
         Ok(())
     }
 
-    /// The other paths at which the file of this stamp, which held this content when they were last seen, has a name. A file
-    /// of its own may have the same content: that is none.
-    fn other_names(&self, path: &RelPath, digest: &Digest, stamp: &Stamp) -> Result<Vec<(RelPath, Row)>> {
+    /// The other paths at which the file of this stamp, which held this content when they were last
+    /// seen, has a name. A file of its own may have the same content: that is none.
+    fn other_names(
+        &self,
+        path: &RelPath,
+        digest: &Digest,
+        stamp: &Stamp,
+    ) -> Result<Vec<(RelPath, Row)>> {
         let mut names = Vec::new();
-        for other in self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path) {
-            let is_name = |row: &Row| row.base.as_ref().is_some_and(|base| base.stamp.is_same_file(stamp));
+        for other in
+            self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path)
+        {
+            let is_name =
+                |row: &Row| row.base.as_ref().is_some_and(|base| base.stamp.is_same_file(stamp));
             names.extend(self.index.get(&other)?.filter(is_name).map(|row| (other, row)));
         }
         Ok(names)

@@ -1,10 +1,11 @@
-//! Local renames: content that only changed its place is not read again, and is stated at its new place before it
-//! is said to be gone from the old one.
+//! Local renames: content that only changed its place is not read again, and is stated at its new
+//! place before it is said to be gone from the old one.
 //!
-//! Two proofs are good enough. All of the stamp is that of a row: nothing about the inode has changed, only a
-//! directory above it was renamed. Or the kernel says that the file was renamed, which changes the inode's ctime and
-//! nothing else. The latter is believed within the turn that tells of it, for a path of which it tells nothing else:
-//! inode, length and mtime alone prove nothing, since a tool may write and set the mtime back.
+//! Two proofs are good enough. All of the stamp is that of a row: nothing about the inode has
+//! changed, only a directory above it was renamed. Or the kernel says that the file was renamed,
+//! which changes the inode's ctime and nothing else. The latter is believed within the turn that
+//! tells of it, for a path of which it tells nothing else: inode, length and mtime alone prove
+//! nothing, since a tool may write and set the mtime back.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,16 +29,16 @@ pub(in super::super) struct Renames {
     /// The turn's time: what is older does not count.
     at: Option<Instant>,
     targets: BTreeMap<RelPath, RelPath>,
-    /// What was at the old path, by inode, and the change that made it: of two paths that change places, each needs
-    /// what the other had.
+    /// What was at the old path, by inode, and the change that made it: of two paths that change
+    /// places, each needs what the other had.
     moved: BTreeMap<(u64, u64), (Base, Dot)>,
-    /// What the content of small files under their new names was made by: who knows that change has the content, and is
-    /// not sent it again.
+    /// What the content of small files under their new names was made by: who knows that change has
+    /// the content, and is not sent it again.
     known: BTreeMap<RelPath, (Digest, Dot)>,
     /// Paths of which more was told than a rename.
     touched: BTreeSet<RelPath>,
-    /// The last paths that were not read because of a rename. An event that is still to come may speak of a write
-    /// from before they were looked at: the next one makes them be read.
+    /// The last paths that were not read because of a rename. An event that is still to come may
+    /// speak of a write from before they were looked at: the next one makes them be read.
     believed: VecDeque<RelPath>,
     /// New paths, which are being read, by the old ones: the new one is stated first.
     unread: BTreeMap<RelPath, RelPath>,
@@ -53,7 +54,8 @@ impl Renames {
         }
     }
 
-    /// Something is told of the path. True when it was not read though it should have been, perhaps.
+    /// Something is told of the path. True when it was not read though it should have been,
+    /// perhaps.
     fn handle_changed(&mut self, path: &RelPath, now: Instant) -> bool {
         self.begin_turn(now);
         if self.touched.len() < MAX_RENAMES {
@@ -93,7 +95,8 @@ impl Renames {
         }
         let (base, dot) = self.moved.get(&(stat.stamp.device, stat.stamp.inode))?;
         let dot = *dot;
-        let renamed = Base { stamp: Stamp { ctime_ns: stat.stamp.ctime_ns, ..base.stamp }, ..base.clone() };
+        let renamed =
+            Base { stamp: Stamp { ctime_ns: stat.stamp.ctime_ns, ..base.stamp }, ..base.clone() };
         if !is_same(&renamed, stat) {
             return None;
         }
@@ -102,7 +105,8 @@ impl Renames {
 
     /// The permission bits of what was renamed in this turn.
     pub(in super::super) fn bits(&self, stat: &Stat, now: Instant) -> Option<Bits> {
-        let moved = self.moved.get(&(stat.stamp.device, stat.stamp.inode)).filter(|_| self.at == Some(now));
+        let moved =
+            self.moved.get(&(stat.stamp.device, stat.stamp.inode)).filter(|_| self.at == Some(now));
         moved.map(|(base, _)| base.bits)
     }
 
@@ -134,7 +138,7 @@ impl Renames {
     /// The change that made this content of the path, if the path has it by a rename.
     pub(in super::super) fn made_by(&self, path: &RelPath, content: &Content) -> Option<Dot> {
         let (known, dot) = self.known.get(path)?;
-        matches!(content, Content::File { digest, .. } if digest == known).then_some(*dot)
+        (content.digest() == Some(known)).then_some(*dot)
     }
 
     pub(in super::super) fn is_bounded(&self) -> bool {
@@ -153,7 +157,12 @@ impl Renames {
 
 impl Engine {
     /// The watch: what was at `from` is now at `to`.
-    pub(in super::super) fn handle_renamed(&mut self, from: RelPath, to: RelPath, time: Time) -> Result<()> {
+    pub(in super::super) fn handle_renamed(
+        &mut self,
+        from: RelPath,
+        to: RelPath,
+        time: Time,
+    ) -> Result<()> {
         if self.paused.is_some() {
             return Ok(());
         }
@@ -162,7 +171,8 @@ impl Engine {
             || self.paths.is_reading(&from)
             || self.paths.is_racy(&from, time.now);
         let row = self.index.get(&from)?.filter(|row| !in_doubt && row.standing == Standing::Known);
-        // Another write in the tick of the clock in which it was read would not show; nor what is in doubt already.
+        // Another write in the tick of the clock in which it was read would not show; nor what is
+        // in doubt already.
         let is_certain = |base: &Base| {
             base.content == Content::Directory
                 || !is_shared(&base.stamp, time.wall_ms) && base.stamp != base.stamp.of_no_file()
@@ -172,8 +182,9 @@ impl Engine {
             Some((base, row.base_version()?.dot))
         });
         let base = base.filter(|(base, _)| is_certain(base));
-        // Another directory may be there already, which the watch has now taken for the one that has gone; and the one
-        // that has gone may have been found, and watched, under its new name before this was told.
+        // Another directory may be there already, which the watch has now taken for the one that
+        // has gone; and the one that has gone may have been found, and watched, under its new name
+        // before this was told.
         self.forget_listing(&from)?;
         self.forget_listing(&to)?;
         self.renames.handle_renamed(&from, &to, base);
@@ -215,13 +226,17 @@ impl Engine {
         Ok(known.map(|(content, _)| content))
     }
 
-    /// What the file with all of this stamp holds, whatever its path was, and the change that made it.
+    /// What the file with all of this stamp holds, whatever its path was, and the change that made
+    /// it.
     fn content_of_inode(&self, stat: &Stat, time: Time) -> Result<Option<(Content, Dot)>> {
         if is_shared(&stat.stamp, time.wall_ms) {
             return Ok(None);
         }
-        let is_certain = |held: &RelPath| !self.paths.is_racy(held, time.now) && !self.paths.is_reading(held);
-        let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_certain) else { return Ok(None) };
+        let is_certain =
+            |held: &RelPath| !self.paths.is_racy(held, time.now) && !self.paths.is_reading(held);
+        let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_certain) else {
+            return Ok(None);
+        };
         let row = self.index.get(&held)?;
         let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
         let base = row.and_then(|row| row.base).filter(|base| is_same(base, stat));

@@ -1,6 +1,7 @@
 //! What is found on this disk becomes a version.
 //!
-//! Owns the making of versions. Must not look at the disk, nor decide when that is done: it is told what was found.
+//! Owns the making of versions. Must not look at the disk, nor decide when that is done: it is told
+//! what was found.
 
 use log::{debug, info};
 
@@ -16,7 +17,9 @@ use crate::{
         seam::Time,
     },
     model::{
-        entry::{Base, Bits, Content, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version},
+        entry::{
+            Base, Bits, Content, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version,
+        },
         limits::MAX_VECTOR_COMPONENTS,
         path::RelPath,
         version::{NodeId, VersionVector},
@@ -24,8 +27,8 @@ use crate::{
 };
 
 impl Engine {
-    /// The disk holds this at `path` (`None`: nothing). States it as a new version unless it is what the
-    /// base or the newest version say already.
+    /// The disk holds this at `path` (`None`: nothing). States it as a new version unless it is
+    /// what the base or the newest version say already.
     pub(in super::super) fn observe(
         &mut self,
         path: &RelPath,
@@ -61,7 +64,13 @@ impl Engine {
         if let (Some(row), Some((content, stat)), Some(half_done)) = (&row, &found, &half_done)
             && half_done.content.as_ref() == Some(content)
         {
-            return self.find_half_done(path, row.clone(), half_done, (content.clone(), *stat), time);
+            return self.find_half_done(
+                path,
+                row.clone(),
+                half_done,
+                (content.clone(), *stat),
+                time,
+            );
         }
         let mut cause = if half_done.is_some() { Cause::MayBeOwn } else { Cause::Edit };
         if let (Some(row), Some((content, stat))) = (&row, &found) {
@@ -81,7 +90,8 @@ impl Engine {
         self.place(path, None, time)
     }
 
-    /// What this node was to put there is there, though it could not be seen that it was done: it is that version.
+    /// What this node was to put there is there, though it could not be seen that it was done: it
+    /// is that version.
     fn find_half_done(
         &mut self,
         path: &RelPath,
@@ -116,12 +126,13 @@ impl Engine {
             (_, None) => time.wall_ms,
         };
         let ambiguous = found.as_ref().filter(|(_, stat)| {
-            cause == Cause::MayBeOwn || cause == Cause::Edit && self.is_ambiguous(stat, since_ms, time)
+            cause == Cause::MayBeOwn
+                || cause == Cause::Edit && self.is_ambiguous(stat, since_ms, time)
         });
         let is_ambiguous = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {
-            // What was received has its maker's mtime, and a later ctime: it must not win against what its maker
-            // has written since.
+            // What was received has its maker's mtime, and a later ctime: it must not win against
+            // what its maker has written since.
             since_ms = since_ms.min(u64::try_from(stat.stamp.mtime_ns / 1_000_000).unwrap_or(0));
         }
         let (known, replaced) = (prior.map(Version::vector), prior.map(|prior| prior.changed));
@@ -148,8 +159,8 @@ impl Engine {
         self.place(path, None, time)
     }
 
-    /// The row of a version that this node has made. Bits that were handed on, and that the disk could have, are still to be
-    /// set on it.
+    /// The row of a version that this node has made. Bits that were handed on, and that the disk
+    /// could have, are still to be set on it.
     fn stated(&self, entry: Entry, mut base: Option<Base>) -> Row {
         if let Some(base) = &mut base {
             let is_set = base.bits.found == base.bits.said || !self.config.keeps_bits;
@@ -158,8 +169,9 @@ impl Engine {
         Row::new(entry, base)
     }
 
-    /// The permission bits of the next version. Those that the disk has because it could not keep what it was told are
-    /// nobody's edit, also where the file was saved under another name, renamed, or is a copy of what lost.
+    /// The permission bits of the next version. Those that the disk has because it could not keep
+    /// what it was told are nobody's edit, also where the file was saved under another name,
+    /// renamed, or is a copy of what lost.
     fn handed_on_bits(
         &mut self,
         path: &RelPath,
@@ -167,7 +179,8 @@ impl Engine {
         (content, stat): &(Content, Stat),
         time: Time,
     ) -> Result<u16> {
-        let own = row.filter(|row| row.base.as_ref().is_some_and(|base| is_alike(&base.content, content)));
+        let own = row
+            .filter(|row| row.base.as_ref().is_some_and(|base| is_alike(&base.content, content)));
         let kept = self.paths.take_kept(path);
         let renamed = self.renamed_bits(path, content, stat, time)?;
         let before = renamed.or(own.and_then(Row::bits)).or(kept);
@@ -182,7 +195,8 @@ impl Engine {
         stat: &Stat,
         time: Time,
     ) -> Result<Option<Bits>> {
-        let is_same = |base: &Base| base.stamp.is_same_file(&stat.stamp) && is_alike(&base.content, content);
+        let is_same =
+            |base: &Base| base.stamp.is_same_file(&stat.stamp) && is_alike(&base.content, content);
         let from = self.index.path_at(&stat.stamp)?.filter(|from| from != path);
         let row = from.map(|from| self.index.get(&from)).transpose()?.flatten();
         let row = row.filter(|row| row.base.as_ref().is_some_and(is_same));
@@ -190,38 +204,43 @@ impl Engine {
         Ok(bits.filter(|bits| bits.found != bits.said))
     }
 
-    /// States the content on this disk anew, above the newest version: an edit outlives a concurrent delete,
-    /// a directory a concurrent file. Whoever made the newest version is not said to have been known, so
-    /// that its content is kept where it is held.
+    /// States the content on this disk anew, above the newest version: an edit outlives a
+    /// concurrent delete, a directory a concurrent file. Whoever made the newest version is not
+    /// said to have been known, so that its content is kept where it is held.
     pub(in super::super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         if holds_torn(&row) {
-            // Nobody has what the file held before the power cut, or it is not to be replaced by what others have: what it
-            // holds is an edit.
+            // Nobody has what the file held before the power cut, or it is not to be replaced by
+            // what others have: what it holds is an edit.
             return self.read_again(path);
         }
         let known = row.base_version().map(|version| version.vector().clone());
-        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
+        let mut version =
+            self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
         let row = self.stated(entry_of(row.base.as_ref(), version), row.base);
-        info!("{path} is kept: it was changed here and deleted or replaced elsewhere at the same time");
+        info!(
+            "{path} is kept: it was changed here and deleted or replaced elsewhere at the same time"
+        );
         self.put_own(path, &row, time)
     }
 
-    /// When what is on the disk came to be there, in ms since 1970: what was changed while the node was not
-    /// running was not changed now.
+    /// When what is on the disk came to be there, in ms since 1970: what was changed while the node
+    /// was not running was not changed now.
     fn found_since_ms(&self, stat: &Stat, time: Time) -> u64 {
         let since = u64::try_from(stat.stamp.ctime_ns / 1_000_000).unwrap_or(0);
         if since == 0 { time.wall_ms } else { since.min(time.wall_ms) }
     }
 
-    /// May it be something that the last run, which was killed, knew and this one does not? Directories do not
-    /// tell since when they are there, nor do files of a time to come: the clock was set back.
+    /// May it be something that the last run, which was killed, knew and this one does not?
+    /// Directories do not tell since when they are there, nor do files of a time to come: the clock
+    /// was set back.
     fn is_ambiguous(&self, stat: &Stat, since_ms: u64, time: Time) -> bool {
-        let is_timeless =
-            stat.kind == FileKind::Directory || stat.stamp.ctime_ns / 1_000_000 > time.wall_ms as i64;
+        let is_timeless = stat.kind == FileKind::Directory
+            || stat.stamp.ctime_ns / 1_000_000 > time.wall_ms as i64;
         // A clock may stand still over a restart.
-        let before =
-            |start| since_ms < start || (is_timeless || since_ms == start) && !self.scan.is_first_over();
+        let before = |start| {
+            since_ms < start || (is_timeless || since_ms == start) && !self.scan.is_first_over()
+        };
         self.ambiguous_before_ms.is_some_and(before)
     }
 
@@ -241,8 +260,16 @@ impl Engine {
         Version { dot, author: self.config.node, changed, made_with, joined: None }
     }
 
-    pub(in super::super) fn put_own(&mut self, path: &RelPath, row: &Row, time: Time) -> Result<()> {
-        debug_assert!(!row.entry.content.as_ref().is_some_and(is_marked_torn), "{path} has no such content");
+    pub(in super::super) fn put_own(
+        &mut self,
+        path: &RelPath,
+        row: &Row,
+        time: Time,
+    ) -> Result<()> {
+        debug_assert!(
+            !row.entry.content.as_ref().is_some_and(is_marked_torn),
+            "{path} has no such content"
+        );
         self.put(path, row)?;
         self.paths.handle_newer(path, row.is_wanted(), time.now);
         self.announce_soon(time);
@@ -257,19 +284,21 @@ enum Cause {
     Edit,
     /// It may be what a change has left that was not seen to be done: then it is nobody's.
     MayBeOwn,
-    /// Bits and time were set under another name of the file, in a version of this time, in ms since 1970.
+    /// Bits and time were set under another name of the file, in a version of this time, in ms
+    /// since 1970.
     OtherName { changed: u64 },
 }
 
-/// The row, if what was found is what the base holds, or what the newest version wants: no change then, but
-/// a new stamp.
+/// The row, if what was found is what the base holds, or what the newest version wants: no change
+/// then, but a new stamp.
 fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<Row> {
     let mut row = Row { standing: Standing::Known, ..row.clone() };
     let newest = row.entry.content.as_ref() == Some(content);
     if let Some(base) = &mut row.base {
         let same_mode = base.bits.found == stat.mode || !keeps_bits;
         let same_metadata = same_mode && same_mtime(&base.stamp, &stat.stamp);
-        // Bits and time may have been set under another of its names; that does not outlive what others have done.
+        // Bits and time may have been set under another of its names; that does not outlive what
+        // others have done.
         let is_linked = stat.links > 1 && base.version.is_some();
         if base.content == *content && (same_metadata || is_linked) {
             base.stamp = stat.stamp;
@@ -282,7 +311,8 @@ fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<
     if !newest {
         return None;
     }
-    // Somebody put the newest content here already; its permissions and time may still have to follow.
+    // Somebody put the newest content here already; its permissions and time may still have to
+    // follow.
     let entry = &row.entry;
     let done = matches!(content, Content::Symlink { .. })
         || entry.mode == stat.mode
@@ -319,7 +349,9 @@ fn is_alike(a: &Content, b: &Content) -> bool {
 fn entry_of(base: Option<&Base>, version: Version) -> Entry {
     let content = base.map(|base| base.content.clone());
     let (mode, mtime_ns) = match base {
-        Some(Base { content: Content::File { .. }, bits, stamp, .. }) => (bits.said, stamp.mtime_ns),
+        Some(Base { content: Content::File { .. }, bits, stamp, .. }) => {
+            (bits.said, stamp.mtime_ns)
+        }
         Some(Base { content: Content::Directory, bits, .. }) => (bits.said, 0),
         _ => (0, 0),
     };
@@ -361,7 +393,8 @@ mod tests {
         let adopted = adopt(&deleted, &content, &stat(9, 2), true).and_then(|row| row.base);
         assert_eq!(adopted.map(|base| base.stamp), Some(stat(9, 2).stamp));
         assert_eq!(adopt(&deleted, &content, &stat(9, 1), true), None);
-        let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
+        let entry =
+            Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
         let live = Row::new(entry, Some(base_of(content.clone(), stat(1, 2), 0o644)));
         assert_eq!(adopt(&live, &content, &stat(9, 2), true), None);
     }

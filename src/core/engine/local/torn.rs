@@ -1,7 +1,8 @@
 //! What a power cut has left of files that were not durable.
 //!
-//! Owns the time before which all that was written is durable, which goes into the index with each commit. Must not
-//! decide what becomes of a version: what is torn is wanted again, or believed, as `local` and `lost` say.
+//! Owns the time before which all that was written is durable, which goes into the index with each
+//! commit. Must not decide what becomes of a version: what is torn is wanted again, or believed, as
+//! `local` and `lost` say.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,9 @@ use crate::{
     },
 };
 
-/// What is durable by itself, in the times that files have: what was written long ago. A clock that is set forward makes
-/// what was written just now look old, so that for a while the time is counted from before that.
+/// What is durable by itself, in the times that files have: what was written long ago. A clock that
+/// is set forward makes what was written just now look old, so that for a while the time is counted
+/// from before that.
 #[derive(Debug)]
 pub(in super::super) struct Durable {
     /// What the last run left, in ms since 1970.
@@ -33,7 +35,8 @@ impl Durable {
         Self { before_ms, seen: time, held: None }
     }
 
-    /// Files that were changed at this time or later may not have been durable when the last run ended, in ms since 1970.
+    /// Files that were changed at this time or later may not have been durable when the last run
+    /// ended, in ms since 1970.
     fn before_ms(&self) -> i64 {
         i64::try_from(self.before_ms).unwrap_or(i64::MAX)
     }
@@ -59,8 +62,8 @@ fn in_ms(duration: Duration) -> u64 {
 }
 
 impl Engine {
-    /// Before a commit: what the next run is to doubt, should the power fail. What this one has to doubt stays that until
-    /// it was looked at.
+    /// Before a commit: what the next run is to doubt, should the power fail. What this one has to
+    /// doubt stays that until it was looked at.
     pub(in super::super) fn note_durable(&mut self, time: Time) {
         let mut before_ms = self.durable.now_before_ms(time);
         if !self.is_walk_through() {
@@ -70,20 +73,30 @@ impl Engine {
     }
 
     /// Must a file be read although its stamp is what it was?
-    pub(in super::super) fn is_doubtful(&self, path: &RelPath, base: &Base, stat: &Stat, time: Time) -> bool {
-        stat.kind == FileKind::File && (self.paths.is_racy(path, time.now) || self.may_be_torn(base, stat))
+    pub(in super::super) fn is_doubtful(
+        &self,
+        path: &RelPath,
+        base: &Base,
+        stat: &Stat,
+        time: Time,
+    ) -> bool {
+        stat.kind == FileKind::File
+            && (self.paths.is_racy(path, time.now) || self.may_be_torn(base, stat))
     }
 
-    /// What a user of this machine wrote shortly before the power failed may be in the index, stamp and all, while the
-    /// disk has only its length and its times. What was received was synced.
+    /// What a user of this machine wrote shortly before the power failed may be in the index, stamp
+    /// and all, while the disk has only its length and its times. What was received was synced.
     fn may_be_torn(&self, base: &Base, stat: &Stat) -> bool {
         !is_marked_torn(&base.content) && self.was_just_written(stat)
     }
 
-    /// Nor do whole seconds tell whether it was written to again in the second in which the last run read it.
+    /// Nor do whole seconds tell whether it was written to again in the second in which the last
+    /// run read it.
     pub(in super::super) fn was_just_written(&self, stat: &Stat) -> bool {
         let is_suspect = self.torn_before_ns.is_some() || is_whole_second(&stat.stamp);
-        is_suspect && !self.scan.is_known() && stat.stamp.ctime_ns / 1_000_000 >= self.durable.before_ms()
+        is_suspect
+            && !self.scan.is_known()
+            && stat.stamp.ctime_ns / 1_000_000 >= self.durable.before_ms()
     }
 
     /// After a power cut: is this what is left of a file that was never synced? Then it is no edit.
@@ -94,17 +107,22 @@ impl Engine {
         stat: &Stat,
         time: Time,
     ) -> bool {
-        let (Some(before_ns), Some(base)) = (self.torn_before_ns, row.and_then(|row| row.base.as_ref()))
+        let (Some(before_ns), Some(base)) =
+            (self.torn_before_ns, row.and_then(|row| row.base.as_ref()))
         else {
             return false;
         };
-        let (Content::File { size, .. }, Content::File { size: was, .. }) = (content, &base.content) else {
+        let (Content::File { size, .. }, Content::File { size: was, .. }) =
+            (content, &base.content)
+        else {
             return false;
         };
         // From the future: written before the clock forgot the time, as one without a battery does.
-        let is_to_come = |time_ns: i64| u64::try_from(time_ns / 1_000_000).is_ok_and(|ms| ms > time.wall_ms);
+        let is_to_come =
+            |time_ns: i64| u64::try_from(time_ns / 1_000_000).is_ok_and(|ms| ms > time.wall_ms);
         let is_older = |time_ns: i64| time_ns < before_ns || is_to_come(time_ns);
-        // Another file, which has got this name since the power came back, is what somebody has put there.
+        // Another file, which has got this name since the power came back, is what somebody has put
+        // there.
         let is_put_there = !base.stamp.is_same_file(&stat.stamp) && !is_older(stat.stamp.ctime_ns);
         let is_shorter = size < was && is_older(stat.stamp.mtime_ns) && !is_put_there;
         !is_marked_torn(&base.content) && (is_shorter || base.stamp == stat.stamp)
@@ -146,9 +164,12 @@ pub(in super::super) fn holds_torn(row: &Row) -> bool {
     row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
 }
 
-/// Is it what a power cut has left, and was nothing but named anew since? (That it is to be believed, the stamp tells.)
+/// Is it what a power cut has left, and was nothing but named anew since? (That it is to be
+/// believed, the stamp tells.)
 pub(in super::super) fn is_still_torn(row: &Row, stat: &Stat) -> bool {
-    let Some(base) = row.base.as_ref().filter(|base| is_marked_torn(&base.content)) else { return false };
+    let Some(base) = row.base.as_ref().filter(|base| is_marked_torn(&base.content)) else {
+        return false;
+    };
     let was = base.stamp;
     was != was.of_no_file() && was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp }
 }
@@ -169,11 +190,16 @@ mod tests {
     fn what_was_written_before_the_clock_was_set_forward_is_not_durable_yet() {
         let start = Instant::now();
         let mut durable = Durable::new(0, after(start, 0, START_MS));
-        let mut before_ms = |seconds, wall_ms| durable.now_before_ms(after(start, seconds, wall_ms));
+        let mut before_ms =
+            |seconds, wall_ms| durable.now_before_ms(after(start, seconds, wall_ms));
         assert_eq!(before_ms(10, START_MS + 10_000), START_MS + 10_000 - SUSPECT_MS);
         let next_year_ms = START_MS + 365 * 24 * HOUR_MS;
         assert_eq!(before_ms(20, next_year_ms), START_MS + 10_000 - SUSPECT_MS);
-        assert_eq!(before_ms(30, next_year_ms * 2), START_MS + 10_000 - SUSPECT_MS, "set forward once more");
+        assert_eq!(
+            before_ms(30, next_year_ms * 2),
+            START_MS + 10_000 - SUSPECT_MS,
+            "set forward once more"
+        );
         let later_ms = next_year_ms * 2 + HOUR_MS;
         assert_eq!(before_ms(3630, later_ms), later_ms - SUSPECT_MS, "it is by now");
         assert_eq!(before_ms(3640, START_MS), START_MS - SUSPECT_MS, "set back");

@@ -1,6 +1,8 @@
-//! What is being done to a path at this moment: by this node, which reads or changes it, or by whoever writes to it.
+//! What is being done to a path at this moment: by this node, which reads or changes it, or by
+//! whoever writes to it.
 //!
-//! One of these at a time, so that nothing is read while it is changed, and nothing changed while it is read.
+//! One of these at a time, so that nothing is read while it is changed, and nothing changed while
+//! it is read.
 
 use std::{
     mem,
@@ -82,7 +84,8 @@ pub(in super::super) struct Pending {
 impl Pending {
     /// What the row wants comes to its path.
     pub(in super::super) fn to(row: &Row) -> Self {
-        let (content, mode, version) = (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
+        let (content, mode, version) =
+            (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
         let (partial, from, with) = (None, None, None);
         Self { content, mode, version, partial, from, with, is_renamed: false, is_doubted: false }
     }
@@ -96,8 +99,9 @@ pub(in super::super) struct HalfDone {
     pub(in super::super) version: Version,
 }
 
-/// A file that was read in the second in which it was written, on a file system that keeps whole seconds: another write
-/// in it leaves the stamp as it is. (Git calls this "racy".) Of finer times `io::disk::jobs` takes care.
+/// A file that was read in the second in which it was written, on a file system that keeps whole
+/// seconds: another write in it leaves the stamp as it is. (Git calls this "racy".) Of finer times
+/// `io::disk::jobs` takes care.
 #[derive(Debug)]
 pub(super) struct Racy {
     stamp: Stamp,
@@ -106,8 +110,8 @@ pub(super) struct Racy {
     known_at: Instant,
 }
 
-/// How soon a large file that was read may be read again. One change is never made to wait; the next is, so that a file
-/// that is saved all the time is not read all the time.
+/// How soon a large file that was read may be read again. One change is never made to wait; the
+/// next is, so that a file that is saved all the time is not read all the time.
 #[derive(Debug)]
 pub(super) struct Rest {
     until: Instant,
@@ -136,10 +140,15 @@ impl Disk {
 
 /// Files that are being written.
 impl Paths {
-    /// A program writes to a file of which `size` bytes are known: reading all of it takes a while, which must not be most
-    /// of the time. False when there are too many of them.
+    /// A program writes to a file of which `size` bytes are known: reading all of it takes a while,
+    /// which must not be most of the time. False when there are too many of them.
     #[must_use]
-    pub(in super::super) fn handle_writing(&mut self, path: &RelPath, size: u64, now: Instant) -> bool {
+    pub(in super::super) fn handle_writing(
+        &mut self,
+        path: &RelPath,
+        size: u64,
+        now: Instant,
+    ) -> bool {
         if !self.has_place(Kind::Writing, path) {
             return false;
         }
@@ -181,15 +190,16 @@ impl Paths {
         self.edit_where(Kind::Writing, |_| true, |_, state| state.disk = Disk::Quiet);
     }
 
-    /// A file of this size was read: if it is large, and was lately, it is left alone for a while, however often it is
-    /// saved.
+    /// A file of this size was read: if it is large, and was lately, it is left alone for a while,
+    /// however often it is saved.
     pub(in super::super) fn handle_was_read(&mut self, path: &RelPath, size: u64, now: Instant) {
         let rest = Duration::from_micros(size.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
         if rest < REREAD_REST_MIN {
             return;
         }
         if self.count(Kind::Rest) >= Kind::Rest.limit() {
-            let is_over = |state: &PathState| state.rest.as_ref().is_some_and(|rest| rest.until <= now);
+            let is_over =
+                |state: &PathState| state.rest.as_ref().is_some_and(|rest| rest.until <= now);
             self.edit_where(Kind::Rest, is_over, |_, state| state.rest = None);
         }
         let last = self.get(path).and_then(|state| state.rest.as_ref());
@@ -204,7 +214,9 @@ impl Paths {
     pub(in super::super) fn must_rest(&mut self, path: &RelPath, now: Instant) -> bool {
         let rest = self.get(path).and_then(|state| state.rest.as_ref());
         let until = rest.filter(|rest| rest.is_due && rest.until > now).map(|rest| rest.until);
-        let Some(until) = until.filter(|_| self.has_place(Kind::Writing, path)) else { return false };
+        let Some(until) = until.filter(|_| self.has_place(Kind::Writing, path)) else {
+            return false;
+        };
         self.edit(path, |state| match state.disk {
             Disk::Quiet | Disk::Writing(_) | Disk::Resting { .. } => {
                 state.disk = Disk::Resting { until };
@@ -217,7 +229,8 @@ impl Paths {
 
 impl Writing {
     fn begin(size: u64, now: Instant) -> Self {
-        let longest = Duration::from_secs(size / SETTLE_BYTES_PER_S).clamp(SETTLE_MAX, FULL_SCAN_INTERVAL);
+        let longest =
+            Duration::from_secs(size / SETTLE_BYTES_PER_S).clamp(SETTLE_MAX, FULL_SCAN_INTERVAL);
         let quiet = longest * SETTLE_QUIET.as_millis() as u32 / SETTLE_MAX.as_millis() as u32;
         let mut writing = Self { quiet, until: now, latest: now + longest };
         writing.go_on(now);
@@ -231,8 +244,8 @@ impl Writing {
 
 /// Files that this node reads.
 impl Paths {
-    /// Is there a place for one more read? What is being read already is looked at again afterwards, and what is being
-    /// changed is when it was.
+    /// Is there a place for one more read? What is being read already is looked at again
+    /// afterwards, and what is being changed is when it was.
     pub(in super::super) fn begin_read(&mut self, path: &RelPath, now_ms: u64) -> Begun {
         if !self.has_place(Kind::Read, path) {
             return Begun::NoPlace;
@@ -253,8 +266,8 @@ impl Paths {
         })
     }
 
-    /// Something may be written to the path, without a trace in its stamp, after it was read or changed, and before that
-    /// is known.
+    /// Something may be written to the path, without a trace in its stamp, after it was read or
+    /// changed, and before that is known.
     pub(in super::super) fn doubt(&mut self, path: &RelPath) {
         if self.get(path).is_some_and(|state| state.is(Kind::Read) || state.is(Kind::Change)) {
             self.edit(path, |state| state.disk.doubt());
@@ -271,7 +284,8 @@ impl Paths {
         if !self.is_reading(path) {
             return None;
         }
-        let Disk::Reading(Reading { again, began_ms }) = self.edit(path, |state| mem::take(&mut state.disk))
+        let Disk::Reading(Reading { again, began_ms }) =
+            self.edit(path, |state| mem::take(&mut state.disk))
         else {
             return None;
         };
@@ -290,7 +304,8 @@ impl Paths {
         self.count(Kind::Read)
     }
 
-    /// What the file with this stamp holds is known, as of `since_ms` since 1970: it was read or written by this node.
+    /// What the file with this stamp holds is known, as of `since_ms` since 1970: it was read or
+    /// written by this node.
     pub(in super::super) fn handle_known(
         &mut self,
         path: &RelPath,
@@ -306,7 +321,8 @@ impl Paths {
         // The clock that the stamp is compared with may stand still.
         let kept = before.filter(|known| known.stamp == *stamp).map(|known| known.until);
         if is_fresh && self.count(Kind::Racy) >= Kind::Racy.limit() {
-            let is_over = |state: &PathState| state.racy.as_ref().is_some_and(|racy| racy.until <= now);
+            let is_over =
+                |state: &PathState| state.racy.as_ref().is_some_and(|racy| racy.until <= now);
             self.edit_where(Kind::Racy, is_over, |_, state| state.racy = None);
         }
         let racy = Racy { stamp: *stamp, until: kept.unwrap_or(now + RACY_KEEP), known_at: now };
@@ -319,9 +335,11 @@ impl Paths {
         self.get(path).and_then(|state| state.racy.as_ref()).is_some_and(|racy| racy.until > now)
     }
 
-    /// As [`Self::is_racy`], of the file that is said to be there with this stamp, and was not read in this turn.
+    /// As [`Self::is_racy`], of the file that is said to be there with this stamp, and was not read
+    /// in this turn.
     pub(in super::super) fn is_unsure(&self, path: &RelPath, stamp: &Stamp, now: Instant) -> bool {
-        let is_unsure = |racy: &Racy| racy.stamp == *stamp && racy.until > now && racy.known_at != now;
+        let is_unsure =
+            |racy: &Racy| racy.stamp == *stamp && racy.until > now && racy.known_at != now;
         self.get(path).and_then(|state| state.racy.as_ref()).is_some_and(is_unsure)
     }
 }
@@ -344,7 +362,8 @@ impl Paths {
         self.get(path).is_none_or(|state| !state.is(Kind::Read) && !state.is(Kind::Change))
     }
 
-    /// May the path be changed now? If not, it is asked for again when that which is in the way is over.
+    /// May the path be changed now? If not, it is asked for again when that which is in the way is
+    /// over.
     pub(in super::super) fn may_change(&self, path: &RelPath, now: Instant) -> bool {
         self.is_free(path) && !self.is_resting(path, now)
     }
@@ -386,8 +405,8 @@ impl Paths {
         self.count(Kind::Change) + changes <= MAX_IN_FLIGHT
     }
 
-    /// What is found at the path next may be what this node has put there, without learning that it had. When there are
-    /// too many, it counts as a user's.
+    /// What is found at the path next may be what this node has put there, without learning that it
+    /// had. When there are too many, it counts as a user's.
     pub(in super::super) fn note_half_done(&mut self, path: &RelPath, half_done: HalfDone) {
         if self.has_place(Kind::Left, path) {
             self.edit(path, |state| state.left = Some(half_done));
@@ -400,8 +419,8 @@ impl Paths {
         self.edit(path, |state| state.left.take())
     }
 
-    /// What this disk holds gets a second name: it has its permission bits by either. When there are too many, it has those
-    /// that the disk gives it.
+    /// What this disk holds gets a second name: it has its permission bits by either. When there
+    /// are too many, it has those that the disk gives it.
     pub(in super::super) fn note_kept(&mut self, path: &RelPath, bits: Option<Bits>) {
         let rounded = bits.filter(|bits| bits.found != bits.said);
         if rounded.is_some() && self.has_place(Kind::Kept, path) {
@@ -416,7 +435,8 @@ impl Paths {
     }
 }
 
-/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the same again?
+/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the
+/// same again?
 fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
     is_whole_second(stamp) && is_younger(stamp, now_ms, 2000)
 }

@@ -1,7 +1,9 @@
-//! What is under way at a path, and what is known of it beside its row: one bounded table for all of it.
+//! What is under way at a path, and what is known of it beside its row: one bounded table for all
+//! of it.
 //!
-//! Owns one [`PathState`] for each path at which something is under way. Knows neither index nor links: the engine asks
-//! it whether a path may be read or changed, tells it what happened, and looks at the rows itself.
+//! Owns one [`PathState`] for each path at which something is under way. Knows neither index nor
+//! links: the engine asks it whether a path may be read or changed, tells it what happened, and
+//! looks at the rows itself.
 //!
 //! * `disk`: what this node, or a program of the user, is doing to the path at this moment.
 //! * `retry`: what could not be done, why, and when it is tried again.
@@ -46,7 +48,8 @@ struct PathState {
     racy: Option<Racy>,
     /// It was read lately, and is large.
     rest: Option<Rest>,
-    /// Permission bits, which this disk does not keep, of what was kept here beside a version that won.
+    /// Permission bits, which this disk does not keep, of what was kept here beside a version that
+    /// won.
     kept: Option<Bits>,
 }
 
@@ -112,7 +115,8 @@ impl Paths {
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        Kind::ALL.into_iter().all(|kind| self.count(kind) <= kind.limit()) && self.crowd.is_bounded()
+        Kind::ALL.into_iter().all(|kind| self.count(kind) <= kind.limit())
+            && self.crowd.is_bounded()
     }
 
     /// Is nothing under way, and nothing to be tried again?
@@ -163,7 +167,8 @@ impl Paths {
             return;
         }
         let is_one = |(_, state): &(&RelPath, &PathState)| state.is(kind) && is_one(state);
-        let paths: Vec<RelPath> = self.states.iter().filter(is_one).map(|(path, _)| path.clone()).collect();
+        let paths: Vec<RelPath> =
+            self.states.iter().filter(is_one).map(|(path, _)| path.clone()).collect();
         for path in paths {
             self.edit(&path, |state| change(&path, state));
         }
@@ -222,9 +227,17 @@ mod tests {
 
     fn row() -> Row {
         let dot = Dot { origin: Origin(1), seq: 1 };
-        let version =
-            Version { dot, author: NodeId([1; 8]), changed: 1, made_with: dot.into(), joined: None };
-        Row::new(Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version }, None)
+        let version = Version {
+            dot,
+            author: NodeId([1; 8]),
+            changed: 1,
+            made_with: dot.into(),
+            joined: None,
+        };
+        Row::new(
+            Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version },
+            None,
+        )
     }
 
     /// A time of a file system that keeps whole seconds.
@@ -253,8 +266,11 @@ mod tests {
             Event::BeginChange => {}
             Event::EndChange { half_done } => {
                 let change = paths.end_change(path).filter(|_| half_done);
-                let left =
-                    change.map(|Pending { content, mode, version, .. }| HalfDone { content, mode, version });
+                let left = change.map(|Pending { content, mode, version, .. }| HalfDone {
+                    content,
+                    mode,
+                    version,
+                });
                 left.into_iter().for_each(|left| paths.note_half_done(path, left));
             }
             Event::Refused { unseen: true } => paths.block_unseen(path, "a reason", *now),
@@ -287,7 +303,8 @@ mod tests {
                     let counted = paths.states.values().filter(|state| state.is(kind)).count();
                     prop_assert_eq!(paths.count(kind), counted, "{:?}", kind);
                 }
-                prop_assert!(paths.states.values().all(|state| Kind::ALL.iter().any(|kind| state.is(*kind))));
+                prop_assert!(paths.states.values()
+                    .all(|state| Kind::ALL.iter().any(|kind| state.is(*kind))));
                 let [reads, changes] = [paths.is_reading(&path), paths.is_changing(&path)];
                 prop_assert!(!(reads && changes) && paths.is_free(&path) == (!reads && !changes));
                 prop_assert!(paths.is_bounded());

@@ -1,8 +1,10 @@
-//! What could not be done: the paths that cannot be written or looked at, why, and when each is tried again.
+//! What could not be done: the paths that cannot be written or looked at, why, and when each is
+//! tried again.
 //!
-//! As many as fit into a table are named, each with its reason and a deadline of its own. Of the others no more than a
-//! hash is kept. They have one deadline together, at which so many are tried in vain at most, and the rest at the next
-//! ones: a directory of thousands of paths that cannot be written costs one line in the log, and next to no time.
+//! As many as fit into a table are named, each with its reason and a deadline of its own. Of the
+//! others no more than a hash is kept. They have one deadline together, at which so many are tried
+//! in vain at most, and the rest at the next ones: a directory of thousands of paths that cannot be
+//! written costs one line in the log, and next to no time.
 
 use std::{
     collections::BTreeSet,
@@ -61,7 +63,8 @@ pub(super) struct Retry {
     delay: Duration,
     /// `None` while it may be tried.
     pub(super) until: Option<Instant>,
-    /// It could not be looked at: what this disk holds there is not known, whatever others say of it.
+    /// It could not be looked at: what this disk holds there is not known, whatever others say of
+    /// it.
     is_unseen: bool,
     /// Its content is on this disk, and could not be copied.
     has_failed_copy: bool,
@@ -91,13 +94,17 @@ impl Paths {
         let why = why.into();
         self.edit(path, |state| {
             let last = state.retry.take();
-            // That nobody has it is counted by itself: what it was blocked for before is no reason to give it up.
-            let counted =
-                last.as_ref().filter(|last| mem::discriminant(&last.why) == mem::discriminant(&why));
-            let delay = counted.map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
+            // That nobody has it is counted by itself: what it was blocked for before is no reason
+            // to give it up.
+            let counted = last
+                .as_ref()
+                .filter(|last| mem::discriminant(&last.why) == mem::discriminant(&why));
+            let delay =
+                counted.map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
             let is_unseen = last.as_ref().is_some_and(|last| last.is_unseen);
             let has_failed_copy = last.is_some_and(|last| last.has_failed_copy);
-            state.retry = Some(Retry { why, delay, until: Some(now + delay), is_unseen, has_failed_copy });
+            state.retry =
+                Some(Retry { why, delay, until: Some(now + delay), is_unseen, has_failed_copy });
         });
     }
 
@@ -107,7 +114,8 @@ impl Paths {
         self.edit_retry(path, |retry| retry.is_unseen = true);
     }
 
-    /// As [`Self::block`]; its content is not copied from this disk again while there are others to ask.
+    /// As [`Self::block`]; its content is not copied from this disk again while there are others to
+    /// ask.
     pub(in super::super) fn block_copy(&mut self, path: &RelPath, reason: &str, now: Instant) {
         self.block(path, reason, now);
         self.edit_retry(path, |retry| retry.has_failed_copy = true);
@@ -117,12 +125,13 @@ impl Paths {
         self.retry(path).is_some_and(|retry| retry.has_failed_copy)
     }
 
-    /// Says that a path cannot be `what` (written, read), and why; not again each time that it is tried, for the
-    /// same reason in other words. Those that are not named are told of together.
+    /// Says that a path cannot be `what` (written, read), and why; not again each time that it is
+    /// tried, for the same reason in other words. Those that are not named are told of together.
     pub(in super::super) fn tell(&self, path: &RelPath, what: &str, reason: &str) {
         let before = self.retry(path).map(|retry| retry.why.as_str());
         let is_known = before.is_some_and(|before| gist(before).eq(gist(reason)));
-        let level = if is_known || !self.has_place(Kind::Retry, path) { Level::Debug } else { Level::Warn };
+        let level =
+            if is_known || !self.has_place(Kind::Retry, path) { Level::Debug } else { Level::Warn };
         log!(level, "{path} cannot be {what}, and is tried again: {reason}");
     }
 
@@ -142,8 +151,8 @@ impl Paths {
         self.unblock(path);
     }
 
-    /// A path that could not be brought to its newest version is being changed just now, or waits for something that may
-    /// never come: it is looked at later.
+    /// A path that could not be brought to its newest version is being changed just now, or waits
+    /// for something that may never come: it is looked at later.
     pub(in super::super) fn postpone(&mut self, path: &RelPath, is_soon: bool, now: Instant) {
         self.edit_retry(path, |retry| {
             retry.until = Some(now + if is_soon { RETRY_DELAY_MIN } else { retry.delay });
@@ -160,8 +169,8 @@ impl Paths {
         self.crowd.retry(now);
     }
 
-    /// Another version of the path has come: nothing is wanted any more, or it is tried at once, and may be had where the
-    /// last one could not. What could not be looked at still is to be.
+    /// Another version of the path has come: nothing is wanted any more, or it is tried at once,
+    /// and may be had where the last one could not. What could not be looked at still is to be.
     pub(in super::super) fn handle_newer(&mut self, path: &RelPath, is_wanted: bool, now: Instant) {
         self.crowd.remove(path);
         if self.retry(path).is_some() {
@@ -182,7 +191,7 @@ impl Paths {
         self.crowd.retry(now);
     }
 
-    // --- Asked -----------------------------------------------------------------------------------------
+    // --- Asked
 
     /// Is it left alone?
     pub(in super::super) fn is_resting(&self, path: &RelPath, now: Instant) -> bool {
@@ -207,14 +216,17 @@ impl Paths {
         self.retry(path).is_some_and(|retry| retry.until.is_some()) || self.crowd.contains(path)
     }
 
-    /// Has nobody had the path's content, in so many tries that the pause between them is as long as this?
+    /// Has nobody had the path's content, in so many tries that the pause between them is as long
+    /// as this?
     pub(in super::super) fn is_without_source(&self, path: &RelPath, delay: Duration) -> bool {
         self.retry(path).is_some_and(|retry| retry.why == Why::NoSource && retry.delay >= delay)
     }
 
     /// Those that are named, and why.
     pub(in super::super) fn problems(&self) -> impl Iterator<Item = (&RelPath, &str)> {
-        self.states.iter().filter_map(|(path, state)| Some((path, state.retry.as_ref()?.why.as_str())))
+        self.states
+            .iter()
+            .filter_map(|(path, state)| Some((path, state.retry.as_ref()?.why.as_str())))
     }
 
     /// How many there are that are not named.
@@ -222,14 +234,16 @@ impl Paths {
         self.crowd.len()
     }
 
-    /// There are more than can be kept count of, and enough were tried: nothing is until the deadline.
+    /// There are more than can be kept count of, and enough were tried: nothing is until the
+    /// deadline.
     pub(in super::super) fn is_exhausted(&self) -> bool {
         self.crowd.len() >= MAX_CROWD && self.crowd.tries_left == 0
     }
 
-    // --- Deadlines -------------------------------------------------------------------------------------
+    // --- Deadlines
 
-    /// Those whose pause is over. A path keeps its reason, and its growing delay, until it succeeds.
+    /// Those whose pause is over. A path keeps its reason, and its growing delay, until it
+    /// succeeds.
     pub(in super::super) fn take_due(&mut self, now: Instant) -> Vec<RelPath> {
         let is_due = |state: &PathState| {
             state.retry.as_ref().and_then(|retry| retry.until).is_some_and(|until| until <= now)
@@ -242,8 +256,8 @@ impl Paths {
         due
     }
 
-    /// May those that are not named be tried again? Those that a pass did not come by since the last time, though it
-    /// `is_through`, are none any more.
+    /// May those that are not named be tried again? Those that a pass did not come by since the
+    /// last time, though it `is_through`, are none any more.
     pub(in super::super) fn begin_round(&mut self, is_through: bool, now: Instant) -> bool {
         self.crowd.begin_round(is_through, now)
     }
@@ -291,7 +305,9 @@ impl Crowd {
     }
 
     fn is_resting(&self, path: &RelPath) -> bool {
-        let rests = |hash| self.tried.contains(&hash) || self.tries_left == 0 && self.waiting.contains(&hash);
+        let rests = |hash| {
+            self.tried.contains(&hash) || self.tries_left == 0 && self.waiting.contains(&hash)
+        };
         self.len() > 0 && rests(hash(path))
     }
 
@@ -350,7 +366,8 @@ impl Crowd {
             self.is_told = true;
             let count = self.len();
             warn!(
-                "{count} more paths cannot be written or read than `status` names: they are tried again together"
+                "{count} more paths cannot be written or read than `status` names: they are tried \
+                 again together"
             );
         }
         self.delay = (self.delay * 2).min(RETRY_DELAY_MAX);
@@ -404,7 +421,10 @@ mod tests {
         let start = Instant::now();
         let count = MAX_BLOCKED + MAX_CROWD_TRIES * 2 + 10;
         let mut paths = blocked(count, start);
-        assert_eq!((paths.problems().count(), paths.unnamed_problems()), (MAX_BLOCKED, count - MAX_BLOCKED));
+        assert_eq!(
+            (paths.problems().count(), paths.unnamed_problems()),
+            (MAX_BLOCKED, count - MAX_BLOCKED)
+        );
         assert_eq!(try_all(&mut paths, count, start), Vec::<usize>::new(), "all rest");
         let mut seen = Vec::new();
         for round in 1..=3 {

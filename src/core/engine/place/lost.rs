@@ -1,8 +1,9 @@
-//! Versions whose content is nowhere: written here, told to the others, and gone from this disk again, before any of
-//! them had it and while this node was killed, so that it forgot.
+//! Versions whose content is nowhere: written here, told to the others, and gone from this disk
+//! again, before any of them had it and while this node was killed, so that it forgot.
 //!
-//! All would wait for it for ever. The node that made the version knows best that there is nothing to wait for. After a
-//! power cut it does not know what its own disk has in that place is worth: then whoever holds an earlier version goes first.
+//! All would wait for it for ever. The node that made the version knows best that there is nothing
+//! to wait for. After a power cut it does not know what its own disk has in that place is worth:
+//! then whoever holds an earlier version goes first.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Gives the newest version of a path up, if nobody can have its content: what is on this disk is stated anew, or
-    /// that nothing is. False when there is hope.
+    /// Gives the newest version of a path up, if nobody can have its content: what is on this disk
+    /// is stated anew, or that nothing is. False when there is hope.
     pub(in super::super) fn give_up_lost(
         &mut self,
         path: &RelPath,
@@ -32,7 +33,8 @@ impl Engine {
             return Ok(false);
         }
         let Some(row) = self.index.get(path)? else { return Ok(false) };
-        let has_waited = self.patience(&row).is_some_and(|delay| self.paths.is_without_source(path, delay));
+        let has_waited =
+            self.patience(&row).is_some_and(|delay| self.paths.is_without_source(path, delay));
         if !has_waited || !self.is_lost(path, digest, &row, time)? {
             return Ok(false);
         }
@@ -42,14 +44,16 @@ impl Engine {
             return Ok(true);
         }
         let replaced = row.entry.version;
-        let version = self.next_version(Some(replaced.vector()), Some(replaced.changed), time.wall_ms);
+        let version =
+            self.next_version(Some(replaced.vector()), Some(replaced.changed), time.wall_ms);
         let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
         self.put_own(path, &Row::new(entry, None), time)?;
         Ok(true)
     }
 
-    /// How long the pause between two tries has to be before this node gives the version up; `None`: it is for another
-    /// node. The torn rest of a file is better than nothing, and worse than any version that another node holds.
+    /// How long the pause between two tries has to be before this node gives the version up;
+    /// `None`: it is for another node. The torn rest of a file is better than nothing, and worse
+    /// than any version that another node holds.
     fn patience(&self, row: &Row) -> Option<Duration> {
         if holds_torn(row) {
             return Some(LOST_CONTENT_DELAY * 4);
@@ -68,20 +72,26 @@ impl Engine {
         }
     }
 
-    /// Has every node that is still counted with been asked in vain? If there is none, what is torn is all that there is.
+    /// Has every node that is still counted with been asked in vain? If there is none, what is torn
+    /// is all that there is.
     fn is_lost(&self, path: &RelPath, digest: &Digest, row: &Row, time: Time) -> Result<bool> {
         let version = &row.entry.version;
         if self.transfers.is_coming(digest, time.now) || self.holder(path, digest)?.is_some() {
             return Ok(false);
         }
         let has_said_no = |node: &NodeId| {
-            let known =
-                self.links.get(node).filter(|link| link.is_ready()).and_then(|link| link.known.as_ref());
+            let known = self
+                .links
+                .get(node)
+                .filter(|link| link.is_ready())
+                .and_then(|link| link.known.as_ref());
             known.is_some_and(|known| known.contains(version.dot))
         };
         let lately = time.wall_ms.saturating_sub(NODE_KEEP.as_millis() as u64);
-        let counted = self.index.nodes()?.into_iter().filter(|(_, record)| record.seen_ms >= lately);
-        let counted: Vec<_> = counted.map(|(node, _)| node).chain(self.links.keys().copied()).collect();
+        let counted =
+            self.index.nodes()?.into_iter().filter(|(_, record)| record.seen_ms >= lately);
+        let counted: Vec<_> =
+            counted.map(|(node, _)| node).chain(self.links.keys().copied()).collect();
         Ok((!counted.is_empty() || holds_torn(row)) && counted.iter().all(has_said_no))
     }
 }

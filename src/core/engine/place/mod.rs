@@ -1,10 +1,12 @@
 //! Versions that are not on this disk get there.
 //!
-//! What is wanted is found from the rows, never from a queue in memory: an update is placed as it comes, and
-//! a pass over the index's table of wanted paths picks up what could not be. Removals come last, children
-//! first, so that content that only changed its place is still here when its new place asks for it.
+//! What is wanted is found from the rows, never from a queue in memory: an update is placed as it
+//! comes, and a pass over the index's table of wanted paths picks up what could not be. Removals
+//! come last, children first, so that content that only changed its place is still here when its
+//! new place asks for it.
 //!
-//! A pass never stops at a path: what there is no room for is passed by, and looked for from there when there is some.
+//! A pass never stops at a path: what there is no room for is passed by, and looked for from there
+//! when there is some.
 //!
 //! * `parents`: directories, which come before what is in them and go after it.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
@@ -48,8 +50,8 @@ pub(super) struct Placement {
     wanted: Pass,
     removals: Pass,
     pub(super) waits: Waits,
-    /// The first wanted file of each kind that found every download of that kind taken, if one did: from there on they are
-    /// looked for as soon as one is free.
+    /// The first wanted file of each kind that found every download of that kind taken, if one did:
+    /// from there on they are looked for as soon as one is free.
     starving: BTreeMap<Slot, RelPath>,
     /// Steps that the passes took.
     #[cfg(test)]
@@ -89,8 +91,9 @@ impl Placement {
         self.removals.requested = true;
     }
 
-    /// Nobody waits any more for this content to leave another path. Whoever has relied on being come by when the wait was
-    /// over is come by now: each path that wants the content does, and the wait is that of one of them.
+    /// Nobody waits any more for this content to leave another path. Whoever has relied on being
+    /// come by when the wait was over is come by now: each path that wants the content does, and
+    /// the wait is that of one of them.
     pub(super) fn end_wait(&mut self, digest: &Digest) {
         if self.waits.remove(digest) {
             self.kick();
@@ -132,22 +135,27 @@ impl Engine {
         let is_asked = |pass: &Pass| pass.requested || pass.running;
         self.may_step_placement()
             && !self.rules.are_changing()
-            && (is_asked(&placement.wanted) || is_asked(&placement.removals) || self.next_slot().is_some())
+            && (is_asked(&placement.wanted)
+                || is_asked(&placement.removals)
+                || self.next_slot().is_some())
     }
 
-    /// Does nothing hold the passes up that has a wake-up of its own: changes under way, or a deadline?
+    /// Does nothing hold the passes up that has a wake-up of its own: changes under way, or a
+    /// deadline?
     fn may_step_placement(&self) -> bool {
         self.scan.is_walked() && self.paths.has_room_for(1) && !self.paths.is_exhausted()
     }
 
     /// A kind of download of which one is free, and has been found taken.
     fn next_slot(&self) -> Option<Slot> {
-        let is_next =
-            |slot: &Slot| self.placement.starving.contains_key(slot) && self.transfers.has_slot(*slot);
+        let is_next = |slot: &Slot| {
+            self.placement.starving.contains_key(slot) && self.transfers.has_slot(*slot)
+        };
         SLOTS.into_iter().find(is_next)
     }
 
-    /// A deadline has its own path tried, once it was looked at; only what is not named is looked for among all.
+    /// A deadline has its own path tried, once it was looked at; only what is not named is looked
+    /// for among all.
     pub(super) fn handle_placement_timeout(&mut self, time: Time) {
         if self.placement.waits.handle_timeout(time.now) {
             self.placement.kick();
@@ -159,7 +167,8 @@ impl Engine {
         }
     }
 
-    /// One bounded step of the passes: wanted paths, those of them that waited for room, then removals.
+    /// One bounded step of the passes: wanted paths, those of them that waited for room, then
+    /// removals.
     pub(super) fn step_placement(&mut self, time: Time) -> Result<()> {
         for _ in 0..STEP_ENTRIES {
             if self.paused.is_some() || !self.may_step_placement() {
@@ -190,8 +199,9 @@ impl Engine {
         Ok(())
     }
 
-    /// A download of this kind is free: the next path that wants one is looked for where the last one found none. So what
-    /// waits is gone through once, however many times something becomes free.
+    /// A download of this kind is free: the next path that wants one is looked for where the last
+    /// one found none. So what waits is gone through once, however many times something becomes
+    /// free.
     fn step_starving(&mut self, slot: Slot, time: Time) -> Result<()> {
         let Some(path) = self.placement.starving.remove(&slot) else { return Ok(()) };
         if self.index.get(&path)?.and_then(|row| Slot::of(&row)) == Some(slot) {
@@ -204,7 +214,8 @@ impl Engine {
     }
 
     fn step_removals(&mut self, time: Time) -> Result<()> {
-        let Some(path) = self.index.previous_removal(self.placement.removals.cursor.as_ref())? else {
+        let Some(path) = self.index.previous_removal(self.placement.removals.cursor.as_ref())?
+        else {
             self.placement.removals.running = false;
             return Ok(());
         };
@@ -213,12 +224,19 @@ impl Engine {
         Ok(())
     }
 
-    // --- One path --------------------------------------------------------------------------------------
+    // --- One path
 
-    /// Brings the path to its newest version, if it is not there yet; `content` are a small file's bytes,
-    /// when they came along.
-    pub(super) fn place(&mut self, path: &RelPath, content: Option<Vec<u8>>, time: Time) -> Result<()> {
-        let waits = self.paused.is_some() || !self.scan.is_walked() || !self.paths.may_change(path, time.now);
+    /// Brings the path to its newest version, if it is not there yet; `content` are a small file's
+    /// bytes, when they came along.
+    pub(super) fn place(
+        &mut self,
+        path: &RelPath,
+        content: Option<Vec<u8>>,
+        time: Time,
+    ) -> Result<()> {
+        let waits = self.paused.is_some()
+            || !self.scan.is_walked()
+            || !self.paths.may_change(path, time.now);
         let row = if waits { None } else { self.index.get(path)?.filter(Row::is_wanted) };
         let Some(row) = row else { return Ok(()) };
         if !self.paths.has_room_for(1) {
@@ -234,11 +252,12 @@ impl Engine {
         }
         let is_unsure = |base: &Base| {
             // Of a link nobody can change the target: another one has its name then.
-            matches!(base.content, Content::File { .. }) && self.paths.is_unsure(path, &base.stamp, time.now)
+            matches!(base.content, Content::File { .. })
+                && self.paths.is_unsure(path, &base.stamp, time.now)
         };
         if row.base.as_ref().is_some_and(is_unsure) {
-            // It may have been written to since, in the second in which it was read, and nothing told of it. Whoever replaces it
-            // is to know what.
+            // It may have been written to since, in the second in which it was read, and nothing
+            // told of it. Whoever replaces it is to know what.
             return self.read_again(path);
         }
         match row.entry.content.clone() {
@@ -304,15 +323,23 @@ impl Engine {
         let action = match newest {
             Content::Directory => Action::MakeDirectory { mode },
             Content::Symlink { target } => Action::MakeSymlink { target },
-            Content::File { size, digest } => match self.source(path, size, digest, content, time)? {
-                Some(source) => Action::WriteFile { source, mode, mtime_ns },
-                None => return Ok(()),
-            },
+            Content::File { size, digest } => {
+                match self.source(path, size, digest, content, time)? {
+                    Some(source) => Action::WriteFile { source, mode, mtime_ns },
+                    None => return Ok(()),
+                }
+            }
         };
         self.apply(path, row, action, fate, time)
     }
 
-    fn place_metadata(&mut self, path: &RelPath, mut row: Row, newest: &Content, time: Time) -> Result<()> {
+    fn place_metadata(
+        &mut self,
+        path: &RelPath,
+        mut row: Row,
+        newest: &Content,
+        time: Time,
+    ) -> Result<()> {
         if let Content::Symlink { .. } = newest {
             if let Some(base) = &mut row.base {
                 base.version = None;
@@ -351,15 +378,25 @@ impl Engine {
 
     pub(super) fn fate_of(&self, row: &Row) -> Option<Fate> {
         let (base, held, newest) = (row.base.as_ref()?, row.base_version()?, &row.entry);
-        // A directory that this node states over its own file is stated for what is in it: the file is not replaced
-        // by it, unless it is nobody's. (When a user does that, the base is the directory at once.)
-        let is_somebodys = [held, &newest.version].iter().all(|version| version.author != NodeId::NOBODY);
+        // A directory that this node states over its own file is stated for what is in it: the file
+        // is not replaced by it, unless it is nobody's. (When a user does that, the base is the
+        // directory at once.)
+        let is_somebodys =
+            [held, &newest.version].iter().all(|version| version.author != NodeId::NOBODY);
         let is_own = newest.version.dot.origin == self.origin() && is_somebodys;
-        if is_own && newest.content == Some(Content::Directory) && base.content != Content::Directory {
+        if is_own
+            && newest.content == Some(Content::Directory)
+            && base.content != Content::Directory
+        {
             return Some(Fate::ConflictCopy);
         }
-        // What a power cut has left of a version is not that version: it is never stated, nor kept beside another.
-        Some(if is_marked_torn(&base.content) { Fate::Superseded } else { fate(base, held, newest) })
+        // What a power cut has left of a version is not that version: it is never stated, nor kept
+        // beside another.
+        Some(if is_marked_torn(&base.content) {
+            Fate::Superseded
+        } else {
+            fate(base, held, newest)
+        })
     }
 
     pub(super) fn apply(
@@ -381,8 +418,10 @@ impl Engine {
             Action::WriteFile { source: Source::Partial(digest), .. } => Some(*digest),
             _ => None,
         };
-        let from = if let Action::RenameFrom { from, .. } = &action { Some(from.clone()) } else { None };
-        let with = if let Action::Exchange { with, .. } = &action { Some(with.clone()) } else { None };
+        let from =
+            if let Action::RenameFrom { from, .. } = &action { Some(from.clone()) } else { None };
+        let with =
+            if let Action::Exchange { with, .. } = &action { Some(with.clone()) } else { None };
         let is_renamed = from.is_some() || with.is_some();
         if let Some(from) = from.clone() {
             self.paths.begin_change(&from, Pending { content: None, ..Pending::to(&row) });
@@ -398,5 +437,7 @@ impl Engine {
 
 /// Are these the bytes of a file of one chunk that has this digest?
 fn is_content(bytes: &[u8], size: u64, digest: &Digest) -> bool {
-    bytes.len() as u64 == size && size <= MAX_INLINE_BYTES as u64 && Chunk::of(bytes).digest == *digest
+    bytes.len() as u64 == size
+        && size <= MAX_INLINE_BYTES as u64
+        && Chunk::of(bytes).digest == *digest
 }

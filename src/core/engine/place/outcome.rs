@@ -27,7 +27,9 @@ impl Engine {
         change.is_doubted |= leaving.is_some_and(|leaving| leaving.is_doubted);
         match result {
             Ok(stat) => self.handle_done(&path, change, stat, time),
-            Err(failure) if let Some(from) = change.from.as_ref().or(change.with.as_ref()).cloned() => {
+            Err(failure)
+                if let Some(from) = change.from.as_ref().or(change.with.as_ref()).cloned() =>
+            {
                 self.paths.end_change(&from);
                 self.handle_not_relocated(&path, from, change.content.as_ref(), &failure, time)
             }
@@ -35,7 +37,13 @@ impl Engine {
         }
     }
 
-    fn handle_done(&mut self, path: &RelPath, change: Pending, stat: Option<Stat>, time: Time) -> Result<()> {
+    fn handle_done(
+        &mut self,
+        path: &RelPath,
+        change: Pending,
+        stat: Option<Stat>,
+        time: Time,
+    ) -> Result<()> {
         self.paths.handle_written(path, time.now);
         self.paths.take_half_done(path);
         if let Some(digest) = change.partial {
@@ -59,24 +67,28 @@ impl Engine {
         let held = held.map(|base| base.content);
         row.standing = Standing::Known;
         row.base = stat.zip(change.content).map(|(stat, content)| {
-            // What is written in this instant may leave no trace in the stamp: where only bits and time were set, or where
-            // the time is that of a second. No event will tell.
+            // What is written in this instant may leave no trace in the stamp: where only bits and
+            // time were set, or where the time is that of a second. No event will tell.
             let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
-            let is_unsure = self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
+            let is_unsure =
+                self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
             let is_unsure = is_unsure || change.is_doubted && content != Content::Directory;
             let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
             Base { content, stamp, bits: Bits { found: stat.mode, said: change.mode }, version }
         });
         // What was renamed has the bits and the time that it had before.
         if let (Some(base), true) = (&mut row.base, newest && change.is_renamed) {
-            base.version = (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
+            base.version =
+                (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
         }
         self.put(path, &row)?;
         if change.is_doubted {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
         }
         match row.base {
-            Some(Base { content: Content::Directory, .. }) => self.scan.request_listing(path.clone()),
+            Some(Base { content: Content::Directory, .. }) => {
+                self.scan.request_listing(path.clone())
+            }
             None => self.placement.kick_removals(),
             _ => {}
         }
@@ -101,7 +113,8 @@ impl Engine {
             ApplyFailure::Unexpected(stat) => {
                 match stat {
                     Some(_) => self.compare(path.clone(), stat, time)?,
-                    // Whether it is missing, or the directory as a whole, is not asked when changes are carried out.
+                    // Whether it is missing, or the directory as a whole, is not asked when changes
+                    // are carried out.
                     None => self.outputs.push_back(Output::Inspect { path: path.clone() }),
                 }
                 self.placement.kick();
@@ -135,8 +148,9 @@ impl Engine {
         Ok(())
     }
 
-    /// A path that could not be brought to its newest version is tried again, if its pause is over. If nothing comes of it,
-    /// and nothing is waited for that says when it has come, there is another pause.
+    /// A path that could not be brought to its newest version is tried again, if its pause is over.
+    /// If nothing comes of it, and nothing is waited for that says when it has come, there is
+    /// another pause.
     pub(in super::super) fn retry(&mut self, path: &RelPath, time: Time) -> Result<()> {
         if !self.paths.is_due(path) {
             return Ok(());
@@ -152,7 +166,12 @@ impl Engine {
     }
 
     /// The path cannot be written, for this reason: that is told, and it is left alone for a while.
-    pub(in super::super) fn refuse(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
+    pub(in super::super) fn refuse(
+        &mut self,
+        path: &RelPath,
+        reason: &str,
+        time: Time,
+    ) -> Result<()> {
         if self.is_path_wanted(path)? {
             self.paths.tell(path, "written", reason);
             self.paths.block(path, reason, time.now);
@@ -173,8 +192,8 @@ impl Engine {
         Ok(())
     }
 
-    /// What fails may have begun long ago: another version has come since, or the rules name the path. Nobody is to be told
-    /// then, and there is nothing to try again.
+    /// What fails may have begun long ago: another version has come since, or the rules name the
+    /// path. Nobody is to be told then, and there is nothing to try again.
     pub(in super::super) fn is_path_wanted(&self, path: &RelPath) -> Result<bool> {
         Ok(self.index.get(path)?.is_some_and(|row| row.is_wanted()))
     }

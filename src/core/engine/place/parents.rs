@@ -1,4 +1,5 @@
-//! Directories that are there for what is in them: they come before it, go after it, and live on where it does.
+//! Directories that are there for what is in them: they come before it, go after it, and live on
+//! where it does.
 
 use log::debug;
 
@@ -14,8 +15,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Something lives in a directory that is to go. If that is certain, the directory lives too. `holds_own` says that it
-    /// is this machine's alone.
+    /// Something lives in a directory that is to go. If that is certain, the directory lives too.
+    /// `holds_own` says that it is this machine's alone.
     pub(in super::super) fn keep_directory(
         &mut self,
         path: &RelPath,
@@ -30,10 +31,13 @@ impl Engine {
         self.state_parent(path, row, holds_own, time)
     }
 
-    /// The directory above must be on the disk, or about to be made before this path's turn. One that is
-    /// said to be deleted, or not known, but has something living in it, is stated anew once it is certain that this is so.
+    /// The directory above must be on the disk, or about to be made before this path's turn. One
+    /// that is said to be deleted, or not known, but has something living in it, is stated anew
+    /// once it is certain that this is so.
     pub(super) fn is_parent_coming(&mut self, path: &RelPath, time: Time) -> Result<bool> {
-        let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else { return Ok(true) };
+        let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else {
+            return Ok(true);
+        };
         let Some(row) = self.index.get(&parent)? else {
             if self.has_heard_all() {
                 self.state_unknown_parent(&parent, time)?;
@@ -55,7 +59,8 @@ impl Engine {
         self.any_child(directory, |_, row| Ok(!row.entry.is_tombstone()))
     }
 
-    /// Is there something in it that will go, and has not been asked to? The directory's turn comes after it.
+    /// Is there something in it that will go, and has not been asked to? The directory's turn comes
+    /// after it.
     pub(super) fn has_waiting_children(&self, directory: &RelPath) -> Result<bool> {
         self.any_child(directory, |path, row| {
             Ok(row.base.is_some() && !row.is_ignored() && !self.paths.is_changing(path))
@@ -82,9 +87,9 @@ impl Engine {
         }
     }
 
-    /// States a directory that lives because something in it does. If that is nobody's, or of whoever made what is in the
-    /// directory's place, which cannot have been there at the same time, so is the directory.
-    /// `holds_own` says that something in it is this machine's alone.
+    /// States a directory that lives because something in it does. If that is nobody's, or of
+    /// whoever made what is in the directory's place, which cannot have been there at the same
+    /// time, so is the directory. `holds_own` says that something in it is this machine's alone.
     pub(in super::super) fn state_parent(
         &mut self,
         path: &RelPath,
@@ -93,7 +98,8 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let known = row.entry.is_tombstone().then(|| row.entry.version.vector().clone());
-        let mut version = self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
+        let mut version =
+            self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
         let replaced = (row.entry.version.author, row.entry.version.dot);
@@ -112,8 +118,9 @@ impl Engine {
         self.place(path, None, time)
     }
 
-    /// Is there something in a directory, at any depth, that somebody else made than who made what is in its place? The
-    /// directories in between are asked for what is in them: they may have been stated for that by anybody.
+    /// Is there something in a directory, at any depth, that somebody else made than who made what
+    /// is in its place? The directories in between are asked for what is in them: they may have
+    /// been stated for that by anybody.
     fn holds_others(&self, directory: &RelPath, (author, dot): (NodeId, Dot)) -> Result<bool> {
         let is_others = |row: &Row| {
             // Who removed the directory knew of what is ignored in it, and did not remove that.
@@ -129,10 +136,15 @@ impl Engine {
         })
     }
 
-    /// States a directory of which no linked node knows, though something in it lives: whoever knew of it has lost power, and
-    /// forgotten it, or was cut off before it could tell. So it is nobody's, and loses against whatever is known of it
-    /// elsewhere. What it may be read by is not known, either.
-    pub(in super::super) fn state_unknown_parent(&mut self, path: &RelPath, time: Time) -> Result<()> {
+    /// States a directory of which no linked node knows, though something in it lives: whoever knew
+    /// of it has lost power, and forgotten it, or was cut off before it could tell. So it is
+    /// nobody's, and loses against whatever is known of it elsewhere. What it may be read by is not
+    /// known, either.
+    pub(in super::super) fn state_unknown_parent(
+        &mut self,
+        path: &RelPath,
+        time: Time,
+    ) -> Result<()> {
         let version = Version { author: NodeId::NOBODY, ..self.next_version(None, None, 0) };
         let entry = Entry { content: Some(Content::Directory), mode: 0o700, mtime_ns: 0, version };
         debug!("{path} is stated: something lives in it, and nobody knows of it");

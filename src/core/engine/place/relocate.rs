@@ -1,9 +1,9 @@
-//! Content that is wanted at one path and is on this disk at another, which is to go: it is renamed. Two files of which
-//! each is wanted at the other's path change places.
+//! Content that is wanted at one path and is on this disk at another, which is to go: it is
+//! renamed. Two files of which each is wanted at the other's path change places.
 //!
-//! The new path comes first, its old one's tombstone just after. So what is found at another path is not copied at
-//! once: it waits a moment for that tombstone. A tombstone, in turn, does not take effect while its content is wanted
-//! elsewhere.
+//! The new path comes first, its old one's tombstone just after. So what is found at another path
+//! is not copied at once: it waits a moment for that tombstone. A tombstone, in turn, does not take
+//! effect while its content is wanted elsewhere.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -46,14 +46,16 @@ impl Waits {
     /// Has one waited for long enough?
     pub(in super::super) fn handle_timeout(&mut self, now: Instant) -> bool {
         let mut any = false;
-        for wait in self.0.values_mut().filter(|wait| wait.until.is_some_and(|until| until <= now)) {
+        for wait in self.0.values_mut().filter(|wait| wait.until.is_some_and(|until| until <= now))
+        {
             wait.until = None;
             any = true;
         }
         any
     }
 
-    /// Its content is on its way, or is not wanted there any more. True when it had not waited for long enough.
+    /// Its content is on its way, or is not wanted there any more. True when it had not waited for
+    /// long enough.
     pub(in super::super) fn remove(&mut self, digest: &Digest) -> bool {
         self.0.remove(digest).is_some_and(|wait| wait.until.is_some())
     }
@@ -81,8 +83,8 @@ impl Waits {
 }
 
 impl Engine {
-    /// The content that `path` wants is renamed from a path that is to go, or waits for one to go. False when it is to be
-    /// had in another way; `is_here` says that its bytes came along.
+    /// The content that `path` wants is renamed from a path that is to go, or waits for one to go.
+    /// False when it is to be had in another way; `is_here` says that its bytes came along.
     pub(in super::super) fn relocate(
         &mut self,
         path: &RelPath,
@@ -96,7 +98,8 @@ impl Engine {
             return Ok(false);
         }
         let wait = self.placement.waits.0.get(&digest);
-        let (failed, waits) = wait.map_or((false, true), |wait| (wait.failed, wait.until.is_some()));
+        let (failed, waits) =
+            wait.map_or((false, true), |wait| (wait.failed, wait.until.is_some()));
         let announced = wait.and_then(|wait| wait.from.clone());
         let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(false) };
         for from in announced.into_iter().chain([holder]).filter(|_| !failed) {
@@ -119,8 +122,10 @@ impl Engine {
         if is_here || !waits {
             return Ok(false);
         }
-        let wait = Wait { path: path.clone(), from: None, until: Some(time.now + RENAME_WAIT), failed };
-        let waits = self.placement.waits.0.contains_key(&digest) || self.placement.waits.insert(digest, wait);
+        let wait =
+            Wait { path: path.clone(), from: None, until: Some(time.now + RENAME_WAIT), failed };
+        let waits = self.placement.waits.0.contains_key(&digest)
+            || self.placement.waits.insert(digest, wait);
         Ok(waits)
     }
 
@@ -129,21 +134,25 @@ impl Engine {
         self.paths.has_room_for(2) && self.paths.is_free(path)
     }
 
-    /// The file's stamp, if it is to be deleted, holds this content, and nothing is being done about it.
+    /// The file's stamp, if it is to be deleted, holds this content, and nothing is being done
+    /// about it.
     fn is_leaving(&self, path: &RelPath, digest: &Digest, time: Time) -> Result<Option<Stamp>> {
         if !self.may_move(path) {
             return Ok(None);
         }
-        let row =
-            self.index.get(path)?.filter(|row| row.standing == Standing::Known && row.entry.is_tombstone());
+        let row = self
+            .index
+            .get(path)?
+            .filter(|row| row.standing == Standing::Known && row.entry.is_tombstone());
         let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
         let base = row.filter(leaves).and_then(|row| row.base);
-        let stamp = base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp);
+        let stamp =
+            base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp);
         Ok(stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now)))
     }
 
-    /// The row and the stamp of a file of this content, if it is to have what `row` has, and nothing is being done about
-    /// it: both change places.
+    /// The row and the stamp of a file of this content, if it is to have what `row` has, and
+    /// nothing is being done about it: both change places.
     fn wants_in_return(
         &self,
         path: &RelPath,
@@ -165,7 +174,8 @@ impl Engine {
         Ok(stamp.filter(|_| is_free).map(|stamp| (other, stamp)))
     }
 
-    /// The path is to go. Is its content wanted elsewhere, so that it stays until it was renamed or copied?
+    /// The path is to go. Is its content wanted elsewhere, so that it stays until it was renamed or
+    /// copied?
     pub(in super::super) fn is_wanted_elsewhere(
         &mut self,
         path: &RelPath,
@@ -193,7 +203,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// Can nothing be put at this path for now, since it, or a directory that it is in, cannot be written?
+    /// Can nothing be put at this path for now, since it, or a directory that it is in, cannot be
+    /// written?
     fn is_held_up(&self, path: &RelPath) -> bool {
         let above = std::iter::successors(Some(path.clone()), RelPath::parent);
         above.into_iter().any(|path| self.paths.is_problem(&path))
@@ -232,8 +243,9 @@ impl Engine {
     ) -> Result<()> {
         debug!("{from} cannot be renamed to {path}: {failure:?}");
         let wait = Wait { path: path.clone(), from: None, until: None, failed: true };
-        let noted =
-            content.and_then(file_digest).is_some_and(|digest| self.placement.waits.insert(digest, wait));
+        let noted = content
+            .and_then(file_digest)
+            .is_some_and(|digest| self.placement.waits.insert(digest, wait));
         if !noted {
             self.hold_back(path, "its content on this disk cannot be renamed", time)?;
         }

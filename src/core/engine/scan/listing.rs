@@ -1,4 +1,5 @@
-//! One directory that is listed: each entry is compared with its row as it comes, and then the rows that were not listed.
+//! One directory that is listed: each entry is compared with its row as it comes, and then the rows
+//! that were not listed.
 
 use log::{debug, warn};
 
@@ -31,9 +32,11 @@ impl Engine {
                     self.scan.handle_unwatched(directory.clone());
                 }
                 self.compare_batch(&directory, entries, last, time)?;
-                // One that could not be entered meanwhile is looked at first: it is that which ends its being closed.
+                // One that could not be entered meanwhile is looked at first: it is that which ends
+                // its being closed.
                 let is_open = self.scan.closed_above(&directory).is_none();
-                if last && is_open && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted()) {
+                if last && is_open && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted())
+                {
                     self.paths.unblock(&directory);
                 }
                 Ok(())
@@ -120,14 +123,21 @@ impl Engine {
     /// What the index says is in the directory but was not listed is looked at by itself.
     pub(super) fn step_missing(&mut self) -> Result<()> {
         let Some(listing) = &self.scan.listing else { return Ok(()) };
-        let rows = self.index.children(&listing.directory, listing.missing_after.as_deref(), STEP_ENTRIES)?;
+        let rows = self.index.children(
+            &listing.directory,
+            listing.missing_after.as_deref(),
+            STEP_ENTRIES,
+        )?;
         for (path, row) in &rows {
             let is_listed = listing.names.binary_search(&hash(path.name())).is_ok();
             if !is_listed && self.may_be_missed(path, row) {
                 self.outputs.push_back(Output::Inspect { path: path.clone() });
             }
         }
-        let last = rows.last().filter(|_| rows.len() == STEP_ENTRIES).map(|(path, _)| path.name().to_vec());
+        let last = rows
+            .last()
+            .filter(|_| rows.len() == STEP_ENTRIES)
+            .map(|(path, _)| path.name().to_vec());
         match self.scan.listing.as_mut().filter(|_| last.is_some()) {
             Some(listing) => listing.missing_after = last,
             None => {
@@ -138,7 +148,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Is something said to be there? What is ignored is not missed, unless it is only because of what was there.
+    /// Is something said to be there? What is ignored is not missed, unless it is only because of
+    /// what was there.
     fn may_be_missed(&self, path: &RelPath, row: &Row) -> bool {
         match row.is_ignored() {
             true => !self.is_ignored(path, Some(row), None) || !self.is_newest_ignored(path, row),

@@ -1,8 +1,9 @@
 //! Which directories are looked at, and when.
 //!
-//! One directory is listed at a time, in steps: each entry is compared with its row as it comes, and of each
-//! name only a hash is kept, so that the rows that were not listed can be told afterwards. A walk of the
-//! whole tree is a cursor over the index's directories: it needs no list of what is still to come.
+//! One directory is listed at a time, in steps: each entry is compared with its row as it comes,
+//! and of each name only a hash is kept, so that the rows that were not listed can be told
+//! afterwards. A walk of the whole tree is a cursor over the index's directories: it needs no list
+//! of what is still to come.
 //!
 //! * `listing`: one directory.
 //! * `vanished`: directories that are gone.
@@ -24,8 +25,8 @@ use crate::{
     model::{
         entry::Content,
         limits::{
-            FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS,
-            POLL_INTERVAL, STEP_ENTRIES,
+            FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE,
+            MAX_READS, POLL_INTERVAL, STEP_ENTRIES,
         },
         path::RelPath,
     },
@@ -42,18 +43,20 @@ pub(super) struct Scan {
     walked: bool,
     /// Has what it found been read as well?
     is_first_over: bool,
-    /// What of it may be other than its stamps say has been read as well, but for what could not be listed in so many walks.
+    /// What of it may be other than its stamps say has been read as well, but for what could not be
+    /// listed in so many walks.
     is_known: bool,
     failed_walks: u8,
     /// Something could not be listed in this walk.
     is_unlisted: bool,
     listing: Option<Listing>,
     queue: VecDeque<RelPath>,
-    /// Directories that are gone, whose rows are being gone through, and where they have gone, if that is known: what
-    /// is there is listed first, so that it is stated there before it is deleted here.
+    /// Directories that are gone, whose rows are being gone through, and where they have gone, if
+    /// that is known: what is there is listed first, so that it is stated there before it is
+    /// deleted here.
     vanished: VecDeque<(RelPath, Option<RelPath>)>,
-    /// Directories that cannot be entered: something is mounted on them, or nothing can be told of them. Nothing below is
-    /// looked for until they can.
+    /// Directories that cannot be entered: something is mounted on them, or nothing can be told of
+    /// them. Nothing below is looked for until they can.
     closed: BTreeSet<RelPath>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
@@ -155,7 +158,9 @@ impl Scan {
     pub(super) fn handle_unwatched(&mut self, directory: RelPath) {
         if self.degraded.len() < MAX_DEGRADED {
             if self.degraded.insert(directory) && self.degraded.len() == 1 {
-                warn!("no events come from some directories: they are compared every second instead");
+                warn!(
+                    "no events come from some directories: they are compared every second instead"
+                );
             }
         } else {
             self.all_degraded = true;
@@ -169,7 +174,8 @@ impl Scan {
         self.vanished.len() < before
     }
 
-    /// A directory cannot be entered. Of those beyond the limit what is below is found closed as well, each by itself.
+    /// A directory cannot be entered. Of those beyond the limit what is below is found closed as
+    /// well, each by itself.
     pub(super) fn handle_closed(&mut self, directory: &RelPath) {
         self.is_unlisted = true;
         if self.closed.len() < MAX_CLOSED {
@@ -208,7 +214,8 @@ impl Scan {
 
     /// A directory whose rows can be gone through now.
     fn next_vanished(&self) -> Option<usize> {
-        let is_ready = |to: &Option<RelPath>| to.as_ref().is_none_or(|to| !self.will_list_below(to));
+        let is_ready =
+            |to: &Option<RelPath>| to.as_ref().is_none_or(|to| !self.will_list_below(to));
         self.vanished.iter().position(|(_, to)| is_ready(to))
     }
 
@@ -275,7 +282,8 @@ impl Engine {
         }
     }
 
-    /// One bounded step: rows that a listing did not name, rows below what vanished, or the next directory.
+    /// One bounded step: rows that a listing did not name, rows below what vanished, or the next
+    /// directory.
     pub(super) fn step_scan(&mut self, time: Time) -> Result<()> {
         if self.paused.is_some() || !self.scan_has_work() {
             return Ok(());
@@ -293,14 +301,16 @@ impl Engine {
     pub(super) fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
         let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
         match &mut row.base {
-            Some(base) if base.content == Content::Directory && base.stamp.inode != 0 => base.stamp.inode = 0,
+            Some(base) if base.content == Content::Directory && base.stamp.inode != 0 => {
+                base.stamp.inode = 0
+            }
             _ => return Ok(()),
         }
         self.put(directory, &row)
     }
 
-    /// As [`Self::forget_listing`], of all directories below this one, which is not the one that was there: their watches
-    /// have gone with that. When there are many, everything is listed.
+    /// As [`Self::forget_listing`], of all directories below this one, which is not the one that
+    /// was there: their watches have gone with that. When there are many, everything is listed.
     pub(super) fn forget_listings_below(&mut self, directory: &RelPath) -> Result<()> {
         let end = [directory.as_bytes(), b"/\xff"].concat();
         let mut cursor = directory.clone();
@@ -338,9 +348,11 @@ impl Engine {
         loop {
             let Some(next) = self.index.next_directory(&cursor)? else { return Ok(None) };
             let Some(closed) = self.scan.closed_above(&next) else { return Ok(Some(next)) };
-            // All that begins with it and a slash is passed at once; what begins with it and a dot comes before that.
+            // All that begins with it and a slash is passed at once; what begins with it and a dot
+            // comes before that.
             let is_below = next != *closed;
-            let end = RelPath::new(&[closed.as_bytes(), b"/\xff"].concat()).ok().filter(|_| is_below);
+            let end =
+                RelPath::new(&[closed.as_bytes(), b"/\xff"].concat()).ok().filter(|_| is_below);
             self.scan.is_unlisted = true;
             cursor = end.map_or(next.clone(), |end| next.max(end));
         }
@@ -348,7 +360,8 @@ impl Engine {
 
     /// After each directory: is the first walk through, and all that it found read?
     fn finish_listing(&mut self) {
-        let through = self.scan.walk.is_none() && !self.scan.walk_wanted && self.scan.listing.is_none();
+        let through =
+            self.scan.walk.is_none() && !self.scan.walk_wanted && self.scan.listing.is_none();
         if through && !self.scan.walked {
             self.scan.walked = true;
             self.placement.kick();

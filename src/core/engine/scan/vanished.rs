@@ -23,7 +23,8 @@ impl Engine {
                 self.observe(path, None, time)?;
             }
             if rows.is_empty() && leaf == directory {
-                // Gone, or something else by now; should it be back, nothing is known of what is in it.
+                // Gone, or something else by now; should it be back, nothing is known of what is in
+                // it.
                 self.scan.vanished.remove(at);
                 self.forget_listing(&directory)?;
                 self.outputs.push_back(Output::Inspect { path: directory });

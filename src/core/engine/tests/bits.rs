@@ -3,7 +3,8 @@
 use super::*;
 use crate::model::entry::{Base, Bits};
 
-/// Two linked nodes. The disk of node 1 gives all files the same bits, which the node has found out or not.
+/// Two linked nodes. The disk of node 1 gives all files the same bits, which the node has found out
+/// or not.
 fn on_fat(test: impl Fn(&mut World)) {
     for is_known in [false, true] {
         let mut world = linked(2);
@@ -51,7 +52,10 @@ fn an_edit_hands_on_the_bits_that_its_disk_did_not_keep() {
             world.settle();
         }
         assert_eq!(modes(world, ["key", "run"]), [0o600, 0o755]);
-        assert_eq!(world.nodes[0].disk.tree[&path("key")].data, world.nodes[1].disk.tree[&path("key")].data);
+        assert_eq!(
+            world.nodes[0].disk.tree[&path("key")].data,
+            world.nodes[1].disk.tree[&path("key")].data
+        );
     });
 }
 
@@ -154,7 +158,8 @@ fn bits_that_are_handed_on_and_can_be_kept_are_set() {
     let index = &mut world.nodes[1].engine.index;
     let mut row = index.get(&path("a")).unwrap().unwrap();
     let version = Some(Box::new(row.entry.version.clone()));
-    row.base = row.base.map(|base| Base { bits: Bits { found: 0o644, said: 0o600 }, version, ..base });
+    row.base =
+        row.base.map(|base| Base { bits: Bits { found: 0o644, said: 0o600 }, version, ..base });
     index.put(&path("a"), &row).unwrap();
     world.write(1, "a", b"second");
     assert_eq!(mode(&world, 1, "a"), 0o644);

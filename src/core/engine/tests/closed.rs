@@ -82,11 +82,16 @@ fn a_file_that_is_closed_while_it_is_changed_is_read_afterwards() {
     world.nodes[1].work(world.time);
     while let Some((_, message)) = world.nodes[1].say(world.time) {
         let message = crate::wire::message::Message::decode(&message).unwrap();
-        world.nodes[0].engine.handle_input(Input::Message { node: id(1), message }, world.time).unwrap();
+        world.nodes[0]
+            .engine
+            .handle_input(Input::Message { node: id(1), message }, world.time)
+            .unwrap();
     }
     let Output::Apply(apply) = next_output(&mut world) else { panic!("nothing is changed") };
     close(&mut world, "a");
-    let Some(Output::Inspect { path: seen }) = world.nodes[0].engine.poll_output() else { panic!("no look") };
+    let Some(Output::Inspect { path: seen }) = world.nodes[0].engine.poll_output() else {
+        panic!("no look")
+    };
     let stat = Ok(world.nodes[0].disk.stat(&seen));
     input(&mut world, Input::Seen { path: seen, stat });
     let result = world.nodes[0].disk.apply(apply);

@@ -1,5 +1,5 @@
-//! A peer of the group that sends every legal message with any values: the node keeps running, keeps what its user
-//! has, and answers no more than it was asked.
+//! A peer of the group that sends every legal message with any values: the node keeps running,
+//! keeps what its user has, and answers no more than it was asked.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -19,10 +19,32 @@ use crate::{
 enum Said {
     Welcome(u8),
     Knowledge(Vec<(u8, Seq)>, Option<u128>, bool),
-    Update { name: u8, content: u8, dot: (u8, Seq), more: (u8, Seq), before: Seq, changed: u64, inline: bool },
-    Ask { name: u8, content: u8, offset: u64, length: u32 },
-    Recipe { content: u8, first: u32, total: u32, lengths: Vec<u32> },
-    Piece { content: u8, offset: u64, length: usize },
+    Update {
+        name: u8,
+        content: u8,
+        dot: (u8, Seq),
+        more: (u8, Seq),
+        before: Seq,
+        changed: u64,
+        inline: bool,
+    },
+    Ask {
+        name: u8,
+        content: u8,
+        offset: u64,
+        length: u32,
+    },
+    Recipe {
+        content: u8,
+        first: u32,
+        total: u32,
+        lengths: Vec<u32>,
+    },
+    Piece {
+        content: u8,
+        offset: u64,
+        length: usize,
+    },
     Unavailable(u8),
     NotNow(u8),
     WholeIndex,
@@ -39,7 +61,8 @@ fn said() -> impl Strategy<Value = Said> {
     let (name, content, dot) = (0..NAMES.len() as u8, 0..5_u8, (0..3_u8, seq()));
     let changed = prop_oneof![Just(0), Just(1_700_000_000_000), Just(MAX_CHANGED_MS)];
     let offset = prop_oneof![0..200_000_u64, (1 << 62)..=u64::MAX];
-    let update = (name.clone(), content.clone(), dot.clone(), dot.clone(), 0..4_u64, changed, any::<bool>());
+    let update =
+        (name.clone(), content.clone(), dot.clone(), dot.clone(), 0..4_u64, changed, any::<bool>());
     prop_oneof![
         1 => (0..3_u8).prop_map(Said::Welcome),
         3 => (prop::collection::vec(dot, 0..4), any::<Option<u128>>(), any::<bool>())
@@ -48,9 +71,12 @@ fn said() -> impl Strategy<Value = Said> {
             name, content, dot, more, before, changed, inline
         }),
         2 => (name, content.clone(), offset.clone(), any::<u32>())
-            .prop_map(|(name, content, offset, length)| Said::Ask { name, content, offset, length }),
-        2 => (content.clone(), 0..3_u32, 0..5_u32, prop::collection::vec(prop_oneof![0..9_u32, any::<u32>()], 0..4))
-            .prop_map(|(content, first, total, lengths)| Said::Recipe { content, first, total, lengths }),
+            .prop_map(|(name, content, offset, length)| Said::Ask { name, content, offset,
+                length }),
+        2 => (content.clone(), 0..3_u32, 0..5_u32,
+            prop::collection::vec(prop_oneof![0..9_u32, any::<u32>()], 0..4))
+            .prop_map(|(content, first, total, lengths)| Said::Recipe { content, first, total,
+                lengths }),
         3 => (content.clone(), offset, 0..70_000_usize)
             .prop_map(|(content, offset, length)| Said::Piece { content, offset, length }),
         1 => content.clone().prop_map(Said::Unavailable),
@@ -79,7 +105,9 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
     let origin = |number: u8| if number == 0 { own } else { Origin(number.into()) };
     let dot = |(number, seq): (u8, Seq)| Dot { origin: origin(number), seq };
     let message = match said {
-        Said::Welcome(number) => Message::Welcome { name: "mallory\n\u{7}".into(), origin: origin(*number) },
+        Said::Welcome(number) => {
+            Message::Welcome { name: "mallory\n\u{7}".into(), origin: origin(*number) }
+        }
         Said::Knowledge(known, digest, backed) => {
             let mut vector = Knowledge::default();
             known.iter().for_each(|known| vector.insert(dot(*known)));
@@ -91,7 +119,8 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
             let author = NodeId([9; 8]);
             let dot = Dot { seq: made_with.get(origin(made.0)), ..dot(*made) };
             let version = Version { dot, author, changed: *changed, made_with, joined: None };
-            let entry = Entry { content: state(*content), mode: 0o644, mtime_ns: i64::MIN, version };
+            let entry =
+                Entry { content: state(*content), mode: 0o644, mtime_ns: i64::MIN, version };
             let (path, bytes) = (path(NAMES[*name as usize]), inline.then_some(&b"small"[..]));
             let (origin, seq) = (dot.origin, dot.seq);
             Message::Update { path, entry, origin, before: *before, seq, content: bytes }
@@ -143,11 +172,14 @@ proptest! {
             let own = node.engine.index().summary().origin.unwrap();
             if let Some(bytes) = encode(said, own) {
                 let message = Message::decode(&bytes).unwrap();
-                node.engine.handle_input(Input::Message { node: peer, message }, world.time).unwrap();
+                node.engine.handle_input(Input::Message { node: peer, message },
+                    world.time).unwrap();
             }
             node.work(world.time);
-            let answers = std::iter::from_fn(|| node.engine.poll_transmit(peer, world.time).unwrap());
-            prop_assert!(answers.take(10 * MAX_SERVING).count() < 10 * MAX_SERVING, "it never stops talking");
+            let answers =
+                std::iter::from_fn(|| node.engine.poll_transmit(peer, world.time).unwrap());
+            prop_assert!(answers.take(10 * MAX_SERVING).count() < 10 * MAX_SERVING,
+                "it never stops talking");
             node.engine.status().unwrap();
         }
         let disk = &world.nodes[0].disk;
@@ -164,13 +196,17 @@ fn who_asks_for_too_much_is_closed() {
     let (peer, address) = (NodeId([9; 8]), SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
     let node = &mut world.nodes[0];
     node.engine
-        .handle_input(Input::LinkUp { node: peer, direction: Direction::Inbound, address }, world.time)
+        .handle_input(
+            Input::LinkUp { node: peer, direction: Direction::Inbound, address },
+            world.time,
+        )
         .unwrap();
     for _ in 0..10_000 {
-        let message = Message::RecipeRequest { path: path("x"), digest: digest(1), first: u32::MAX };
+        let message =
+            Message::RecipeRequest { path: path("x"), digest: digest(1), first: u32::MAX };
         node.engine.handle_input(Input::Message { node: peer, message }, world.time).unwrap();
     }
-    let closes =
-        std::iter::from_fn(|| node.engine.poll_output()).filter(|out| matches!(out, Output::Close { .. }));
+    let closes = std::iter::from_fn(|| node.engine.poll_output())
+        .filter(|out| matches!(out, Output::Close { .. }));
     assert!(closes.count() > 0);
 }

@@ -1,4 +1,5 @@
-//! What the ignore rules name is left alone everywhere, and is neither deleted nor lost when they go.
+//! What the ignore rules name is left alone everywhere, and is neither deleted nor lost when they
+//! go.
 
 use super::*;
 use crate::{
@@ -36,7 +37,12 @@ fn assert_in_sync(world: &World) {
         let status = node.engine.status().unwrap();
         assert_eq!((status.wanted, status.wanted_bytes), (0, 0), "node {}", status.node);
         assert_eq!(status.problems, [], "node {}", status.node);
-        assert!(status.peers.iter().all(|peer| peer.in_sync), "node {}: {:?}", status.node, status.peers);
+        assert!(
+            status.peers.iter().all(|peer| peer.in_sync),
+            "node {}: {:?}",
+            status.node,
+            status.peers
+        );
     }
 }
 
@@ -173,7 +179,10 @@ fn an_edit_of_one_side_while_ignored_is_taken_and_edits_of_both_conflict() {
     let copies: Vec<_> =
         names(&world.nodes[0]).into_iter().filter(|name| name.contains("conflict")).collect();
     assert!(matches!(&copies[..], [copy] if copy.starts_with("c/f.sync-conflict")), "{copies:?}");
-    assert_eq!((held(&world, 0, "c/f"), held(&world, 0, &copies[0])), (file("right"), file("left")));
+    assert_eq!(
+        (held(&world, 0, "c/f"), held(&world, 0, &copies[0])),
+        (file("right"), file("left"))
+    );
 }
 
 #[test]
@@ -237,7 +246,8 @@ fn so_is_one_in_whose_place_there_is_a_file_elsewhere() {
     assert_in_sync(&world);
     assert_eq!(held(&world, 0, "c"), Some(Data::Directory));
     assert_eq!(held(&world, 1, "c/local.o"), file("here alone"));
-    let copies = names(&world.nodes[0]).into_iter().filter(|name| name.starts_with("c.sync-conflict"));
+    let copies =
+        names(&world.nodes[0]).into_iter().filter(|name| name.starts_with("c.sync-conflict"));
     assert_eq!(copies.count(), 1, "{:?}", names(&world.nodes[0]));
 }
 
@@ -252,7 +262,8 @@ fn a_file_in_the_place_of_a_directory_that_held_what_was_ignored_is_kept_beside_
     world.settle();
     world.assert_equal();
     assert_eq!(held(&world, 0, "c/f"), file("eff"));
-    let copies = names(&world.nodes[1]).into_iter().filter(|name| name.starts_with("c.sync-conflict"));
+    let copies =
+        names(&world.nodes[1]).into_iter().filter(|name| name.starts_with("c.sync-conflict"));
     assert_eq!(copies.count(), 1, "{:?}", names(&world.nodes[1]));
 }
 
@@ -349,7 +360,10 @@ fn a_rename_into_what_is_ignored_is_a_deletion_and_one_out_of_it_a_new_file() {
     world.rename(0, "d/x.o", "d/x");
     world.settle();
     assert_in_sync(&world);
-    assert_eq!((held(&world, 1, "d/x"), held(&world, 1, "d/x.o")), (file("unseen"), file("object")));
+    assert_eq!(
+        (held(&world, 1, "d/x"), held(&world, 1, "d/x.o")),
+        (file("unseen"), file("object"))
+    );
     assert_eq!(names(&world.nodes[0]), [".p2pignore", "c", "c/f", "d", "d/x", "d/y.o"]);
 }
 
@@ -374,7 +388,10 @@ fn a_rule_for_directories_does_not_hold_for_a_file_of_the_name() {
     assert_eq!(held(&world, 1, "d/y"), file("source"));
     drop_rules(&mut world);
     world.assert_equal();
-    assert_eq!((held(&world, 0, "d/y"), held(&world, 1, "new/x")), (file("source"), file("ignored")));
+    assert_eq!(
+        (held(&world, 0, "d/y"), held(&world, 1, "new/x")),
+        (file("source"), file("ignored"))
+    );
 }
 
 #[test]
@@ -393,7 +410,10 @@ fn when_an_ignored_directory_goes_the_file_that_is_in_its_place_elsewhere_comes(
             world.delete(0, "x");
         } else {
             world.nodes[0].disk.tree.remove(&path("x"));
-            world.nodes[0].engine.handle_input(Input::Changed(Change::Overflow), world.time).unwrap();
+            world.nodes[0]
+                .engine
+                .handle_input(Input::Changed(Change::Overflow), world.time)
+                .unwrap();
         }
         world.settle();
         world.assert_equal();
@@ -475,7 +495,12 @@ fn rules_that_are_found_in_their_place_count() {
     let mut world = linked(2);
     world.cut(0, 1);
     for node in [0, 1] {
-        world.nodes[node].disk.put(&path(".p2pignore"), Data::File(b"secret".to_vec()), 0o644, Some(5));
+        world.nodes[node].disk.put(
+            &path(".p2pignore"),
+            Data::File(b"secret".to_vec()),
+            0o644,
+            Some(5),
+        );
     }
     world.tell(1, path(".p2pignore"));
     world.settle();
@@ -483,8 +508,10 @@ fn rules_that_are_found_in_their_place_count() {
     world.nodes[0].disk.refused.insert(path(".p2pignore"), "the disk fails");
     world.settle();
     // No event tells of it, as after a change whose outcome could not be seen.
-    let seen =
-        Input::Seen { path: path(".p2pignore"), stat: Ok(world.nodes[0].disk.stat(&path(".p2pignore"))) };
+    let seen = Input::Seen {
+        path: path(".p2pignore"),
+        stat: Ok(world.nodes[0].disk.stat(&path(".p2pignore"))),
+    };
     world.nodes[0].engine.handle_input(seen, world.time).unwrap();
     world.settle();
     assert!(world.nodes[0].engine.is_ignored(&path("secret"), None, None));
@@ -507,7 +534,10 @@ fn what_cannot_be_read_and_is_ignored_is_no_problem() {
     let mut world = holding(2);
     set_rules(&mut world, "c");
     let found = Found::Unreadable("Input/output error".to_owned());
-    world.nodes[1].engine.handle_input(Input::Read { path: path("c/f"), found }, world.time).unwrap();
+    world.nodes[1]
+        .engine
+        .handle_input(Input::Read { path: path("c/f"), found }, world.time)
+        .unwrap();
     assert_in_sync(&world);
 }
 
@@ -523,7 +553,8 @@ fn a_problem_of_what_is_ignored_ends_though_it_cannot_be_looked_at() {
     assert_in_sync(&world);
 }
 
-/// Its stamp says that it is what it was: only that a power cut tore it, in a run that did not look at it.
+/// Its stamp says that it is what it was: only that a power cut tore it, in a run that did not look
+/// at it.
 #[test]
 fn what_was_torn_while_it_was_ignored_is_read_when_the_rule_goes() {
     let mut world = holding(2);

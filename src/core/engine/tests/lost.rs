@@ -3,7 +3,8 @@
 use super::*;
 use crate::core::seam::Hint;
 
-/// Node 1 is told of a large file, which is gone before it has asked for it; node 0 is killed and does not know any more.
+/// Node 1 is told of a large file, which is gone before it has asked for it; node 0 is killed and
+/// does not know any more.
 fn with_lost_content(holds_older: bool) -> World {
     let mut world = with_untold_content(holds_older);
     world.nodes[0].disk.tree.remove(&path("a"));
@@ -22,7 +23,9 @@ fn with_untold_content(holds_older: bool) -> World {
     world.messages_per_turn = 1;
     let told = |world: &World| {
         let row = world.nodes[1].engine.index().get(&path("a")).unwrap();
-        row.is_some_and(|row| row.entry.content.is_some_and(|content| content.size() == LARGE as u64))
+        row.is_some_and(|row| {
+            row.entry.content.is_some_and(|content| content.size() == LARGE as u64)
+        })
     };
     while !told(&world) {
         assert!(world.turn());
@@ -31,7 +34,8 @@ fn with_untold_content(holds_older: bool) -> World {
     world
 }
 
-/// Something is mounted over the file, or its disk fails: that is no reason to have an older version come back.
+/// Something is mounted over the file, or its disk fails: that is no reason to have an older
+/// version come back.
 #[test]
 fn what_cannot_be_read_at_present_is_not_lost() {
     let mut world = with_untold_content(true);
@@ -52,7 +56,8 @@ fn what_cannot_be_read_at_present_is_not_lost() {
     assert_eq!(names(&world.nodes[1]), ["a"]);
 }
 
-/// The power of node 0 is cut: the file is there, torn, and what it was to hold is nowhere. Node 1 has what it was before.
+/// The power of node 0 is cut: the file is there, torn, and what it was to hold is nowhere. Node 1
+/// has what it was before.
 #[test]
 fn what_a_power_cut_has_torn_does_not_replace_what_another_node_holds() {
     for left in [&b""[..], b"old"] {
@@ -89,8 +94,8 @@ fn what_a_power_cut_has_torn_is_believed_within_a_minute_when_nobody_has_more() 
     assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"rest".into()));
 }
 
-/// Its bits are not those that the index knows: that is no reason to read it again before each try, which would make each
-/// the first one.
+/// Its bits are not those that the index knows: that is no reason to read it again before each try,
+/// which would make each the first one.
 #[test]
 fn what_a_power_cut_has_torn_is_believed_though_its_bits_were_set() {
     let mut world = with_untold_content(false);
@@ -132,8 +137,8 @@ fn what_a_power_cut_has_torn_is_believed_where_there_is_no_other_node() {
     assert!(!row.is_wanted() && row.entry.content.unwrap().size() == 4);
 }
 
-/// A machine without a battery for its clock may come up in the past: what was written before the power cut is then from
-/// the future.
+/// A machine without a battery for its clock may come up in the past: what was written before the
+/// power cut is then from the future.
 #[test]
 fn what_a_power_cut_has_torn_is_known_though_the_clock_is_not() {
     let mut world = linked(2);
@@ -151,7 +156,8 @@ fn what_a_power_cut_has_torn_is_known_though_the_clock_is_not() {
     assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"content".into()));
 }
 
-/// It is shorter, and older than the power cut: only that it is another file, which was given this name since.
+/// It is shorter, and older than the power cut: only that it is another file, which was given this
+/// name since.
 #[test]
 fn what_a_user_puts_in_the_place_of_a_file_after_a_power_cut_is_not_torn() {
     let mut world = linked(2);
@@ -208,7 +214,11 @@ fn a_newer_version_does_not_wait_for_the_next_try_of_the_last() {
 fn what_was_gone_before_anybody_had_it_is_given_up() {
     for holds_older in [false, true] {
         let mut world = with_lost_content(holds_older);
-        assert_eq!(world.nodes[1].engine.status().unwrap().wanted, 1, "there is hope while nobody was asked");
+        assert_eq!(
+            world.nodes[1].engine.status().unwrap().wanted,
+            1,
+            "there is hope while nobody was asked"
+        );
         world.link(0, 1);
         world.settle();
         world.assert_equal();
@@ -268,7 +278,10 @@ fn what_is_in_a_directory_of_which_nobody_has_told_comes_all_the_same() {
     world.cut(0, 1);
     world.settle();
     let d = |world: &World, node: usize| world.nodes[node].disk.tree[&path("d")].mode;
-    assert_eq!((names(&world.nodes[1]), d(&world, 1)), (vec!["d".to_owned(), "d/x".to_owned()], 0o700));
+    assert_eq!(
+        (names(&world.nodes[1]), d(&world, 1)),
+        (vec!["d".to_owned(), "d/x".to_owned()], 0o700)
+    );
     world.messages_per_turn = usize::MAX;
     world.link(0, 1);
     world.settle();

@@ -74,8 +74,8 @@ fn bits_that_a_user_sets_under_one_name_are_for_all() {
     }
 }
 
-/// The disk of node 1 has `a` and `b` as one file. What `b` is to have, which is newer, is just what another file of this
-/// content has.
+/// The disk of node 1 has `a` and `b` as one file. What `b` is to have, which is newer, is just
+/// what another file of this content has.
 #[test]
 fn another_file_of_the_same_content_is_no_other_name() {
     let mut world = linked(2);

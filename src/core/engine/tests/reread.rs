@@ -13,7 +13,8 @@ fn written_unseen() -> (World, Found, Content) {
     world.settle();
     let stat = world.nodes[0].disk.stat(&path("a")).unwrap();
     let content = Content::File { size: 3, digest: Chunk::of(b"two").digest };
-    let found = Found::Content { stat, content: content.clone(), chunks: Vec::new(), has_grown: false };
+    let found =
+        Found::Content { stat, content: content.clone(), chunks: Vec::new(), has_grown: false };
     (world, found, content)
 }
 

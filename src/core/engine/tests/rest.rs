@@ -1,4 +1,5 @@
-//! Nodes that are killed, or cut off from power, when nothing has happened for a while, and just after something has.
+//! Nodes that are killed, or cut off from power, when nothing has happened for a while, and just
+//! after something has.
 
 use super::*;
 use crate::model::{limits::REST_AFTER, version::Origin};

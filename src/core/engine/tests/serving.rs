@@ -36,10 +36,13 @@ fn next(world: &mut World) -> Option<Transmit> {
     world.nodes[0].engine.poll_transmit(id(1), world.time).unwrap()
 }
 
-/// The next piece, and where it is to be read from. What is told of the rename before that is passed by.
+/// The next piece, and where it is to be read from. What is told of the rename before that is
+/// passed by.
 fn next_piece(world: &mut World) -> (PieceSource, Range<u64>) {
     loop {
-        if let Transmit::Piece { source, offset, length, .. } = next(world).expect("a piece is to come") {
+        if let Transmit::Piece { source, offset, length, .. } =
+            next(world).expect("a piece is to come")
+        {
             return (source, offset..offset + u64::from(length));
         }
     }
@@ -54,14 +57,20 @@ fn a_piece_of_a_file_that_was_renamed_is_sent_from_where_that_is_now() {
     let (mut world, digest) = with_large_file();
     ask(&mut world, digest);
     let last = 2 * PIECE..2 * PIECE + PIECE / 2;
-    for (from, to, piece) in [("a", "b", 0..PIECE), ("b", "c", PIECE..2 * PIECE), ("c", "d", last)] {
+    for (from, to, piece) in [("a", "b", 0..PIECE), ("b", "c", PIECE..2 * PIECE), ("c", "d", last)]
+    {
         let (source, range) = next_piece(&mut world);
         assert!(is_at(&source, from) && range == piece, "{source:?} {range:?}");
         world.rename(0, from, to);
         world.nodes[0].work(world.time);
-        let missing = Input::PieceMissing { node: id(1), source, digest, range, why: MissingPiece::Gone };
+        let missing =
+            Input::PieceMissing { node: id(1), source, digest, range, why: MissingPiece::Gone };
         world.nodes[0].engine.handle_input(missing, world.time).unwrap();
-        assert_eq!(world.nodes[0].engine.links[&id(1)].serving.len(), 1, "what follows is of the same range");
+        assert_eq!(
+            world.nodes[0].engine.links[&id(1)].serving.len(),
+            1,
+            "what follows is of the same range"
+        );
         let (source, range) = next_piece(&mut world);
         assert!(is_at(&source, to) && range == piece, "{source:?} {range:?}");
     }
@@ -83,6 +92,9 @@ fn a_node_is_told_once_why_a_piece_does_not_come_and_gets_no_more_of_that_conten
         assert_eq!(next(&mut world), Some(Transmit::Message(told)));
         assert_eq!(next(&mut world), None);
         let mut asked = std::iter::from_fn(|| world.nodes[0].engine.poll_output());
-        assert!(asked.any(|output| output == Output::Inspect { path: path("a") }), "it is looked at");
+        assert!(
+            asked.any(|output| output == Output::Inspect { path: path("a") }),
+            "it is looked at"
+        );
     }
 }

@@ -121,7 +121,8 @@ fn content_that_one_path_cannot_have_is_given_to_another() {
     unlock(&mut world);
 }
 
-/// What has been fetched is for a path that cannot have it when it has come, since its directory could not be made.
+/// What has been fetched is for a path that cannot have it when it has come, since its directory
+/// could not be made.
 #[test]
 fn content_that_has_come_for_a_path_without_a_directory_is_given_to_another() {
     let mut world = World::new(2);
@@ -169,7 +170,10 @@ fn thousands_that_cannot_be_written_are_counted_and_tried_at_a_bounded_rate() {
     }
     wait_for_all(&mut world);
     let status = world.nodes[1].engine.status().unwrap();
-    assert_eq!((status.problems.len(), status.more_problems as usize), (MAX_BLOCKED, count - MAX_BLOCKED));
+    assert_eq!(
+        (status.problems.len(), status.more_problems as usize),
+        (MAX_BLOCKED, count - MAX_BLOCKED)
+    );
     let before = world.nodes[1].disk.refusals;
     world.wait(RETRY_DELAY_MAX.as_secs() * 4);
     let tries = world.nodes[1].disk.refusals - before;
@@ -227,7 +231,8 @@ fn small_files_that_cannot_be_written_hold_up_no_other() {
     world.assert_equal();
 }
 
-/// A directory of small files goes, and comes again with the same names, before the first ones have come.
+/// A directory of small files goes, and comes again with the same names, before the first ones have
+/// come.
 #[test]
 fn small_files_that_are_removed_and_made_anew_all_arrive() {
     for again in [false, true] {
@@ -255,7 +260,8 @@ fn small_files_that_are_removed_and_made_anew_all_arrive() {
     }
 }
 
-/// A file was renamed, and can neither leave its old path nor be put at the new one; a third path has its content, too.
+/// A file was renamed, and can neither leave its old path nor be put at the new one; a third path
+/// has its content, too.
 #[test]
 fn what_waits_for_a_rename_is_come_by_again_when_the_wait_ends_early() {
     let mut world = linked(2);
@@ -271,13 +277,17 @@ fn what_waits_for_a_rename_is_come_by_again_when_the_wait_ends_early() {
     unlock(&mut world);
 }
 
-/// A file is on its way, in two ways, when it is deleted where it comes from; only then what was begun for it fails.
+/// A file is on its way, in two ways, when it is deleted where it comes from; only then what was
+/// begun for it fails.
 #[test]
 fn what_fails_when_nobody_wants_it_any_more_is_no_problem() {
     let failures: [fn(Digest) -> Input<'static>; 4] = [
         |digest| Input::PieceFailed { digest, reason: REASON.to_owned() },
         |digest| Input::Copied { digest, result: Err(ApplyFailure::Content) },
-        |digest| Input::Assembled { digest, result: Err(ApplyFailure::NotWritable(REASON.to_owned())) },
+        |digest| Input::Assembled {
+            digest,
+            result: Err(ApplyFailure::NotWritable(REASON.to_owned())),
+        },
         |digest| Input::Message { node: id(0), message: Message::Unavailable { digest } },
     ];
     for failure in failures {
@@ -304,7 +314,8 @@ fn what_fails_when_nobody_wants_it_any_more_is_no_problem() {
     }
 }
 
-/// A directory was removed, which could not be carried out here; it is stated anew for what is in it, and cannot be changed.
+/// A directory was removed, which could not be carried out here; it is stated anew for what is in
+/// it, and cannot be changed.
 #[test]
 fn what_is_in_a_directory_that_is_stated_anew_gets_there_though_the_directory_cannot_be_changed() {
     let mut world = linked(3);

@@ -132,7 +132,12 @@ fn what_is_covered_is_not_missing_and_nothing_below_it_is_looked_for() {
     // What was mounted on it goes.
     world.nodes[0].disk.tree.extend(below);
     world.nodes[0].disk.closed.clear();
-    world.nodes[0].disk.put(&path("d/e/y"), Data::File(b"made before it was covered".to_vec()), 0o644, None);
+    world.nodes[0].disk.put(
+        &path("d/e/y"),
+        Data::File(b"made before it was covered".to_vec()),
+        0o644,
+        None,
+    );
     wait_for_a_try(&mut world);
     world.assert_equal();
     assert_eq!(names(&world.nodes[1]), ["d", "d/e", "d/e/x", "d/e/y"]);
@@ -292,7 +297,9 @@ fn what_a_change_was_to_put_there_and_is_there_is_that_version() {
     world.settle();
     let engine = &mut world.nodes[0].engine;
     let row = engine.index.get(&path("a")).unwrap().unwrap();
-    engine.paths.begin_change(&path("a"), paths::Pending { is_renamed: true, ..paths::Pending::to(&row) });
+    engine
+        .paths
+        .begin_change(&path("a"), paths::Pending { is_renamed: true, ..paths::Pending::to(&row) });
     engine.index.put(&path("a"), &Row { base: None, ..row }).unwrap();
     // The clocks do not tell which came first.
     let later_ns = (world.time.wall_ms as i64 + 3_600_000) * 1_000_000;
@@ -357,8 +364,8 @@ fn nobody_has_it_is_counted_by_itself() {
     assert!(problems.is_without_source(&path("a"), second));
 }
 
-/// Its own directory was deleted by whoever put a file in its place, and is stated again by the same node: what is deeper
-/// in it is somebody else's.
+/// Its own directory was deleted by whoever put a file in its place, and is stated again by the
+/// same node: what is deeper in it is somebody else's.
 #[test]
 fn a_file_in_the_place_of_a_directory_that_somebody_works_in_is_kept_beside_it() {
     let mut world = linked(2);
@@ -380,14 +387,15 @@ fn a_file_in_the_place_of_a_directory_that_somebody_works_in_is_kept_beside_it()
     assert!(names(&world.nodes[0]).contains(&"a/b/c".to_owned()));
 }
 
-/// On a file system that keeps whole seconds, where the watch has lost events. Another node's version knows what was read
-/// first, and not what was written then.
+/// On a file system that keeps whole seconds, where the watch has lost events. Another node's
+/// version knows what was read first, and not what was written then.
 #[test]
 fn what_may_have_been_written_to_unseen_is_read_before_it_is_replaced() {
     let mut world = linked(2);
     let second_ns = world.time.wall_ms as i64 / 1000 * 1_000_000_000;
     let write = |world: &mut World, bytes: &[u8]| {
-        let stamp = Stamp { device: 1, inode: 99, size: 5, mtime_ns: second_ns, ctime_ns: second_ns };
+        let stamp =
+            Stamp { device: 1, inode: 99, size: 5, mtime_ns: second_ns, ctime_ns: second_ns };
         let inode = Inode { data: Data::File(bytes.to_vec()), mode: 0o644, stamp };
         world.nodes[0].disk.tree.insert(path("a"), inode);
     };
@@ -406,8 +414,9 @@ fn what_may_have_been_written_to_unseen_is_read_before_it_is_replaced() {
     }
 }
 
-/// The watch tells late that a directory was renamed: it was found under its new name before, and another one under the old
-/// name, whose watch is now taken for that of the first. Neither is watched as what it is.
+/// The watch tells late that a directory was renamed: it was found under its new name before, and
+/// another one under the old name, whose watch is now taken for that of the first. Neither is
+/// watched as what it is.
 #[test]
 fn both_names_of_a_rename_that_is_told_late_are_listed() {
     let mut world = linked(2);

@@ -1,4 +1,5 @@
-//! Some engines on disks in memory, linked by hand, on a clock that only moves when nothing else can.
+//! Some engines on disks in memory, linked by hand, on a clock that only moves when nothing else
+//! can.
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +14,8 @@ use redb::StorageBackend;
 use super::super::*;
 use crate::{
     core::seam::{
-        Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, MissingPiece, PieceSource, Source,
-        Transmit,
+        Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, MissingPiece, PieceSource,
+        Source, Transmit,
     },
     model::{
         content::Chunk,
@@ -63,9 +64,11 @@ pub(super) struct Disk {
     pub(super) wall_ms: u64,
     /// Paths that cannot be written, and why.
     pub(super) refused: BTreeMap<RelPath, &'static str>,
-    /// Paths that are not looked at as they are: of which something else is told, or nothing. Nor is what is below them.
+    /// Paths that are not looked at as they are: of which something else is told, or nothing. Nor
+    /// is what is below them.
     pub(super) closed: BTreeMap<RelPath, std::result::Result<FileKind, String>>,
-    /// All files have the same permission bits, and all directories, whatever they are said to have.
+    /// All files have the same permission bits, and all directories, whatever they are said to
+    /// have.
     pub(super) has_flat_bits: bool,
     /// Directories in which nothing can be made, and why.
     pub(super) locked: BTreeMap<RelPath, &'static str>,
@@ -162,14 +165,19 @@ impl Disk {
         self.tree.keys().any(|path| path.is_below(directory))
     }
 
-    pub(super) fn apply(&mut self, apply: Apply) -> std::result::Result<Option<Stat>, ApplyFailure> {
+    pub(super) fn apply(
+        &mut self,
+        apply: Apply,
+    ) -> std::result::Result<Option<Stat>, ApplyFailure> {
         let Apply { path, expect, keep, action } = apply;
         if let Some(reason) = self.refused.get(&path).copied().or_else(|| self.refusal(&path)) {
             self.refusals += 1;
             return Err(ApplyFailure::System(reason.to_owned()));
         }
         let parent = path.parent().unwrap();
-        if !parent.is_root() && self.tree.get(&parent).is_none_or(|inode| inode.data != Data::Directory) {
+        if !parent.is_root()
+            && self.tree.get(&parent).is_none_or(|inode| inode.data != Data::Directory)
+        {
             return Err(ApplyFailure::Parent);
         }
         let current = self.stat(&path);
@@ -204,12 +212,16 @@ impl Disk {
             Action::WriteFile { source, mode, mtime_ns } => {
                 let bytes = match source {
                     Source::Bytes(bytes) => bytes,
-                    Source::Partial(digest) => self.partials.remove(&digest).ok_or(ApplyFailure::Content)?,
+                    Source::Partial(digest) => {
+                        self.partials.remove(&digest).ok_or(ApplyFailure::Content)?
+                    }
                 };
                 self.put(&path, Data::File(bytes), mode, Some(mtime_ns));
             }
             Action::MakeDirectory { mode } => self.put(&path, Data::Directory, mode, None),
-            Action::MakeSymlink { target } => self.put(&path, Data::Symlink(target.into_vec()), 0o777, None),
+            Action::MakeSymlink { target } => {
+                self.put(&path, Data::Symlink(target.into_vec()), 0o777, None)
+            }
             Action::SetMetadata { mode, mtime_ns } => self.set(&path, mode, mtime_ns),
             Action::RemoveFile | Action::RemoveDirectory => drop(self.tree.remove(&path)),
             Action::RenameFrom { from, stamp } => {
@@ -228,19 +240,23 @@ impl Disk {
         if self.closed.contains_key(directory) || self.is_below_closed(directory) {
             return Listed::Unreadable(COVERED.to_owned());
         }
-        if !directory.is_root() && self.tree.get(directory).is_none_or(|inode| inode.data != Data::Directory)
+        if !directory.is_root()
+            && self.tree.get(directory).is_none_or(|inode| inode.data != Data::Directory)
         {
             return Listed::Gone;
         }
-        let children = self.tree.iter().filter(|(path, _)| path.parent().as_ref() == Some(directory));
-        let entries =
-            children.filter_map(|(path, _)| Some((path.name().into(), self.look(path).transpose()?)));
+        let children =
+            self.tree.iter().filter(|(path, _)| path.parent().as_ref() == Some(directory));
+        let entries = children
+            .filter_map(|(path, _)| Some((path.name().into(), self.look(path).transpose()?)));
         let entries = entries.collect();
         Listed::Batch { entries, watched: true, last: true }
     }
 
     pub(super) fn read(&self, path: &RelPath) -> Found {
-        let Some((inode, stat)) = self.tree.get(path).zip(self.stat(path)) else { return Found::Gone };
+        let Some((inode, stat)) = self.tree.get(path).zip(self.stat(path)) else {
+            return Found::Gone;
+        };
         match &inode.data {
             Data::Directory => Found::Gone,
             Data::Symlink(target) => {
@@ -401,8 +417,9 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(count: u8) -> Self {
         let time = Time { now: Instant::now(), wall_ms: 1_700_000_000_000 };
-        let nodes =
-            (0..count).map(|at| Node::new(at, 0, Disk::default(), Storage::default(), time)).collect();
+        let nodes = (0..count)
+            .map(|at| Node::new(at, 0, Disk::default(), Storage::default(), time))
+            .collect();
         Self {
             nodes,
             time,
@@ -427,11 +444,19 @@ impl World {
         self.both(a, b, |node, direction| Input::LinkDown { node, direction });
     }
 
-    pub(super) fn both(&mut self, a: usize, b: usize, input: impl Fn(NodeId, Direction) -> Input<'static>) {
+    pub(super) fn both(
+        &mut self,
+        a: usize,
+        b: usize,
+        input: impl Fn(NodeId, Direction) -> Input<'static>,
+    ) {
         for (here, there) in [(a, b), (b, a)] {
             for direction in [Direction::Inbound, Direction::Outbound] {
                 let time = self.time;
-                self.nodes[here].engine.handle_input(input(id(there as u8), direction), time).unwrap();
+                self.nodes[here]
+                    .engine
+                    .handle_input(input(id(there as u8), direction), time)
+                    .unwrap();
             }
         }
     }
@@ -579,7 +604,12 @@ impl World {
         for node in &self.nodes {
             let status = node.engine.status().unwrap();
             assert_eq!((status.wanted, status.problems), (0, vec![]), "node {}", status.node);
-            assert!(status.peers.iter().all(|peer| peer.in_sync), "node {}: {:?}", status.node, status.peers);
+            assert!(
+                status.peers.iter().all(|peer| peer.in_sync),
+                "node {}: {:?}",
+                status.node,
+                status.peers
+            );
         }
     }
 }
@@ -622,15 +652,20 @@ impl Node {
     pub(super) fn perform(&mut self, output: Output, time: Time) {
         let input = match output {
             Output::Inspect { path } => Input::Seen { stat: self.disk.look(&path), path },
-            Output::List { directory } => Input::Listed { listed: self.disk.list(&directory), directory },
+            Output::List { directory } => {
+                Input::Listed { listed: self.disk.list(&directory), directory }
+            }
             Output::Read { path, .. } => {
                 self.disk.reads += 1;
                 Input::Read { found: self.disk.read(&path), path }
             }
             Output::Apply(apply) => {
                 let (path, keep) = (apply.path.clone(), apply.keep.clone());
-                let with =
-                    if let Action::Exchange { with, .. } = &apply.action { Some(with.clone()) } else { None };
+                let with = if let Action::Exchange { with, .. } = &apply.action {
+                    Some(with.clone())
+                } else {
+                    None
+                };
                 let result = self.disk.apply(apply);
                 let other = with.filter(|_| result.is_ok());
                 self.engine.handle_input(Input::Applied { path, result }, time).unwrap();
@@ -709,7 +744,8 @@ impl Node {
             Transmit::Message(message) => message.clone(),
             Transmit::Update { message, inline } => {
                 let mut message: Message<'a> = message.clone();
-                if let (Message::Update { path, content, .. }, Some(stamp)) = (&mut message, inline) {
+                if let (Message::Update { path, content, .. }, Some(stamp)) = (&mut message, inline)
+                {
                     *content = self.disk.bytes(path, stamp);
                 }
                 message

@@ -1,4 +1,5 @@
-//! One file that is being fetched: which chunks are here, which are asked of whom, and which to ask for next.
+//! One file that is being fetched: which chunks are here, which are asked of whom, and which to ask
+//! for next.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -134,7 +135,7 @@ impl Download {
         matches!(self.stage, Stage::Copying | Stage::Assembling)
     }
 
-    // --- Sources ---------------------------------------------------------------------------------------
+    // --- Sources
 
     /// A node is said to have all of it. One that has said otherwise is believed.
     pub fn add_source(&mut self, node: NodeId, now: Instant) {
@@ -143,13 +144,18 @@ impl Download {
 
     /// A node that fetches it, too, has these chunks.
     pub fn handle_offer(&mut self, node: NodeId, chunks: &[u32], now: Instant) {
-        let source =
-            self.sources.entry(node).or_insert(Source { holds: Holds::All, cursor: 0, heard_at: now });
+        let source = self.sources.entry(node).or_insert(Source {
+            holds: Holds::All,
+            cursor: 0,
+            heard_at: now,
+        });
         if let Holds::All = source.holds {
             source.holds = Holds::Some(BTreeSet::new());
         }
         if let Holds::Some(held) = &mut source.holds {
-            held.extend(chunks.iter().filter(|&&chunk| self.have.get(chunk as usize) == Some(&false)));
+            held.extend(
+                chunks.iter().filter(|&&chunk| self.have.get(chunk as usize) == Some(&false)),
+            );
         }
     }
 
@@ -186,7 +192,9 @@ impl Download {
 
     /// Is there any node that could still send something?
     pub fn has_source(&self) -> bool {
-        !self.asked.is_empty() || self.recipe_from.is_some() || self.sources.values().any(Source::is_of_use)
+        !self.asked.is_empty()
+            || self.recipe_from.is_some()
+            || self.sources.values().any(Source::is_of_use)
     }
 
     /// Does this node need no telling which chunks are here?
@@ -194,7 +202,8 @@ impl Download {
         self.sources.get(&node).is_some_and(|source| matches!(source.holds, Holds::All))
     }
 
-    /// Nodes that were asked and have been silent, though others spoke, or for too long: they are not waited for.
+    /// Nodes that were asked and have been silent, though others spoke, or for too long: they are
+    /// not waited for.
     pub fn drop_silent(&mut self, now: Instant) -> bool {
         let silent: Vec<NodeId> =
             self.waits_until().filter(|(_, at)| *at <= now).map(|(node, _)| node).collect();
@@ -213,14 +222,16 @@ impl Download {
             self.asked.iter().map(|asked| asked.node).chain(self.recipe_from).collect();
         asked.into_iter().map(|node| {
             // A node that is gone is not waited for at all.
-            let heard_at =
-                self.sources.get(&node).map_or(self.heard_at - DOWNLOAD_STALL, |source| source.heard_at);
+            let heard_at = self
+                .sources
+                .get(&node)
+                .map_or(self.heard_at - DOWNLOAD_STALL, |source| source.heard_at);
             let others_spoke = self.heard_at >= heard_at + SOURCE_SILENT;
             (node, heard_at + if others_spoke { SOURCE_SILENT } else { DOWNLOAD_STALL })
         })
     }
 
-    // --- The recipe ------------------------------------------------------------------------------------
+    // --- The recipe
 
     /// The request for the next part of the recipe, and of whom.
     pub fn next_recipe_request(
@@ -238,7 +249,8 @@ impl Download {
         Some((*node, Message::RecipeRequest { path: self.path.clone(), digest, first }))
     }
 
-    /// Takes a part of the recipe, if it is the one that was asked for. True when all of it is here.
+    /// Takes a part of the recipe, if it is the one that was asked for. True when all of it is
+    /// here.
     pub fn handle_recipe(
         &mut self,
         node: NodeId,
@@ -267,7 +279,8 @@ impl Download {
         self.chunks.clear();
     }
 
-    /// The list of chunks is known; none of them is here. `place` of `places`: where this node begins.
+    /// The list of chunks is known; none of them is here. `place` of `places`: where this node
+    /// begins.
     pub fn begin(&mut self, chunks: Vec<Chunk>, place: usize, places: usize) {
         let mut offset = 0;
         self.offsets = chunks
@@ -284,7 +297,7 @@ impl Download {
         self.sources.values_mut().for_each(|source| source.cursor = 0);
     }
 
-    // --- Chunks ----------------------------------------------------------------------------------------
+    // --- Chunks
 
     /// This chunk is here.
     pub fn handle_have(&mut self, chunk: usize) {
@@ -309,15 +322,23 @@ impl Download {
     /// Are these bytes, from `offset` to `end`, a chunk that is here?
     pub fn holds(&self, offset: u64, end: u64) -> bool {
         let Ok(chunk) = self.offsets.binary_search(&offset) else {
-            return self.offsets.partition_point(|&at| at <= offset).checked_sub(1).is_some_and(|chunk| {
-                self.have[chunk] && end <= self.offsets[chunk] + u64::from(self.chunks[chunk].length)
-            });
+            return self.offsets.partition_point(|&at| at <= offset).checked_sub(1).is_some_and(
+                |chunk| {
+                    self.have[chunk]
+                        && end <= self.offsets[chunk] + u64::from(self.chunks[chunk].length)
+                },
+            );
         };
         self.have[chunk] && end <= offset + u64::from(self.chunks[chunk].length)
     }
 
     /// The next chunk to ask a node for, as far as its window goes.
-    pub fn next_request(&mut self, digest: Digest, node: NodeId, now: Instant) -> Option<Message<'static>> {
+    pub fn next_request(
+        &mut self,
+        digest: Digest,
+        node: NodeId,
+        now: Instant,
+    ) -> Option<Message<'static>> {
         if self.stage != Stage::Chunks || self.outstanding_bytes(node) >= SOURCE_WINDOW_BYTES {
             return None;
         }
@@ -330,7 +351,8 @@ impl Download {
         Some(Message::ChunkRequest { path: self.path.clone(), digest, offset, length })
     }
 
-    /// Nodes that may be asked for something; those that have everything, and are asked by all, last.
+    /// Nodes that may be asked for something; those that have everything, and are asked by all,
+    /// last.
     pub fn source_nodes(&self) -> Vec<NodeId> {
         let (full, partial): (Vec<_>, Vec<_>) = self
             .sources
@@ -343,8 +365,9 @@ impl Download {
     /// Takes a piece of a chunk that was asked of the node.
     pub fn receive(&mut self, node: NodeId, offset: u64, bytes: &[u8], now: Instant) -> Received {
         let offsets = &self.offsets;
-        let expects =
-            |asked: &Asked| asked.node == node && offsets[asked.chunk] + u64::from(asked.received) == offset;
+        let expects = |asked: &Asked| {
+            asked.node == node && offsets[asked.chunk] + u64::from(asked.received) == offset
+        };
         let Some(at) = self.asked.iter().position(expects) else { return Received::Unasked };
         let chunk = self.chunks[self.asked[at].chunk];
         let asked = &mut self.asked[at];
@@ -463,8 +486,15 @@ mod tests {
         {
             asked += u64::from(length);
         }
-        assert!(asked >= SOURCE_WINDOW_BYTES && asked < SOURCE_WINDOW_BYTES + u64::from(CHUNK_MAX_BYTES));
+        assert!(
+            asked >= SOURCE_WINDOW_BYTES
+                && asked < SOURCE_WINDOW_BYTES + u64::from(CHUNK_MAX_BYTES)
+        );
         assert_eq!(download.receive(node, 0, &[0; 60_000], now), Received::Part);
-        assert_eq!(download.next_request(Digest([0; 32]), node, now), None, "the window is still full");
+        assert_eq!(
+            download.next_request(Digest([0; 32]), node, now),
+            None,
+            "the window is still full"
+        );
     }
 }

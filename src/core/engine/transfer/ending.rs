@@ -33,8 +33,9 @@ pub(super) enum Partial {
 }
 
 impl Engine {
-    /// Ends a download. The path that it was for, if there was one. Whoever waits for a slot is looked for in the next step
-    /// ([`Engine::step_placement`]); whoever waits for this content, or for what was copied, by a pass.
+    /// Ends a download. The path that it was for, if there was one. Whoever waits for a slot is
+    /// looked for in the next step ([`Engine::step_placement`]); whoever waits for this content, or
+    /// for what was copied, by a pass.
     pub(super) fn end_download(
         &mut self,
         digest: &Digest,
@@ -63,7 +64,9 @@ impl Engine {
 
     /// All of it is here and verified: it gets its name, now or when its path can have it.
     pub(super) fn complete_download(&mut self, digest: Digest, time: Time) -> Result<()> {
-        let Some(path) = self.end_download(&digest, Partial::Whole, time.now) else { return Ok(()) };
+        let Some(path) = self.end_download(&digest, Partial::Whole, time.now) else {
+            return Ok(());
+        };
         self.place(&path, None, time)?;
         if self.transfers.whole.is_waiting(&digest) {
             self.end_install(&digest);
@@ -81,13 +84,20 @@ impl Engine {
         self.hold_back(&path, why, time)
     }
 
-    /// It cannot be put where it is wanted. What has come of it, if anything, stays for another try.
-    pub(super) fn refuse_download(&mut self, digest: &Digest, reason: &str, time: Time) -> Result<()> {
+    /// It cannot be put where it is wanted. What has come of it, if anything, stays for another
+    /// try.
+    pub(super) fn refuse_download(
+        &mut self,
+        digest: &Digest,
+        reason: &str,
+        time: Time,
+    ) -> Result<()> {
         let Some(path) = self.end_download(digest, Partial::Kept, time.now) else { return Ok(()) };
         self.refuse(&path, reason, time)
     }
 
-    /// The disk took no more of it. What else waits here in vain may be what takes the room: it makes way.
+    /// The disk took no more of it. What else waits here in vain may be what takes the room: it
+    /// makes way.
     pub(in super::super) fn handle_piece_failed(
         &mut self,
         digest: Digest,
@@ -95,7 +105,8 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let path = self.end_download(&digest, Partial::Dropped, time.now);
-        let path = path.or_else(|| self.transfers.whole.get(&digest).map(|whole| whole.path.clone()));
+        let path =
+            path.or_else(|| self.transfers.whole.get(&digest).map(|whole| whole.path.clone()));
         self.drop_whole(&digest);
         for waiting in self.transfers.whole.waiting() {
             self.drop_whole(&waiting);
@@ -111,11 +122,15 @@ impl Engine {
     ) -> Result<()> {
         let failure = match result {
             Ok(()) => return self.complete_download(digest, time),
-            Err(ApplyFailure::NotWritable(reason)) => return self.refuse_download(&digest, &reason, time),
+            Err(ApplyFailure::NotWritable(reason)) => {
+                return self.refuse_download(&digest, &reason, time);
+            }
             Err(failure) => failure,
         };
         debug!("a copy on this disk failed: {failure:?}");
-        let Some(path) = self.end_download(&digest, Partial::Dropped, time.now) else { return Ok(()) };
+        let Some(path) = self.end_download(&digest, Partial::Dropped, time.now) else {
+            return Ok(());
+        };
         if let Some((from, _)) = self.holder(&path, &digest)? {
             self.outputs.push_back(Output::Inspect { path: from });
         }
@@ -136,16 +151,18 @@ impl Engine {
         if is_late || !transfers.is_bounded() {
             return Some("nobody looks whether downloads are wanted".to_owned());
         }
-        let is_forgotten = |download: &&Download| !download.is_busy() && download.orphan.is_overdue(now);
-        let download = transfers.downloads.values().find(is_forgotten).map(|download| &download.path);
+        let is_forgotten =
+            |download: &&Download| !download.is_busy() && download.orphan.is_overdue(now);
+        let download =
+            transfers.downloads.values().find(is_forgotten).map(|download| &download.path);
         let path = download.or_else(|| transfers.whole.find_forgotten(now))?;
         Some(format!("nobody wants what is kept for {path}"))
     }
 
-    // --- What nobody wants any more --------------------------------------------------------------------
+    // --- What nobody wants any more
 
-    /// Once a second, while there are any: downloads that nobody wants any more are given up, and the others asked for what
-    /// could not be asked for yet.
+    /// Once a second, while there are any: downloads that nobody wants any more are given up, and
+    /// the others asked for what could not be asked for yet.
     pub(super) fn look_after_downloads(&mut self, time: Time) -> Result<()> {
         if self.transfers.look_at.is_none_or(|at| at > time.now) {
             return Ok(());
@@ -164,8 +181,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Not at once: its file may just have been renamed, and be wanted under its new name in a moment. What the disk is busy
-    /// with comes to its end first.
+    /// Not at once: its file may just have been renamed, and be wanted under its new name in a
+    /// moment. What the disk is busy with comes to its end first.
     fn drop_if_orphaned(&mut self, digest: &Digest, time: Time) -> Result<()> {
         let is_wanted = self.is_still_wanted(digest)?;
         let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
@@ -203,13 +220,15 @@ impl Engine {
 
     /// Is this content wanted at this path?
     pub(super) fn wants(&self, path: &RelPath, digest: &Digest) -> Result<bool> {
-        let wanted =
-            self.index.get(path)?.filter(|row| row.is_wanted() && !self.is_ignored(path, Some(row), None));
-        let is_this =
-            |content: &Content| matches!(content, Content::File { digest: other, .. } if other == digest);
+        let wanted = self
+            .index
+            .get(path)?
+            .filter(|row| row.is_wanted() && !self.is_ignored(path, Some(row), None));
+        let is_this = |content: &Content| content.digest() == Some(digest);
         let is_here = |content: &Option<Content>| content.as_ref().is_some_and(is_this);
         let held = |base: &crate::model::entry::Base| is_this(&base.content);
-        Ok(wanted.is_some_and(|row| is_here(&row.entry.content) && !row.base.as_ref().is_some_and(held)))
+        Ok(wanted
+            .is_some_and(|row| is_here(&row.entry.content) && !row.base.as_ref().is_some_and(held)))
     }
 }
 

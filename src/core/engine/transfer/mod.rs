@@ -1,18 +1,20 @@
 //! Content that is fetched from other nodes, and served to them.
 //!
-//! A download asks for the recipe of a file (its list of chunks), takes the chunks that are on this disk already
-//! (an earlier partial file, the old version of the path), and asks for the others, from every node that has
-//! them, those included that are still fetching it themselves. Each chunk is verified as it comes; a source that
-//! fails or falls silent is replaced, and the download goes on where it stood.
+//! A download asks for the recipe of a file (its list of chunks), takes the chunks that are on this
+//! disk already (an earlier partial file, the old version of the path), and asks for the others,
+//! from every node that has them, those included that are still fetching it themselves. Each chunk
+//! is verified as it comes; a source that fails or falls silent is replaced, and the download goes
+//! on where it stood.
 
 mod download;
 mod ending;
 mod serve;
+mod sources;
 mod whole;
 
 use std::{collections::BTreeMap, time::Instant};
 
-use log::{debug, warn};
+use log::debug;
 
 pub use self::serve::Serve;
 use self::{
@@ -28,7 +30,7 @@ use crate::{
         content::{Chunk, combine},
         entry::{Content, Digest, Row, Stamp},
         limits::{
-            MAX_CHUNK_BYTES, MAX_DOWNLOADS, MAX_INLINE_BYTES, MAX_LARGE_DOWNLOADS, MAX_SERVING, OFFER_DELAY,
+            MAX_CHUNK_BYTES, MAX_DOWNLOADS, MAX_INLINE_BYTES, MAX_LARGE_DOWNLOADS, MAX_SERVING,
             ORPHAN_WAIT, RECIPE_SEGMENT_CHUNKS,
         },
         path::RelPath,
@@ -80,7 +82,8 @@ impl Transfers {
         self.downloads.get(digest).is_some_and(|download| download.stage == Stage::Copying)
     }
 
-    /// Is this content on its way, or here? That another path has asked for it just now, as in vain as ever, is not enough.
+    /// Is this content on its way, or here? That another path has asked for it just now, as in vain
+    /// as ever, is not enough.
     pub(super) fn is_coming(&self, digest: &Digest, now: Instant) -> bool {
         self.whole.contains(digest)
             || self.downloads.get(digest).is_some_and(|download| !download.is_new(now))
@@ -107,7 +110,8 @@ impl Transfers {
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        let is_looked_after = self.downloads.is_empty() && self.whole.is_empty() || self.look_at.is_some();
+        let is_looked_after =
+            self.downloads.is_empty() && self.whole.is_empty() || self.look_at.is_some();
         self.downloads.len() <= MAX_DOWNLOADS && self.whole.is_bounded() && is_looked_after
     }
 
@@ -126,13 +130,20 @@ impl Transfers {
 impl Engine {
     /// Does content go to other nodes, or come from them?
     pub fn is_exchanging(&self) -> bool {
-        let fetches = self.transfers.downloads.values().any(|download| download.stage == Stage::Chunks);
+        let fetches =
+            self.transfers.downloads.values().any(|download| download.stage == Stage::Chunks);
         fetches || self.links.values().any(|link| !link.serving.is_empty())
     }
 
-    /// Begins to bring a file's content to its partial file: from this disk, or from other nodes. When there is no room for
-    /// it, it is looked for again as soon as there is.
-    pub(super) fn fetch(&mut self, path: &RelPath, size: u64, digest: Digest, time: Time) -> Result<()> {
+    /// Begins to bring a file's content to its partial file: from this disk, or from other nodes.
+    /// When there is no room for it, it is looked for again as soon as there is.
+    pub(super) fn fetch(
+        &mut self,
+        path: &RelPath,
+        size: u64,
+        digest: Digest,
+        time: Time,
+    ) -> Result<()> {
         if self.transfers.is_fetching(&digest) {
             self.placement.end_wait(&digest);
             return self.retarget(path, &digest);
@@ -144,26 +155,42 @@ impl Engine {
             return Ok(());
         }
         self.placement.end_wait(&digest);
-        // A copy that failed is not tried again while there are others to ask; what is being read is in doubt.
+        // A copy that failed is not tried again while there are others to ask; what is being read
+        // is in doubt.
         let may_ask = self.links.values().any(|link| link.is_ready());
         let may_copy = !may_ask || !self.paths.has_failed_copy(path);
-        let local = self.holder(path, &digest)?.filter(|(from, _)| may_copy && !self.paths.is_reading(from));
+        let local = self
+            .holder(path, &digest)?
+            .filter(|(from, _)| may_copy && !self.paths.is_reading(from));
         let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
         self.transfers.downloads.insert(digest, Download::new(path.clone(), size, stage, time.now));
         self.transfers.look_soon(time.now);
         match local {
             Some((from, stamp)) => {
-                self.outputs.push_back(Output::Copy { from, stamp, to: path.clone(), digest, size });
+                self.outputs.push_back(Output::Copy {
+                    from,
+                    stamp,
+                    to: path.clone(),
+                    digest,
+                    size,
+                });
             }
             None => self.begin_fetch(digest, path, size, time)?,
         }
         Ok(())
     }
 
-    /// What has come of an older state of the path, which nobody wants any more, may be a part of the new one: a file
-    /// that grows faster than it travels would never arrive.
-    fn adopt_older(&mut self, path: &RelPath, digest: &Digest, size: u64, time: Time) -> Result<()> {
-        let is_older = |download: &Download| download.path == *path && download.stage == Stage::Chunks;
+    /// What has come of an older state of the path, which nobody wants any more, may be a part of
+    /// the new one: a file that grows faster than it travels would never arrive.
+    fn adopt_older(
+        &mut self,
+        path: &RelPath,
+        digest: &Digest,
+        size: u64,
+        time: Time,
+    ) -> Result<()> {
+        let is_older =
+            |download: &Download| download.path == *path && download.stage == Stage::Chunks;
         let older = self.transfers.downloads.iter().find(|(_, download)| is_older(download));
         let Some(older) = older.map(|(older, _)| *older) else { return Ok(()) };
         if !self.is_still_wanted(&older)? {
@@ -172,13 +199,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Of two paths that want the same content, the download is for the one that was stated later: when the file was
-    /// renamed meanwhile, the other one is about to go.
+    /// Of two paths that want the same content, the download is for the one that was stated later:
+    /// when the file was renamed meanwhile, the other one is about to go.
     fn retarget(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
         let is_gone = !self.is_still_wanted(digest)?;
         let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
         download.others |= download.path != *path;
-        let changed = |path| self.index.get(path).map(|row| row.map(|row| row.entry.version.changed));
+        let changed =
+            |path| self.index.get(path).map(|row| row.map(|row| row.entry.version.changed));
         if is_gone || changed(&download.path)? < changed(path)? {
             download.path.clone_from(path);
         }
@@ -197,7 +225,9 @@ impl Engine {
 
     /// Every linked node that knows the version may have its content.
     fn add_sources(&mut self, digest: Digest, path: &RelPath, time: Time) -> Result<()> {
-        let Some(dot) = self.index.get(path)?.map(|row| row.entry.version.dot) else { return Ok(()) };
+        let Some(dot) = self.index.get(path)?.map(|row| row.entry.version.dot) else {
+            return Ok(());
+        };
         let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         for (node, _) in self.links.iter().filter(|(_, link)| knows(link, dot)) {
             download.add_source(*node, time.now);
@@ -218,7 +248,8 @@ impl Engine {
         let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         download.begin(chunks.clone(), place, places);
         let path = download.path.clone();
-        // A small file is had before it could be asked whether it can be put there, unless it could not be before.
+        // A small file is had before it could be asked whether it can be put there, unless it could
+        // not be before.
         if is_small(download.size) && !self.paths.is_problem(&path) {
             download.stage = Stage::Chunks;
             return Ok(());
@@ -234,11 +265,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Which this node is, by id, of all that have to fetch the file: each begins at another place of it, so that
-    /// they have something for each other.
+    /// Which this node is, by id, of all that have to fetch the file: each begins at another place
+    /// of it, so that they have something for each other.
     fn place_among_takers(&self, download: &Download) -> (usize, usize) {
-        let takers =
-            self.links.iter().filter(|(node, link)| link.is_ready() && !download.is_full_source(**node));
+        let takers = self
+            .links
+            .iter()
+            .filter(|(node, link)| link.is_ready() && !download.is_full_source(**node));
         let before = takers.clone().filter(|(node, _)| **node < self.config.node).count();
         (before, takers.count() + 1)
     }
@@ -246,7 +279,8 @@ impl Engine {
     /// The file that is at the path now, and its chunks.
     fn old_version(&self, path: &RelPath) -> Result<Option<(RelPath, Stamp, Vec<Chunk>)>> {
         let base = self.index.get(path)?.and_then(|row| row.base);
-        let Some((stamp, Content::File { size, digest })) = base.map(|base| (base.stamp, base.content))
+        let Some((stamp, Content::File { size, digest })) =
+            base.map(|base| (base.stamp, base.content))
         else {
             return Ok(None);
         };
@@ -265,8 +299,12 @@ impl Engine {
         let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         match result {
             Ok(have) => have.into_iter().for_each(|chunk| download.handle_have(chunk as usize)),
-            Err(ApplyFailure::NotWritable(reason)) => return self.refuse_download(&digest, &reason, time),
-            Err(failure) => debug!("{}: nothing is taken from this disk: {failure:?}", download.path),
+            Err(ApplyFailure::NotWritable(reason)) => {
+                return self.refuse_download(&digest, &reason, time);
+            }
+            Err(failure) => {
+                debug!("{}: nothing is taken from this disk: {failure:?}", download.path)
+            }
         }
         download.stage = Stage::Chunks;
         if download.is_whole() {
@@ -276,7 +314,8 @@ impl Engine {
         self.ask(digest, time)
     }
 
-    /// Asks for what may be asked for now. A download that nobody can go on with is given up for now.
+    /// Asks for what may be asked for now. A download that nobody can go on with is given up for
+    /// now.
     fn ask(&mut self, digest: Digest, time: Time) -> Result<()> {
         let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         if let Some((node, request)) = download.next_recipe_request(digest, time.now)
@@ -291,7 +330,8 @@ impl Engine {
                 link.requests.push_back(request);
             }
         }
-        let waits = matches!(download.stage, Stage::Recipe | Stage::Chunks) && !download.has_source();
+        let waits =
+            matches!(download.stage, Stage::Recipe | Stage::Chunks) && !download.has_source();
         if waits { self.give_up_download(&digest, time) } else { Ok(()) }
     }
 
@@ -305,11 +345,18 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        let Some(whole) = download.handle_recipe(node, first, total, chunks, time.now) else { return Ok(()) };
+        let Some(whole) = download.handle_recipe(node, first, total, chunks, time.now) else {
+            return Ok(());
+        };
         let plausible = is_recipe_plausible(download.chunks(), download.size);
         if !plausible || whole && combine(download.chunks().iter().copied()) != digest {
             download.clear_recipe();
-            return self.refuse_source(node, digest, "a list of chunks that is not the file's", time);
+            return self.refuse_source(
+                node,
+                digest,
+                "a list of chunks that is not the file's",
+                time,
+            );
         }
         if whole {
             let chunks = download.chunks().to_vec();
@@ -350,104 +397,6 @@ impl Engine {
             self.offer_soon(time);
         }
         self.ask(digest, time)
-    }
-
-    // --- Sources that come and go ----------------------------------------------------------------------
-
-    pub(super) fn handle_unavailable(&mut self, node: NodeId, digest: Digest, time: Time) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        download.handle_unavailable(node);
-        self.ask(digest, time)
-    }
-
-    pub(super) fn handle_not_now(&mut self, node: NodeId, digest: Digest, time: Time) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        download.handle_not_now(node);
-        self.ask(digest, time)
-    }
-
-    fn refuse_source(&mut self, node: NodeId, digest: Digest, what: &str, time: Time) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        warn!("{node} sent {what} for {}: it is asked from another", download.path);
-        download.refuse(node);
-        self.ask(digest, time)
-    }
-
-    /// A node is gone: what it was asked for is asked of others.
-    pub(super) fn drop_source(&mut self, node: NodeId, time: Time) -> Result<()> {
-        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
-            if let Some(download) = self.transfers.downloads.get_mut(&digest) {
-                download.forget_source(node);
-            }
-            self.ask(digest, time)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn handle_transfer_timeout(&mut self, time: Time) -> Result<()> {
-        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
-            let silent = self.transfers.downloads.get_mut(&digest).is_some_and(|d| d.drop_silent(time.now));
-            if silent {
-                self.ask(digest, time)?;
-            }
-        }
-        if self.transfers.offer_at.is_some_and(|at| at <= time.now) {
-            self.transfers.offer_at = None;
-            self.offer_news();
-        }
-        self.look_after_downloads(time)
-    }
-
-    // --- Chunks for each other -------------------------------------------------------------------------
-
-    fn offer_soon(&mut self, time: Time) {
-        self.transfers.offer_at.get_or_insert(time.now + OFFER_DELAY);
-    }
-
-    /// Tells those who may be fetching the same file which chunks have come.
-    fn offer_news(&mut self) {
-        for (digest, download) in &mut self.transfers.downloads {
-            let news = std::mem::take(&mut download.news);
-            let takers = self
-                .links
-                .iter_mut()
-                .filter(|(node, link)| link.is_ready() && !download.is_full_source(**node));
-            for (_, link) in takers {
-                offer(link, *digest, &news);
-            }
-        }
-    }
-
-    pub(super) fn handle_offer_request(&mut self, node: NodeId, digest: Digest) {
-        let Some(download) = self.transfers.downloads.get(&digest) else { return };
-        let held = download.held();
-        if let Some(link) = self.links.get_mut(&node) {
-            offer(link, digest, &held);
-            if held.is_empty() && link.requests.len() < MAX_SERVING {
-                link.requests.push_back(Message::Offer { digest, chunks: Vec::new() });
-            }
-        }
-    }
-
-    pub(super) fn handle_offer(
-        &mut self,
-        node: NodeId,
-        digest: Digest,
-        chunks: &[u32],
-        time: Time,
-    ) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        download.handle_offer(node, chunks, time.now);
-        self.ask(digest, time)
-    }
-}
-
-/// What does not fit now is not offered: it is then fetched from elsewhere.
-fn offer(link: &mut Link, digest: Digest, chunks: &[u32]) {
-    for part in chunks.chunks(RECIPE_SEGMENT_CHUNKS) {
-        if link.requests.len() < MAX_SERVING {
-            link.requests.push_back(Message::Offer { digest, chunks: part.to_vec() });
-        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What other nodes ask for: recipes and ranges of files, straight from the disk while their sockets have room.
+//! What other nodes ask for: recipes and ranges of files, straight from the disk while their
+//! sockets have room.
 
 use std::ops::Range;
 
@@ -30,9 +31,9 @@ pub enum Serve {
 impl Serve {
     fn digest(&self) -> Digest {
         match self {
-            Self::Recipe { digest, .. } | Self::Range { digest, .. } | Self::Refusal { digest, .. } => {
-                *digest
-            }
+            Self::Recipe { digest, .. }
+            | Self::Range { digest, .. }
+            | Self::Refusal { digest, .. } => *digest,
         }
     }
 }
@@ -47,8 +48,8 @@ impl Engine {
         }
     }
 
-    /// A piece could not be read. If the file has just been renamed, it is sent from where that is now. If not, no more of
-    /// this content is sent for now.
+    /// A piece could not be read. If the file has just been renamed, it is sent from where that is
+    /// now. If not, no more of this content is sent for now.
     pub(in super::super) fn handle_piece_missing(
         &mut self,
         node: NodeId,
@@ -72,24 +73,35 @@ impl Engine {
         Ok(())
     }
 
-    /// A piece is first in turn once more: with the rest of its range, which is that, or in the place that it had.
+    /// A piece is first in turn once more: with the rest of its range, which is that, or in the
+    /// place that it had.
     fn serve_again(&mut self, node: NodeId, path: RelPath, digest: Digest, piece: Range<u64>) {
         let Some(link) = self.links.get_mut(&node) else { return };
         match link.serving.front_mut() {
-            Some(Serve::Range { digest: next, offset, .. }) if *next == digest && *offset == piece.end => {
+            Some(Serve::Range { digest: next, offset, .. })
+                if *next == digest && *offset == piece.end =>
+            {
                 *offset = piece.start;
             }
-            _ => link.serving.push_front(Serve::Range { path, digest, offset: piece.start, end: piece.end }),
+            _ => link.serving.push_front(Serve::Range {
+                path,
+                digest,
+                offset: piece.start,
+                end: piece.end,
+            }),
         }
     }
 
     /// The next answer to something that the node asked for.
     pub(in super::super) fn next_answer(&mut self, node: NodeId) -> Result<Option<Transmit>> {
-        let Some(serve) = self.links.get_mut(&node).and_then(|link| link.serving.pop_front()) else {
+        let Some(serve) = self.links.get_mut(&node).and_then(|link| link.serving.pop_front())
+        else {
             return Ok(None);
         };
         match serve {
-            Serve::Recipe { path, digest, first } => self.recipe_answer(&path, digest, first).map(Some),
+            Serve::Recipe { path, digest, first } => {
+                self.recipe_answer(&path, digest, first).map(Some)
+            }
             Serve::Range { path, digest, offset, end } => {
                 self.piece_answer(node, path, digest, offset, end).map(Some)
             }
@@ -132,7 +144,11 @@ impl Engine {
         }
         let holds = match self.transfers.whole.get(digest) {
             Some(whole) => end <= whole.size,
-            None => self.transfers.downloads.get(digest).is_some_and(|download| download.holds(offset, end)),
+            None => self
+                .transfers
+                .downloads
+                .get(digest)
+                .is_some_and(|download| download.holds(offset, end)),
         };
         Ok(holds.then_some(PieceSource::Partial))
     }
@@ -141,14 +157,14 @@ impl Engine {
         let unavailable = Transmit::Message(Message::Unavailable { digest });
         let segment = first / RECIPE_SEGMENT_CHUNKS as u32;
         if let Some(chunks) = self.index.recipe_segment(&digest, segment)? {
-            let (first, total) = (segment * RECIPE_SEGMENT_CHUNKS as u32, self.index.recipe_length(&digest)?);
+            let (first, total) =
+                (segment * RECIPE_SEGMENT_CHUNKS as u32, self.index.recipe_length(&digest)?);
             return Ok(Transmit::Message(Message::Recipe { digest, first, total, chunks }));
         }
         // Every file of more chunks has its recipe kept, so this one has just one.
-        let Some((_, stamp)) = self
-            .holder(path, &digest)?
-            .filter(|(_, stamp)| first == 0 && (1..=u64::from(MAX_CHUNK_BYTES)).contains(&stamp.size))
-        else {
+        let Some((_, stamp)) = self.holder(path, &digest)?.filter(|(_, stamp)| {
+            first == 0 && (1..=u64::from(MAX_CHUNK_BYTES)).contains(&stamp.size)
+        }) else {
             return Ok(unavailable);
         };
         let chunks = vec![Chunk { length: stamp.size as u32, digest }];
@@ -163,8 +179,7 @@ impl Engine {
     ) -> Result<Option<(RelPath, Stamp)>> {
         for candidate in [Some(path.clone()), self.index.path_with(digest)?].into_iter().flatten() {
             let base = self.index.get(&candidate)?.and_then(|row| row.base);
-            let holds =
-                |content: &Content| matches!(content, Content::File { digest: held, .. } if held == digest);
+            let holds = |content: &Content| content.digest() == Some(digest);
             if let Some(base) = base.filter(|base| holds(&base.content)) {
                 return Ok(Some((candidate, base.stamp)));
             }

@@ -1,7 +1,8 @@
 //! Content that is whole in its partial file, and has no name yet.
 //!
-//! It has no slot any more: what it waits for is not fetched. Most get their name at once. What cannot be put at its path
-//! now is kept, so that the next try neither fetches nor verifies it again.
+//! It has no slot any more: what it waits for is not fetched. Most get their name at once. What
+//! cannot be put at its path now is kept, so that the next try neither fetches nor verifies it
+//! again.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -72,7 +73,11 @@ impl Wholes {
 
     /// Those that nobody gives their name.
     pub(super) fn waiting(&self) -> Vec<Digest> {
-        self.all.iter().filter(|(_, whole)| !whole.is_installing).map(|(digest, _)| *digest).collect()
+        self.all
+            .iter()
+            .filter(|(_, whole)| !whole.is_installing)
+            .map(|(digest, _)| *digest)
+            .collect()
     }
 
     pub(super) fn insert(&mut self, digest: Digest, whole: Whole) {
@@ -85,7 +90,8 @@ impl Wholes {
     fn forget_oldest(&mut self) {
         let waiting = self.all.iter().filter(|(_, whole)| !whole.is_installing);
         if waiting.clone().count() > MAX_WHOLE
-            && let Some(oldest) = waiting.min_by_key(|(_, whole)| whole.number).map(|(digest, _)| *digest)
+            && let Some(oldest) =
+                waiting.min_by_key(|(_, whole)| whole.number).map(|(digest, _)| *digest)
         {
             self.all.remove(&oldest);
         }

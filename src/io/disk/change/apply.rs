@@ -1,9 +1,11 @@
-//! Carries out one change that the core has decided, if the disk still holds what the core thinks it holds.
+//! Carries out one change that the core has decided, if the disk still holds what the core thinks
+//! it holds.
 //!
-//! Nothing that a user has is ever removed or overwritten: it is moved to the trash, and what was moved is then
-//! compared with what was expected. If it is something else, an edit nobody has noticed yet, it is moved back. A name
-//! is never without content in between. Where the file system cannot exchange names, this is approached as
-//! far as it goes: the old content gets a second name, or is copied, before the new one takes its place.
+//! Nothing that a user has is ever removed or overwritten: it is moved to the trash, and what was
+//! moved is then compared with what was expected. If it is something else, an edit nobody has
+//! noticed yet, it is moved back. A name is never without content in between. Where the file system
+//! cannot exchange names, this is approached as far as it goes: the old content gets a second name,
+//! or is copied, before the new one takes its place.
 
 mod metadata;
 mod rename;
@@ -37,10 +39,12 @@ use crate::{
 
 type Result<T> = std::result::Result<T, ApplyError>;
 
-/// Carries out one change; gives back what is there then. Missing parents are not made. A directory without the
-/// right to write, owned by this user, is given it for the moment, since `0555` is meant for people.
+/// Carries out one change; gives back what is there then. Missing parents are not made. A directory
+/// without the right to write, owned by this user, is given it for the moment, since `0555` is
+/// meant for people.
 ///
-/// Only [`crate::io::disk::change::barrier::Barrier`] calls this: it has synced the temporary file and set its bits and time.
+/// Only [`crate::io::disk::change::barrier::Barrier`] calls this: it has synced the temporary file
+/// and set its bits and time.
 pub(crate) fn apply(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<Stat>> {
     match carry_out(root, staged, now_ms) {
         Err(ApplyError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -172,7 +176,8 @@ impl<'a> Site<'a> {
         beside.is_kept()
     }
 
-    /// The content that was to be kept at this path was kept there before; unless it is another name's.
+    /// The content that was to be kept at this path was kept there before; unless it is another
+    /// name's.
     fn is_kept(&self) -> Result<()> {
         if self.stat()?.is_some() { Ok(()) } else { Err(self.taken()) }
     }
@@ -181,7 +186,9 @@ impl<'a> Site<'a> {
     fn make_way(&self, current: Option<Stat>) -> Result<()> {
         match current {
             None => Ok(()),
-            Some(old) if old.kind == FileKind::Directory => self.remove_directory(current).map(|_| ()),
+            Some(old) if old.kind == FileKind::Directory => {
+                self.remove_directory(current).map(|_| ())
+            }
             Some(old) => self.to_trash(&old),
         }
     }
@@ -208,7 +215,9 @@ impl<'a> Site<'a> {
         match self.files().make_directory(self.at()) {
             Err(Errno::EXIST) => return Err(self.taken()),
             Err(Errno::NOENT) => return Err(ApplyError::Parent),
-            result => result.map_err(|error| names::failed("make the directory", self.path, error))?,
+            result => {
+                result.map_err(|error| names::failed("make the directory", self.path, error))?
+            }
         }
         self.has_new.set(true);
         self.root.forget_directories();
@@ -257,32 +266,40 @@ impl<'a> Site<'a> {
 
     fn to_trash(&self, old: &Stat) -> Result<()> {
         let able = self.root.able();
-        let slot =
-            self.place("move to the trash", |at| sys::rename_new(self.files(), self.at(), at, able))?;
+        let slot = self
+            .place("move to the trash", |at| sys::rename_new(self.files(), self.at(), at, able))?;
         if self.is_in(&slot, old)? && self.is_here()? {
             return Ok(());
         }
-        // Another edit that took the name meanwhile stays; the one that was moved then stays in the trash.
+        // Another edit that took the name meanwhile stays; the one that was moved then stays in the
+        // trash.
         self.move_in(slot.at())?;
         Err(self.unexpected()?)
     }
 
-    fn place(&self, op: &'static str, take: impl FnMut(At<'_>) -> rustix::io::Result<()>) -> Result<Slot> {
+    fn place(
+        &self,
+        op: &'static str,
+        take: impl FnMut(At<'_>) -> rustix::io::Result<()>,
+    ) -> Result<Slot> {
         match trash::place(self.root, self.path, self.now_ms, take) {
             Err(Errno::NOENT) => Err(ApplyError::Unexpected(self.stat()?)),
             result => result.map_err(|error| self.failed(op, error)),
         }
     }
 
-    /// What is there, which is not what was expected. If it is in a directory that has gone from its path: nothing.
+    /// What is there, which is not what was expected. If it is in a directory that has gone from
+    /// its path: nothing.
     fn unexpected(&self) -> Result<ApplyError> {
         Ok(ApplyError::Unexpected(if self.is_here()? { self.stat()? } else { None }))
     }
 
-    /// Is the directory that was opened the one at its path still? If not, it was renamed meanwhile, and what was done in it
-    /// was done to another path.
+    /// Is the directory that was opened the one at its path still? If not, it was renamed
+    /// meanwhile, and what was done in it was done to another path.
     fn is_here(&self) -> Result<bool> {
-        let Some(parent) = self.path.parent().filter(|parent| !parent.is_root()) else { return Ok(true) };
+        let Some(parent) = self.path.parent().filter(|parent| !parent.is_root()) else {
+            return Ok(true);
+        };
         let failed = |error| self.failed("look at the directory of", error);
         match self.root.open_directory(&parent, How::Search) {
             Ok(now) => {
@@ -300,9 +317,10 @@ impl<'a> Site<'a> {
         Ok(there.is_some_and(|there| is_same(expected, &there)))
     }
 
-    /// What is at the path now that `placed` was put there. If somebody has touched it already, it is said to be
-    /// what was put there, so that the next look sees the edit. But if it cannot be seen there because the file system does
-    /// not keep the name, it is not there: nobody has removed it.
+    /// What is at the path now that `placed` was put there. If somebody has touched it already, it
+    /// is said to be what was put there, so that the next look sees the edit. But if it cannot be
+    /// seen there because the file system does not keep the name, it is not there: nobody has
+    /// removed it.
     fn settled(&self, placed: &Stat) -> Result<Option<Stat>> {
         let seen = self.stat()?;
         if seen.is_none() {
@@ -328,7 +346,8 @@ impl<'a> Site<'a> {
     }
 }
 
-/// Is it the same content? A rename changes the time of the last change of the inode, and nothing else.
+/// Is it the same content? A rename changes the time of the last change of the inode, and nothing
+/// else.
 fn is_same(a: &Stat, b: &Stat) -> bool {
     let ctime_ns = 0;
     a.kind == b.kind && Stamp { ctime_ns, ..a.stamp } == Stamp { ctime_ns, ..b.stamp }

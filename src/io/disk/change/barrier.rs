@@ -1,5 +1,5 @@
-//! Between content that was written and names that promise it: everything of a turn is synced together, and only
-//! then renamed into place.
+//! Between content that was written and names that promise it: everything of a turn is synced
+//! together, and only then renamed into place.
 
 use std::{collections::BTreeSet, io};
 
@@ -48,7 +48,8 @@ impl Barrier {
         Self { new_names, ..Self::default() }
     }
 
-    /// Adds a change, to be carried out after those before it. Handed back when there are `MAX_BARRIER_APPLIES`.
+    /// Adds a change, to be carried out after those before it. Handed back when there are
+    /// `MAX_BARRIER_APPLIES`.
     #[expect(clippy::result_large_err, reason = "handed back as it came, and rarely")]
     pub fn push(&mut self, change: Staged) -> std::result::Result<(), Staged> {
         if self.is_full() {
@@ -73,12 +74,13 @@ impl Barrier {
         self.changes.is_empty()
     }
 
-    /// Syncs the content of all changes, then carries them out in order. If the sync fails, none is: nobody knows
-    /// what the disk holds.
+    /// Syncs the content of all changes, then carries them out in order. If the sync fails, none
+    /// is: nobody knows what the disk holds.
     pub fn run(&mut self, root: &Root, now_ms: u64) -> Vec<(Staged, Outcome)> {
         let changes = std::mem::take(&mut self.changes);
         let writes = changes.iter().filter(|change| change.temp().is_some()).count();
-        // One call for many files, where there is one; it reports what could not be written since the last time.
+        // One call for many files, where there is one; it reports what could not be written since
+        // the last time.
         let all_at_once = writes > MAX_SINGLE_SYNCS && cfg!(target_os = "linux");
         let mut synced = Ok(());
         let mut prepared = Vec::with_capacity(changes.len());
@@ -95,16 +97,16 @@ impl Barrier {
         self.carry_out(root, now_ms, changes.into_iter().zip(prepared), synced)
     }
 
-    /// Makes the names durable that changes have made since the last time. The index must not durably say that
-    /// something is on disk before.
+    /// Makes the names durable that changes have made since the last time. The index must not
+    /// durably say that something is on disk before.
     pub fn sync_names(&mut self, root: &Root) -> io::Result<()> {
         self.new_names.sync(root)?;
         self.new_names = NewNames::default();
         Ok(())
     }
 
-    /// Makes everything durable, what users have written included: the last that is done before the index says that it
-    /// knows what is on the disk, and nobody will look again.
+    /// Makes everything durable, what users have written included: the last that is done before the
+    /// index says that it knows what is on the disk, and nobody will look again.
     pub fn sync_everything(&mut self, root: &Root) -> io::Result<()> {
         root.files().sync_all(root.directory())?;
         self.new_names = NewNames::default();
@@ -154,7 +156,8 @@ impl NewNames {
         self.everywhere = is_metadata || self.directories.len() > MAX_SYNCED_DIRECTORIES;
     }
 
-    /// A few directories are synced one by one, so that nobody waits for all that others are writing to this disk.
+    /// A few directories are synced one by one, so that nobody waits for all that others are
+    /// writing to this disk.
     fn sync(&self, root: &Root) -> io::Result<()> {
         if self.everywhere {
             return Ok(root.files().sync_all(root.directory())?);
@@ -165,7 +168,9 @@ impl NewNames {
                 // It was removed, which is a name in the directory above.
                 Err(error) if sys::is_absent(error) => {}
                 // It may be reached, but not read; or something was mounted on it just now.
-                Err(Errno::ACCESS | Errno::XDEV) => return Ok(root.files().sync_all(root.directory())?),
+                Err(Errno::ACCESS | Errno::XDEV) => {
+                    return Ok(root.files().sync_all(root.directory())?);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -179,7 +184,8 @@ fn prepare(root: &Root, change: &Staged) -> std::result::Result<Option<Temp>, Ap
     let (Action::WriteFile { mode, mtime_ns, .. }, Some(temp)) = (action, change.temp()) else {
         return Ok(None);
     };
-    let failed = |error| ApplyError::Io { op: "prepare the temporary file of", path: path.clone(), error };
+    let failed =
+        |error| ApplyError::Io { op: "prepare the temporary file of", path: path.clone(), error };
     let temp = Temp::open_existing(root, temp).map_err(failed)?.ok_or(ApplyError::Content)?;
     temp.set_metadata(root, *mode, *mtime_ns).map_err(failed)?;
     Ok(Some(temp))
@@ -273,7 +279,10 @@ mod tests {
             for (_, outcome) in barrier.carry_out(&tree.root, NOW_MS, changes, Err(Errno::IO)) {
                 assert!(matches!(outcome, Err(ApplyError::NotDurable(_))), "{outcome:?}");
             }
-            assert_eq!((tree.read("a"), tree.stat("a"), tree.temps()), (b"old".to_vec(), Some(old), 1));
+            assert_eq!(
+                (tree.read("a"), tree.stat("a"), tree.temps()),
+                (b"old".to_vec(), Some(old), 1)
+            );
         });
     }
 

@@ -23,7 +23,8 @@ pub enum ApplyError {
     Parent,
     /// The temporary file with the new content is gone.
     Content,
-    /// The new content may never reach the disk, whatever a later sync says: the system tells of a failed write once.
+    /// The new content may never reach the disk, whatever a later sync says: the system tells of a
+    /// failed write once.
     NotDurable(io::Error),
     /// The path is the root or in the node's own directory.
     Reserved,

@@ -45,16 +45,19 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Of a run that has just begun. Names that the last one gave, and did not live to make durable, are as new as those
-    /// that this one gives.
+    /// Of a run that has just begun. Names that the last one gave, and did not live to make
+    /// durable, are as new as those that this one gives.
     pub fn after_start() -> Self {
         Self { barrier: Barrier::after_start(), ..Self::default() }
     }
 
-    /// Adds a change. The core has at most `MAX_IN_FLIGHT` under way, which the barrier has room for.
+    /// Adds a change. The core has at most `MAX_IN_FLIGHT` under way, which the barrier has room
+    /// for.
     pub fn push(&mut self, root: &Root, change: Apply) -> Result<(), ApplyFailure> {
         let staged = self.stage.prepare(root, change)?;
-        self.barrier.push(staged).map_err(|_| ApplyFailure::System("too many changes at a time".to_owned()))
+        self.barrier
+            .push(staged)
+            .map_err(|_| ApplyFailure::System("too many changes at a time".to_owned()))
     }
 
     /// For how many bytes there was no room since the last time, if so.
@@ -80,7 +83,11 @@ impl Changes {
             let change = staged.apply();
             let other = exchanged(root, change, outcome.is_ok());
             let path = change.path.clone();
-            let done = Done { path, partial: staged.partial(), result: outcome.map_err(ApplyFailure::from) };
+            let done = Done {
+                path,
+                partial: staged.partial(),
+                result: outcome.map_err(ApplyFailure::from),
+            };
             [Some(done), other].into_iter().flatten()
         })
     }
@@ -96,8 +103,8 @@ impl Changes {
     }
 }
 
-/// A small file that did not get its name is written again when it is tried again. A larger one is kept for the next try,
-/// unless the disk may have lost some of it.
+/// A small file that did not get its name is written again when it is tried again. A larger one is
+/// kept for the next try, unless the disk may have lost some of it.
 fn discard(root: &Root, staged: &Staged, error: Option<&ApplyError>) {
     let is_doubtful = matches!(error, Some(ApplyError::NotDurable(_)));
     if let Some(temp) = staged.temp()
@@ -113,15 +120,22 @@ fn exchanged(root: &Root, change: &Apply, done: bool) -> Option<Done> {
     let Action::Exchange { with, .. } = &change.action else { return None };
     let put = change.expect.filter(|_| done)?;
     let found = root.stat(with).map_err(|error| ApplyFailure::System(error.to_string()));
-    Some(Done { path: with.clone(), partial: None, result: found.map(|now| Some(settled(put, now))) })
+    Some(Done {
+        path: with.clone(),
+        partial: None,
+        result: found.map(|now| Some(settled(put, now))),
+    })
 }
 
-/// What is at a path now that the file of this stamp was put there. If somebody has touched it already, or taken it away,
-/// it is said to be what was put there, so that the next look sees the edit.
+/// What is at a path now that the file of this stamp was put there. If somebody has touched it
+/// already, or taken it away, it is said to be what was put there, so that the next look sees the
+/// edit.
 fn settled(put: Stamp, now: Option<Stat>) -> Stat {
     match now {
         Some(now) if Stamp { ctime_ns: put.ctime_ns, ..now.stamp } == put => now,
-        now => Stat { kind: FileKind::File, stamp: put, mode: now.map_or(0, |now| now.mode), links: 1 },
+        now => {
+            Stat { kind: FileKind::File, stamp: put, mode: now.map_or(0, |now| now.mode), links: 1 }
+        }
     }
 }
 

@@ -15,7 +15,8 @@ use crate::{
 
 type Result<T> = std::result::Result<T, ApplyError>;
 
-/// Would a file be listed under the name that it gets? Costs nothing where the file system keeps every name that it takes.
+/// Would a file be listed under the name that it gets? Costs nothing where the file system keeps
+/// every name that it takes.
 pub(crate) fn require(root: &Root, path: &RelPath) -> Result<()> {
     if root.nature().is_kept(path.name()) { Ok(()) } else { require_by_trial(root, path) }
 }
@@ -28,11 +29,13 @@ fn require_by_trial(root: &Root, path: &RelPath) -> Result<()> {
     }
 }
 
-/// What was put at the path is not seen there. Is that the file system's doing, whatever was known of it? If it cannot be
-/// told, somebody has removed it.
+/// What was put at the path is not seen there. Is that the file system's doing, whatever was known
+/// of it? If it cannot be told, somebody has removed it.
 pub(crate) fn require_not_lost(root: &Root, path: &RelPath) -> Result<()> {
     match require_by_trial(root, path) {
-        Err(ApplyError::Io { error, .. }) if error.kind() != io::ErrorKind::InvalidFilename => Ok(()),
+        Err(ApplyError::Io { error, .. }) if error.kind() != io::ErrorKind::InvalidFilename => {
+            Ok(())
+        }
         Err(ApplyError::NoSpace) => Ok(()),
         result => result,
     }
@@ -52,8 +55,9 @@ pub(crate) fn failed(op: &'static str, path: &RelPath, error: Errno) -> ApplyErr
 /// Another name stands for the same here.
 pub(crate) fn taken(path: &RelPath, other: &[u8]) -> ApplyError {
     let other = String::from_utf8_lossy(other);
-    let reason =
-        format!("{other:?} is here, and this file system takes both names for one; rename one of them");
+    let reason = format!(
+        "{other:?} is here, and this file system takes both names for one; rename one of them"
+    );
     ApplyError::Io {
         op: "write",
         path: path.clone(),
@@ -65,8 +69,9 @@ fn altered(path: &RelPath, listed: Option<&[u8]>) -> ApplyError {
     let composed = |name: &[u8]| String::from_utf8_lossy(name).nfc().collect::<String>();
     let reason = match listed {
         Some(listed) if composed(listed) == composed(path.name()) => {
-            "this file system stores accents in one way, and the name has them in another; rename it"
-                .to_owned()
+            "this file system stores accents in one way, and the name has them in another; rename \
+             it"
+            .to_owned()
         }
         Some(listed) => {
             let listed = String::from_utf8_lossy(listed);
@@ -78,5 +83,9 @@ fn altered(path: &RelPath, listed: Option<&[u8]>) -> ApplyError {
 }
 
 fn refused(op: &'static str, path: &RelPath, reason: String) -> ApplyError {
-    ApplyError::Io { op, path: path.clone(), error: io::Error::new(io::ErrorKind::InvalidFilename, reason) }
+    ApplyError::Io {
+        op,
+        path: path.clone(),
+        error: io::Error::new(io::ErrorKind::InvalidFilename, reason),
+    }
 }

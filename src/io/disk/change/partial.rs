@@ -1,4 +1,5 @@
-//! Files that are being received: open in `.p2pnetwork/tmp/` under their digest until they get their name.
+//! Files that are being received: open in `.p2pnetwork/tmp/` under their digest until they get
+//! their name.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,8 +18,8 @@ use crate::{
     },
 };
 
-/// The open partial files. The core has at most `MAX_DOWNLOADS` of them that are fetched, and `MAX_IN_FLIGHT` that are given
-/// their names.
+/// The open partial files. The core has at most `MAX_DOWNLOADS` of them that are fetched, and
+/// `MAX_IN_FLIGHT` that are given their names.
 #[derive(Default)]
 pub struct Partials {
     open: BTreeMap<Digest, Temp>,
@@ -30,17 +31,26 @@ pub struct Partials {
     awaited_bytes: BTreeMap<Digest, u64>,
     /// There was no room for so many bytes.
     wanted_room: Option<u64>,
-    /// Those that lack bytes that could not be written. The core may have asked for one's name before it hears of that.
+    /// Those that lack bytes that could not be written. The core may have asked for one's name
+    /// before it hears of that.
     broken: BTreeSet<Digest>,
 }
 
 impl Partials {
     /// Writes bytes where they belong; the first write makes the file.
-    pub fn write(&mut self, root: &Root, digest: &Digest, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(
+        &mut self,
+        root: &Root,
+        digest: &Digest,
+        offset: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
         let write = |partial: &Temp| partial.write_sparse_at(offset, bytes);
-        let written =
-            self.create(root, digest).and_then(write).and_then(|()| self.handle_written(digest, offset..end));
+        let written = self
+            .create(root, digest)
+            .and_then(write)
+            .and_then(|()| self.handle_written(digest, offset..end));
         if let Err(error) = &written {
             self.broken.insert(*digest);
             self.wanted_room = temp::is_no_space(error).then(|| self.awaited_bytes.values().sum());
@@ -55,8 +65,9 @@ impl Partials {
         self.broken.contains(digest)
     }
 
-    /// So many bytes are to come for a file. `StorageFull` when the disk has no room for them beside those that are to
-    /// come for others: known before they are sent, which would be in vain, again and again.
+    /// So many bytes are to come for a file. `StorageFull` when the disk has no room for them
+    /// beside those that are to come for others: known before they are sent, which would be in
+    /// vain, again and again.
     pub fn expect(&mut self, root: &Root, digest: &Digest, bytes: u64) -> io::Result<()> {
         if bytes == 0 {
             return Ok(());
@@ -78,8 +89,9 @@ impl Partials {
         self.wanted_room.take()
     }
 
-    /// Has the kernel begin to write what has come to the disk, and now and then waits until it has: the sync at the
-    /// end, which one turn has to wait for, must not find all of a large file still to be written.
+    /// Has the kernel begin to write what has come to the disk, and now and then waits until it
+    /// has: the sync at the end, which one turn has to wait for, must not find all of a large file
+    /// still to be written.
     pub fn handle_written(&mut self, digest: &Digest, written: Range<u64>) -> io::Result<()> {
         let unsynced_bytes = self.unsynced_bytes.entry(*digest).or_default();
         *unsynced_bytes += written.end - written.start;
@@ -88,7 +100,9 @@ impl Partials {
             return self.open[digest].sync();
         }
         let range = match self.unsent.take() {
-            Some((last, range)) if last == *digest && range.end == written.start => range.start..written.end,
+            Some((last, range)) if last == *digest && range.end == written.start => {
+                range.start..written.end
+            }
             Some((last, range)) => {
                 self.open.get(&last).map_or(Ok(()), |partial| partial.begin_writing(range))?;
                 written
@@ -129,8 +143,9 @@ impl Partials {
         Ok(true)
     }
 
-    /// As [`Self::open`], of a file that is to have so many bytes: what is beyond them is cut off. A power cut may have taken the
-    /// name that it had got, and left it what users had written to it by that.
+    /// As [`Self::open`], of a file that is to have so many bytes: what is beyond them is cut off.
+    /// A power cut may have taken the name that it had got, and left it what users had written to
+    /// it by that.
     pub fn open_up_to(&mut self, root: &Root, digest: &Digest, length: u64) -> io::Result<bool> {
         let is_open = self.open(root, digest)?;
         if let Some(partial) = self.open.get(digest)
@@ -141,7 +156,8 @@ impl Partials {
         Ok(is_open)
     }
 
-    /// The file, made if it is not there. What an earlier try left counts for nothing, unless it was opened to be verified.
+    /// The file, made if it is not there. What an earlier try left counts for nothing, unless it
+    /// was opened to be verified.
     pub fn create(&mut self, root: &Root, digest: &Digest) -> io::Result<&Temp> {
         if !self.open.contains_key(digest) {
             let made = match Temp::open_existing(root, &name(digest))? {
@@ -177,9 +193,15 @@ impl Partials {
         self.open.remove(digest);
     }
 
-    /// What has come for `from` is the partial file of `to`, of `length` bytes, from now on, unless that has one. Each
-    /// chunk of it is verified before it counts.
-    pub fn adopt(&mut self, root: &Root, from: &Digest, to: &Digest, length: u64) -> io::Result<()> {
+    /// What has come for `from` is the partial file of `to`, of `length` bytes, from now on, unless
+    /// that has one. Each chunk of it is verified before it counts.
+    pub fn adopt(
+        &mut self,
+        root: &Root,
+        from: &Digest,
+        to: &Digest,
+        length: u64,
+    ) -> io::Result<()> {
         self.forget(from);
         if self.open(root, to)? {
             return temp::remove(root, name(from).as_bytes());

@@ -1,7 +1,7 @@
 //! Content is put into a file of its own before the change that gives it a name is carried out.
 //!
-//! Owns the temporary files of content that came with its change. A [partial file](super::partial) has its content
-//! already. Must not touch what has a name in the tree.
+//! Owns the temporary files of content that came with its change. A [partial file](super::partial)
+//! has its content already. Must not touch what has a name in the tree.
 
 use std::{io, mem};
 
@@ -57,7 +57,9 @@ impl Stage {
     /// Puts the content of a change into a temporary file, if it is not in one yet.
     pub fn prepare(&mut self, root: &Root, mut apply: Apply) -> Result<Staged, ApplyFailure> {
         let temp = match &mut apply.action {
-            Action::WriteFile { source: Source::Partial(digest), .. } => Some(partial::name(digest)),
+            Action::WriteFile { source: Source::Partial(digest), .. } => {
+                Some(partial::name(digest))
+            }
             Action::WriteFile { source: Source::Bytes(bytes), .. } => {
                 let written = self.write(root, &mem::take(bytes));
                 Some(written.map_err(|error| cannot_write(&apply.path, error))?)

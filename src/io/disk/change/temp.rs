@@ -1,6 +1,7 @@
 //! Content on its way into the tree: files in `.p2pnetwork/tmp/`, named by the caller.
 //!
-//! A temporary file gets a name in the tree only by [`crate::io::disk::change::apply`], after it was synced.
+//! A temporary file gets a name in the tree only by [`crate::io::disk::change::apply`], after it
+//! was synced.
 
 use std::{io, rc::Rc};
 
@@ -29,8 +30,8 @@ impl Temp {
         Ok(Self { files: root.share_files(), file })
     }
 
-    /// Opens one that is left from before; `None` when there is none. One that is also in the tree, because a power cut
-    /// has kept its new name and its old one, is not: it loses the old one.
+    /// Opens one that is left from before; `None` when there is none. One that is also in the tree,
+    /// because a power cut has kept its new name and its old one, is not: it loses the old one.
     pub fn open_existing(root: &Root, name: &str) -> io::Result<Option<Self>> {
         check_name(name)?;
         let (files, directory) = (root.files(), root.temporary()?);
@@ -50,8 +51,8 @@ impl Temp {
         }
     }
 
-    /// Writes all of `bytes` at `offset`. A full disk, or one that is so but for the reserve, is `StorageFull` or
-    /// `QuotaExceeded`.
+    /// Writes all of `bytes` at `offset`. A full disk, or one that is so but for the reserve, is
+    /// `StorageFull` or `QuotaExceeded`.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         require_room(sys::lacking_bytes(&*self.files, &self.file, 0)?)?;
         Ok(self.files.write_at(&self.file, bytes, offset)?)
@@ -66,7 +67,8 @@ impl Temp {
         Ok(self.files.write_zeros(&self.file, bytes, offset)?)
     }
 
-    /// Makes a range read as zeros, without room on the disk where the file system knows holes. `buffer` is filled with them.
+    /// Makes a range read as zeros, without room on the disk where the file system knows holes.
+    /// `buffer` is filled with them.
     pub fn clear(&self, range: std::ops::Range<u64>, buffer: &mut [u8]) -> io::Result<()> {
         buffer.fill(0);
         let mut offset = range.start;
@@ -103,8 +105,8 @@ impl Temp {
         Ok(self.files.set_len(&self.file, length)?)
     }
 
-    /// Asks for room for `length` bytes, so that a full disk shows before the transfer. Where the file system
-    /// cannot say, nothing happens.
+    /// Asks for room for `length` bytes, so that a full disk shows before the transfer. Where the
+    /// file system cannot say, nothing happens.
     pub fn reserve(&self, length: u64) -> io::Result<()> {
         match self.files.reserve(&self.file, length.max(1)) {
             Err(error) if !sys::is_unsupported(error) => Err(error.into()),
@@ -112,7 +114,8 @@ impl Temp {
         }
     }
 
-    /// Sets permission bits, as far as the root's file system keeps them, and the modification time in ns since 1970.
+    /// Sets permission bits, as far as the root's file system keeps them, and the modification time
+    /// in ns since 1970.
     pub fn set_metadata(&self, root: &Root, mode: u16, mtime_ns: i64) -> io::Result<()> {
         root.set_mode(&self.file, mode)?;
         Ok(self.files.set_mtime_of(&self.file, mtime_ns)?)
@@ -160,7 +163,8 @@ pub fn require_room(lacking_bytes: u64) -> io::Result<()> {
 fn no_room(lacking_bytes: u64) -> io::Error {
     let lacking_mb = lacking_bytes.div_ceil(1_000_000);
     let reason = format!(
-        "the disk is nearly full, it lacks {lacking_mb} MB for this and the reserve; make room and it goes on"
+        "the disk is nearly full, it lacks {lacking_mb} MB for this and the reserve; make room \
+         and it goes on"
     );
     io::Error::new(io::ErrorKind::StorageFull, reason)
 }
@@ -196,17 +200,25 @@ mod tests {
             temp.write_at(0, b"abc").unwrap();
             temp.sync().unwrap();
             drop(temp);
-            assert_eq!(Temp::create(&tree.root, "abc-1").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(
+                Temp::create(&tree.root, "abc-1").unwrap_err().kind(),
+                io::ErrorKind::AlreadyExists
+            );
             let temp = Temp::open_existing(&tree.root, "abc-1").unwrap().unwrap();
             let mut buffer = [0; 10];
             assert_eq!((temp.len().unwrap(), temp.read_at(1, &mut buffer).unwrap()), (6, 5));
             assert_eq!(&buffer[..5], b"bcdef");
             temp.write_sparse_at(0, &[0; 2]).unwrap();
             temp.write_sparse_at(1_000_000, &[0; 1000]).unwrap();
-            assert_eq!((temp.read_at(0, &mut buffer[..4]).unwrap(), &buffer[..4]), (4, &b"\0\0cd"[..]));
+            assert_eq!(
+                (temp.read_at(0, &mut buffer[..4]).unwrap(), &buffer[..4]),
+                (4, &b"\0\0cd"[..])
+            );
             assert_eq!(temp.len().unwrap(), 1_001_000);
             assert!(
-                !temp.is_hole(0, 10) && temp.is_hole(500_000, 600_000) && temp.is_hole(2_000_000, 3_000_000)
+                !temp.is_hole(0, 10)
+                    && temp.is_hole(500_000, 600_000)
+                    && temp.is_hole(2_000_000, 3_000_000)
             );
             temp.set_len(2).unwrap();
             assert_eq!((temp.len().unwrap(), tree.temps()), (2, 1));
@@ -224,7 +236,8 @@ mod tests {
                 assert!(Temp::create(&tree.root, name).is_err());
                 assert!(Temp::open_existing(&tree.root, name).is_err());
             }
-            std::os::unix::fs::symlink(&tree.outside, tree.at.join(".p2pnetwork/tmp/link")).unwrap();
+            std::os::unix::fs::symlink(&tree.outside, tree.at.join(".p2pnetwork/tmp/link"))
+                .unwrap();
             assert!(Temp::open_existing(&tree.root, "link").is_err());
         });
     }

@@ -1,4 +1,5 @@
-//! What of a wanted file is on this disk already: in the partial file of an earlier try, and in the old version.
+//! What of a wanted file is on this disk already: in the partial file of an earlier try, and in the
+//! old version.
 
 use std::io;
 
@@ -22,7 +23,8 @@ use crate::{
 /// The old version of a file: where it is, what it must be, and its chunks.
 pub type OldVersion = (RelPath, Stamp, Vec<Chunk>);
 
-/// One wanted file, a bounded step at a time: first the partial file is verified, then what it lacks is copied.
+/// One wanted file, a bounded step at a time: first the partial file is verified, then what it
+/// lacks is copied.
 pub struct AssembleJob {
     /// Which content.
     pub digest: Digest,
@@ -65,8 +67,9 @@ impl AssembleJob {
         self.missing_bytes
     }
 
-    /// Looks at chunks of `budget_bytes` together, one at least. The chunks that are there when all are through. Nothing is
-    /// looked at, and nothing need be sent, for what cannot be put where it is wanted.
+    /// Looks at chunks of `budget_bytes` together, one at least. The chunks that are there when all
+    /// are through. Nothing is looked at, and nothing need be sent, for what cannot be put where it
+    /// is wanted.
     pub fn step(
         &mut self,
         root: &Root,
@@ -81,7 +84,9 @@ impl AssembleJob {
         }
         let mut left = budget_bytes as u64;
         while left > 0 {
-            let Some(chunk) = self.chunks.get(self.next).copied() else { return Some(self.finish(root)) };
+            let Some(chunk) = self.chunks.get(self.next).copied() else {
+                return Some(self.finish(root));
+            };
             match self.take(root, partials, chunk, buffer) {
                 Ok(true) => {
                     self.have.push(self.next as u32);
@@ -91,7 +96,8 @@ impl AssembleJob {
                 Ok(false) => {}
                 Err(error) => return Some(Err(ApplyFailure::System(error.to_string()))),
             }
-            let cost = if chunk == ZEROS { HOLE_COST_BYTES as u64 } else { u64::from(chunk.length) };
+            let cost =
+                if chunk == ZEROS { HOLE_COST_BYTES as u64 } else { u64::from(chunk.length) };
             left = left.saturating_sub(cost);
             self.next += 1;
             self.offset += u64::from(chunk.length);
@@ -120,15 +126,21 @@ impl AssembleJob {
         if has_partial && is_there(partials, &self.digest, self.offset, chunk, buffer)? {
             return Ok(true);
         }
-        let Ok(at) = self.old_places.binary_search_by_key(&chunk.digest, |(digest, _)| *digest) else {
+        let Ok(at) = self.old_places.binary_search_by_key(&chunk.digest, |(digest, _)| *digest)
+        else {
             return Ok(false);
         };
         self.copy(root, partials, self.old_places[at].1, chunk.length)
     }
 
-    /// Nobody writes to where a chunk of zeros is, unless an older state had something there; but the file must exist,
-    /// and reach so far.
-    fn leave_hole(&self, root: &Root, partials: &mut Partials, buffer: &mut [u8]) -> io::Result<()> {
+    /// Nobody writes to where a chunk of zeros is, unless an older state had something there; but
+    /// the file must exist, and reach so far.
+    fn leave_hole(
+        &self,
+        root: &Root,
+        partials: &mut Partials,
+        buffer: &mut [u8],
+    ) -> io::Result<()> {
         let partial = partials.create(root, &self.digest)?;
         let end = self.offset + u64::from(ZEROS.length);
         let length = partial.len()?;
@@ -140,7 +152,13 @@ impl AssembleJob {
     }
 
     /// Copies a chunk of the old version; a file system that can shares the blocks.
-    fn copy(&self, root: &Root, partials: &mut Partials, from: u64, length: u32) -> io::Result<bool> {
+    fn copy(
+        &self,
+        root: &Root,
+        partials: &mut Partials,
+        from: u64,
+        length: u32,
+    ) -> io::Result<bool> {
         let Some((path, stamp, _)) = &self.old else { return Ok(false) };
         let Some(old) = root.open_file(path, stamp)? else { return Ok(false) };
         temp::require_room(root.lacking_bytes(u64::from(length))?)?;
@@ -162,9 +180,9 @@ impl AssembleJob {
     }
 }
 
-/// Why nothing can be put at a path at present, as far as that shows without trying: its name is too long, or its directory
-/// is not to be written to. One that only lacks the bit is no reason: it may be this user's own, and then it is given the
-/// right for the moment.
+/// Why nothing can be put at a path at present, as far as that shows without trying: its name is
+/// too long, or its directory is not to be written to. One that only lacks the bit is no reason: it
+/// may be this user's own, and then it is given the right for the moment.
 pub fn refusal(root: &Root, path: &RelPath) -> Option<String> {
     let is_too_long = |error: &io::Error| Errno::from_io_error(error) == Some(Errno::NAMETOOLONG);
     if let Some(error) = root.stat(path).err().filter(is_too_long) {
@@ -173,8 +191,10 @@ pub fn refusal(root: &Root, path: &RelPath) -> Option<String> {
     let directory = root.parent(path).ok()?;
     let error = root.files().check_writable(&directory).err()?;
     let mode = root.files().stat_of(&directory, root.device()).ok()?.mode;
-    let is_refused = matches!(error, Errno::ACCESS | Errno::PERM | Errno::ROFS) && mode & 0o300 == 0o300;
-    is_refused.then(|| format!("cannot write to the directory of {path}: {}", io::Error::from(error)))
+    let is_refused =
+        matches!(error, Errno::ACCESS | Errno::PERM | Errno::ROFS) && mode & 0o300 == 0o300;
+    is_refused
+        .then(|| format!("cannot write to the directory of {path}: {}", io::Error::from(error)))
 }
 
 fn places(chunks: &[Chunk]) -> Vec<(Digest, u64)> {
@@ -205,7 +225,8 @@ fn is_there(
     let mut left = chunk.length as usize;
     while left > 0 {
         let wanted = left.min(buffer.len());
-        let count = partial.read_at(offset + (chunk.length as usize - left) as u64, &mut buffer[..wanted])?;
+        let count = partial
+            .read_at(offset + (chunk.length as usize - left) as u64, &mut buffer[..wanted])?;
         if count < wanted {
             return Ok(false);
         }
@@ -234,8 +255,11 @@ mod tests {
             let digest = combine(recipe.iter().copied());
             let mut partials = Partials::default();
             let mut job = AssembleJob::new(path("a"), digest, recipe.clone(), None);
-            let zeros: Vec<u32> =
-                (0..).zip(&recipe).filter(|(_, chunk)| **chunk == ZEROS).map(|(at, _)| at).collect();
+            let zeros: Vec<u32> = (0..)
+                .zip(&recipe)
+                .filter(|(_, chunk)| **chunk == ZEROS)
+                .map(|(at, _)| at)
+                .collect();
             assert_eq!(run(&mut job, &tree, &mut partials), Ok(zeros));
             let partial = partials.get(&digest).unwrap();
             assert_eq!(partial.len().unwrap(), length);
@@ -260,7 +284,9 @@ mod tests {
         for at in [0, end] {
             partials.write(&tree.root, &digest, at, b"data").unwrap();
         }
-        let whole = std::fs::read(tree.root.path().join(".p2pnetwork/tmp").join(digest.to_string())).unwrap();
+        let whole =
+            std::fs::read(tree.root.path().join(".p2pnetwork/tmp").join(digest.to_string()))
+                .unwrap();
         assert_eq!(whole, [&b"data"[..], &vec![0; ZEROS.length as usize], b"data"].concat());
     }
 
@@ -283,7 +309,11 @@ mod tests {
         bytes.chunks(1000).map(Chunk::of).collect()
     }
 
-    fn run(job: &mut AssembleJob, tree: &Tree, partials: &mut Partials) -> Result<Vec<u32>, ApplyFailure> {
+    fn run(
+        job: &mut AssembleJob,
+        tree: &Tree,
+        partials: &mut Partials,
+    ) -> Result<Vec<u32>, ApplyFailure> {
         let mut buffer = [0; 300];
         loop {
             if let Some(result) = job.step(&tree.root, partials, 1, &mut buffer) {
@@ -319,7 +349,8 @@ mod tests {
         assert_eq!((read, &copied[..]), (Some(()), &wanted[4000..]));
 
         std::fs::write(tree.root.path().join("old"), b"edited").unwrap();
-        let mut job = AssembleJob::new(path("a"), digest, recipe, Some((path("old"), stamp, old_chunks)));
+        let mut job =
+            AssembleJob::new(path("a"), digest, recipe, Some((path("old"), stamp, old_chunks)));
         assert!(matches!(run(&mut job, &tree, &mut partials), Err(ApplyFailure::Unexpected(_))));
     }
 }

@@ -46,7 +46,8 @@ impl CopyJob {
         (copied.is_err() || self.offset == self.size).then_some(copied)
     }
 
-    /// Copies a slice, or passes a hole; of one at the end the last bytes are copied, which make the copy as long.
+    /// Copies a slice, or passes a hole; of one at the end the last bytes are copied, which make
+    /// the copy as long.
     fn copy_slice(
         &mut self,
         root: &Root,
@@ -67,7 +68,10 @@ impl CopyJob {
             let needed_bytes = if root.files().is_sparse(&file) { 0 } else { self.size };
             partials.expect(root, &self.digest, needed_bytes).map_err(system)?;
             // What an earlier try has left there would show through the holes.
-            partials.create(root, &self.digest).and_then(|partial| partial.set_len(0)).map_err(system)?;
+            partials
+                .create(root, &self.digest)
+                .and_then(|partial| partial.set_len(0))
+                .map_err(system)?;
         }
         let data = root.files().next_data(&file, self.offset).unwrap_or(self.size);
         if data >= end && end < self.size {
@@ -75,7 +79,8 @@ impl CopyJob {
             return Ok(());
         }
         let mut bytes = Vec::new();
-        let read = root.read_range(&self.from, &self.stamp, self.offset, length as usize, &mut bytes);
+        let read =
+            root.read_range(&self.from, &self.stamp, self.offset, length as usize, &mut bytes);
         read.map_err(system)?.ok_or(ApplyFailure::Content)?;
         partials.write(root, &self.digest, self.offset, &bytes).map_err(system)?;
         self.offset = end;

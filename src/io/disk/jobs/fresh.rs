@@ -1,4 +1,5 @@
-//! Files that were touched so soon before they are read that a write after that may leave their stamps as they are.
+//! Files that were touched so soon before they are read that a write after that may leave their
+//! stamps as they are.
 //!
 //! Owns which these are, until the moment is over. Must not read them.
 
@@ -15,8 +16,8 @@ use crate::{
     },
 };
 
-/// A file of which a write may go unseen for a moment. A small one has been read, and is read again when the moment is
-/// over; a large one is read only then.
+/// A file of which a write may go unseen for a moment. A small one has been read, and is read again
+/// when the moment is over; a large one is read only then.
 pub struct Fresh {
     at: Instant,
     /// Which file.

@@ -1,6 +1,8 @@
-//! Reads, cuts and hashes one file in bounded steps, in one pass and with no more memory than the caller's buffer.
+//! Reads, cuts and hashes one file in bounded steps, in one pass and with no more memory than the
+//! caller's buffer.
 //!
-//! Owns the open file and the state of the two hashes. Knows nothing of the index or of who wants the digest.
+//! Owns the open file and the state of the two hashes. Knows nothing of the index or of who wants
+//! the digest.
 
 use std::{io, rc::Rc};
 
@@ -33,7 +35,8 @@ pub struct HashJob {
     cutter: Cutter,
     chunk: Sha256,
     content: ContentDigest,
-    /// What the file held up to its old length when it was read for the first time: it has grown meanwhile.
+    /// What the file held up to its old length when it was read for the first time: it has grown
+    /// meanwhile.
     first: Option<Digest>,
 }
 
@@ -52,9 +55,10 @@ pub struct Hashed {
     pub chunks: u32,
 }
 
-/// Would any later write show in the stamp? Not when the file was touched just before it is read, at `now_ns` since
-/// 1970: a write in the same tick of the kernel's clock leaves the times as they are. Such a file is to be hashed
-/// again once `STAMP_GRANULARITY` has passed. (Git calls this "racy".)
+/// Would any later write show in the stamp? Not when the file was touched just before it is read,
+/// at `now_ns` since 1970: a write in the same tick of the kernel's clock leaves the times as they
+/// are. Such a file is to be hashed again once `STAMP_GRANULARITY` has passed. (Git calls this
+/// "racy".)
 pub fn is_certain(stamp: &Stamp, now_ns: i64) -> bool {
     const CLOCK_WAS_SET_BACK_NS: i64 = 60_000_000_000;
     let age_ns = now_ns.saturating_sub(stamp.ctime_ns);
@@ -68,14 +72,16 @@ pub enum Step {
     More,
     /// All is read, and the file stayed what it was.
     Done(Hashed),
-    /// The file changed while it was read: nothing is known of it, and it has to be read again later.
+    /// The file changed while it was read: nothing is known of it, and it has to be read again
+    /// later.
     Changed,
     /// It cannot be read.
     Failed(io::Error),
 }
 
 impl HashJob {
-    /// Begins to hash a file of the tree. `None` when the path no longer is the file that `stat` says.
+    /// Begins to hash a file of the tree. `None` when the path no longer is the file that `stat`
+    /// says.
     pub fn start(root: &Root, path: &RelPath, stat: &Stat) -> io::Result<Option<Self>> {
         let file = root.open_file(path, &stat.stamp)?;
         Ok(file.map(|file| Self::over(root, file, Some(stat.stamp))))
@@ -86,9 +92,14 @@ impl HashJob {
         Ok(Self::over(root, root.files().try_clone(temp.file())?, None))
     }
 
-    /// Reads and hashes up to `budget_bytes`, at least 1. `buffer` is scratch space of at least one byte, best
-    /// `HASH_READ_BYTES`; every chunk that ends is given to `on_chunk`, in order.
-    pub fn step(&mut self, budget_bytes: usize, buffer: &mut [u8], on_chunk: &mut dyn FnMut(Chunk)) -> Step {
+    /// Reads and hashes up to `budget_bytes`, at least 1. `buffer` is scratch space of at least one
+    /// byte, best `HASH_READ_BYTES`; every chunk that ends is given to `on_chunk`, in order.
+    pub fn step(
+        &mut self,
+        budget_bytes: usize,
+        buffer: &mut [u8],
+        on_chunk: &mut dyn FnMut(Chunk),
+    ) -> Step {
         let mut left = budget_bytes.max(1);
         while left > 0 {
             if self.skip_hole(on_chunk) {
@@ -137,7 +148,8 @@ impl HashJob {
         }
     }
 
-    /// Bytes that are still to be read: a file that is being appended to is read as far as it was at the beginning.
+    /// Bytes that are still to be read: a file that is being appended to is read as far as it was
+    /// at the beginning.
     fn left(&self) -> u64 {
         self.stamp.map_or(u64::MAX, |stamp| stamp.size.saturating_sub(self.offset))
     }
@@ -176,7 +188,8 @@ impl HashJob {
     }
 
     fn end_chunk(&mut self, length: usize, on_chunk: &mut dyn FnMut(Chunk)) {
-        let chunk = Chunk { length: length as u32, digest: Digest(self.chunk.finalize_reset().into()) };
+        let chunk =
+            Chunk { length: length as u32, digest: Digest(self.chunk.finalize_reset().into()) };
         self.push(chunk, on_chunk);
     }
 
@@ -317,7 +330,9 @@ mod tests {
             ("overwritten", |at| {
                 fs::write(at, noise(2, 300_000)).unwrap();
             }),
-            ("cut", |at| fs::OpenOptions::new().write(true).open(at).unwrap().set_len(150_000).unwrap()),
+            ("cut", |at| {
+                fs::OpenOptions::new().write(true).open(at).unwrap().set_len(150_000).unwrap()
+            }),
             ("emptied", |at| fs::write(at, "").unwrap()),
         ];
         for (what, change) in changes {
@@ -341,7 +356,8 @@ mod tests {
     #[test]
     fn holes_are_what_zeros_are() {
         let tree = Tree::new(Abilities::ALL);
-        for (holes, data) in [(10_000_000, 1_000_000), (1_048_576, 0), (3_000_000, 1), (50_000, 10)] {
+        for (holes, data) in [(10_000_000, 1_000_000), (1_048_576, 0), (3_000_000, 1), (50_000, 10)]
+        {
             let content = [noise(9, data), vec![0; holes], noise(8, data), vec![0; holes]].concat();
             tree.write("full", &content);
             let file = fs::File::create(tree.at.join("sparse")).unwrap();

@@ -66,9 +66,14 @@ impl ListJob {
     }
 }
 
-/// Watches a directory, and only then opens it for listing: what is made in it after that need not be listed (btrfs does
-/// not), and what was made before is told by no watch. False when it cannot be watched.
-fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io::Result<(Listing, bool)> {
+/// Watches a directory, and only then opens it for listing: what is made in it after that need not
+/// be listed (btrfs does not), and what was made before is told by no watch. False when it cannot
+/// be watched.
+fn begin_listing(
+    root: &Root,
+    directory: &RelPath,
+    watcher: &mut Watcher,
+) -> io::Result<(Listing, bool)> {
     let opened = root.open_directory(directory, How::Search).map_err(sys::told)?;
     let watched = match watcher.add(directory, &opened) {
         Ok(_) => true,
@@ -80,7 +85,8 @@ fn begin_listing(root: &Root, directory: &RelPath, watcher: &mut Watcher) -> io:
     Ok((root.list_opened(&opened, directory.is_root())?, watched))
 }
 
-/// Watches the files of a directory, where that is to be done one by one. False as soon as one cannot be.
+/// Watches the files of a directory, where that is to be done one by one. False as soon as one
+/// cannot be.
 fn watch_files(
     watcher: &mut Watcher,
     directory: &RelPath,

@@ -1,7 +1,8 @@
 //! Disk work that takes long, a bounded slice a turn: reading and hashing, listing, copying.
 //!
-//! What is short (a rename, a small write) is not here: see [`Barrier`](crate::io::disk::change::barrier). Nothing here
-//! knows the index; what is found goes to the core as it is.
+//! What is short (a rename, a small write) is not here: see
+//! [`Barrier`](crate::io::disk::change::barrier). Nothing here knows the index; what is found goes
+//! to the core as it is.
 
 pub mod assemble;
 mod copy;
@@ -32,7 +33,8 @@ use crate::{
     },
 };
 
-/// What waits for its slice. The core bounds how much it asks for: `MAX_READS`, one listing, `MAX_DOWNLOADS`.
+/// What waits for its slice. The core bounds how much it asks for: `MAX_READS`, one listing,
+/// `MAX_DOWNLOADS`.
 pub struct Jobs {
     reads: Reads,
     listing: Option<ListJob>,
@@ -43,7 +45,8 @@ pub struct Jobs {
     buffer: Box<[u8]>,
 }
 
-/// The kinds of jobs that take many slices. They take turns: none has to wait until another is through.
+/// The kinds of jobs that take many slices. They take turns: none has to wait until another is
+/// through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Hash,
@@ -94,7 +97,13 @@ impl Jobs {
     }
 
     /// Finds out what of a wanted file is here already.
-    pub fn assemble(&mut self, path: RelPath, digest: Digest, chunks: Vec<Chunk>, old: Option<OldVersion>) {
+    pub fn assemble(
+        &mut self,
+        path: RelPath,
+        digest: Digest,
+        chunks: Vec<Chunk>,
+        old: Option<OldVersion>,
+    ) {
         self.assemblies.push_back(AssembleJob::new(path, digest, chunks, old));
     }
 
@@ -113,7 +122,8 @@ impl Jobs {
         !self.reads.has_small() && !self.has_long()
     }
 
-    /// Does one slice, of about so many bytes: small files first, then one of the jobs that take long.
+    /// Does one slice, of about so many bytes: small files first, then one of the jobs that take
+    /// long.
     pub fn step(
         &mut self,
         root: &Root,
@@ -142,7 +152,9 @@ impl Jobs {
                 Kind::Assemble if !self.assemblies.is_empty() => {
                     return self.step_assembly(root, partials, budget, inputs);
                 }
-                Kind::List if self.listing.is_some() => return self.step_listing(root, watcher, inputs),
+                Kind::List if self.listing.is_some() => {
+                    return self.step_listing(root, watcher, inputs);
+                }
                 _ => {}
             }
         }
@@ -153,7 +165,12 @@ impl Jobs {
         self.reads.has_large() || has_content || self.listing.is_some()
     }
 
-    fn step_listing(&mut self, root: &Root, watcher: &mut Watcher, inputs: &mut VecDeque<Input<'static>>) {
+    fn step_listing(
+        &mut self,
+        root: &Root,
+        watcher: &mut Watcher,
+        inputs: &mut VecDeque<Input<'static>>,
+    ) {
         let Some(job) = &mut self.listing else { return };
         let (listed, is_last) = job.step(root, watcher);
         if is_last {

@@ -1,6 +1,7 @@
 //! Files and links are read and hashed: small ones whole, large ones a slice at a time.
 //!
-//! Owns the queues of what is to be read, and the one file that is being hashed. Must not know what the content is for.
+//! Owns the queues of what is to be read, and the one file that is being hashed. Must not know what
+//! the content is for.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -98,7 +99,8 @@ impl Reads {
         cost
     }
 
-    /// What was touched just before it was read is told again if it is something else, though its stamp is the same.
+    /// What was touched just before it was read is told again if it is something else, though its
+    /// stamp is the same.
     pub fn step_fresh(
         &mut self,
         root: &Root,
@@ -112,8 +114,8 @@ impl Reads {
                 continue;
             };
             let found = read_whole(root, buffer, &path, stat);
-            let is_as_before = matches!(&found, Found::Content { content: Content::File { digest, .. }, .. }
-                if *digest == before);
+            let is_as_before = matches!(&found, Found::Content { content, .. }
+                if content.digest() == Some(&before));
             if !is_as_before {
                 inputs.push_back(Input::Reread { path, found });
             }
@@ -141,10 +143,14 @@ impl Reads {
         }
     }
 
-    /// Begins with the next large file, unless it has to wait. What is known of it at once is given back.
+    /// Begins with the next large file, unless it has to wait. What is known of it at once is given
+    /// back.
     fn begin_large(&mut self, root: &Root, time: Time) -> Option<Input<'static>> {
         let LargeRead { path, stat, has_waited } = self.large.pop_front()?;
-        if !has_waited && !self.fresh.is_full() && self.fresh.handle_read(root, &path, stat, None, time) {
+        if !has_waited
+            && !self.fresh.is_full()
+            && self.fresh.handle_read(root, &path, stat, None, time)
+        {
             return None;
         }
         match begin_read(root, &path, stat) {

@@ -25,7 +25,13 @@ fn coarse() -> Jobs {
 
 fn step(jobs: &mut Jobs, tree: &Tree, time: Time) -> Vec<Input<'static>> {
     let mut inputs = VecDeque::new();
-    jobs.step(&tree.root, &mut Watcher::Polling, &mut Partials::default(), &mut inputs, (time, SLICE_BYTES));
+    jobs.step(
+        &tree.root,
+        &mut Watcher::Polling,
+        &mut Partials::default(),
+        &mut inputs,
+        (time, SLICE_BYTES),
+    );
     inputs.into()
 }
 
@@ -117,7 +123,8 @@ fn a_copy_has_the_holes_of_its_original() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"end", 30 << 20).unwrap();
     file.set_len(50 << 20).unwrap();
     let stat = tree.stat("a").unwrap();
-    let (mut jobs, mut partials, mut inputs) = (Jobs::default(), Partials::default(), VecDeque::new());
+    let (mut jobs, mut partials, mut inputs) =
+        (Jobs::default(), Partials::default(), VecDeque::new());
     let digest = Digest([7; 32]);
     partials.write(&tree.root, &digest, 5 << 20, b"left by an earlier try").unwrap();
     jobs.copy((path("a"), stat.stamp), path("b"), digest, stat.stamp.size);
@@ -180,13 +187,22 @@ fn files_are_watched_one_by_one_where_needed_and_the_rest_is_left_to_the_timer()
         tree.write("d/b", "");
         tree.symlink("d/link", "a");
         let watched = Rc::new(RefCell::default());
-        let mut watcher = Watcher::Foreign(Box::new(FileByFile { room, watched: Rc::clone(&watched) }));
+        let mut watcher =
+            Watcher::Foreign(Box::new(FileByFile { room, watched: Rc::clone(&watched) }));
         let (mut jobs, mut inputs) = (Jobs::default(), VecDeque::new());
         jobs.list(path("d"));
         let time = Time { now: Instant::now(), wall_ms: NOW_MS };
-        jobs.step(&tree.root, &mut watcher, &mut Partials::default(), &mut inputs, (time, SLICE_BYTES));
-        let Some(Input::Listed { listed: Listed::Batch { watched: said, entries, last: true }, .. }) =
-            inputs.pop_front()
+        jobs.step(
+            &tree.root,
+            &mut watcher,
+            &mut Partials::default(),
+            &mut inputs,
+            (time, SLICE_BYTES),
+        );
+        let Some(Input::Listed {
+            listed: Listed::Batch { watched: said, entries, last: true },
+            ..
+        }) = inputs.pop_front()
         else {
             panic!("no listing")
         };

@@ -35,9 +35,10 @@ impl Listing {
         self.names.directory()
     }
 
-    /// Appends up to `max` names and what they are to `out`; true when there are no more. The node's own directory
-    /// is left out, and so is what vanishes meanwhile. One name of which nothing can be told (a file server that is
-    /// gone, another user's mount, a damaged inode) says nothing of those beside it.
+    /// Appends up to `max` names and what they are to `out`; true when there are no more. The
+    /// node's own directory is left out, and so is what vanishes meanwhile. One name of which
+    /// nothing can be told (a file server that is gone, another user's mount, a damaged inode) says
+    /// nothing of those beside it.
     pub fn next_batch(&mut self, max: usize, out: &mut Vec<ListedEntry>) -> io::Result<bool> {
         let full = out.len() + max;
         while out.len() < full {

@@ -67,7 +67,8 @@ fn what_runs_with_whose_rights_is_the_machines_own() {
             fs::set_permissions(&at, fs::Permissions::from_mode(special | 0o755)).unwrap();
             assert_eq!(tree.stat(name).unwrap().mode, 0o755, "nobody is told");
             let files = tree.root.files();
-            let handle = files.open_at((tree.root.directory(), name.as_bytes()), How::ForMode).unwrap();
+            let handle =
+                files.open_at((tree.root.directory(), name.as_bytes()), How::ForMode).unwrap();
             files.set_mode(&handle, 0o750).unwrap();
             assert_eq!(
                 fs::metadata(&at).unwrap().permissions().mode() & 0o7777,
@@ -116,8 +117,11 @@ fn lists_in_batches_without_the_nodes_own() {
         }
         tree.make_directory("d/.p2pnetwork");
         tree.symlink("l", "d");
-        fs::write(tree.at.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\n")), "")
-            .unwrap();
+        fs::write(
+            tree.at.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\n")),
+            "",
+        )
+        .unwrap();
         for batch in [1, 7, 1000] {
             let names = names(tree, "", batch);
             assert_eq!(names.len(), 303);
@@ -156,7 +160,10 @@ fn reads_only_what_is_expected() {
         assert_eq!(tree.root.read_range(&path("a"), &stamp, 3, 4, &mut out).unwrap(), Some(()));
         assert_eq!(out, b"tent");
         for (offset, length) in [(3, 5), (8, 1), (u64::MAX, 1)] {
-            assert_eq!(tree.root.read_range(&path("a"), &stamp, offset, length, &mut out).unwrap(), None);
+            assert_eq!(
+                tree.root.read_range(&path("a"), &stamp, offset, length, &mut out).unwrap(),
+                None
+            );
             assert!(out.is_empty());
         }
         let large = Stamp { size: 65_537, ..stamp };
@@ -165,7 +172,11 @@ fn reads_only_what_is_expected() {
         tree.symlink("d", ".");
         tree.make_directory("e");
         for not_it in ["l", "d/a", "e", "none", "a/x"] {
-            assert_eq!(tree.root.read_small(&path(not_it), &stamp, &mut out).unwrap(), None, "{not_it}");
+            assert_eq!(
+                tree.root.read_small(&path(not_it), &stamp, &mut out).unwrap(),
+                None,
+                "{not_it}"
+            );
         }
         fs::write(tree.at.join("a"), "CONTENT").unwrap();
         assert_eq!(tree.root.read_small(&path("a"), &stamp, &mut out).unwrap(), None);
@@ -232,7 +243,8 @@ fn offsets_beyond_32_bits_and_times_beyond_2038_are_kept() {
         let stat = tree.stat("big").unwrap();
         assert_eq!((stat.stamp.size, stat.stamp.mtime_ns), (offset + 6, mtime_ns));
         let mut bytes = Vec::new();
-        let read = tree.root.read_range(&path("big"), &stat.stamp, offset - 1, 7, &mut bytes).unwrap();
+        let read =
+            tree.root.read_range(&path("big"), &stat.stamp, offset - 1, 7, &mut bytes).unwrap();
         assert_eq!((read, bytes.as_slice()), (Some(()), &b"\0beyond"[..]));
     });
 }

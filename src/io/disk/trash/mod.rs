@@ -1,7 +1,8 @@
-//! Where the old content goes that a peer's change replaced or deleted: `.p2pnetwork/trash/DATE/PATH`.
+//! Where the old content goes that a peer's change replaced or deleted:
+//! `.p2pnetwork/trash/DATE/PATH`.
 //!
-//! Owns that directory. Things come into it by rename only, under names that were free, and leave it by whole
-//! days, oldest first, or one by one when a received file needs their room.
+//! Owns that directory. Things come into it by rename only, under names that were free, and leave
+//! it by whole days, oldest first, or one by one when a received file needs their room.
 
 mod room;
 
@@ -20,7 +21,9 @@ use crate::{
         calendar::Date,
         content::sha256,
         entry::FileKind,
-        limits::{MAX_NAME_BYTES, MAX_PATH_BYTES, TRASH_MAX_DAYS, TRASH_MAX_DEPTH, TRASH_MAX_NUMBERED},
+        limits::{
+            MAX_NAME_BYTES, MAX_PATH_BYTES, TRASH_MAX_DAYS, TRASH_MAX_DEPTH, TRASH_MAX_NUMBERED,
+        },
         path::{RelPath, STATE_DIR},
     },
 };
@@ -44,7 +47,8 @@ impl Slot {
     }
 }
 
-/// Finds a place for what was at `path`. `take` takes it, in one step, or fails with `EXIST` when it is taken.
+/// Finds a place for what was at `path`. `take` takes it, in one step, or fails with `EXIST` when
+/// it is taken.
 pub(crate) fn place(
     root: &Root,
     path: &RelPath,
@@ -53,7 +57,9 @@ pub(crate) fn place(
 ) -> Result<Slot> {
     let day = Date::from_ms(now_ms).day_name();
     let mut refused = Errno::EXIST;
-    for (directory, name) in [nested(root, path, &day), flat(root, path, &day)].into_iter().flatten() {
+    for (directory, name) in
+        [nested(root, path, &day), flat(root, path, &day)].into_iter().flatten()
+    {
         let directory = match open_or_make(root, &directory) {
             // Something else has the name of one of the directories, or is mounted on it.
             Err(error) if sys::is_absent(error) || error == Errno::XDEV => {
@@ -84,8 +90,8 @@ pub(crate) fn directories(root: &Root, path: &RelPath, now_ms: u64) -> Vec<RelPa
         .collect()
 }
 
-/// Empties the trash in bounded steps: days that are too old, then the oldest ones beyond the allowed size. The
-/// newest day stays, whatever its size.
+/// Empties the trash in bounded steps: days that are too old, then the oldest ones beyond the
+/// allowed size. The newest day stays, whatever its size.
 #[derive(Debug)]
 pub struct Prune {
     today: String,
@@ -194,7 +200,10 @@ struct Walk {
 
 impl std::fmt::Debug for Walk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Walk").field("day", &self.day).field("is_removing", &self.is_removing).finish()
+        f.debug_struct("Walk")
+            .field("day", &self.day)
+            .field("is_removing", &self.is_removing)
+            .finish()
     }
 }
 
@@ -217,7 +226,9 @@ impl Walk {
             listing.next_batch(1, &mut entry)?;
             match entry.pop() {
                 None => self.leave(root, trash)?,
-                Some((name, Ok(stat))) if stat.kind == FileKind::Directory => self.enter(root, name)?,
+                Some((name, Ok(stat))) if stat.kind == FileKind::Directory => {
+                    self.enter(root, name)?
+                }
                 Some((name, Ok(stat))) => self.visit(root, &name, stat.stamp.size)?,
                 Some((name, Err(reason))) => {
                     log::warn!("{} stays in the trash: {reason}", name.escape_ascii());
@@ -242,7 +253,9 @@ impl Walk {
     fn visit(&mut self, root: &Root, name: &[u8], size: u64) -> io::Result<()> {
         self.bytes = self.bytes.saturating_add(size);
         match self.levels.last() {
-            Some((_, listing)) if self.is_removing => Ok(root.files().unlink((listing.directory(), name))?),
+            Some((_, listing)) if self.is_removing => {
+                Ok(root.files().unlink((listing.directory(), name))?)
+            }
             _ => Ok(()),
         }
     }
@@ -287,7 +300,8 @@ fn nested(root: &Root, path: &RelPath, day: &str) -> Option<(RelPath, Vec<u8>)> 
         return None;
     }
     let parent = path.parent()?;
-    let names: Vec<&[u8]> = [TRASH, day.as_bytes()].into_iter().chain(parent.components()).collect();
+    let names: Vec<&[u8]> =
+        [TRASH, day.as_bytes()].into_iter().chain(parent.components()).collect();
     Some((root.state_path(&names).ok()?, path.name().to_vec()))
 }
 
@@ -368,7 +382,8 @@ mod tests {
 
     fn days(tree: &Tree) -> Vec<String> {
         let entries = fs::read_dir(tree.at.join(".p2pnetwork/trash")).unwrap();
-        let mut days: Vec<_> = entries.map(|day| day.unwrap().file_name().into_string().unwrap()).collect();
+        let mut days: Vec<_> =
+            entries.map(|day| day.unwrap().file_name().into_string().unwrap()).collect();
         days.sort();
         days
     }
@@ -379,9 +394,13 @@ mod tests {
             for n in 0..30 {
                 throw_away(tree, "a", &format!("{n:02}"), NOW_MS);
             }
-            let mut contents: Vec<_> = tree.trash().into_iter().map(|(_, content)| content).collect();
+            let mut contents: Vec<_> =
+                tree.trash().into_iter().map(|(_, content)| content).collect();
             contents.sort();
-            assert_eq!(contents, (0..30).map(|n| format!("{n:02}").into_bytes()).collect::<Vec<_>>());
+            assert_eq!(
+                contents,
+                (0..30).map(|n| format!("{n:02}").into_bytes()).collect::<Vec<_>>()
+            );
         });
     }
 
@@ -440,7 +459,8 @@ mod tests {
         throw_away(&tree, "a", "old", NOW_MS - 40 * DAY_MS);
         let old_day = tree.at.join(".p2pnetwork/trash/2026-10-13");
         std::os::unix::fs::symlink(&tree.outside, old_day.join("link")).unwrap();
-        std::os::unix::fs::symlink(&tree.outside, tree.at.join(".p2pnetwork/trash/2026-10-12")).unwrap();
+        std::os::unix::fs::symlink(&tree.outside, tree.at.join(".p2pnetwork/trash/2026-10-12"))
+            .unwrap();
         prune(&tree, NOW_MS, 0, 10);
         assert!(!old_day.exists());
         assert_eq!(fs::read(tree.outside.join("x")).unwrap(), b"kept");
@@ -453,6 +473,8 @@ mod tests {
         assert!(nested(&tree.root, &deep, "2026-11-22").is_none());
         let (directory, name) = flat(&tree.root, &deep, "2026-11-22").unwrap();
         assert_eq!(directory, path(TRASH_TODAY));
-        assert!(name.len() <= MAX_NAME_BYTES - 20 && std::str::from_utf8(&name).unwrap().ends_with('ü'));
+        assert!(
+            name.len() <= MAX_NAME_BYTES - 20 && std::str::from_utf8(&name).unwrap().ends_with('ü')
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What was thrown away gives way to what is received, when the disk has no room for both: the oldest first, no more
-//! than is needed, and nothing when even all of it would not do.
+//! What was thrown away gives way to what is received, when the disk has no room for both: the
+//! oldest first, no more than is needed, and nothing when even all of it would not do.
 
 use std::io;
 

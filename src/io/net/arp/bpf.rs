@@ -82,11 +82,15 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Needs access to `/dev/bpf*`. The kernel hands over ARP packets alone, and none that this host sends.
+    /// Needs access to `/dev/bpf*`. The kernel hands over ARP packets alone, and none that this
+    /// host sends.
     pub fn bind(spare: Spare, interface: &Interface) -> Result<Self, (io::Error, Spare)> {
-        let opened = open_device().and_then(|device| configure(&device, interface).map(|()| device));
+        let opened =
+            open_device().and_then(|device| configure(&device, interface).map(|()| device));
         match opened {
-            Ok(device) => Ok(Self { device, buffer: Box::new([0; BUFFER_BYTES as usize]), waiting: 0..0 }),
+            Ok(device) => {
+                Ok(Self { device, buffer: Box::new([0; BUFFER_BYTES as usize]), waiting: 0..0 })
+            }
             Err(error) => Err((error, spare)),
         }
     }
@@ -140,8 +144,8 @@ fn configure(device: &OwnedFd, interface: &Interface) -> io::Result<()> {
     request.name.get_mut(..name.len()).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(name);
     let program = Program { length: ARP_ONLY.len() as u32, instructions: ARP_ONLY.as_ptr().cast() };
     let mut length = BUFFER_BYTES;
-    // SAFETY: each request is given the type that bpf(4) names for it, of that layout and size, and the program
-    // points to as many instructions as it says, which live as long as the process.
+    // SAFETY: each request is given the type that bpf(4) names for it, of that layout and size, and
+    // the program points to as many instructions as it says, which live as long as the process.
     unsafe {
         ioctl(device.as_fd(), Updater::<SET_BUFFER_LENGTH, u32>::new(&mut length))?;
         ioctl(device.as_fd(), Setter::<SET_INTERFACE, InterfaceRequest>::new(request))?;
@@ -154,11 +158,11 @@ fn configure(device: &OwnedFd, interface: &Interface) -> io::Result<()> {
     if length == BUFFER_BYTES { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
 }
 
-/// Where the frame of the first record lies in `records`, and where the next record begins. A header that does
-/// not fit gives an empty frame and ends it all.
+/// Where the frame of the first record lies in `records`, and where the next record begins. A
+/// header that does not fit gives an empty frame and ends it all.
 ///
-/// `struct bpf_hdr`, in the machine's byte order: time (8 bytes), captured length (4), length (4), length of
-/// this header (2).
+/// `struct bpf_hdr`, in the machine's byte order: time (8 bytes), captured length (4), length (4),
+/// length of this header (2).
 fn first_record(records: &[u8]) -> (Range<usize>, usize) {
     let fields = records.get(8..12).zip(records.get(16..18));
     let Some((captured, header)) = fields else { return (0..0, records.len()) };

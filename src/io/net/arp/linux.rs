@@ -16,8 +16,8 @@ use crate::core::discovery::Interface;
 /// Longest frame that is looked at: an ARP packet, padded; the rest of a longer one is cut.
 const FRAME_BYTES: usize = 128;
 
-/// A socket of no interface: it receives nothing that anybody looks at. Opening one takes CAP_NET_RAW, which
-/// binding it to an interface does not.
+/// A socket of no interface: it receives nothing that anybody looks at. Opening one takes
+/// CAP_NET_RAW, which binding it to an interface does not.
 #[derive(Debug)]
 pub struct Spare(Socket);
 
@@ -45,7 +45,8 @@ impl Channel {
         }
     }
 
-    /// What is left in the socket's queue tells no more than where to knock, so whoever binds it next may read it.
+    /// What is left in the socket's queue tells no more than where to knock, so whoever binds it
+    /// next may read it.
     pub fn release(self) -> Spare {
         Spare(self.socket)
     }
@@ -67,8 +68,9 @@ impl AsRawFd for Channel {
     }
 }
 
-/// Lets pnet bind a second descriptor of the socket, since neither the standard library nor socket2 know this
-/// family's addresses. "Layer 3" of ARP is what makes pnet bind to that protocol rather than to all.
+/// Lets pnet bind a second descriptor of the socket, since neither the standard library nor socket2
+/// know this family's addresses. "Layer 3" of ARP is what makes pnet bind to that protocol rather
+/// than to all.
 fn bind(socket: &Socket, interface: &Interface) -> io::Result<()> {
     let place = NetworkInterface {
         name: interface.name.clone(),

@@ -1,8 +1,8 @@
 //! ARP packets on one interface: sends requests, sees what all others send.
 //!
-//! pnet's own receiver waits in `poll` or `select` for each packet and keeps its descriptor to itself, so it
-//! has no place in the event loop. Here the descriptor is ours and never blocks; pnet lists the interfaces,
-//! takes packets apart and (on Linux) binds the socket.
+//! pnet's own receiver waits in `poll` or `select` for each packet and keeps its descriptor to
+//! itself, so it has no place in the event loop. Here the descriptor is ours and never blocks; pnet
+//! lists the interfaces, takes packets apart and (on Linux) binds the socket.
 //!
 //! Whoever owns an [`ArpSocket`] drops it when its interface has gone from [`interfaces`].
 
@@ -50,7 +50,9 @@ impl fmt::Display for ArpSocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPermitted => write!(f, "no right to use ARP; to grant it: {}", how_to_grant()),
-            Self::Failed { interface, error } => write!(f, "cannot use ARP on {interface}: {error}"),
+            Self::Failed { interface, error } => {
+                write!(f, "cannot use ARP on {interface}: {error}")
+            }
         }
     }
 }
@@ -73,16 +75,16 @@ impl ArpSocketError {
     }
 }
 
-/// Sends and sees ARP packets on one interface. Never blocks. Edge triggered in mio: after an event,
-/// [`ArpSocket::poll_sighting`] is to be called until it says `None`, or again later.
+/// Sends and sees ARP packets on one interface. Never blocks. Edge triggered in mio: after an
+/// event, [`ArpSocket::poll_sighting`] is to be called until it says `None`, or again later.
 #[derive(Debug)]
 pub struct ArpSocket {
     channel: Channel,
     mac: [u8; 6],
 }
 
-/// A socket for an interface that may come later. On Linux it is what takes a capability, so that all are opened
-/// before the process drops that; elsewhere it is nothing.
+/// A socket for an interface that may come later. On Linux it is what takes a capability, so that
+/// all are opened before the process drops that; elsewhere it is nothing.
 #[derive(Debug)]
 pub struct SpareSocket(Spare);
 
@@ -102,11 +104,17 @@ impl ArpSocket {
         Ok(Self { channel, mac: interface.mac })
     }
 
-    /// As [`open`](Self::open), with a socket that is there already; when it fails, that comes back.
-    pub fn bind(spare: SpareSocket, interface: &Interface) -> Result<Self, (ArpSocketError, SpareSocket)> {
+    /// As [`open`](Self::open), with a socket that is there already; when it fails, that comes
+    /// back.
+    pub fn bind(
+        spare: SpareSocket,
+        interface: &Interface,
+    ) -> Result<Self, (ArpSocketError, SpareSocket)> {
         match Channel::bind(spare.0, interface) {
             Ok(channel) => Ok(Self { channel, mac: interface.mac }),
-            Err((error, spare)) => Err((ArpSocketError::new(&interface.name, error), SpareSocket(spare))),
+            Err((error, spare)) => {
+                Err((ArpSocketError::new(&interface.name, error), SpareSocket(spare)))
+            }
         }
     }
 
@@ -115,22 +123,26 @@ impl ArpSocket {
         SpareSocket(self.channel.release())
     }
 
-    /// Asks who has `target`, in the name of `sender`, an address of this interface. An answer, if any, comes
-    /// as a sighting. Errors: the interface is down or gone, or its queue is full (`WouldBlock`).
+    /// Asks who has `target`, in the name of `sender`, an address of this interface. An answer, if
+    /// any, comes as a sighting. Errors: the interface is down or gone, or its queue is full
+    /// (`WouldBlock`).
     pub fn send_request(&self, sender: Ipv4Addr, target: Ipv4Addr) -> io::Result<()> {
         self.channel.send(&arp::request_frame(sender, self.mac, target))
     }
 
-    /// The next sighting; `None` when no packet is waiting. Packets that tell nothing are passed over, at most
-    /// `MAX_ARP_PACKETS_PER_TURN` a call: then the error is `Interrupted`, and more may be waiting.
+    /// The next sighting; `None` when no packet is waiting. Packets that tell nothing are passed
+    /// over, at most `MAX_ARP_PACKETS_PER_TURN` a call: then the error is `Interrupted`, and more
+    /// may be waiting.
     ///
-    /// Other errors: `NetworkDown` once each time the interface goes down; the socket works again when it is up.
+    /// Other errors: `NetworkDown` once each time the interface goes down; the socket works again
+    /// when it is up.
     pub fn poll_sighting(&mut self) -> io::Result<Option<ArpSighting>> {
         for _ in 0..MAX_ARP_PACKETS_PER_TURN {
             match self.channel.receive() {
                 Ok(frame) => {
                     // What we send ourselves is seen as well on some systems.
-                    let sighting = arp::parse(frame).filter(|sighting| sighting.sender_mac != self.mac);
+                    let sighting =
+                        arp::parse(frame).filter(|sighting| sighting.sender_mac != self.mac);
                     if sighting.is_some() {
                         return Ok(sighting);
                     }
@@ -150,11 +162,21 @@ impl AsRawFd for ArpSocket {
 }
 
 impl Source for ArpSocket {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         SourceFd(&self.as_raw_fd()).register(registry, token, interests)
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         SourceFd(&self.as_raw_fd()).reregister(registry, token, interests)
     }
 
@@ -163,14 +185,17 @@ impl Source for ArpSocket {
     }
 }
 
-/// The places where peers may be: one for each IPv4 address of each interface that is up, can broadcast, has
-/// a hardware address and is not loopback. With `only` not empty, of the interfaces with these names alone.
+/// The places where peers may be: one for each IPv4 address of each interface that is up, can
+/// broadcast, has a hardware address and is not loopback. With `only` not empty, of the interfaces
+/// with these names alone.
 ///
 /// A few system calls and no waiting: meant to be called every few seconds to notice changes.
 pub fn interfaces(only: &[String]) -> Vec<Interface> {
     let all = pnet::datalink::interfaces();
     all.iter()
-        .filter(|found| found.is_up() && found.is_broadcast() && !found.is_loopback() && found.index != 0)
+        .filter(|found| {
+            found.is_up() && found.is_broadcast() && !found.is_loopback() && found.index != 0
+        })
         .filter(|found| only.is_empty() || only.iter().any(|name| name == base_name(&found.name)))
         .flat_map(|found| addresses_of(found, mac_of(found.index, &all)))
         .collect()
@@ -189,7 +214,8 @@ fn addresses_of(found: &NetworkInterface, mac: Option<[u8; 6]>) -> impl Iterator
     })
 }
 
-/// On Linux an address may have a label, `eth0:1`, which pnet lists as an interface with no hardware address.
+/// On Linux an address may have a label, `eth0:1`, which pnet lists as an interface with no
+/// hardware address.
 fn mac_of(index: u32, all: &[NetworkInterface]) -> Option<[u8; 6]> {
     let mac = all.iter().filter(|other| other.index == index).find_map(|other| other.mac)?;
     (!mac.is_zero()).then(|| mac.octets())
@@ -202,7 +228,9 @@ fn base_name(name: &str) -> &str {
 fn how_to_grant() -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("p2pnetwork"));
     if cfg!(target_os = "macos") {
-        format!("sudo chgrp admin /dev/bpf* && sudo chmod g+rw /dev/bpf*, or run {program:?} as root")
+        format!(
+            "sudo chgrp admin /dev/bpf* && sudo chmod g+rw /dev/bpf*, or run {program:?} as root"
+        )
     } else {
         format!("sudo setcap cap_net_raw+ep {program:?}")
     }
@@ -216,13 +244,21 @@ mod tests {
 
     fn found(name: &str, index: u32, mac: Option<MacAddr>, ip: &str) -> NetworkInterface {
         let ips: Vec<IpNetwork> = vec![ip.parse().unwrap()];
-        NetworkInterface { name: name.to_owned(), description: String::new(), index, mac, ips, flags: 0 }
+        NetworkInterface {
+            name: name.to_owned(),
+            description: String::new(),
+            index,
+            mac,
+            ips,
+            flags: 0,
+        }
     }
 
     #[test]
     fn a_labelled_address_belongs_to_its_interface() {
         let mac = MacAddr::new(2, 0, 0, 0, 0, 1);
-        let all = [found("eth0", 3, Some(mac), "10.0.0.1/24"), found("eth0:1", 3, None, "10.0.1.1/16")];
+        let all =
+            [found("eth0", 3, Some(mac), "10.0.0.1/24"), found("eth0:1", 3, None, "10.0.1.1/16")];
         let second: Vec<_> = addresses_of(&all[1], mac_of(3, &all)).collect();
         let wanted = Interface {
             index: 3,

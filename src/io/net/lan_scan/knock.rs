@@ -42,7 +42,9 @@ impl Knock {
     ) -> io::Result<Option<Self>> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
-        let Ok(mut stream) = TcpStream::connect(SocketAddr::from((address, port))) else { return Ok(None) };
+        let Ok(mut stream) = TcpStream::connect(SocketAddr::from((address, port))) else {
+            return Ok(None);
+        };
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let (nonce, answer) = (Nonce(nonce), [0; HELLO_BYTES]);
         Ok(Some(Self { address, deadline, stream, nonce, is_said: false, answer, received: 0 }))
@@ -122,7 +124,8 @@ mod tests {
 
     const NODE: NodeId = NodeId([5; 8]);
 
-    /// What a scan with the key of `asking` makes of a callee; `None` when nothing comes before its end.
+    /// What a scan with the key of `asking` makes of a callee; `None` when nothing comes before its
+    /// end.
     fn outcome(asking: &GroupKey, callee: impl FnOnce(TcpListener)) -> Option<Answer> {
         let (mut poll, key) = (Poll::new().unwrap(), HelloKey::from(asking));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -178,7 +181,8 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let (_closed, address) = testing::closed_port();
         let place = (Ipv4Addr::LOCALHOST, address.port());
-        let mut knock = Knock::begin(poll.registry(), Token(0), place, Instant::now()).unwrap().unwrap();
+        let mut knock =
+            Knock::begin(poll.registry(), Token(0), place, Instant::now()).unwrap().unwrap();
         poll.poll(&mut Events::with_capacity(4), Some(testing::BOUND)).unwrap();
         let key = HelloKey::from(&GroupKey::open());
         assert!(matches!(knock.advance(&key), Progress::Answered(Answer::Nothing)));

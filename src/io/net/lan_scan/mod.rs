@@ -1,7 +1,9 @@
-//! One sweep over the LAN, for `p2pnetwork scan`: who has an address, and does p2pnetwork answer there?
+//! One sweep over the LAN, for `p2pnetwork scan`: who has an address, and does p2pnetwork answer
+//! there?
 //!
-//! A program of its own, with a `Poll` of its own, that ends by itself; a running node finds others by
-//! [`core::discovery`](crate::core::discovery). Its hellos name nobody, so that no node takes them for a peer's.
+//! A program of its own, with a `Poll` of its own, that ends by itself; a running node finds others
+//! by [`core::discovery`](crate::core::discovery). Its hellos name nobody, so that no node takes
+//! them for a peer's.
 
 mod knock;
 
@@ -69,8 +71,9 @@ pub enum Answer {
 
 /// Sweeps the subnets of `interfaces`, and asks whoever is there on `port` with the key of `group`.
 ///
-/// Takes 2 to 3 s for a /24, at most `SCAN_TIME_MAX`. Without the right to use ARP it knocks at every address
-/// instead and looks into the kernel's neighbour table. Fails when the system has no more descriptors.
+/// Takes 2 to 3 s for a /24, at most `SCAN_TIME_MAX`. Without the right to use ARP it knocks at
+/// every address instead and looks into the kernel's neighbour table. Fails when the system has no
+/// more descriptors.
 pub fn scan(interfaces: &[Interface], port: u16, group: &GroupKey) -> io::Result<Findings> {
     let mut scan = LanScan::new(interfaces, port, group)?;
     let is_complete = scan.run()?;
@@ -126,7 +129,9 @@ impl LanScan {
     }
 
     fn open_arp(&mut self, interface: &Interface) -> io::Result<()> {
-        if self.without_arp.is_some() || self.sockets.iter().any(|(index, _)| *index == interface.index) {
+        if self.without_arp.is_some()
+            || self.sockets.iter().any(|(index, _)| *index == interface.index)
+        {
             return Ok(());
         }
         match ArpSocket::open(interface) {
@@ -207,7 +212,9 @@ impl LanScan {
         loop {
             let Some((_, socket)) = self.sockets.get_mut(at) else { return };
             match socket.poll_sighting() {
-                Ok(Some(sighting)) => self.found(sighting.sender_ip, Some(sighting.sender_mac), false),
+                Ok(Some(sighting)) => {
+                    self.found(sighting.sender_ip, Some(sighting.sender_mac), false)
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(None) | Err(_) => return,
             }
@@ -230,7 +237,8 @@ impl LanScan {
             let token = Token(MAX_INTERFACES + at);
             let deadline = now + SCAN_KNOCK_TIMEOUT;
             // Who cannot be called cannot be reached either.
-            self.knocks[at] = Knock::begin(self.poll.registry(), token, (address, self.port), deadline)?;
+            self.knocks[at] =
+                Knock::begin(self.poll.registry(), token, (address, self.port), deadline)?;
         }
         Ok(())
     }

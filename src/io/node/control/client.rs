@@ -1,4 +1,5 @@
-//! The asking side: blocking, with a bound on everything, for programs that do nothing else meanwhile.
+//! The asking side: blocking, with a bound on everything, for programs that do nothing else
+//! meanwhile.
 
 use std::{
     fmt,
@@ -23,7 +24,8 @@ pub enum AskError {
     NoNode(PathBuf),
     /// The node does not run.
     NotRunning(PathBuf),
-    /// It runs, but for the socket: it is being started or stopped, or there is no room on the disk.
+    /// It runs, but for the socket: it is being started or stopped, or there is no room on the
+    /// disk.
     Deaf {
         /// The directory.
         directory: PathBuf,
@@ -48,27 +50,34 @@ impl fmt::Display for AskError {
                 let directory = directory.display();
                 write!(
                     f,
-                    "{directory}: not a p2pnetwork directory; 'p2pnetwork run {directory}' makes it one"
+                    "{directory}: not a p2pnetwork directory; 'p2pnetwork run {directory}' makes \
+                     it one"
                 )
             }
             Self::NotRunning(directory) => {
                 let directory = directory.display();
                 write!(
                     f,
-                    "{directory}: no p2pnetwork is running on it; start it with 'p2pnetwork run {directory}'"
+                    "{directory}: no p2pnetwork is running on it; start it with 'p2pnetwork run \
+                     {directory}'"
                 )
             }
             Self::Deaf { directory, process } => {
                 let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
                 let reason = match is_full(directory) {
-                    true => "does nothing until there is room on its disk, which is full; make some",
+                    true => {
+                        "does nothing until there is room on its disk, which is full; make some"
+                    }
                     false => "does not answer, it is being started or stopped; ask again",
                 };
                 write!(f, "{}: p2pnetwork{process} {reason}", directory.display())
             }
             Self::Silent(directory) => {
                 let (directory, bound) = (directory.display(), CONTROL_TIMEOUT.as_secs());
-                write!(f, "{directory}: p2pnetwork does not answer within {bound} s; is its disk stuck?")
+                write!(
+                    f,
+                    "{directory}: p2pnetwork does not answer within {bound} s; is its disk stuck?"
+                )
             }
             Self::Io { directory, error } => {
                 let directory = directory.display();
@@ -85,22 +94,29 @@ pub fn ask(directory: &Path, request: &str) -> Result<String, AskError> {
     let dir = state::state_dir(directory);
     if let Err(error) = dir.metadata() {
         return Err(match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => AskError::NoNode(directory.to_owned()),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                AskError::NoNode(directory.to_owned())
+            }
             _ => AskError::Io { directory: directory.to_owned(), error },
         });
     }
     exchange(&dir, request).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => match state::runs(directory) {
-            Some(process) => AskError::Deaf { directory: directory.into(), process },
-            None => AskError::NotRunning(directory.into()),
-        },
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            match state::runs(directory) {
+                Some(process) => AskError::Deaf { directory: directory.into(), process },
+                None => AskError::NotRunning(directory.into()),
+            }
+        }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Silent(directory.into()),
         _ => AskError::Io { directory: directory.into(), error },
     })
 }
 
 fn is_full(directory: &Path) -> bool {
-    Kernel.open_root(directory).and_then(|opened| sys::is_nearly_full(&Kernel, &opened)).unwrap_or(false)
+    Kernel
+        .open_root(directory)
+        .and_then(|opened| sys::is_nearly_full(&Kernel, &opened))
+        .unwrap_or(false)
 }
 
 fn exchange(dir: &Path, request: &str) -> io::Result<String> {
@@ -112,6 +128,8 @@ fn exchange(dir: &Path, request: &str) -> io::Result<String> {
     stream.take(MAX_CONTROL_ANSWER_BYTES).read_to_string(&mut answer)?;
     match answer.strip_suffix('\n') {
         Some(line) => Ok(line.to_owned()),
-        None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut short; try again")),
+        None => {
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut short; try again"))
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! The control socket, `DIR/.p2pnetwork/control.sock`: a local program asks, the node answers.
 //!
-//! A request is one line, `status`; its answer is one line of JSON, and then the connection is closed. Owns the
-//! socket and its clients; what the answer says is the caller's business. Nobody but the node's own user can
-//! connect: the directory has mode 0700, the socket 0600.
+//! A request is one line, `status`; its answer is one line of JSON, and then the connection is
+//! closed. Owns the socket and its clients; what the answer says is the caller's business. Nobody
+//! but the node's own user can connect: the directory has mode 0700, the socket 0600.
 //!
-//! The address of a Unix socket has room for some 100 bytes of path (unix(7)). A longer path is named in a
-//! shorter way, see `with_socket_path`; the working directory is never changed.
+//! The address of a Unix socket has room for some 100 bytes of path (unix(7)). A longer path is
+//! named in a shorter way, see `with_socket_path`; the working directory is never changed.
 
 mod client;
 
@@ -74,8 +74,8 @@ enum Stage {
 }
 
 impl Control {
-    /// Listens in the state directory `dir`, whose lock the caller holds: a socket that is there is a left-over.
-    /// The tokens from `first_token` on, [`CONTROL_TOKENS`] of them, belong to it.
+    /// Listens in the state directory `dir`, whose lock the caller holds: a socket that is there is
+    /// a left-over. The tokens from `first_token` on, [`CONTROL_TOKENS`] of them, belong to it.
     ///
     /// Fails where the file system has no sockets (FAT): the node can do without.
     pub fn bind(registry: &Registry, first_token: usize, dir: &Path) -> io::Result<Self> {
@@ -123,14 +123,19 @@ impl Control {
 
     /// Somebody who asks for the node's status, and has not been returned before.
     pub fn poll_request(&mut self) -> Option<ClientId> {
-        let asked = self.clients.iter_mut().flatten().find(|client| matches!(client.stage, Stage::Asked))?;
+        let asked = self
+            .clients
+            .iter_mut()
+            .flatten()
+            .find(|client| matches!(client.stage, Stage::Asked))?;
         asked.stage = Stage::Waiting;
         Some(asked.id)
     }
 
     /// Answers with `line`, and closes when it was taken. One who is gone meanwhile is passed over.
     pub fn answer(&mut self, client: ClientId, line: &str) {
-        let is_meant = |place: &Option<Client>| place.as_ref().is_some_and(|found| found.id == client);
+        let is_meant =
+            |place: &Option<Client>| place.as_ref().is_some_and(|found| found.id == client);
         let Some(at) = self.clients.iter().position(is_meant) else { return };
         if let Some(client) = &mut self.clients[at] {
             client.stage = Stage::Answering(format!("{line}\n").into_bytes(), 0);
@@ -213,12 +218,16 @@ impl Client {
         if let Stage::Reading(request) = &mut self.stage {
             match &*read_line(&mut self.stream, request)? {
                 b"status" => self.stage = Stage::Asked,
-                _ => self.stage = Stage::Answering(b"{\"error\":\"unknown request\"}\n".to_vec(), 0),
+                _ => {
+                    self.stage = Stage::Answering(b"{\"error\":\"unknown request\"}\n".to_vec(), 0)
+                }
             }
         }
         match &mut self.stage {
             Stage::Answering(answer, sent) => write_rest(&mut self.stream, answer, sent),
-            Stage::Reading(_) | Stage::Asked | Stage::Waiting => Err(io::ErrorKind::WouldBlock.into()),
+            Stage::Reading(_) | Stage::Asked | Stage::Waiting => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
         }
     }
 }
@@ -260,7 +269,11 @@ fn remove_socket(dir: &File) -> io::Result<()> {
 /// Calls `f` with a path of the control socket in `dir` that fits into a socket's address.
 fn with_socket_path<T>(dir: &Path, f: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let direct = dir.join(SOCKET);
-    if direct.as_os_str().len() <= SOCKET_PATH_BYTES_MAX { f(&direct) } else { with_short_path(dir, f) }
+    if direct.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+        f(&direct)
+    } else {
+        with_short_path(dir, f)
+    }
 }
 
 /// By the descriptor of the directory (proc(5)).

@@ -1,7 +1,7 @@
 //! The raw ARP sockets of a node, one an interface.
 //!
-//! All are opened at the start, before the process gives up the right to open any, and go from interface to
-//! interface as those come and go, also from one run of the loop to the next.
+//! All are opened at the start, before the process gives up the right to open any, and go from
+//! interface to interface as those come and go, also from one run of the loop to the next.
 
 use std::{net::Ipv4Addr, os::fd::AsRawFd, time::Instant};
 
@@ -62,12 +62,14 @@ impl ArpSockets {
         self.bound.iter().any(|bound| bound.ready)
     }
 
-    /// One of them has packets. Which one is not asked: places in the table change as interfaces go.
+    /// One of them has packets. Which one is not asked: places in the table change as interfaces
+    /// go.
     pub fn handle_ready(&mut self) {
         self.bound.iter_mut().for_each(|bound| bound.ready = true);
     }
 
-    /// Binds sockets to new interfaces, releases those of gone ones. False when the right to use any is missing.
+    /// Binds sockets to new interfaces, releases those of gone ones. False when the right to use
+    /// any is missing.
     pub fn follow(&mut self, now_there: &[Interface], registry: &Registry) -> bool {
         let mut at = 0;
         while let Some(bound) = self.bound.get(at) {

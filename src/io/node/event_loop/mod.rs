@@ -1,9 +1,9 @@
 //! The loop: one thread, one `Poll`, one turn after another.
 //!
-//! A turn: wait until the nearest deadline, not at all when work is waiting; read the clock once; take in what
-//! is ready, each source up to its budget; do what is due. What follows from that is [`Replica::turn`]: carry out what
-//! the core decided; one slice of disk work; the barrier, after which this turn's files have their names; tell the
-//! other nodes; flush.
+//! A turn: wait until the nearest deadline, not at all when work is waiting; read the clock once;
+//! take in what is ready, each source up to its budget; do what is due. What follows from that is
+//! [`Replica::turn`]: carry out what the core decided; one slice of disk work; the barrier, after
+//! which this turn's files have their names; tell the other nodes; flush.
 
 mod arp;
 mod report;
@@ -57,7 +57,9 @@ impl fmt::Display for LoopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Index(error) => error.fmt(f),
-            Self::Poll(error) => write!(f, "the system does not tell which sockets are ready: {error}"),
+            Self::Poll(error) => {
+                write!(f, "the system does not tell which sockets are ready: {error}")
+            }
         }
     }
 }
@@ -143,7 +145,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether the index is as it was left is told by when its file was changed last: each commit at rest changes it.
+    /// Whether the index is as it was left is told by when its file was changed last: each commit
+    /// at rest changes it.
     fn mark_complete_index(&mut self) {
         let complete = self.replica.engine().complete_index();
         if complete.is_some()
@@ -200,7 +203,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// The ARP sockets, for another loop after this one: opening new ones takes a right that is gone by then.
+    /// The ARP sockets, for another loop after this one: opening new ones takes a right that is
+    /// gone by then.
     pub fn into_arp_sockets(self) -> ArpSockets {
         self.arp.into_spare()
     }

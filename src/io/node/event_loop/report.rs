@@ -18,7 +18,8 @@ impl EventLoop {
                 longest_turn_part: self.longest_turn.1.name(),
                 uptime: time.now - self.started_at,
             };
-            let report = Report::new(self.replica.engine().status()?, facts, self.discovery.nodes());
+            let report =
+                Report::new(self.replica.engine().status()?, facts, self.discovery.nodes());
             control.answer(client, &report.to_json());
         }
         Ok(())

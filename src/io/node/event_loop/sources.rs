@@ -51,7 +51,7 @@ impl EventLoop {
         self.answer_control(time)
     }
 
-    // --- Finding peers ---------------------------------------------------------------------------------
+    // --- Finding peers
 
     /// Tells discovery which interfaces there are now, and opens ARP sockets on them.
     pub(super) fn read_interfaces(&mut self, now: Instant) {
@@ -88,13 +88,15 @@ impl EventLoop {
                 Action::Remember { node, address } => {
                     self.replica.handle_input(Input::Reached { node, address }, time)?;
                 }
-                Action::Refused { node } => warn!("{node} is refused: there are too many nodes already"),
+                Action::Refused { node } => {
+                    warn!("{node} is refused: there are too many nodes already")
+                }
             }
         }
         Ok(())
     }
 
-    // --- The network -----------------------------------------------------------------------------------
+    // --- The network
 
     fn read_net(&mut self, time: Time) -> Result<(), LoopError> {
         let mut batch = 0;
@@ -144,7 +146,10 @@ fn handle_net_event(
         NetEvent::StrangerCalled { ip, error } => say_stranger(ip, &error),
         NetEvent::OutboundUp { node, address } => {
             discovery.handle_outbound_up(now, node);
-            replica.handle_input(Input::LinkUp { node, direction: Direction::Outbound, address }, time)?;
+            replica.handle_input(
+                Input::LinkUp { node, direction: Direction::Outbound, address },
+                time,
+            )?;
         }
         NetEvent::OutboundClosed { node, reason } => {
             debug!("the connection to {node} ended: {reason}");
@@ -152,7 +157,10 @@ fn handle_net_event(
             replica.handle_input(Input::LinkDown { node, direction: Direction::Outbound }, time)?;
         }
         NetEvent::InboundUp { node, address } => {
-            replica.handle_input(Input::LinkUp { node, direction: Direction::Inbound, address }, time)?;
+            replica.handle_input(
+                Input::LinkUp { node, direction: Direction::Inbound, address },
+                time,
+            )?;
         }
         NetEvent::InboundClosed { node, reason } => {
             debug!("the connection from {node} ended: {reason}");

@@ -81,8 +81,8 @@ macro_rules! from {
 from!(OpenError => Root, IdentityError => Identity, IndexError => Index, BindError => Bind);
 
 impl EventLoop {
-    /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one: another machine
-    /// has the old.
+    /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one:
+    /// another machine has the old.
     pub fn start(
         config: Config,
         state: &State,
@@ -106,12 +106,13 @@ impl EventLoop {
         let index = Index::open(&state.dir().join("index"))?;
         let engine_config = engine_config(&config, tree.root(), &identity)
             .map_err(system("the system gives no random numbers"))?;
-        let engine_config = EngineConfig { fresh_origin: fresh_identity, index_is_latest, ..engine_config };
+        let engine_config =
+            EngineConfig { fresh_origin: fresh_identity, index_is_latest, ..engine_config };
         let engine = Engine::new(index, engine_config, time)?;
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let control = control(&poll, state);
-        let signals =
-            Signals::new(poll.registry(), token::SIGNALS).map_err(system("signals cannot be taken"))?;
+        let signals = Signals::new(poll.registry(), token::SIGNALS)
+            .map_err(system("signals cannot be taken"))?;
         let mut replica = Replica::new(engine, tree);
         replica.measure_turns(|| clock::read().now);
         Ok(Self {
@@ -162,8 +163,8 @@ fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Resul
     })
 }
 
-/// Where to look for peers: the addresses that worked, those that were named, and, unless in test mode, the
-/// whole of the LAN.
+/// Where to look for peers: the addresses that worked, those that were named, and, unless in test
+/// mode, the whole of the LAN.
 fn discovery(
     config: &Config,
     engine: &Engine,
@@ -171,9 +172,11 @@ fn discovery(
     instance: u64,
     now: Instant,
 ) -> Result<Discovery, StartError> {
-    let seed = random().map_err(|error| StartError::System("the system gives no random numbers", error))?;
+    let seed = random()
+        .map_err(|error| StartError::System("the system gives no random numbers", error))?;
     let probe = if config.scans() { Probe::Arp } else { Probe::None };
-    let mut discovery = Discovery::new(now, identity.node(), instance, config.discovery_port, probe, seed);
+    let mut discovery =
+        Discovery::new(now, identity.node(), instance, config.discovery_port, probe, seed);
     for peer in &config.peers {
         let full = |error: crate::core::discovery::TooManyPeers| {
             StartError::System("--peer", io::Error::other(error.to_string()))

@@ -1,7 +1,7 @@
 //! Where log lines go: stderr or a file, one line an event, with UTC time and level.
 //!
-//! A file can be moved away while the node runs, as logrotate does: after [`reopen`] there is a new one of the
-//! old name.
+//! A file can be moved away while the node runs, as logrotate does: after [`reopen`] there is a new
+//! one of the old name.
 
 use std::{
     fmt, fs,
@@ -31,7 +31,8 @@ impl fmt::Display for LogError {
 
 impl std::error::Error for LogError {}
 
-/// Logs from here on, appending to `file` or else on stderr. To be called once; a second call changes nothing.
+/// Logs from here on, appending to `file` or else on stderr. To be called once; a second call
+/// changes nothing.
 pub fn init(level: LevelFilter, file: Option<&Path>) -> Result<(), LogError> {
     let target: Box<dyn Write + Send> = match file {
         Some(path) => Box::new(LogFile::open(path)?),
@@ -43,8 +44,8 @@ pub fn init(level: LevelFilter, file: Option<&Path>) -> Result<(), LogError> {
     Ok(())
 }
 
-/// The file of `--log-file` is opened anew by its name; without one nothing happens. If it cannot be opened, the
-/// log goes on in the old one.
+/// The file of `--log-file` is opened anew by its name; without one nothing happens. If it cannot
+/// be opened, the log goes on in the old one.
 pub fn reopen() {
     REOPEN.store(true, Ordering::Relaxed);
     log::logger().flush();
@@ -61,7 +62,8 @@ struct LogFile {
 impl LogFile {
     fn open(path: &Path) -> Result<Self, LogError> {
         // Absolute, since a later look for the name has to find the same place.
-        let path = std::path::absolute(path).map_err(|error| LogError { path: path.to_owned(), error })?;
+        let path =
+            std::path::absolute(path).map_err(|error| LogError { path: path.to_owned(), error })?;
         open(&path).map(|file| Self { path, file })
     }
 }
@@ -91,7 +93,9 @@ fn open(path: &Path) -> Result<fs::File, LogError> {
 fn format(is_timed: bool) -> simplelog::Config {
     let mut builder = ConfigBuilder::new();
     builder
-        .set_time_format_custom(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
+        .set_time_format_custom(format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
+        ))
         .set_time_level(if is_timed { LevelFilter::Error } else { LevelFilter::Off })
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
@@ -99,7 +103,8 @@ fn format(is_timed: bool) -> simplelog::Config {
     builder.build()
 }
 
-/// Does stderr lead to systemd's journal, which knows the time itself? See `JOURNAL_STREAM` in systemd.exec(5).
+/// Does stderr lead to systemd's journal, which knows the time itself? See `JOURNAL_STREAM` in
+/// systemd.exec(5).
 fn is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(io::stderr().as_fd())
@@ -141,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_is_named() {
-        let error = init(LevelFilter::Info, Some(Path::new("/nowhere/node.log"))).unwrap_err().to_string();
+        let error =
+            init(LevelFilter::Info, Some(Path::new("/nowhere/node.log"))).unwrap_err().to_string();
         assert!(error.contains("/nowhere/node.log") && error.contains("--log-file"), "{error}");
     }
 }

@@ -1,14 +1,16 @@
 //! What the process may do beyond what its user may: given up as soon as it is not needed any more.
 //!
-//! Raw sockets are the only thing that takes a capability, and all that there will ever be are opened at the
-//! start (see [`crate::io::net::arp::SpareSocket`]). So nothing is kept, not even for interfaces that come later.
+//! Raw sockets are the only thing that takes a capability, and all that there will ever be are
+//! opened at the start (see [`crate::io::net::arp::SpareSocket`]). So nothing is kept, not even for
+//! interfaces that come later.
 
 use std::io;
 
 /// Drops every capability for good, from all sets that this process may change.
 ///
-/// Root is an exception: what makes root be root towards files of other users is two capabilities, which stay,
-/// so that `sudo p2pnetwork run /home/pi/shared` can do what it was started for. The service's user has none.
+/// Root is an exception: what makes root be root towards files of other users is two capabilities,
+/// which stay, so that `sudo p2pnetwork run /home/pi/shared` can do what it was started for. The
+/// service's user has none.
 #[cfg(target_os = "linux")]
 pub fn drop_capabilities() -> io::Result<()> {
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};

@@ -1,7 +1,8 @@
-//! What the node tells systemd, if that started it (sd_notify(3)): ready, alive, how it goes, stopping.
+//! What the node tells systemd, if that started it (sd_notify(3)): ready, alive, how it goes,
+//! stopping.
 //!
-//! Nothing is told to anybody else, and where nobody listens nothing is done. A message that cannot be delivered
-//! is no reason to stop: systemd will say that the watchdog was not fed.
+//! Nothing is told to anybody else, and where nobody listens nothing is done. A message that cannot
+//! be delivered is no reason to stop: systemd will say that the watchdog was not fed.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,9 @@ impl Service {
 
     /// Tells that the loop turns, when it is time to.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let Some(interval) = self.alive_interval.filter(|_| self.alive_at.is_some_and(|at| at <= now)) else {
+        let Some(interval) =
+            self.alive_interval.filter(|_| self.alive_at.is_some_and(|at| at <= now))
+        else {
             return;
         };
         self.alive_at = Some(now + interval);
@@ -111,7 +114,10 @@ fn words_of(status: &Status) -> String {
         Some(reason) => format!("paused: {reason}"),
         None if !status.scanned => format!("comparing the directory with the index; {with}"),
         None if status.wanted > 0 => {
-            format!("{with}; {} paths wanted, {} bytes to fetch", status.wanted, status.wanted_bytes)
+            format!(
+                "{with}; {} paths wanted, {} bytes to fetch",
+                status.wanted, status.wanted_bytes
+            )
         }
         None if linked > 0 && in_sync => format!("{with}, in sync; {} paths", status.entries),
         None if linked > 0 => format!("{with}, catching up; {} paths", status.entries),
@@ -154,7 +160,8 @@ mod system {
         env::var_os(SOCKET).map_or(Ok(()), |socket| send(&socket, &state))
     }
 
-    /// The crate's own way to send waits while a manager that is busy or frozen does not read: the loop must not.
+    /// The crate's own way to send waits while a manager that is busy or frozen does not read: the
+    /// loop must not.
     pub(super) fn send(socket: &OsStr, state: &State<'_>) -> io::Result<()> {
         let address = match socket.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -264,7 +271,8 @@ mod tests {
         let mut buffer = [0; 64];
         let length = manager.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"WATCHDOG=1\n");
-        let refusal = (0..1_000_000).find_map(|_| tell().err()).expect("a queue of datagrams has an end");
+        let refusal =
+            (0..1_000_000).find_map(|_| tell().err()).expect("a queue of datagrams has an end");
         assert_eq!(refusal.kind(), std::io::ErrorKind::WouldBlock);
     }
 
@@ -299,10 +307,14 @@ mod tests {
         assert!(said(vec![], |_| {}).contains("no other machine"));
         assert!(said(vec![peer("pi2", true, true)], |_| {}).contains("linked with pi2, in sync"));
         assert!(said(vec![peer("pi2", true, false)], |_| {}).contains("catching up"));
-        assert!(said(vec![peer("a", true, true), peer("b", true, true)], |_| {}).contains("2 machines"));
+        assert!(
+            said(vec![peer("a", true, true), peer("b", true, true)], |_| {}).contains("2 machines")
+        );
         assert!(said(vec![peer("x\nREADY=1", true, true)], |_| {}).lines().count() == 1);
         assert!(said(vec![], |status| status.scanned = false).contains("comparing"));
         assert!(said(vec![], |status| status.wanted = 7).contains("7 paths wanted"));
-        assert!(said(vec![], |status| status.paused = Some("gone".to_owned())).contains("paused: gone"));
+        assert!(
+            said(vec![], |status| status.paused = Some("gone".to_owned())).contains("paused: gone")
+        );
     }
 }

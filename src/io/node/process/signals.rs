@@ -1,5 +1,5 @@
-//! SIGTERM, SIGINT and SIGHUP, as something to poll. SIGXFSZ, so that a file beyond the process' limit is an error and
-//! no end.
+//! SIGTERM, SIGINT and SIGHUP, as something to poll. SIGXFSZ, so that a file beyond the process'
+//! limit is an error and no end.
 
 use std::io::{self, IsTerminal};
 

@@ -1,4 +1,5 @@
-//! The device's static key: a file in the state directory, made at the first start and never changed.
+//! The device's static key: a file in the state directory, made at the first start and never
+//! changed.
 //!
 //! It is durable before it has its name, so that a node never starts with half an identity.
 
@@ -38,14 +39,20 @@ impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { path, error } => {
-                write!(f, "{}: {error}; the node's key is kept there, make it accessible", path.display())
+                write!(
+                    f,
+                    "{}: {error}; the node's key is kept there, make it accessible",
+                    path.display()
+                )
             }
             Self::Damaged { path } => write!(
                 f,
                 "{}: not an identity; restore it, or remove it to give this node a new one",
                 path.display()
             ),
-            Self::Random(error) => write!(f, "the system gives no random numbers for a key: {error}"),
+            Self::Random(error) => {
+                write!(f, "the system gives no random numbers for a key: {error}")
+            }
         }
     }
 }
@@ -129,7 +136,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(IDENTITY_FILE);
         let good = Identity::new([7; KEY_BYTES]).to_text();
-        for bad in [String::new(), good[1..].to_owned(), good.replace('7', "x"), good.clone() + "\n"] {
+        for bad in
+            [String::new(), good[1..].to_owned(), good.replace('7', "x"), good.clone() + "\n"]
+        {
             fs::write(&path, &bad).unwrap();
             let error = load_or_create(dir.path()).unwrap_err();
             assert!(matches!(error, IdentityError::Damaged { .. }), "{error}");

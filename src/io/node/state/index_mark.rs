@@ -1,9 +1,10 @@
 //! Tells an index that was put back from a backup, or copied, from the one that the last run left.
 //!
-//! A node numbers its changes, and an older index would number other changes the same. The peers' knowledge tells that
-//! only as long as the node has not yet counted past it, so the file `index.left` beside the index keeps when the
-//! index was last changed (ctime, which nobody can set). It is written when the index is closed, and whenever it is complete
-//! at rest; without it the last run counts as one that was killed.
+//! A node numbers its changes, and an older index would number other changes the same. The peers'
+//! knowledge tells that only as long as the node has not yet counted past it, so the file
+//! `index.left` beside the index keeps when the index was last changed (ctime, which nobody can
+//! set). It is written when the index is closed, and whenever it is complete at rest; without it
+//! the last run counts as one that was killed.
 
 use std::{
     fs::{self, File},
@@ -18,7 +19,8 @@ const TITLE: &str = "p2pnetwork index left at ";
 const COARSE_NS: i128 = 10_000_000;
 const COARSEST_NS: u128 = 2_000_000_000;
 
-/// Keeps the present state of the index in `state_dir`, durably. It must be closed, or not change any more.
+/// Keeps the present state of the index in `state_dir`, durably. It must be closed, or not change
+/// any more.
 pub fn write(state_dir: &Path) -> io::Result<()> {
     let text = format!("{TITLE}{}\n", changed_ns(state_dir)?);
     let mut file = File::create(state_dir.join(FILE))?;

@@ -1,8 +1,8 @@
-//! The node's own directory, `DIR/.p2pnetwork`: made at the first start, locked while a node runs, and the home
-//! of the group's key.
+//! The node's own directory, `DIR/.p2pnetwork`: made at the first start, locked while a node runs,
+//! and the home of the group's key.
 //!
-//! Owns `lock` and `group` there. The identity, the index, the control socket and the trash lie beside them and
-//! are others' business. Nothing here looks at the files that are kept in sync.
+//! Owns `lock` and `group` there. The identity, the index, the control socket and the trash lie
+//! beside them and are others' business. Nothing here looks at the files that are kept in sync.
 
 pub mod identity;
 pub mod index_mark;
@@ -82,27 +82,40 @@ pub enum StateError {
 impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { path, error } => write!(f, "{}: {error}; {}", path.display(), way_out(error)),
-            Self::NotDirectory(path) => write!(f, "{}: not a directory; name another one", path.display()),
+            Self::Io { path, error } => {
+                write!(f, "{}: {error}; {}", path.display(), way_out(error))
+            }
+            Self::NotDirectory(path) => {
+                write!(f, "{}: not a directory; name another one", path.display())
+            }
             Self::WholeSystem(path) => write!(
                 f,
-                "{}: that is the whole system, which other machines would get, and change; name a directory below it",
+                "{}: that is the whole system, which other machines would get, and change; name a \
+                 directory below it",
                 path.display()
             ),
             Self::Running { directory, process } => {
                 let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
                 let directory = directory.display();
-                write!(f, "{directory}: another p2pnetwork{process} is running on it; stop that one first")
+                write!(
+                    f,
+                    "{directory}: another p2pnetwork{process} is running on it; stop that one first"
+                )
             }
             Self::OtherGroup { directory, is_open } => {
                 let which = if *is_open { "the open group" } else { "another group" };
                 let file = state_dir(directory).join(GROUP_FILE);
                 let (directory, file) = (directory.display(), file.display());
-                write!(f, "{directory}: it is in {which} already; to leave that, remove {file} and try again")
+                write!(
+                    f,
+                    "{directory}: it is in {which} already; to leave that, remove {file} and try \
+                     again"
+                )
             }
             Self::Damaged(path) => write!(
                 f,
-                "{}: not a group's key; restore the file, or remove it and join again with --join CODE",
+                "{}: not a group's key; restore the file, or remove it and join again with --join \
+                 CODE",
                 path.display()
             ),
             Self::NoNode(path) => write!(
@@ -111,7 +124,9 @@ impl fmt::Display for StateError {
                 path.display(),
                 path.display()
             ),
-            Self::Random(error) => write!(f, "the system gives no random numbers for a key: {error}"),
+            Self::Random(error) => {
+                write!(f, "the system gives no random numbers for a key: {error}")
+            }
         }
     }
 }
@@ -119,8 +134,9 @@ impl fmt::Display for StateError {
 impl std::error::Error for StateError {}
 
 impl State {
-    /// Makes `directory` and what a node needs in it, as far as it is missing, takes the lock, and settles which
-    /// group it is in. Leaves the group alone when it is another than `choice` asks for.
+    /// Makes `directory` and what a node needs in it, as far as it is missing, takes the lock, and
+    /// settles which group it is in. Leaves the group alone when it is another than `choice` asks
+    /// for.
     pub fn open(directory: &Path, choice: &GroupChoice) -> Result<Self, StateError> {
         let root = make_root(directory)?;
         let dir = state_dir(&root);
@@ -131,7 +147,10 @@ impl State {
             (Some(key), GroupChoice::Join(wanted)) if key == *wanted => (key, false),
             (Some(key), GroupChoice::Open) if key.is_open() => (key, false),
             (Some(key), _) => {
-                return Err(StateError::OtherGroup { directory: directory.into(), is_open: key.is_open() });
+                return Err(StateError::OtherGroup {
+                    directory: directory.into(),
+                    is_open: key.is_open(),
+                });
             }
             (None, choice) => (write_key(&dir, new_key(choice)?)?, true),
         };
@@ -153,8 +172,8 @@ impl State {
         &self.group
     }
 
-    /// The node did not start: a group that was begun for it, and whose code nobody was told, is no reason to refuse
-    /// another one next time.
+    /// The node did not start: a group that was begun for it, and whose code nobody was told, is no
+    /// reason to refuse another one next time.
     pub fn forget_new_group(self, choice: &GroupChoice) {
         if self.is_new_group
             && *choice == GroupChoice::Keep
@@ -218,7 +237,11 @@ fn make_root(directory: &Path) -> Result<PathBuf, StateError> {
     // Not readable is better known now than at the first scan.
     fs::read_dir(directory).map_err(io_error(directory))?;
     let root = fs::canonicalize(directory).map_err(io_error(directory))?;
-    if root.parent().is_none() { Err(StateError::WholeSystem(directory.to_owned())) } else { Ok(root) }
+    if root.parent().is_none() {
+        Err(StateError::WholeSystem(directory.to_owned()))
+    } else {
+        Ok(root)
+    }
 }
 
 fn make_state_dir(dir: &Path) -> Result<(), StateError> {
@@ -247,7 +270,10 @@ fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     match lock_in_time(&file, || thread::sleep(LOCK_PAUSE)) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(StateError::Running { directory: directory.into(), process: read_process(&file) });
+            return Err(StateError::Running {
+                directory: directory.into(),
+                process: read_process(&file),
+            });
         }
         Err(TryLockError::Error(error)) => return Err(io_error(path)(error)),
     }
@@ -259,7 +285,8 @@ fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     Ok(file)
 }
 
-/// Whoever looks for a running node holds the lock for a moment: it is tried again after each `pause`.
+/// Whoever looks for a running node holds the lock for a moment: it is tried again after each
+/// `pause`.
 fn lock_in_time(file: &File, mut pause: impl FnMut()) -> Result<(), TryLockError> {
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
@@ -280,7 +307,8 @@ fn read_process(file: &File) -> Option<u32> {
 fn read_key(dir: &Path) -> Result<Option<GroupKey>, StateError> {
     let path = dir.join(GROUP_FILE);
     let mut text = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(GROUP_FILE_BYTES_MAX).read_to_end(&mut text));
+    let read =
+        File::open(&path).and_then(|file| file.take(GROUP_FILE_BYTES_MAX).read_to_end(&mut text));
     match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(io_error(&path))?,
@@ -310,7 +338,8 @@ fn write_key(dir: &Path, key: GroupKey) -> Result<GroupKey, StateError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(format!("{GROUP_TITLE}{}\n", key.join_code()).as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
@@ -357,8 +386,11 @@ mod tests {
     fn another_group_is_refused_and_the_key_stays() {
         let parent = tempfile::tempdir().unwrap();
         let mine = GroupKey::new([1; 16]);
-        let choices =
-            [GroupChoice::Join(mine.clone()), GroupChoice::Join(GroupKey::new([2; 16])), GroupChoice::Open];
+        let choices = [
+            GroupChoice::Join(mine.clone()),
+            GroupChoice::Join(GroupKey::new([2; 16])),
+            GroupChoice::Open,
+        ];
         for first in &choices {
             let directory = parent.path().join(format!("{first:p}"));
             let key = State::open(&directory, first).unwrap().group().clone();
@@ -384,7 +416,10 @@ mod tests {
         // One that runs holds it for good.
         let (running, mut pauses) = (open_lock(), 0);
         running.lock().unwrap();
-        assert!(matches!(lock_in_time(&open_lock(), || pauses += 1), Err(TryLockError::WouldBlock)));
+        assert!(matches!(
+            lock_in_time(&open_lock(), || pauses += 1),
+            Err(TryLockError::WouldBlock)
+        ));
         assert_eq!(pauses, LOCK_TRIES);
     }
 
@@ -394,7 +429,10 @@ mod tests {
         let first = open(parent.path(), GroupChoice::Keep).unwrap();
         let error = open(parent.path(), GroupChoice::Keep).unwrap_err().to_string();
         let process = format!("process {}", std::process::id());
-        assert!(error.contains(&process) && error.contains(parent.path().to_str().unwrap()), "{error}");
+        assert!(
+            error.contains(&process) && error.contains(parent.path().to_str().unwrap()),
+            "{error}"
+        );
         assert_eq!(runs(parent.path()), Some(Some(std::process::id())));
         drop(first);
         assert_eq!(runs(parent.path()), None);
@@ -406,7 +444,9 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let code = open(parent.path(), GroupChoice::Keep).unwrap().group().join_code();
         let file = state_dir(parent.path()).join(GROUP_FILE);
-        for bad in [String::new(), code.clone(), format!("{GROUP_TITLE}{}", &code[1..]), "x".repeat(9999)] {
+        for bad in
+            [String::new(), code.clone(), format!("{GROUP_TITLE}{}", &code[1..]), "x".repeat(9999)]
+        {
             fs::write(&file, &bad).unwrap();
             let error = open(parent.path(), GroupChoice::Keep).unwrap_err();
             assert!(matches!(error, StateError::Damaged(_)), "{error}");
@@ -458,6 +498,9 @@ mod tests {
         fs::write(&left_over, "half").unwrap();
         open(parent.path(), GroupChoice::Keep).unwrap();
         assert!(!left_over.exists());
-        assert_eq!(fs::metadata(state_dir(parent.path()).join(GROUP_FILE)).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(state_dir(parent.path()).join(GROUP_FILE)).unwrap().mode() & 0o777,
+            0o600
+        );
     }
 }

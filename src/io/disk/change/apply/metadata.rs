@@ -1,6 +1,7 @@
 //! Permission bits and times of what stays where it is.
 //!
-//! Owns the looks before and after, by which an edit in the same instant is noticed. Must not touch content or names.
+//! Owns the looks before and after, by which an edit in the same instant is noticed. Must not touch
+//! content or names.
 
 use std::io;
 
@@ -31,7 +32,8 @@ impl Site<'_> {
         let look = |opened: &Handle| {
             files.stat_of(opened, self.root.device()).map_err(|error| self.failed("look at", error))
         };
-        let opened = files.open_at(self.at(), How::ForMode).map_err(|error| self.failed("open", error))?;
+        let opened =
+            files.open_at(self.at(), How::ForMode).map_err(|error| self.failed("open", error))?;
         if look(&opened)?.stamp != old.stamp {
             return Err(ApplyError::Unexpected(self.stat()?));
         }
@@ -48,7 +50,8 @@ impl Site<'_> {
         }
         let mut set = look(&opened)?;
         if set.mode != mode {
-            // Somebody else set them in this instant, and will not know which came first; or FAT rounds them, again.
+            // Somebody else set them in this instant, and will not know which came first; or FAT
+            // rounds them, again.
             self.set_mode(&opened, mode)?;
             set = look(&opened)?;
         }
@@ -56,14 +59,16 @@ impl Site<'_> {
             return Err(ApplyError::Unexpected(Some(set)));
         }
         if mtime_ns.is_some_and(|mtime_ns| set.stamp.mtime_ns != mtime_ns) {
-            // The file system keeps it less exactly, or the file was written to since: the next look reads it.
+            // The file system keeps it less exactly, or the file was written to since: the next
+            // look reads it.
             set.stamp = set.stamp.of_no_file();
         }
         Ok(Some(set))
     }
 
     fn set_mode(&self, opened: &Handle, mode: u16) -> Result<()> {
-        let is_set = || self.files().stat_of(opened, self.root.device()).is_ok_and(|stat| stat.mode == mode);
+        let is_set =
+            || self.files().stat_of(opened, self.root.device()).is_ok_and(|stat| stat.mode == mode);
         match self.root.set_mode(opened, mode) {
             Err(Errno::PERM) if is_set() => Ok(()),
             result => result.map_err(|error| self.refused("set the permissions of", opened, error)),
@@ -76,7 +81,8 @@ impl Site<'_> {
         match self.files().owner(opened).filter(|owner| error == Errno::PERM && *owner != user) {
             Some(owner) => {
                 let reason = format!(
-                    "it belongs to user {owner}, and p2pnetwork runs as user {user}; give it to that user (chown), or run \
+                    "it belongs to user {owner}, and p2pnetwork runs as user {user}; give it to \
+                     that user (chown), or run \
                      p2pnetwork as its owner or as root"
                 );
                 let error = io::Error::new(io::ErrorKind::PermissionDenied, reason);

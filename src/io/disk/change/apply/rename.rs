@@ -20,11 +20,15 @@ impl Site<'_> {
         current: Option<Stat>,
     ) -> Result<Option<Stat>> {
         let source = Site::new(self.root, from, self.now_ms)?;
-        let Some(before) = source.check(Some(stamp))? else { return Err(ApplyError::Unexpected(None)) };
+        let Some(before) = source.check(Some(stamp))? else {
+            return Err(ApplyError::Unexpected(None));
+        };
         self.make_way(current)?;
         self.root.forget_directories();
         if self.is_other_case_of(&source)? {
-            self.files().rename(source.at(), self.at()).map_err(|error| self.failed("rename to", error))?;
+            self.files()
+                .rename(source.at(), self.at())
+                .map_err(|error| self.failed("rename to", error))?;
         } else {
             self.move_in(source.at())?;
         }
@@ -73,7 +77,9 @@ impl Site<'_> {
 
     /// Is it the same name to this file system? Then it is free for nobody but what has it.
     fn is_other_case_of(&self, source: &Site<'_>) -> Result<bool> {
-        let other = self.root.other_name(self.at()).map_err(|error| self.failed("look at", error))?;
-        Ok(self.path.parent() == source.path.parent() && other.as_deref() == Some(source.path.name()))
+        let other =
+            self.root.other_name(self.at()).map_err(|error| self.failed("look at", error))?;
+        Ok(self.path.parent() == source.path.parent()
+            && other.as_deref() == Some(source.path.name()))
     }
 }

@@ -1,7 +1,8 @@
 //! New content takes the place of old.
 //!
-//! Owns the order in which that is done, where names can be exchanged, and where the file system knows no such call, or
-//! no links. The old content must never be without a name, and the path never without content.
+//! Owns the order in which that is done, where names can be exchanged, and where the file system
+//! knows no such call, or no links. The old content must never be without a name, and the path
+//! never without content.
 
 use std::rc::Rc;
 
@@ -34,8 +35,10 @@ impl Arrival<'_> {
 impl Site<'_> {
     /// Gives a temporary file or symbolic link the path's name.
     pub(super) fn install(&self, temp: &[u8], current: Option<Stat>) -> Result<Option<Stat>> {
-        let directory =
-            self.root.temporary().map_err(|error| self.failed("reach temporary files for", error))?;
+        let directory = self
+            .root
+            .temporary()
+            .map_err(|error| self.failed("reach temporary files for", error))?;
         let staged = Arrival { directory, name: temp };
         let before = self
             .root
@@ -52,8 +55,8 @@ impl Site<'_> {
         self.settled(&before).or_else(|error| self.take_back(&before, staged.at(), error))
     }
 
-    /// Exchanges old and new content. The new one waits in the trash, under the name that the old one then has: so
-    /// whenever the power fails, the old content is at one of its two places.
+    /// Exchanges old and new content. The new one waits in the trash, under the name that the old
+    /// one then has: so whenever the power fails, the old content is at one of its two places.
     fn replace(&self, staged: &Arrival<'_>, new: &Stat, old: &Stat) -> Result<()> {
         let able = self.root.able();
         if !able.rename_flags {
@@ -84,8 +87,8 @@ impl Site<'_> {
         }
     }
 
-    /// Puts the new content back among the temporary files. Should the place in the trash hold anything else by now,
-    /// it is a user's, and it stays there.
+    /// Puts the new content back among the temporary files. Should the place in the trash hold
+    /// anything else by now, it is a user's, and it stays there.
     fn unstage(&self, slot: &Slot, staged: &Arrival<'_>, new: &Stat) -> Result<()> {
         if !self.is_in(slot, new)? {
             return Ok(());
@@ -94,9 +97,9 @@ impl Site<'_> {
             .map_err(|error| self.failed("take back the new content of", error))
     }
 
-    /// Replaces where names cannot be exchanged: the old content gets a second name in the trash first. An editor
-    /// that renames over the path in the instant between the comparison and the rename would lose; one that
-    /// writes in place would not.
+    /// Replaces where names cannot be exchanged: the old content gets a second name in the trash
+    /// first. An editor that renames over the path in the instant between the comparison and the
+    /// rename would lose; one that writes in place would not.
     fn replace_by_link(&self, staged: &Arrival<'_>, old: &Stat) -> Result<()> {
         let (files, able) = (self.files(), self.root.able());
         // Asked first: once it is linked, the file has another stamp than the one expected.
@@ -117,7 +120,9 @@ impl Site<'_> {
             self.stat()?.is_some_and(|stat| stat.stamp == old.stamp)
         };
         let replaced = match is_expected {
-            true => files.rename(staged.at(), self.at()).map_err(|error| self.failed("replace", error)),
+            true => {
+                files.rename(staged.at(), self.at()).map_err(|error| self.failed("replace", error))
+            }
             false => Err(ApplyError::Unexpected(self.stat()?)),
         };
         self.has_new.set(replaced.is_ok());

@@ -28,7 +28,8 @@ use crate::{
 
 fn run(tree: &Tree, at: &RelPath, expect: Option<Stat>, action: Action) -> Outcome {
     let mut barrier = Barrier::default();
-    let apply = Apply { path: at.clone(), expect: expect.map(|stat| stat.stamp), keep: None, action };
+    let apply =
+        Apply { path: at.clone(), expect: expect.map(|stat| stat.stamp), keep: None, action };
     barrier.push(tree.staged(apply)).unwrap();
     barrier.run(&tree.root, NOW_MS).pop().unwrap().1
 }
@@ -76,8 +77,12 @@ fn replaces_and_keeps_the_old_in_the_trash() {
 fn kinds_replace_each_other() {
     each_mode(|tree| {
         let file = tree.write("a", "file");
-        let directory = run(tree, &path("a"), Some(file), Action::MakeDirectory { mode: 0o750 }).unwrap();
-        assert_eq!(directory.map(|stat| (stat.kind, stat.mode)), Some((FileKind::Directory, 0o750)));
+        let directory =
+            run(tree, &path("a"), Some(file), Action::MakeDirectory { mode: 0o750 }).unwrap();
+        assert_eq!(
+            directory.map(|stat| (stat.kind, stat.mode)),
+            Some((FileKind::Directory, 0o750))
+        );
         tree.write("a/child", "");
         let refused = run(tree, &path("a"), directory, write_file(tree, b"new"));
         assert!(matches!(refused, Err(ApplyError::NotEmpty)), "{refused:?}");
@@ -130,7 +135,8 @@ fn sets_metadata() {
 fn renames() {
     each_mode(|tree| {
         let file = tree.write("a", "x");
-        let action = |from: &str, stat: Stat| Action::RenameFrom { from: path(from), stamp: stat.stamp };
+        let action =
+            |from: &str, stat: Stat| Action::RenameFrom { from: path(from), stamp: stat.stamp };
         let after = run(tree, &path("b"), None, action("a", file)).unwrap();
         assert_eq!((tree.stat("a"), tree.stat("b")), (None, after));
         let directory = tree.make_directory("d");
@@ -173,11 +179,16 @@ fn two_files_change_places() {
 fn what_is_kept_beside_has_the_bits_that_it_had() {
     each_mode(|tree| {
         tree.write("a", "old");
-        std::fs::set_permissions(tree.at.join("a"), std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(tree.at.join("a"), std::fs::Permissions::from_mode(0o640))
+            .unwrap();
         let old = tree.stat("a").unwrap();
         let keep = Some(path("a.kept"));
-        let apply =
-            Apply { path: path("a"), expect: Some(old.stamp), keep, action: write_file(tree, b"new") };
+        let apply = Apply {
+            path: path("a"),
+            expect: Some(old.stamp),
+            keep,
+            action: write_file(tree, b"new"),
+        };
         let mut barrier = Barrier::default();
         barrier.push(tree.staged(apply)).unwrap();
         barrier.run(&tree.root, NOW_MS).pop().unwrap().1.unwrap();
@@ -295,7 +306,10 @@ fn parents_must_be_directories_of_the_root() {
                 let at = path(format!("{parent}/x"));
                 for expect in [None, seen] {
                     let outcome = run(tree, &at, expect, action.clone());
-                    assert!(matches!(outcome, Err(ApplyError::Parent)), "{at}: {action:?}: {outcome:?}");
+                    assert!(
+                        matches!(outcome, Err(ApplyError::Parent)),
+                        "{at}: {action:?}: {outcome:?}"
+                    );
                 }
                 let from = Action::RenameFrom { from: at, stamp: seen.unwrap().stamp };
                 assert!(matches!(run(tree, &path("new"), None, from), Err(ApplyError::Parent)));
@@ -324,7 +338,10 @@ fn the_nodes_own_directory_is_refused() {
     each_mode(|tree| {
         for reserved in ["", ".p2pnetwork", ".p2pnetwork/tmp/x", ".P2Pnetwork/x"] {
             for action in all_actions(tree) {
-                assert!(matches!(run(tree, &path(reserved), None, action), Err(ApplyError::Reserved)));
+                assert!(matches!(
+                    run(tree, &path(reserved), None, action),
+                    Err(ApplyError::Reserved)
+                ));
             }
         }
     });
@@ -338,7 +355,10 @@ fn any_name_goes() {
             let first = run(tree, &at, None, write_file(tree, b"1")).unwrap();
             let second = run(tree, &at, first, write_file(tree, b"2")).unwrap();
             let third = run(tree, &at, second, write_file(tree, b"3")).unwrap();
-            assert_eq!(std::fs::read(tree.at.join(std::ffi::OsStr::from_bytes(name))).unwrap(), b"3");
+            assert_eq!(
+                std::fs::read(tree.at.join(std::ffi::OsStr::from_bytes(name))).unwrap(),
+                b"3"
+            );
             run(tree, &at, third, Action::RemoveFile).unwrap();
             assert_eq!(tree.root.stat(&at).unwrap(), None);
         }
@@ -387,7 +407,8 @@ fn directories_without_write_permission_do_not_block() {
         std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o777)).unwrap();
         let copy = place.path().join("tests");
         std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-        let name = "io::disk::change::apply::tests::directories_without_write_permission_do_not_block";
+        let name =
+            "io::disk::change::apply::tests::directories_without_write_permission_do_not_block";
         let again = Command::new(copy)
             .args(["--exact", name, "--nocapture"])
             .env(AGAIN, "1")
@@ -403,10 +424,14 @@ fn directories_without_write_permission_do_not_block() {
     }
     each_mode(|tree| {
         for mode in [0o444, 0o000] {
-            let action = Action::WriteFile { source: tree.received("sealed", b"x"), mode, mtime_ns: 0 };
+            let action =
+                Action::WriteFile { source: tree.received("sealed", b"x"), mode, mtime_ns: 0 };
             let at = path(format!("sealed{mode:o}"));
             let wrong = tree.stat("").unwrap();
-            assert!(matches!(run(tree, &at, Some(wrong), action.clone()), Err(ApplyError::Unexpected(None))));
+            assert!(matches!(
+                run(tree, &at, Some(wrong), action.clone()),
+                Err(ApplyError::Unexpected(None))
+            ));
             assert_eq!(run(tree, &at, None, action).unwrap().unwrap().mode, mode);
         }
         for mode in [0o555, 0o500, 0o100, 0o000] {
@@ -484,7 +509,8 @@ fn a_full_disk_loses_nothing() {
             barrier.push(Stage::default().prepare(&root, apply).unwrap()).unwrap();
             barrier.run(&root, NOW_MS).pop().unwrap().1
         };
-        let replace = || Action::WriteFile { source: Source::Partial(digest), mode: 0o600, mtime_ns: 0 };
+        let replace =
+            || Action::WriteFile { source: Source::Partial(digest), mode: 0o600, mtime_ns: 0 };
         for (action, expect, name) in [
             (replace(), old, "a"),
             (Action::RemoveFile, old, "a"),
@@ -512,7 +538,9 @@ fn another_file_system_inside_is_not_entered() {
         std::fs::create_dir(&at).unwrap();
         // One on another device; and one of the same, which is still not the same.
         for from in [disk.0.path(), &tree.outside] {
-            assert!(Command::new("mount").arg("--bind").arg(from).arg(&at).status().unwrap().success());
+            assert!(
+                Command::new("mount").arg("--bind").arg(from).arg(&at).status().unwrap().success()
+            );
             assert_eq!(tree.stat("mounted").unwrap().kind, FileKind::Foreign);
             let hidden = tree.root.stat(&path("mounted/x")).unwrap_err();
             assert!(hidden.to_string().contains("mounted"), "covered is not missing: {hidden}");

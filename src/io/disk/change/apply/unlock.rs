@@ -1,6 +1,8 @@
-//! The right to write to directories whose mode denies it to their owner, for the moment of one change.
+//! The right to write to directories whose mode denies it to their owner, for the moment of one
+//! change.
 //!
-//! Owns the modes that are to be set back. Must not touch what other users own: the system refuses that.
+//! Owns the modes that are to be set back. Must not touch what other users own: the system refuses
+//! that.
 
 use crate::{
     core::seam::{Action, Apply},
@@ -22,11 +24,14 @@ impl<'a> Unlocked<'a> {
     pub(super) fn new(root: &'a Root, apply: &Apply) -> Self {
         let mut directories = vec![apply.path.parent()];
         match &apply.action {
-            Action::RenameFrom { from, .. } => directories.extend([from.parent(), Some(from.clone())]),
+            Action::RenameFrom { from, .. } => {
+                directories.extend([from.parent(), Some(from.clone())])
+            }
             Action::Exchange { with, .. } => directories.push(with.parent()),
             _ => {}
         }
-        let directories = directories.into_iter().flatten().filter_map(|path| unlock(root, &path)).collect();
+        let directories =
+            directories.into_iter().flatten().filter_map(|path| unlock(root, &path)).collect();
         Self { root, directories }
     }
 }

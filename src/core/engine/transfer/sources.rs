@@ -1,0 +1,130 @@
+//! The nodes that have what is fetched: they come and go, are refused, and tell each other which
+//! chunks they have.
+//!
+//! Owns no state; the downloads are those of [`Transfers`](super::Transfers).
+
+use log::warn;
+
+use super::super::{Engine, Link, Result};
+use crate::{
+    core::seam::Time,
+    model::{
+        entry::Digest,
+        limits::{MAX_SERVING, OFFER_DELAY, RECIPE_SEGMENT_CHUNKS},
+        version::NodeId,
+    },
+    wire::message::Message,
+};
+
+impl Engine {
+    pub(in super::super) fn handle_unavailable(
+        &mut self,
+        node: NodeId,
+        digest: Digest,
+        time: Time,
+    ) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        download.handle_unavailable(node);
+        self.ask(digest, time)
+    }
+
+    pub(in super::super) fn handle_not_now(
+        &mut self,
+        node: NodeId,
+        digest: Digest,
+        time: Time,
+    ) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        download.handle_not_now(node);
+        self.ask(digest, time)
+    }
+
+    pub(super) fn refuse_source(
+        &mut self,
+        node: NodeId,
+        digest: Digest,
+        what: &str,
+        time: Time,
+    ) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        warn!("{node} sent {what} for {}: it is asked from another", download.path);
+        download.refuse(node);
+        self.ask(digest, time)
+    }
+
+    /// A node is gone: what it was asked for is asked of others.
+    pub(in super::super) fn drop_source(&mut self, node: NodeId, time: Time) -> Result<()> {
+        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
+            if let Some(download) = self.transfers.downloads.get_mut(&digest) {
+                download.forget_source(node);
+            }
+            self.ask(digest, time)?;
+        }
+        Ok(())
+    }
+
+    pub(in super::super) fn handle_transfer_timeout(&mut self, time: Time) -> Result<()> {
+        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
+            let silent =
+                self.transfers.downloads.get_mut(&digest).is_some_and(|d| d.drop_silent(time.now));
+            if silent {
+                self.ask(digest, time)?;
+            }
+        }
+        if self.transfers.offer_at.is_some_and(|at| at <= time.now) {
+            self.transfers.offer_at = None;
+            self.offer_news();
+        }
+        self.look_after_downloads(time)
+    }
+
+    pub(super) fn offer_soon(&mut self, time: Time) {
+        self.transfers.offer_at.get_or_insert(time.now + OFFER_DELAY);
+    }
+
+    /// Tells those who may be fetching the same file which chunks have come.
+    fn offer_news(&mut self) {
+        for (digest, download) in &mut self.transfers.downloads {
+            let news = std::mem::take(&mut download.news);
+            let takers = self
+                .links
+                .iter_mut()
+                .filter(|(node, link)| link.is_ready() && !download.is_full_source(**node));
+            for (_, link) in takers {
+                offer(link, *digest, &news);
+            }
+        }
+    }
+
+    pub(in super::super) fn handle_offer_request(&mut self, node: NodeId, digest: Digest) {
+        let Some(download) = self.transfers.downloads.get(&digest) else { return };
+        let held = download.held();
+        if let Some(link) = self.links.get_mut(&node) {
+            offer(link, digest, &held);
+            if held.is_empty() && link.requests.len() < MAX_SERVING {
+                link.requests.push_back(Message::Offer { digest, chunks: Vec::new() });
+            }
+        }
+    }
+
+    pub(in super::super) fn handle_offer(
+        &mut self,
+        node: NodeId,
+        digest: Digest,
+        chunks: &[u32],
+        time: Time,
+    ) -> Result<()> {
+        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        download.handle_offer(node, chunks, time.now);
+        self.ask(digest, time)
+    }
+}
+
+/// What does not fit now is not offered: it is then fetched from elsewhere.
+fn offer(link: &mut Link, digest: Digest, chunks: &[u32]) {
+    for part in chunks.chunks(RECIPE_SEGMENT_CHUNKS) {
+        if link.requests.len() < MAX_SERVING {
+            link.requests.push_back(Message::Offer { digest, chunks: part.to_vec() });
+        }
+    }
+}
