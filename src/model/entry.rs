@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::version::{Dot, NodeId, Origin, Seq, VersionVector};
+use crate::model::version::{Dot, NodeId, Origin, VersionVector};
 
 /// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256
 /// over its chunks' lengths and digests.
@@ -89,14 +89,24 @@ impl Version {
         !self.made_with.contains(self.dot)
     }
 
-    /// Leaves out an origin that is retired. Gives back up to where it was covered.
-    pub fn remove_origin(&mut self, origin: Origin) -> Seq {
-        let mut covered = self.made_with.remove(origin);
-        if let Some(joined) = &mut self.joined {
-            covered = joined.remove(origin).max(covered);
+    /// Leaves out an origin that is retired; but not while the vector is all that tells that this
+    /// version was made without knowing what it has won against.
+    pub fn leave_out(&mut self, origin: Origin) {
+        let is_told_apart = !self.is_settled()
+            && origin != self.dot.origin
+            && self.made_with.get(origin) < self.vector().get(origin);
+        if !is_told_apart {
+            self.made_with.remove(origin);
+            if let Some(joined) = &mut self.joined {
+                joined.remove(origin);
+            }
+            self.joined.take_if(|joined| *joined == self.made_with);
         }
-        self.joined.take_if(|joined| *joined == self.made_with);
-        covered
+    }
+
+    /// Has this version won against `other`, without having been made by someone who knew it?
+    pub fn has_won_against(&self, other: &Version) -> bool {
+        self.vector().contains(other.dot) && !self.made_with.contains(other.dot)
     }
 
     /// Names an origin that is retired elsewhere, as far as it was settled there.

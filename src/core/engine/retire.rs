@@ -26,9 +26,9 @@ use crate::{
     },
 };
 
-/// The retired origins that rows still name.
+/// The retired origins that rows may still name, and the last row of each that was looked at.
 #[derive(Debug, Default)]
-pub(super) struct Retiring(VecDeque<Origin>);
+pub(super) struct Retiring(VecDeque<(Origin, Option<(Seq, RelPath)>)>);
 
 impl Retiring {
     pub(super) fn has_work(&self) -> bool {
@@ -41,7 +41,7 @@ impl Engine {
     pub(super) fn look_what_is_retired(&mut self) -> Result<()> {
         for dot in self.index.last_components()?.to_vec() {
             if self.index.retired(dot.origin)?.is_some() {
-                self.retiring.0.push_back(dot.origin);
+                self.retiring.0.push_back((dot.origin, None));
             }
         }
         Ok(())
@@ -102,7 +102,7 @@ impl Engine {
         }
         debug!("origin {:016x} is retired at {last}", origin.0);
         self.index.retire(origin, Retired { last, at_ms: time.wall_ms })?;
-        self.retiring.0.push_back(origin);
+        self.retiring.0.push_back((origin, None));
         for link in self.links.values_mut() {
             link.retire(origin, last);
             if before.is_some() {
@@ -116,10 +116,18 @@ impl Engine {
     /// Leaves the retired origins out of some of the rows that name them.
     pub(super) fn step_retiring(&mut self, time: Time) -> Result<()> {
         for _ in 0..STEP_ENTRIES {
-            let Some(&origin) = self.retiring.0.front() else { return Ok(()) };
-            match self.index.next_component(origin, 0, None)? {
-                Some((_, path)) => self.leave_out(&path, origin, time)?,
+            let Some((origin, last)) = self.retiring.0.front() else { return Ok(()) };
+            let (origin, seq) = (*origin, last.as_ref().map_or(0, |(seq, _)| *seq));
+            let path = last.as_ref().map(|(_, path)| path);
+            let next = self.index.next_component(origin, seq, path)?;
+            match &next {
+                Some((_, path)) => self.leave_out(path, origin, time)?,
                 None => drop(self.retiring.0.pop_front()),
+            }
+            if let (Some((at, last)), Some(next)) = (self.retiring.0.front_mut(), next)
+                && *at == origin
+            {
+                *last = Some(next);
             }
         }
         Ok(())
@@ -132,9 +140,9 @@ impl Engine {
         else {
             return Ok(());
         };
-        row.entry.version.remove_origin(origin);
+        self.leave_retired_out(&mut row.entry.version)?;
         if let Some(held) = row.base.as_mut().and_then(|base| base.version.as_deref_mut()) {
-            held.remove_origin(origin);
+            self.leave_retired_out(held)?;
         }
         let dot = row.entry.version.dot;
         if dot.origin != origin || dot.seq <= retired.last {
@@ -144,11 +152,14 @@ impl Engine {
         self.put_own(path, &row, time)
     }
 
-    /// The same version under a number of this node's own.
+    /// The same version under a number of this node's own, above itself.
     fn number_anew(&mut self, version: &mut Version) {
-        let author = version.author;
-        let mut anew = self.next_version(Some(version.vector()), Some(version.changed), 0);
-        anew.author = author;
+        let mut anew = self.next_version(Some(&version.made_with), Some(version.changed), 0);
+        anew.author = version.author;
+        anew.joined = version.joined.take().map(|mut joined| {
+            joined.insert(anew.dot);
+            joined
+        });
         *version = anew;
     }
 
@@ -232,9 +243,10 @@ impl Engine {
 
     /// A version that was made, or told, before an origin was retired.
     pub(super) fn leave_retired_out(&self, version: &mut Version) -> Result<()> {
-        for dot in version.vector().clone().iter() {
+        // The version's own first: once that is settled, nothing is to be told apart any more.
+        for dot in [version.dot].into_iter().chain(version.vector().clone().iter()) {
             if self.index.is_settled(dot)? {
-                version.remove_origin(dot.origin);
+                version.leave_out(dot.origin);
             }
         }
         Ok(())
@@ -258,9 +270,10 @@ impl Engine {
         }
         let held = &row.entry.version;
         let heard = self.links.get(&node).map(|link| &link.heard);
+        let is_lacked = heard.is_some_and(|heard| heard.lacks(held.dot.origin))
+            && !other.version.made_with.contains(held.dot);
         let is_unknown = held.is_settled()
-            && heard.is_some_and(|heard| heard.lacks(held.dot.origin))
-            && !other.version.made_with.contains(held.dot)
+            && (is_lacked || other.version.has_won_against(held))
             && row.entry.content != other.content
             && !self.is_older(held, &other.version)?;
         if is_unknown {

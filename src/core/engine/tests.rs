@@ -8,6 +8,7 @@ mod lost;
 mod names;
 mod reread;
 mod rest;
+mod retired;
 mod serving;
 mod slots;
 mod unseen;
