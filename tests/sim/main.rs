@@ -15,11 +15,11 @@ use simulation::{plan::Plan, run};
 /// How many seeds a plain `cargo test` runs; `SEEDS=20` runs fewer, as a slow machine may want.
 const SEEDS: usize = 300;
 
-/// Every seed of the first few hundred, and every plan that was kept because it has found a fault,
-/// runs clean, and twice the same.
 /// Runs one again, and tells what happens.
 const REPLAY: &str = "cargo run --profile soak --example soak -- --replay";
 
+/// Every seed of the first few hundred, and every plan that was kept because it has found a fault,
+/// runs clean, and twice the same.
 #[test]
 fn seeds() {
     let kept = kept::load_all(&kept::directory()).unwrap_or_else(|error| panic!("{error}"));
