@@ -4,8 +4,8 @@
 //!
 //! With `--until-failure` up to the first that fails, with `--kept` after the plans that are kept.
 //! Or one again, with what happens:
-//! `--replay SEED-OR-FILE [--shrink] [--keep 1,5,8] [--save FILE]`. See
-//! `docs/TESTING.md`.
+//! `--replay SEED-OR-FILE [--shrink] [--keep 1,5,8] [--save FILE]`. Or, with `--years 1000`, a group
+//! of which each node is killed so many times. See `docs/TESTING.md`.
 
 #[cfg(target_os = "linux")]
 #[path = "../../tests/sim/simulation/mod.rs"]
@@ -39,6 +39,11 @@ fn main() {
             std::process::exit(1);
         }
         return;
+    }
+    if let Some(ends) = number("--years") {
+        let failure = simulation::run_years(ends as u32);
+        println!("{}", failure.as_deref().unwrap_or("clean"));
+        std::process::exit(i32::from(failure.is_some()));
     }
     if at("--kept").is_some() && !runs_kept() {
         std::process::exit(1);

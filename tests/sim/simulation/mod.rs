@@ -53,6 +53,13 @@ pub fn run(plan: &Plan, prints: bool) -> Outcome {
     Outcome { hash: world.trace.hash(), failure, turns: world.turns }
 }
 
+/// Has every node of a group killed so many times, with a save each time. What must not happen, and
+/// did.
+pub fn run_years(ends: u32) -> Option<String> {
+    let mut world = World::of_years();
+    failure_of(|| world.pass_years(ends))
+}
+
 fn failure_of(run: impl FnOnce() -> Result<(), String>) -> Option<String> {
     catch_messages();
     match catch_unwind(AssertUnwindSafe(run)) {

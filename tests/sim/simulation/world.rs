@@ -2,6 +2,7 @@
 //! can happen.
 
 mod beside;
+mod years;
 
 use std::{
     cell::RefCell,
