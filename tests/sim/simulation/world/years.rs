@@ -68,11 +68,28 @@ impl World {
         let by = self.now + SYNC_WITHIN;
         while !self.is_in_sync()? {
             if self.now > by {
-                return Err(format!("not in sync after {SYNC_WITHIN:?}\n{}", self.show()));
+                let said = [self.show_peers(), self.show_row_differences(), self.show()];
+                return Err(format!("not in sync after {SYNC_WITHIN:?}\n{}", said.join("\n")));
             }
             self.advance(self.now + Duration::from_secs(1))?;
         }
         Ok(())
+    }
+
+    /// Who is not in sync with whom, and what each knows.
+    fn show_peers(&self) -> String {
+        let mut lines = Vec::new();
+        for machine in &self.machines {
+            let Some(replica) = &machine.replica else { continue };
+            let (engine, at) = (replica.engine(), machine.at);
+            let peers = engine.status().map(|status| status.peers).unwrap_or_default();
+            let apart = peers.iter().filter(|peer| !peer.in_sync);
+            let apart: Vec<_> = apart.map(|peer| (&peer.name, peer.behind)).collect();
+            let retired = engine.index().retired_origins(None, 1000).unwrap_or_default();
+            let known = engine.index().knowledge();
+            lines.push(format!("  node {at} and {apart:?}: knows {known:?}, retired {retired:?}"));
+        }
+        lines.join("\n")
     }
 
     fn is_in_sync(&self) -> Result<bool, String> {
