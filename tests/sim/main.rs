@@ -48,7 +48,6 @@ const ENDS: u32 = 8;
 
 /// Whatever the number of restarts, nobody knows more origins than the group needs.
 #[test]
-#[ignore = "an origin is known for ever once it was drawn"]
 fn years() {
     if let Some(failure) = run_years(ENDS) {
         panic!("{failure}");

@@ -150,6 +150,7 @@ impl Engine {
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
         let first = link.known().is_none();
         link.handle_knowledge(&known, time.now);
+        self.retiring.note_heard(node);
         let Some(heard) = &mut link.heard else { return Ok(()) };
         (heard.digest, heard.is_caught_up) = (digest, backed);
         let known = heard.known_here().filter(|_| backed);
