@@ -149,6 +149,7 @@ impl Engine {
         }
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
         let first = link.handle_knowledge(&known, digest, backed, time.now);
+        self.retiring.note_heard(node);
         let known = link.heard.known_here().filter(|_| backed);
         if first && link.is_ready() {
             info!("linked with {} ({})", link.display_name(), link.address.ip());

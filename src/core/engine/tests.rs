@@ -1,6 +1,7 @@
 //! Whole engines together: what is done on one is on all, whatever happens meanwhile.
 
 mod bits;
+mod clocks;
 mod closed;
 mod hostile;
 mod ignored;
