@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::stamp::Stamp;
 use crate::model::version::{Dot, NodeId, VersionVector};
 
 /// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256
@@ -105,39 +106,6 @@ impl Entry {
     /// Is the path deleted?
     pub fn is_tombstone(&self) -> bool {
         self.content.is_none()
-    }
-}
-
-/// Identifies a state of a file on this disk without reading it. All times in ns since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Stamp {
-    /// Device number.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
-    /// Length in bytes; 0 for a directory, whose own length says nothing.
-    pub size: u64,
-    /// Modification time; 0 for a directory, whose children speak for themselves.
-    pub mtime_ns: i64,
-    /// Time of the last change of the inode; 0 for a directory.
-    pub ctime_ns: i64,
-}
-
-impl Stamp {
-    /// The stamp of no file: whatever is there differs from it, and is looked at.
-    #[must_use]
-    pub fn of_no_file(self) -> Self {
-        Self { ctime_ns: 0, ..self }
-    }
-
-    /// Is it the same file, in whatever state?
-    pub fn is_same_file(&self, other: &Stamp) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
-
-    /// Is it the same file, longer than it was?
-    pub fn has_grown_since(&self, was: &Stamp) -> bool {
-        self.is_same_file(was) && self.size > was.size
     }
 }
 

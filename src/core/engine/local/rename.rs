@@ -12,13 +12,14 @@ use std::{
     time::Instant,
 };
 
-use super::super::{Engine, Result, local::is_marked_torn, local::is_same, paths::is_shared};
+use super::super::{Engine, Result, local::is_marked_torn, local::is_same};
 use crate::{
     core::seam::{Output, Time},
     model::{
         entry::{Base, Bits, Content, Digest, Stamp, Standing, Stat},
         limits::{MAX_INLINE_BYTES, MAX_RENAME_CHAIN, MAX_RENAMES},
         path::RelPath,
+        stamp::{Trust, trust},
         version::Dot,
     },
 };
@@ -173,15 +174,15 @@ impl Engine {
         let row = self.index.get(&from)?.filter(|row| !in_doubt && row.standing == Standing::Known);
         // Another write in the tick of the clock in which it was read would not show; nor what is
         // in doubt already.
-        let is_certain = |base: &Base| {
+        let is_known = |base: &Base| {
             base.content == Content::Directory
-                || !is_shared(&base.stamp, time.wall_ms) && base.stamp != base.stamp.of_no_file()
+                || is_certain(&base.stamp, time) && base.stamp != base.stamp.of_no_file()
         };
         let base = row.and_then(|row| {
             let base = Base { bits: row.bits()?, ..row.base.clone()? };
             Some((base, row.base_version()?.dot))
         });
-        let base = base.filter(|(base, _)| is_certain(base));
+        let base = base.filter(|(base, _)| is_known(base));
         // Another directory may be there already, which the watch has now taken for the one that
         // has gone; and the one that has gone may have been found, and watched, under its new name
         // before this was told.
@@ -229,12 +230,12 @@ impl Engine {
     /// What the file with all of this stamp holds, whatever its path was, and the change that made
     /// it.
     fn content_of_inode(&self, stat: &Stat, time: Time) -> Result<Option<(Content, Dot)>> {
-        if is_shared(&stat.stamp, time.wall_ms) {
+        if !is_certain(&stat.stamp, time) {
             return Ok(None);
         }
-        let is_certain =
+        let is_known =
             |held: &RelPath| !self.paths.is_racy(held, time.now) && !self.paths.is_reading(held);
-        let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_certain) else {
+        let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_known) else {
             return Ok(None);
         };
         let row = self.index.get(&held)?;
@@ -264,4 +265,9 @@ impl Engine {
     pub(in super::super) fn renamed_to(&self, from: &RelPath, time: Time) -> Option<RelPath> {
         self.renames.target(from, time.now).cloned()
     }
+}
+
+/// Would a later state of the file have another stamp, and another file that has got its inode?
+fn is_certain(stamp: &Stamp, time: Time) -> bool {
+    trust(stamp, time.wall_ms, stamp.granularity()) == Trust::Certain
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::super::{Engine, Result, paths::is_whole_second};
+use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
@@ -93,7 +93,7 @@ impl Engine {
     /// Nor do whole seconds tell whether it was written to again in the second in which the last
     /// run read it.
     pub(in super::super) fn was_just_written(&self, stat: &Stat) -> bool {
-        let is_suspect = self.torn_before_ns.is_some() || is_whole_second(&stat.stamp);
+        let is_suspect = self.torn_before_ns.is_some() || stat.stamp.is_whole_second();
         is_suspect
             && !self.scan.is_known()
             && stat.stamp.ctime_ns / 1_000_000 >= self.durable.before_ms()

@@ -14,9 +14,10 @@ use crate::model::{
     entry::{Bits, Content, Digest, Row, Stamp, Version},
     limits::{
         FULL_SCAN_INTERVAL, MAX_IN_FLIGHT, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN,
-        SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY,
+        SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET,
     },
     path::RelPath,
+    stamp::{Trust, trust},
 };
 
 /// What is being done to a path.
@@ -314,7 +315,8 @@ impl Paths {
         now: Instant,
     ) {
         let before = self.get(path).and_then(|state| state.racy.as_ref());
-        let is_fresh = is_fresh(stamp, since_ms);
+        let is_fresh = stamp.is_whole_second()
+            && trust(stamp, since_ms, stamp.granularity()) != Trust::Certain;
         if !is_fresh && before.is_none() {
             return;
         }
@@ -433,28 +435,6 @@ impl Paths {
         self.get(path)?.kept?;
         self.edit(path, |state| state.kept.take())
     }
-}
-
-/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the
-/// same again?
-fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
-    is_whole_second(stamp) && is_younger(stamp, now_ms, 2000)
-}
-
-/// May a later state of the file have this stamp as well, or another file that has got its inode?
-pub(in super::super) fn is_shared(stamp: &Stamp, now_ms: u64) -> bool {
-    is_fresh(stamp, now_ms) || is_younger(stamp, now_ms, STAMP_GRANULARITY.as_millis() as i64)
-}
-
-/// Is it a time of a file system that keeps whole seconds?
-pub(in super::super) fn is_whole_second(stamp: &Stamp) -> bool {
-    stamp.ctime_ns % 1_000_000_000 == 0
-}
-
-fn is_younger(stamp: &Stamp, now_ms: u64, than_ms: i64) -> bool {
-    const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
-    let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
-    (-CLOCK_WAS_SET_BACK_MS..than_ms).contains(&age_ms)
 }
 
 #[cfg(test)]

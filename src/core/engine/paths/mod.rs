@@ -14,7 +14,7 @@ mod retry;
 use std::{collections::BTreeMap, time::Instant};
 
 pub(super) use self::{
-    disk::{Begun, HalfDone, Pending, Recheck, is_shared, is_whole_second},
+    disk::{Begun, HalfDone, Pending, Recheck},
     retry::Why,
 };
 use self::{

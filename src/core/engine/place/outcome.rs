@@ -12,6 +12,7 @@ use crate::{
     model::{
         entry::{Base, Bits, Content, FileKind, Standing, Stat},
         path::RelPath,
+        stamp::is_whole_second,
     },
 };
 
@@ -69,7 +70,7 @@ impl Engine {
         row.base = stat.zip(change.content).map(|(stat, content)| {
             // What is written in this instant may leave no trace in the stamp: where only bits and
             // time were set, or where the time is that of a second. No event will tell.
-            let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
+            let is_coarse = is_whole_second(stat.stamp.mtime_ns);
             let is_unsure =
                 self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
             let is_unsure = is_unsure || change.is_doubted && content != Content::Directory;
