@@ -8,7 +8,7 @@ use p2pnetwork::{
         content::sha256,
         entry::{Base, Bits, Content, Entry, Row, Stamp, Version},
         path::RelPath,
-        version::{Dot, NodeId, Origin, VersionVector},
+        version::{Author, Dot, NodeId, Origin, VersionVector},
     },
 };
 use tempfile::TempDir;
@@ -77,7 +77,7 @@ fn row(inode: u64, seq: u64) -> Row {
     let dot = Dot { origin: Origin(1), seq };
     let version = Version {
         dot,
-        author: NodeId([1; 8]),
+        author: Author::Node(NodeId([1; 8])),
         changed: 1_700_000_000_000 + seq,
         made_with: VersionVector::from(dot),
         joined: None,

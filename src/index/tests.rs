@@ -3,7 +3,7 @@ use redb::backends::InMemoryBackend;
 use super::*;
 use crate::model::{
     entry::{Base, Bits, Content, Entry, Version},
-    version::VersionVector,
+    version::{Author, VersionVector},
 };
 
 pub(super) fn path(text: &str) -> RelPath {
@@ -17,8 +17,13 @@ fn dot(origin: u64, seq: u64) -> Dot {
 fn entry(content: Option<Content>, dots: &[Dot]) -> Entry {
     let mut made_with = VersionVector::default();
     dots.iter().for_each(|&dot| made_with.insert(dot));
-    let version =
-        Version { dot: dots[0], author: NodeId([1; 8]), changed: 1, made_with, joined: None };
+    let version = Version {
+        dot: dots[0],
+        author: Author::Node(NodeId([1; 8])),
+        changed: 1,
+        made_with,
+        joined: None,
+    };
     Entry { content, mode: 0o644, mtime_ns: 5, version }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use crate::model::stamp::Stamp;
-use crate::model::version::{Dot, NodeId, VersionVector};
+use crate::model::version::{Author, Dot, VersionVector};
 
 /// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256
 /// over its chunks' lengths and digests.
@@ -61,8 +61,8 @@ impl Content {
 pub struct Version {
     /// The change that made this state.
     pub dot: Dot,
-    /// The node that made the change.
-    pub author: NodeId,
+    /// Who made the change.
+    pub author: Author,
     /// Hybrid logical time: max(wall clock in ms since 1970, that of the version it replaced + 1).
     pub changed: u64,
     /// What the author knew of this path when it made the change, the change itself included.

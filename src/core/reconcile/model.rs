@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{
     entry::{Bits, Digest, Stamp},
-    version::{Dot, Origin},
+    version::{Dot, NodeId, Origin},
 };
 
 const NODES: usize = 4;
@@ -179,7 +179,7 @@ impl History {
             joined.join(above.entry.version.vector());
             joined
         });
-        let author = NodeId([node as u8 + 1; 8]);
+        let author = Author::Node(NodeId([node as u8 + 1; 8]));
         let joined = joined.filter(|joined| *joined != made_with);
         let version = Version { dot, author, changed, made_with, joined };
         Both { entry: Entry { content, mode: 0o644, mtime_ns: 0, version }, set }

@@ -9,6 +9,7 @@ use crate::{
         entry::{Base, Content, Digest, Entry, Row, Stamp, Stat},
         limits::STEP_ENTRIES,
         path::RelPath,
+        version::Author,
     },
 };
 
@@ -75,8 +76,8 @@ impl Engine {
         let other = others.into_iter().map(|(_, row)| row.entry).find(is_set);
         Ok(other.map(|other| {
             let when = |entry: &Entry| (entry.version.changed, entry.mode, entry.mtime_ns);
-            let is_newer =
-                other.version.author == self.config.node || when(&other) > when(&row.entry);
+            let is_newer = other.version.author == Author::Node(self.config.node)
+                || when(&other) > when(&row.entry);
             if is_newer {
                 OtherName::Newer { changed: other.version.changed }
             } else {

@@ -22,7 +22,7 @@ use crate::{
         },
         limits::MAX_VECTOR_COMPONENTS,
         path::RelPath,
-        version::{NodeId, VersionVector},
+        version::{Author, VersionVector},
     },
 };
 
@@ -142,7 +142,7 @@ impl Engine {
                 "{path} may be what the last run knew and has forgotten: nobody's, at {}",
                 version.changed
             );
-            version.author = NodeId::NOBODY;
+            version.author = Author::Unattributed;
         }
         let base = found.map(|(content, stat)| base_of(content, stat, mode));
         let entry = entry_of(base.as_ref(), version);
@@ -257,7 +257,8 @@ impl Engine {
             made_with.drop_smallest(dot.origin);
         }
         let changed = replaced.map_or(since_ms, |replaced| since_ms.max(replaced + 1));
-        Version { dot, author: self.config.node, changed, made_with, joined: None }
+        let author = Author::Node(self.config.node);
+        Version { dot, author, changed, made_with, joined: None }
     }
 
     pub(in super::super) fn put_own(
@@ -369,7 +370,7 @@ mod tests {
     use super::*;
     use crate::model::{
         entry::Digest,
-        version::{Dot, Origin},
+        version::{Dot, NodeId, Origin},
     };
 
     /// Its time was set under another name, while a deletion waits; by a user, where nothing waits.
@@ -377,7 +378,7 @@ mod tests {
     fn the_time_of_a_file_with_several_names_does_not_outlive_a_deletion() {
         let version = |seq| {
             let dot = Dot { origin: Origin(1), seq };
-            let author = NodeId([1; 8]);
+            let author = Author::Node(NodeId([1; 8]));
             Version { dot, author, changed: seq, made_with: dot.into(), joined: None }
         };
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 1, ctime_ns: 1 };

@@ -16,7 +16,7 @@ use crate::{
         entry::{Digest, Entry, Row, Standing},
         limits::{LOST_CONTENT_DELAY, NODE_KEEP},
         path::RelPath,
-        version::NodeId,
+        version::{Author, NodeId},
     },
 };
 
@@ -62,8 +62,9 @@ impl Engine {
             // It was ignored, and everybody's went meanwhile.
             return Some(LOST_CONTENT_DELAY * 2);
         }
-        let is_own = [self.config.node, NodeId::NOBODY].contains(&row.entry.version.author);
-        let is_held = row.base_version().is_some_and(|held| held.author != NodeId::NOBODY);
+        let is_own = [Author::Node(self.config.node), Author::Unattributed]
+            .contains(&row.entry.version.author);
+        let is_held = row.base_version().is_some_and(|held| held.author != Author::Unattributed);
         match (is_own, self.torn_before_ns.is_some(), is_held) {
             (true, false, _) => Some(LOST_CONTENT_DELAY),
             (false, _, true) => Some(LOST_CONTENT_DELAY * 2),

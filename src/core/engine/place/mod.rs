@@ -40,7 +40,7 @@ use crate::{
         entry::{Base, Content, Digest, Row, Standing},
         limits::{MAX_INLINE_BYTES, STEP_ENTRIES},
         path::RelPath,
-        version::NodeId,
+        version::Author,
     },
 };
 
@@ -382,7 +382,7 @@ impl Engine {
         // is not replaced by it, unless it is nobody's. (When a user does that, the base is the
         // directory at once.)
         let is_somebodys =
-            [held, &newest.version].iter().all(|version| version.author != NodeId::NOBODY);
+            [held, &newest.version].iter().all(|version| version.author != Author::Unattributed);
         let is_own = newest.version.dot.origin == self.origin() && is_somebodys;
         if is_own
             && newest.content == Some(Content::Directory)

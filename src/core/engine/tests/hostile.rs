@@ -9,7 +9,7 @@ use crate::{
         content::Chunk,
         entry::{Content, Digest, Entry, Version},
         limits::{MAX_CHANGED_MS, MAX_PIECE_BYTES, MAX_SERVING},
-        version::{Knowledge, Seq},
+        version::{Author, Knowledge, Seq},
     },
     wire::message::Message,
 };
@@ -116,7 +116,7 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
         Said::Update { name, content, dot: made, more, before, changed, inline } => {
             let mut made_with = Knowledge::from(dot(*more));
             made_with.insert(dot(*made));
-            let author = NodeId([9; 8]);
+            let author = Author::Node(NodeId([9; 8]));
             let dot = Dot { seq: made_with.get(origin(made.0)), ..dot(*made) };
             let version = Version { dot, author, changed: *changed, made_with, joined: None };
             let entry =

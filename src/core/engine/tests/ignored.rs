@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     core::seam::{Found, Listed},
-    model::entry::Content,
+    model::{entry::Content, version::Author},
 };
 
 /// Both hold `d/x.o`, `d/y` and `c/f`, and are in sync.
@@ -289,7 +289,10 @@ fn so_is_one_that_holds_a_socket() {
     let engine = &mut world.nodes[0].engine;
     engine.handle_input(Input::Listed { directory: path("c"), listed }, world.time).unwrap();
     let now = engine.index().get(&path("c")).unwrap().unwrap();
-    assert_eq!((now.entry.content, now.entry.version.author), (Some(Content::Directory), id(0)));
+    assert_eq!(
+        (now.entry.content, now.entry.version.author),
+        (Some(Content::Directory), Author::Node(id(0)))
+    );
 }
 
 #[test]

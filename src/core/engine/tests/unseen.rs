@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     core::seam::{ApplyFailure, Change, Found, Hint},
-    model::{entry::FileKind, version::NodeId},
+    model::{entry::FileKind, version::Author},
 };
 
 fn looks_in_vain(world: &mut World, node: usize, name: &str) {
@@ -283,10 +283,10 @@ fn what_a_change_may_have_left_is_nobodys() {
     };
     world.write(0, "a", b"received, and not known to be");
     while world.turn() {}
-    assert_eq!(author(&world), NodeId::NOBODY);
+    assert_eq!(author(&world), Author::Unattributed);
     world.write(0, "a", b"edited");
     while world.turn() {}
-    assert_eq!(author(&world), id(0));
+    assert_eq!(author(&world), Author::Node(id(0)));
 }
 
 /// Its name was given, which could not be seen, and a newer version came before it could be.
@@ -313,7 +313,7 @@ fn what_a_change_was_to_put_there_and_is_there_is_that_version() {
     wait_for_a_try(&mut world);
     world.assert_equal();
     let row = world.nodes[0].engine.index.get(&path("a")).unwrap().unwrap();
-    assert_eq!(row.entry.version.author, id(1));
+    assert_eq!(row.entry.version.author, Author::Node(id(1)));
     assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"second".to_vec()));
 }
 
