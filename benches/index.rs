@@ -6,7 +6,7 @@ use p2pnetwork::{
     index::Index,
     model::{
         content::sha256,
-        entry::{Base, Bits, Content, Entry, Row, Stamp, Version},
+        entry::{Base, Bits, Content, Entry, Provenance, Row, Stamp, Version},
         path::RelPath,
         version::{Author, Dot, NodeId, Origin, VersionVector},
     },
@@ -86,7 +86,10 @@ fn row(inode: u64, seq: u64) -> Row {
     let mtime_ns = 1_700_000_000_000_000_000 + seq as i64;
     let stamp = Stamp { device: 1, inode, size: 4096, mtime_ns, ctime_ns: mtime_ns };
     let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns, version };
-    Row::new(entry, Some(Base { content, stamp, bits: Bits::kept(0o644), version: None }))
+    Row::new(
+        entry,
+        Some(Base { held: Provenance::Newest(content), stamp, bits: Bits::kept(0o644) }),
+    )
 }
 
 criterion_group!(benches, index);

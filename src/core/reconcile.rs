@@ -84,13 +84,15 @@ pub enum Fate {
 
 /// The fate of `base`, of the version `held`, when `newest` is another version.
 pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
-    if newest.version.knew(held) || is_forgotten(held, &newest.version) {
+    // What a power cut has left of a version is not that version: it is never stated, nor kept
+    // beside another.
+    if base.is_torn() || newest.version.knew(held) || is_forgotten(held, &newest.version) {
         return Fate::Superseded;
     }
     match &newest.content {
         None => Fate::Restate,
-        Some(content) if *content == base.content => Fate::Superseded,
-        Some(_) if base.content == Content::Directory => Fate::Restate,
+        Some(content) if base.content() == Some(content) => Fate::Superseded,
+        Some(_) if base.is_directory() => Fate::Restate,
         Some(_) => Fate::ConflictCopy,
     }
 }
@@ -145,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        entry::{Bits, Digest, Stamp},
+        entry::{Bits, Digest, Provenance, Stamp},
         version::{Dot, NodeId, Origin},
     };
 
@@ -232,10 +234,9 @@ mod tests {
     fn base_of(entry: &Entry) -> Option<Base> {
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 0, ctime_ns: 0 };
         entry.content.clone().map(|content| Base {
-            content,
+            held: Provenance::Newest(content),
             stamp,
             bits: Bits::kept(0o644),
-            version: None,
         })
     }
 

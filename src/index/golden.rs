@@ -4,7 +4,7 @@
 
 use super::{error::encode, tests::path, *};
 use crate::{
-    model::entry::{Base, Bits, Content, Entry, Standing},
+    model::entry::{Base, Bits, Content, Entry, Provenance, Standing},
     wire::golden::{hex, vector, version},
 };
 
@@ -18,27 +18,32 @@ const STAMP: Stamp = Stamp {
 
 fn rows() -> Vec<(Row, &'static str)> {
     let file = Content::File { size: 3, digest: Digest([0xd1; 32]) };
+    let torn = file.clone();
     let link = Content::Symlink { target: (*b"../x").into() };
     let entry = |content| Entry { content, mode: 0o644, mtime_ns: -5, version: version(None) };
-    let base = |content, version| Base { content, stamp: STAMP, bits: Bits::kept(0o755), version };
+    let base = |held| Base { held, stamp: STAMP, bits: Bits::kept(0o755) };
     let joined = vector(&[(7, 1), (9, 2), (0x0102_0304_0506_0708, 300)]);
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
     vec![
         (
-            Row::new(entry(Some(file.clone())), Some(base(file.clone(), None))),
-            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0300",
+            Row::new(entry(Some(file.clone())), Some(base(Provenance::Newest(file.clone())))),
+            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020001000003(d1*32)82860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
-            Row::new(entry(Some(link.clone())), Some(base(link, None))),
-            "0102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000102042e2e2f7882860480808080200309aab4c2f4968eaeea31ed0300",
+            Row::new(entry(Some(link.clone())), Some(base(Provenance::Newest(link)))),
+            "0102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010002042e2e2f7882860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
             Row::new(entry(None), None),
             "00a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000",
         ),
         (
-            Row::new(merged, Some(base(file, Some(Box::new(version(None)))))),
-            "0101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0301888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200",
+            Row::new(merged, Some(base(Provenance::of(file, Some(version(None)))))),
+            "0101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac0201010003(d1*32)888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020082860480808080200309aab4c2f4968eaeea31ed03",
+        ),
+        (
+            Row::new(entry(Some(torn)), Some(base(Provenance::Torn(Box::new(version(None)))))),
+            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000102888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020082860480808080200309aab4c2f4968eaeea31ed03",
         ),
     ]
 }

@@ -2,7 +2,7 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 use crate::model::{
-    entry::{Base, Bits, Content, Entry, Version},
+    entry::{Base, Bits, Content, Entry, Provenance, Version},
     version::{Author, VersionVector},
 };
 
@@ -34,10 +34,9 @@ fn file(byte: u8) -> Option<Content> {
 fn held(content: Option<Content>, inode: u64, dots: &[Dot]) -> Row {
     let stamp = Stamp { device: 1, inode, size: 10, mtime_ns: 5, ctime_ns: 5 };
     let base = content.clone().map(|content| Base {
-        content,
+        held: Provenance::Newest(content),
         stamp,
         bits: Bits::kept(0o644),
-        version: None,
     });
     Row::new(entry(content, dots), base)
 }
@@ -110,7 +109,7 @@ fn wanted_goes_down_and_removals_go_up() {
         let mut row = held(file(1), 3 + at as u64, &[dot(1, 10 + at as u64)]);
         let gone = entry(None, &[dot(1, 20 + at as u64)]);
         let old = std::mem::replace(&mut row.entry, gone);
-        row.base.as_mut().unwrap().version = Some(Box::new(old.version));
+        row.base = row.base.map(|base| base.outdated(|| old.version));
         index.put(&path(name), &row).unwrap();
     }
     assert_eq!(index.previous_removal(None).unwrap(), Some(path("d/x")));

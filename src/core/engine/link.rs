@@ -14,7 +14,7 @@ use super::{Engine, Result, transfer::Serve};
 use crate::{
     core::seam::{Advance, Direction, Time, Transmit},
     model::{
-        entry::{Content, Row},
+        entry::{Content, Provenance, Row},
         limits::{
             ANNOUNCE_DELAY, EXCHANGE_ALL_INTERVAL, HEAL_DELAY, KEEP_ALIVE_INTERVAL,
             MAX_INLINE_BYTES, MAX_SERVING, RELAY_DELAY,
@@ -383,13 +383,14 @@ impl Engine {
     }
 
     fn update_message(&self, node: NodeId, path: RelPath, row: Row, advance: Advance) -> Transmit {
-        let inline =
-            row.base.filter(|base| base.version.is_none()).and_then(|base| match base.content {
-                Content::File { size, .. } if size <= MAX_INLINE_BYTES as u64 => {
-                    (!self.has_content(node, &path, &base.content)).then_some(base.stamp)
-                }
-                _ => None,
-            });
+        let inline = row.base.and_then(|base| match &base.held {
+            Provenance::Newest(content @ Content::File { size, .. })
+                if *size <= MAX_INLINE_BYTES as u64 =>
+            {
+                (!self.has_content(node, &path, content)).then_some(base.stamp)
+            }
+            _ => None,
+        });
         let Advance { origin, before, seq } = advance;
         let message =
             Message::Update { path, entry: row.entry, origin, before, seq, content: None };

@@ -20,7 +20,7 @@ use log::info;
 pub(super) use self::{
     rename::Renames,
     state::joined,
-    torn::{Durable, holds_torn, is_marked_torn},
+    torn::{Durable, holds_torn},
 };
 use super::{
     Engine, Result,
@@ -162,7 +162,7 @@ impl Engine {
     /// as it was.
     fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
         let base = self.index.get(path)?.and_then(|row| row.base);
-        let is_directory = base.is_some_and(|base| base.content == Content::Directory);
+        let is_directory = base.is_some_and(|base| base.is_directory());
         if self.block_unseen(path, reason, time)? && is_directory {
             self.scan.handle_closed(path);
         }
@@ -230,9 +230,7 @@ impl Engine {
             (_, Some(stat)) if stat.kind == FileKind::Directory => {
                 self.handle_directory(path, row, stat, time)
             }
-            (Some(base), Some(_))
-                if base.content == Content::Directory && self.holds_something(&path)? =>
-            {
+            (Some(base), Some(_)) if base.is_directory() && self.holds_something(&path)? => {
                 // Something else is in the directory's place: what was in it is gone.
                 let renamed_to = self.renamed_to(&path, time);
                 self.scan.handle_vanished(path, renamed_to);
@@ -352,7 +350,7 @@ impl Engine {
         stat: Stat,
         time: Time,
     ) -> Result<()> {
-        let base = row.and_then(|row| row.base).filter(|base| base.content == Content::Directory);
+        let base = row.and_then(|row| row.base).filter(Base::is_directory);
         let known = base.as_ref().is_some_and(|base| base.stamp.inode == stat.stamp.inode);
         if base.is_some() && !known {
             self.forget_listings_below(&path)?;
@@ -407,10 +405,5 @@ impl Engine {
 
 /// Does the disk hold what was last seen of it?
 pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
-    let kind = match base.content {
-        Content::File { .. } => FileKind::File,
-        Content::Directory => FileKind::Directory,
-        Content::Symlink { .. } => FileKind::Symlink,
-    };
-    kind == stat.kind && base.stamp == stat.stamp && base.bits.found == stat.mode
+    base.kind() == stat.kind && base.stamp == stat.stamp && base.bits.found == stat.mode
 }

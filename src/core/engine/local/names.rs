@@ -6,7 +6,7 @@ use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Base, Content, Digest, Entry, Row, Stamp, Stat},
+        entry::{Base, Content, Digest, Entry, Provenance, Row, Stamp, Stat},
         limits::STEP_ENTRIES,
         path::RelPath,
         version::Author,
@@ -22,7 +22,8 @@ impl Engine {
         content: &Content,
         stat: &Stat,
     ) -> Result<()> {
-        let held = self.index.get(path)?.and_then(|row| row.base).map(|base| base.content);
+        let held =
+            self.index.get(path)?.and_then(|row| row.base).and_then(|base| base.content().cloned());
         let Some(Content::File { digest, .. }) =
             held.filter(|held| stat.links > 1 && held != content)
         else {
@@ -43,11 +44,10 @@ impl Engine {
         stat: &Stat,
         time: Time,
     ) -> Result<()> {
-        if let Some(base) = &mut row.base {
-            base.stamp = stat.stamp;
-            base.bits.found = stat.mode;
-            base.version = Some(Box::new(row.entry.version.clone()));
-        }
+        row.base = row.base.map(|mut base| {
+            (base.stamp, base.bits.found) = (stat.stamp, stat.mode);
+            base.outdated(|| row.entry.version.clone())
+        });
         self.put(path, &row)?;
         self.place(path, None, time)
     }
@@ -65,7 +65,8 @@ impl Engine {
     ) -> Result<Option<OtherName>> {
         let Content::File { digest, .. } = content else { return Ok(None) };
         let is_held = |row: &Row| {
-            row.base.as_ref().is_some_and(|base| base.content == *content && base.version.is_none())
+            let held = row.base.as_ref().map(|base| &base.held);
+            matches!(held, Some(Provenance::Newest(held)) if held == content)
         };
         if stat.links < 2 || !is_held(row) {
             return Ok(None);
@@ -94,7 +95,7 @@ impl Engine {
         held: &Base,
         now: &Stat,
     ) -> Result<()> {
-        let Content::File { digest, .. } = &held.content else { return Ok(()) };
+        let Some(Content::File { digest, .. }) = held.content() else { return Ok(()) };
         if now.links < 2 || !held.stamp.is_same_file(&now.stamp) || held.bits.found != now.mode {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use super::super::{Engine, Result, local::is_marked_torn, local::is_same};
+use super::super::{Engine, Result, local::is_same};
 use crate::{
     core::seam::{Output, Time},
     model::{
@@ -101,7 +101,7 @@ impl Renames {
         if !is_same(&renamed, stat) {
             return None;
         }
-        Some((renamed.content, dot))
+        Some((renamed.content()?.clone(), dot))
     }
 
     /// The permission bits of what was renamed in this turn.
@@ -175,7 +175,7 @@ impl Engine {
         // Another write in the tick of the clock in which it was read would not show; nor what is
         // in doubt already.
         let is_known = |base: &Base| {
-            base.content == Content::Directory
+            base.is_directory()
                 || is_certain(&base.stamp, time) && base.stamp != base.stamp.of_no_file()
         };
         let base = row.and_then(|row| {
@@ -219,7 +219,6 @@ impl Engine {
             None if self.renames.is_touched(path, time.now) => None,
             None => self.content_of_inode(stat, time)?,
         };
-        let known = known.filter(|(content, _)| !is_marked_torn(content));
         if let Some((content, dot)) = &known {
             self.renames.note_believed(path);
             self.renames.note_known(path, content, *dot);
@@ -241,7 +240,7 @@ impl Engine {
         let row = self.index.get(&held)?;
         let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
         let base = row.and_then(|row| row.base).filter(|base| is_same(base, stat));
-        Ok(base.map(|base| base.content).zip(dot))
+        Ok(base.and_then(|base| base.content().cloned()).zip(dot))
     }
 
     /// Does a path that is missing wait for its new one to be read?

@@ -12,7 +12,7 @@ use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat},
+        entry::{Base, Bits, Content, FileKind, Provenance, Row, Stamp, Standing, Stat},
         limits::{CLOCK_SET_FORWARD, TORN_SUSPECT},
         path::RelPath,
     },
@@ -87,7 +87,7 @@ impl Engine {
     /// What a user of this machine wrote shortly before the power failed may be in the index, stamp
     /// and all, while the disk has only its length and its times. What was received was synced.
     fn may_be_torn(&self, base: &Base, stat: &Stat) -> bool {
-        !is_marked_torn(&base.content) && self.was_just_written(stat)
+        !base.is_torn() && self.was_just_written(stat)
     }
 
     /// Nor do whole seconds tell whether it was written to again in the second in which the last
@@ -112,8 +112,8 @@ impl Engine {
         else {
             return false;
         };
-        let (Content::File { size, .. }, Content::File { size: was, .. }) =
-            (content, &base.content)
+        let (Content::File { size, .. }, Some(Content::File { size: was, .. })) =
+            (content, base.content())
         else {
             return false;
         };
@@ -125,7 +125,7 @@ impl Engine {
         // there.
         let is_put_there = !base.stamp.is_same_file(&stat.stamp) && !is_older(stat.stamp.ctime_ns);
         let is_shorter = size < was && is_older(stat.stamp.mtime_ns) && !is_put_there;
-        !is_marked_torn(&base.content) && (is_shorter || base.stamp == stat.stamp)
+        is_shorter || base.stamp == stat.stamp
     }
 
     /// The index's version is wanted again; what is on the disk goes to the trash when it comes.
@@ -138,36 +138,27 @@ impl Engine {
     ) -> Result<()> {
         let Some(mut row) = row else { return Ok(()) };
         warn!("{path} was cut short by a power cut: it is fetched from the other nodes");
-        let version = row.base_version().cloned().map(Box::new);
-        let said = row.bits().map_or(0, |bits| bits.handed_on(stat.mode, self.config.keeps_bits));
+        row.base = row.base_version().cloned().map(|version| {
+            let said =
+                row.bits().map_or(0, |bits| bits.handed_on(stat.mode, self.config.keeps_bits));
+            let bits = Bits { found: stat.mode, said };
+            Base { held: Provenance::Torn(Box::new(version)), stamp: stat.stamp, bits }
+        });
         row.standing = Standing::Known;
-        if let Some(base) = &mut row.base {
-            // The digest is of no content: whatever comes differs from it.
-            base.content = Content::File { size: stat.stamp.size, digest: TORN };
-            (base.stamp, base.bits) = (stat.stamp, Bits { found: stat.mode, said });
-            base.version = version;
-        }
         self.put(path, &row)?;
         self.place(path, None, time)
     }
 }
 
-/// Stands for the content of a file that a power cut has torn.
-const TORN: Digest = Digest([0; 32]);
-
-pub(in super::super) fn is_marked_torn(content: &Content) -> bool {
-    matches!(content, Content::File { digest: TORN, .. })
-}
-
 /// Is what a power cut has left of a file all that this disk has of the path?
 pub(in super::super) fn holds_torn(row: &Row) -> bool {
-    row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
+    row.base.as_ref().is_some_and(Base::is_torn)
 }
 
 /// Is it what a power cut has left, and was nothing but named anew since? (That it is to be
 /// believed, the stamp tells.)
 pub(in super::super) fn is_still_torn(row: &Row, stat: &Stat) -> bool {
-    let Some(base) = row.base.as_ref().filter(|base| is_marked_torn(&base.content)) else {
+    let Some(base) = row.base.as_ref().filter(|base| base.is_torn()) else {
         return false;
     };
     let was = base.stamp;

@@ -46,7 +46,7 @@ impl Engine {
         let replaced = row.entry.version;
         let version =
             self.next_version(Some(replaced.vector()), Some(replaced.changed), time.wall_ms);
-        let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
+        let entry = Entry::tombstone(version);
         self.put_own(path, &Row::new(entry, None), time)?;
         Ok(true)
     }

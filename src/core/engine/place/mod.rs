@@ -25,7 +25,6 @@ use log::warn;
 pub(super) use self::relocate::{Waits, file_digest};
 use super::{
     Engine, Result,
-    local::is_marked_torn,
     paths::Pending,
     transfer::{SLOTS, Slot},
 };
@@ -37,7 +36,7 @@ use crate::{
     index::is_before,
     model::{
         content::Chunk,
-        entry::{Base, Content, Digest, Row, Standing},
+        entry::{Base, Content, Digest, FileKind, Provenance, Row, Standing},
         limits::{MAX_INLINE_BYTES, STEP_ENTRIES},
         path::RelPath,
         version::Author,
@@ -252,8 +251,7 @@ impl Engine {
         }
         let is_unsure = |base: &Base| {
             // Of a link nobody can change the target: another one has its name then.
-            matches!(base.content, Content::File { .. })
-                && self.paths.is_unsure(path, &base.stamp, time.now)
+            base.kind() == FileKind::File && self.paths.is_unsure(path, &base.stamp, time.now)
         };
         if row.base.as_ref().is_some_and(is_unsure) {
             // It may have been written to since, in the second in which it was read, and nothing
@@ -271,7 +269,7 @@ impl Engine {
         if self.fate_of(&row) == Some(Fate::Restate) {
             return self.restate(path, row, time);
         }
-        let is_directory = base.content == Content::Directory;
+        let is_directory = base.is_directory();
         if is_directory && self.has_live_children(path)? {
             return self.keep_directory(path, row, false, time);
         }
@@ -297,7 +295,7 @@ impl Engine {
         content: Option<Vec<u8>>,
         time: Time,
     ) -> Result<()> {
-        let held = row.base.as_ref().map(|base| base.content.clone());
+        let held = row.base.as_ref().and_then(|base| base.content().cloned());
         if held.as_ref() == Some(&newest) {
             return self.place_metadata(path, row, &newest, time);
         }
@@ -342,7 +340,7 @@ impl Engine {
     ) -> Result<()> {
         if let Content::Symlink { .. } = newest {
             if let Some(base) = &mut row.base {
-                base.version = None;
+                base.held = Provenance::Newest(newest.clone());
             }
             return self.put(path, &row);
         }
@@ -384,19 +382,10 @@ impl Engine {
         let is_somebodys =
             [held, &newest.version].iter().all(|version| version.author != Author::Unattributed);
         let is_own = newest.version.dot.origin == self.origin() && is_somebodys;
-        if is_own
-            && newest.content == Some(Content::Directory)
-            && base.content != Content::Directory
-        {
+        if is_own && newest.content == Some(Content::Directory) && !base.is_directory() {
             return Some(Fate::ConflictCopy);
         }
-        // What a power cut has left of a version is not that version: it is never stated, nor kept
-        // beside another.
-        Some(if is_marked_torn(&base.content) {
-            Fate::Superseded
-        } else {
-            fate(base, held, newest)
-        })
+        Some(fate(base, held, newest))
     }
 
     pub(super) fn apply(

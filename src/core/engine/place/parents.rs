@@ -7,7 +7,7 @@ use super::super::{Engine, Result, local::joined, paths::Pending};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Content, Entry, Row, Standing, Version},
+        entry::{Base, Content, Entry, Row, Standing, Version},
         limits::STEP_ENTRIES,
         path::RelPath,
         version::{Author, Dot},
@@ -51,7 +51,7 @@ impl Engine {
             return Ok(false);
         }
         let is_made = |change: &Pending| change.content == Some(Content::Directory);
-        Ok(row.base.is_some_and(|base| base.content == Content::Directory)
+        Ok(row.base.is_some_and(|base| base.is_directory())
             || self.paths.change(&parent).is_some_and(is_made))
     }
 
@@ -106,13 +106,10 @@ impl Engine {
         if !holds_own && !self.holds_others(path, replaced)? {
             version.author = Author::Unattributed;
         }
-        let is_held = row.base.as_ref().is_some_and(|base| base.content == Content::Directory);
+        let is_held = row.base.as_ref().is_some_and(Base::is_directory);
         let mode = row.bits().filter(|_| is_held).map_or(0o755, |bits| bits.said);
         let entry = Entry { content: Some(Content::Directory), mode, mtime_ns: 0, version };
-        let mut base = row.base;
-        if let Some(base) = &mut base {
-            base.version.get_or_insert_with(|| Box::new(row.entry.version));
-        }
+        let base = row.base.map(|base| base.outdated(|| row.entry.version));
         let row = Row { entry, base, standing: row.standing };
         self.put_own(path, &row, time)?;
         self.place(path, None, time)

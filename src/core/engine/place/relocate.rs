@@ -16,7 +16,7 @@ use crate::{
         seam::{Action, ApplyFailure, Output, Time},
     },
     model::{
-        entry::{Content, Digest, Row, Stamp, Standing},
+        entry::{Base, Content, Digest, Row, Stamp, Standing},
         limits::{MAX_RENAME_WAITS, RENAME_WAIT},
         path::RelPath,
     },
@@ -146,8 +146,9 @@ impl Engine {
             .filter(|row| row.standing == Standing::Known && row.entry.is_tombstone());
         let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
         let base = row.filter(leaves).and_then(|row| row.base);
-        let stamp =
-            base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp);
+        let stamp = base
+            .filter(|base| base.content().and_then(file_digest) == Some(*digest))
+            .map(|base| base.stamp);
         Ok(stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now)))
     }
 
@@ -163,7 +164,7 @@ impl Engine {
         if !self.may_move(path) {
             return Ok(None);
         }
-        let held = |row: &Row| row.base.as_ref().and_then(|base| file_digest(&base.content));
+        let held = |row: &Row| row.base.as_ref().and_then(Base::content).and_then(file_digest);
         let is_known = |other: &Row| other.standing == Standing::Known && other.is_wanted();
         let Some(other) = self.index.get(path)?.filter(is_known) else { return Ok(None) };
         let wanted = other.entry.content.as_ref().and_then(file_digest);
@@ -182,7 +183,7 @@ impl Engine {
         row: &Row,
         time: Time,
     ) -> Result<bool> {
-        let Some(digest) = row.base.as_ref().and_then(|base| file_digest(&base.content)) else {
+        let Some(digest) = row.base.as_ref().and_then(Base::content).and_then(file_digest) else {
             return Ok(false);
         };
         if self.transfers.is_copying(&digest) {
@@ -212,7 +213,7 @@ impl Engine {
 
     /// Is what this path holds being copied? Then it stays until that is done.
     pub(in super::super) fn is_being_copied(&self, row: &Row) -> bool {
-        let held = row.base.as_ref().and_then(|base| file_digest(&base.content));
+        let held = row.base.as_ref().and_then(Base::content).and_then(file_digest);
         held.is_some_and(|digest| self.transfers.is_copying(&digest))
     }
 
@@ -256,5 +257,5 @@ impl Engine {
 }
 
 pub(in super::super) fn file_digest(content: &Content) -> Option<Digest> {
-    if let Content::File { digest, .. } = content { Some(*digest) } else { None }
+    content.digest().copied()
 }

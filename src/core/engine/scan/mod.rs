@@ -23,7 +23,6 @@ use super::{Engine, Result};
 use crate::{
     core::seam::{Output, Time},
     model::{
-        entry::Content,
         limits::{
             FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE,
             MAX_READS, POLL_INTERVAL, STEP_ENTRIES,
@@ -301,9 +300,7 @@ impl Engine {
     pub(super) fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
         let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
         match &mut row.base {
-            Some(base) if base.content == Content::Directory && base.stamp.inode != 0 => {
-                base.stamp.inode = 0
-            }
+            Some(base) if base.is_directory() && base.stamp.inode != 0 => base.stamp.inode = 0,
             _ => return Ok(()),
         }
         self.put(directory, &row)

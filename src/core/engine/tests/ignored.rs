@@ -276,7 +276,7 @@ fn so_is_one_that_holds_a_socket() {
     let row = world.nodes[0].engine.index().get(&path("c")).unwrap().unwrap();
     let mut gone = row.clone();
     gone.entry.content = None;
-    gone.base.as_mut().unwrap().version = Some(Box::new(row.entry.version));
+    gone.base = gone.base.map(|base| base.outdated(|| row.entry.version));
     let engine = &mut world.nodes[0].engine;
     engine.index.put(&path("c"), &gone).unwrap();
     engine.scan.request_listing(path("c"));

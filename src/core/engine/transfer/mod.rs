@@ -279,9 +279,8 @@ impl Engine {
     /// The file that is at the path now, and its chunks.
     fn old_version(&self, path: &RelPath) -> Result<Option<(RelPath, Stamp, Vec<Chunk>)>> {
         let base = self.index.get(path)?.and_then(|row| row.base);
-        let Some((stamp, Content::File { size, digest })) =
-            base.map(|base| (base.stamp, base.content))
-        else {
+        let Some(base) = base else { return Ok(None) };
+        let (Some(&Content::File { size, digest }), stamp) = (base.content(), base.stamp) else {
             return Ok(None);
         };
         let single = || vec![Chunk { length: size as u32, digest }];

@@ -180,7 +180,7 @@ impl Engine {
         for candidate in [Some(path.clone()), self.index.path_with(digest)?].into_iter().flatten() {
             let base = self.index.get(&candidate)?.and_then(|row| row.base);
             let holds = |content: &Content| content.digest() == Some(digest);
-            if let Some(base) = base.filter(|base| holds(&base.content)) {
+            if let Some(base) = base.filter(|base| base.content().is_some_and(holds)) {
                 return Ok(Some((candidate, base.stamp)));
             }
         }
