@@ -6,7 +6,7 @@ use p2pnetwork::{
     index::Index,
     model::{
         content::sha256,
-        entry::{Base, Bits, Content, Entry, Provenance, Row, Stamp, Version},
+        entry::{Base, Bits, Content, Entry, Provenance, Row, Seen, Stamp, Version},
         path::RelPath,
         version::{Author, Dot, NodeId, Origin, VersionVector},
     },
@@ -88,7 +88,11 @@ fn row(inode: u64, seq: u64) -> Row {
     let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns, version };
     Row::new(
         entry,
-        Some(Base { held: Provenance::Newest(content), stamp, bits: Bits::kept(0o644) }),
+        Some(Base {
+            held: Provenance::Newest(content),
+            seen: Seen::at(stamp),
+            bits: Bits::kept(0o644),
+        }),
     )
 }
 

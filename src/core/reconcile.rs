@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        entry::{Bits, Digest, Provenance, Stamp},
+        entry::{Bits, Digest, Provenance, Seen, Stamp},
         version::{Dot, NodeId, Origin},
     };
 
@@ -235,7 +235,7 @@ mod tests {
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 0, ctime_ns: 0 };
         entry.content.clone().map(|content| Base {
             held: Provenance::Newest(content),
-            stamp,
+            seen: Seen::at(stamp),
             bits: Bits::kept(0o644),
         })
     }

@@ -51,7 +51,7 @@ impl Derived {
         Self {
             components: row.entry.version.vector().iter().collect(),
             digest: held.and_then(Content::digest).copied(),
-            inode: base.map(|base| (base.stamp.device, base.stamp.inode)),
+            inode: base.map(|base| base.seen.last()).map(|stamp| (stamp.device, stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),
             removal: !live && row.is_wanted(),

@@ -4,7 +4,7 @@
 
 use super::{error::encode, tests::path, *};
 use crate::{
-    model::entry::{Base, Bits, Content, Entry, Provenance, Standing},
+    model::entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing},
     wire::golden::{hex, vector, version},
 };
 
@@ -21,7 +21,7 @@ fn rows() -> Vec<(Row, &'static str)> {
     let torn = file.clone();
     let link = Content::Symlink { target: (*b"../x").into() };
     let entry = |content| Entry { content, mode: 0o644, mtime_ns: -5, version: version(None) };
-    let base = |held| Base { held, stamp: STAMP, bits: Bits::kept(0o755) };
+    let base = |held| Base { held, seen: Seen::at(STAMP), bits: Bits::kept(0o755) };
     let joined = vector(&[(7, 1), (9, 2), (0x0102_0304_0506_0708, 300)]);
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
     vec![
@@ -61,20 +61,27 @@ fn rows_have_the_bytes_of_format_2() {
 /// One byte more, so that ordinary rows keep theirs.
 #[test]
 fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
-    let bases = |row: &Row| row.base.is_some();
-    for (row, expected) in rows().into_iter().filter(|(row, _)| bases(row)) {
-        for (standing, mark) in
-            [(Standing::Known, ""), (Standing::Ignored, "01"), (Standing::Unknown, "02")]
-        {
-            let row = Row { standing, ..row.clone() };
+    let doubted = |base: Base| Base { seen: base.seen.doubted(), ..base };
+    for (row, expected) in rows().into_iter().filter(|(row, _)| row.base.is_some()) {
+        for (standing, is_doubted, mark) in [
+            (Standing::Known, false, ""),
+            (Standing::Ignored, false, "01"),
+            (Standing::Unknown, false, "02"),
+            (Standing::Known, true, "04"),
+            (Standing::Ignored, true, "05"),
+            (Standing::Unknown, true, "06"),
+        ] {
+            let base = row.base.clone().map(|base| if is_doubted { doubted(base) } else { base });
+            let row = Row { standing, base, ..row.clone() };
             let bytes = encode_row(&row);
             assert_eq!(hex(&bytes), format!("{expected}{mark}"), "{row:?}");
             assert_eq!(decode_row(&bytes).unwrap(), row);
         }
-        let unheard = [&encode(&row)[..], &[3]].concat();
-        assert!(
-            decode_row(&unheard).is_err() && decode_row(&[&unheard[..], &[1]].concat()).is_err()
-        );
+        for unheard in [&[0][..], &[3], &[7], &[8], &[1, 1]] {
+            assert!(decode_row(&[&encode(&row)[..], unheard].concat()).is_err(), "{unheard:?}");
+        }
+        let nothing = encode(&Row { base: None, ..row });
+        assert!(decode_row(&[&nothing[..], &[4]].concat()).is_err(), "nothing is doubted");
     }
 }
 

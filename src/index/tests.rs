@@ -2,7 +2,7 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 use crate::model::{
-    entry::{Base, Bits, Content, Entry, Provenance, Version},
+    entry::{Base, Bits, Content, Entry, Provenance, Seen, Version},
     version::{Author, VersionVector},
 };
 
@@ -35,7 +35,7 @@ fn held(content: Option<Content>, inode: u64, dots: &[Dot]) -> Row {
     let stamp = Stamp { device: 1, inode, size: 10, mtime_ns: 5, ctime_ns: 5 };
     let base = content.clone().map(|content| Base {
         held: Provenance::Newest(content),
-        stamp,
+        seen: Seen::at(stamp),
         bits: Bits::kept(0o644),
     });
     Row::new(entry(content, dots), base)
@@ -142,11 +142,12 @@ fn children_are_the_direct_ones() {
 #[test]
 fn a_later_claim_to_an_inode_stands() {
     let mut index = index();
-    let stamp = held(file(1), 7, &[dot(1, 1)]).base.unwrap().stamp;
+    let stamp = held(file(1), 7, &[dot(1, 1)]).base.unwrap().seen;
+    let stamp = stamp.last();
     index.put(&path("old"), &held(file(1), 7, &[dot(1, 1)])).unwrap();
     index.put(&path("new"), &held(file(1), 7, &[dot(1, 2)])).unwrap();
     index.put(&path("old"), &held(None, 7, &[dot(1, 3)])).unwrap();
-    assert_eq!(index.path_at(&stamp).unwrap(), Some(path("new")));
+    assert_eq!(index.path_at(stamp).unwrap(), Some(path("new")));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::model::stamp::Stamp;
+pub use crate::model::stamp::{Seen, Stamp};
 use crate::model::version::{Author, Dot, VersionVector};
 
 /// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256
@@ -196,7 +196,7 @@ pub struct Base {
     /// What the path held.
     pub held: Provenance,
     /// Identifies the state without reading it.
-    pub stamp: Stamp,
+    pub seen: Seen,
     /// Permission bits.
     pub bits: Bits,
 }

@@ -23,12 +23,6 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of no file: whatever is there differs from it, and is looked at.
-    #[must_use]
-    pub fn of_no_file(self) -> Self {
-        Self { ctime_ns: 0, ..self }
-    }
-
     /// Is it the same file, in whatever state?
     pub fn is_same_file(&self, other: &Stamp) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
@@ -50,6 +44,57 @@ impl Stamp {
     }
 }
 
+/// What makes that what is known of a path is found out anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Recheck {
+    /// Another stamp than the one that was seen.
+    #[default]
+    IfStampDiffers,
+    /// Nothing is needed: whatever its stamp says, a file is read, and a directory listed, as if it
+    /// were another one.
+    Always,
+}
+
+/// The stamp that a path had when it was last seen, and whether that proves anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    stamp: Stamp,
+    /// The index keeps it behind the row's other bytes.
+    #[serde(skip)]
+    recheck: Recheck,
+}
+
+impl Seen {
+    /// What has this stamp is what was seen.
+    pub fn at(stamp: Stamp) -> Self {
+        Self { stamp, recheck: Recheck::IfStampDiffers }
+    }
+
+    /// The same, with no proof that it still is so.
+    #[must_use]
+    pub fn doubted(self) -> Self {
+        Self { recheck: Recheck::Always, ..self }
+    }
+
+    /// What has this stamp is what was seen. `None`: whatever is there is to be looked at.
+    pub fn proof(&self) -> Option<Stamp> {
+        (self.recheck == Recheck::IfStampDiffers).then_some(self.stamp)
+    }
+
+    /// The stamp that was seen. It tells which file it was, and proves nothing.
+    pub fn last(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Does the stamp prove at `now_ms` since 1970, by itself, what was seen?
+    pub fn trust(&self, now_ms: u64) -> Trust {
+        match self.recheck {
+            Recheck::IfStampDiffers => trust(&self.stamp, now_ms, self.stamp.granularity()),
+            Recheck::Always => Trust::Never,
+        }
+    }
+}
+
 /// What [`Stamp::granularity`] is where whole seconds are kept, perhaps in pairs, as FAT does.
 pub const WHOLE_SECONDS: Duration = Duration::from_secs(2);
 
@@ -61,6 +106,8 @@ pub enum Trust {
     /// Not yet: a write in the same tick of the file system's clock leaves it as it is. It is proof
     /// if the file is read again when that is over. (Git calls such a file "racy".)
     NotYet,
+    /// There was a write, or the end of one, that it does not show.
+    Never,
 }
 
 /// Does the stamp of a file that is read at `now_ms` since 1970 prove what was read, if two changes
@@ -106,6 +153,15 @@ mod tests {
             Trust::Certain,
             "the clock was set back: it stays certain for ever"
         );
+    }
+
+    #[test]
+    fn what_is_doubted_is_no_proof_however_old_it_is() {
+        let seen = Seen::at(changed_at(1));
+        assert_eq!((seen.trust(NOW_MS), seen.proof()), (Trust::Certain, Some(changed_at(1))));
+        let doubted = seen.doubted();
+        assert_eq!((doubted.trust(NOW_MS), doubted.proof()), (Trust::Never, None));
+        assert_eq!(doubted.last(), seen.last());
     }
 
     #[test]

@@ -387,7 +387,7 @@ impl Engine {
             Provenance::Newest(content @ Content::File { size, .. })
                 if *size <= MAX_INLINE_BYTES as u64 =>
             {
-                (!self.has_content(node, &path, content)).then_some(base.stamp)
+                base.seen.proof().filter(|_| !self.has_content(node, &path, content))
             }
             _ => None,
         });

@@ -302,7 +302,7 @@ pub(super) fn is_realised(entry: &Entry, base: &Base) -> bool {
     entry.content.is_some()
         && entry.content.as_ref() == base.content()
         && match base.kind() {
-            FileKind::File => same_mode && entry.mtime_ns == base.stamp.mtime_ns,
+            FileKind::File => same_mode && entry.mtime_ns == base.seen.last().mtime_ns,
             FileKind::Symlink => true,
             _ => same_mode,
         }

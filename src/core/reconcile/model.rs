@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    entry::{Bits, Digest, Provenance, Stamp},
+    entry::{Bits, Digest, Provenance, Seen, Stamp},
     version::{Dot, NodeId, Origin},
 };
 
@@ -284,7 +284,7 @@ proptest! {
         for held in &history.placed {
             for newest in history.told.iter().filter(|newest| newest.set.is_superset(&held.set)) {
                 let content = held.entry.content.clone().expect("nothing is not on a disk");
-                let base = Base { held: Provenance::Newest(content), stamp, bits: Bits::kept(0o644) };
+                let base = Base { held: Provenance::Newest(content), seen: Seen::at(stamp), bits: Bits::kept(0o644) };
                 let fate = fate(&base, &held.entry.version, &newest.entry);
                 let change = history.made.iter()
                     .position(|made| made.dot == held.entry.version.dot);

@@ -22,16 +22,14 @@ pub(super) use self::{
     state::joined,
     torn::{Durable, holds_torn},
 };
-use super::{
-    Engine, Result,
-    paths::{Begun, Recheck},
-};
+use super::{Engine, Result, paths::Begun};
 use crate::{
     core::seam::{COVERED, Found, Hint, Output, Time},
     model::{
         content::Chunk,
         entry::{Base, Content, FileKind, Row, Standing, Stat},
         path::RelPath,
+        stamp::Recheck,
     },
 };
 
@@ -57,7 +55,7 @@ impl Engine {
                     .index
                     .get(&path)?
                     .and_then(|row| row.base)
-                    .map_or(0, |base| base.stamp.size);
+                    .map_or(0, |base| base.seen.last().size);
                 self.handle_writing(&path, size, time);
             }
             Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
@@ -90,12 +88,22 @@ impl Engine {
     /// looked at next. What is being read, or put there, at this moment is no proof, either.
     pub(super) fn doubt(&mut self, path: &RelPath) -> Result<()> {
         self.paths.doubt(path);
+        self.recheck(path, |base| !base.is_directory())
+    }
+
+    /// What the path holds, if it is such a thing, is found out anew when it is looked at next.
+    pub(super) fn recheck(
+        &mut self,
+        path: &RelPath,
+        is_such: impl Fn(&Base) -> bool,
+    ) -> Result<()> {
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
-        let Some(base) = &mut row.base else { return Ok(()) };
-        if base.stamp == base.stamp.of_no_file() {
-            return Ok(());
+        match &mut row.base {
+            Some(base) if is_such(base) && base.seen.proof().is_some() => {
+                base.seen = base.seen.doubted();
+            }
+            _ => return Ok(()),
         }
-        base.stamp = base.stamp.of_no_file();
         self.put(path, &row)
     }
 
@@ -351,7 +359,10 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         let base = row.and_then(|row| row.base).filter(Base::is_directory);
-        let known = base.as_ref().is_some_and(|base| base.stamp.inode == stat.stamp.inode);
+        let known = base
+            .as_ref()
+            .and_then(|base| base.seen.proof())
+            .is_some_and(|stamp| stamp.inode == stat.stamp.inode);
         if base.is_some() && !known {
             self.forget_listings_below(&path)?;
         }
@@ -405,5 +416,7 @@ impl Engine {
 
 /// Does the disk hold what was last seen of it?
 pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
-    base.kind() == stat.kind && base.stamp == stat.stamp && base.bits.found == stat.mode
+    base.kind() == stat.kind
+        && base.seen.proof() == Some(stat.stamp)
+        && base.bits.found == stat.mode
 }

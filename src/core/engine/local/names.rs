@@ -6,7 +6,7 @@ use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Base, Content, Digest, Entry, Provenance, Row, Stamp, Stat},
+        entry::{Base, Content, Digest, Entry, Provenance, Row, Seen, Stamp, Stat},
         limits::STEP_ENTRIES,
         path::RelPath,
         version::Author,
@@ -45,7 +45,7 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         row.base = row.base.map(|mut base| {
-            (base.stamp, base.bits.found) = (stat.stamp, stat.mode);
+            (base.seen, base.bits.found) = (Seen::at(stat.stamp), stat.mode);
             base.outdated(|| row.entry.version.clone())
         });
         self.put(path, &row)?;
@@ -96,17 +96,18 @@ impl Engine {
         now: &Stat,
     ) -> Result<()> {
         let Some(Content::File { digest, .. }) = held.content() else { return Ok(()) };
-        if now.links < 2 || !held.stamp.is_same_file(&now.stamp) || held.bits.found != now.mode {
+        let last = held.seen.last();
+        if now.links < 2 || !last.is_same_file(&now.stamp) || held.bits.found != now.mode {
             return Ok(());
         }
-        for (other, mut row) in self.other_names(path, digest, &held.stamp)? {
+        for (other, mut row) in self.other_names(path, digest, last)? {
             // That it got another name may not have been seen yet: then it still is to be.
-            let was = |base: &&mut Base| {
-                Stamp { ctime_ns: held.stamp.ctime_ns, ..base.stamp } == held.stamp
-            };
+            let was =
+                |base: &&mut Base| Stamp { ctime_ns: last.ctime_ns, ..*base.seen.last() } == *last;
             if let Some(base) = row.base.as_mut().filter(was) {
-                let is_seen = base.stamp == held.stamp;
-                base.stamp = if is_seen { now.stamp } else { now.stamp.of_no_file() };
+                let is_seen = base.seen == held.seen && base.seen.proof().is_some();
+                let seen = Seen::at(now.stamp);
+                base.seen = if is_seen { seen } else { seen.doubted() };
                 self.put(&other, &row)?;
             }
         }
@@ -125,8 +126,9 @@ impl Engine {
         for other in
             self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path)
         {
-            let is_name =
-                |row: &Row| row.base.as_ref().is_some_and(|base| base.stamp.is_same_file(stamp));
+            let is_name = |row: &Row| {
+                row.base.as_ref().is_some_and(|base| base.seen.last().is_same_file(stamp))
+            };
             names.extend(self.index.get(&other)?.filter(is_name).map(|row| (other, row)));
         }
         Ok(names)

@@ -16,10 +16,10 @@ use super::super::{Engine, Result, local::is_same};
 use crate::{
     core::seam::{Output, Time},
     model::{
-        entry::{Base, Bits, Content, Digest, Stamp, Standing, Stat},
+        entry::{Base, Bits, Content, Digest, Seen, Stamp, Standing, Stat},
         limits::{MAX_INLINE_BYTES, MAX_RENAME_CHAIN, MAX_RENAMES},
         path::RelPath,
-        stamp::{Trust, trust},
+        stamp::Trust,
         version::Dot,
     },
 };
@@ -71,7 +71,8 @@ impl Renames {
         if self.touched.contains(from) && self.touched.len() < MAX_RENAMES {
             self.touched.insert(to.clone());
         } else if let Some((base, dot)) = base.filter(|_| self.moved.len() < MAX_RENAMES) {
-            self.moved.insert((base.stamp.device, base.stamp.inode), (base, dot));
+            let Stamp { device, inode, .. } = *base.seen.last();
+            self.moved.insert((device, inode), (base, dot));
         }
         if self.targets.len() < MAX_RENAMES {
             self.targets.insert(from.clone(), to.clone());
@@ -96,8 +97,8 @@ impl Renames {
         }
         let (base, dot) = self.moved.get(&(stat.stamp.device, stat.stamp.inode))?;
         let dot = *dot;
-        let renamed =
-            Base { stamp: Stamp { ctime_ns: stat.stamp.ctime_ns, ..base.stamp }, ..base.clone() };
+        let seen = Seen::at(Stamp { ctime_ns: stat.stamp.ctime_ns, ..*base.seen.last() });
+        let renamed = Base { seen, ..base.clone() };
         if !is_same(&renamed, stat) {
             return None;
         }
@@ -174,10 +175,8 @@ impl Engine {
         let row = self.index.get(&from)?.filter(|row| !in_doubt && row.standing == Standing::Known);
         // Another write in the tick of the clock in which it was read would not show; nor what is
         // in doubt already.
-        let is_known = |base: &Base| {
-            base.is_directory()
-                || is_certain(&base.stamp, time) && base.stamp != base.stamp.of_no_file()
-        };
+        let is_known =
+            |base: &Base| base.is_directory() || base.seen.trust(time.wall_ms) == Trust::Certain;
         let base = row.and_then(|row| {
             let base = Base { bits: row.bits()?, ..row.base.clone()? };
             Some((base, row.base_version()?.dot))
@@ -229,7 +228,7 @@ impl Engine {
     /// What the file with all of this stamp holds, whatever its path was, and the change that made
     /// it.
     fn content_of_inode(&self, stat: &Stat, time: Time) -> Result<Option<(Content, Dot)>> {
-        if !is_certain(&stat.stamp, time) {
+        if Seen::at(stat.stamp).trust(time.wall_ms) != Trust::Certain {
             return Ok(None);
         }
         let is_known =
@@ -264,9 +263,4 @@ impl Engine {
     pub(in super::super) fn renamed_to(&self, from: &RelPath, time: Time) -> Option<RelPath> {
         self.renames.target(from, time.now).cloned()
     }
-}
-
-/// Would a later state of the file have another stamp, and another file that has got its inode?
-fn is_certain(stamp: &Stamp, time: Time) -> bool {
-    trust(stamp, time.wall_ms, stamp.granularity()) == Trust::Certain
 }

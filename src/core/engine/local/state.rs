@@ -14,8 +14,8 @@ use crate::{
     },
     model::{
         entry::{
-            Base, Bits, Content, Entry, FileKind, MODE_BITS, Provenance, Row, Stamp, Standing,
-            Stat, Version,
+            Base, Bits, Content, Entry, FileKind, MODE_BITS, Provenance, Row, Seen, Standing, Stat,
+            Version,
         },
         limits::MAX_VECTOR_COMPONENTS,
         path::RelPath,
@@ -194,7 +194,8 @@ impl Engine {
         stat: &Stat,
         time: Time,
     ) -> Result<Option<Bits>> {
-        let is_same = |base: &Base| base.stamp.is_same_file(&stat.stamp) && is_alike(base, content);
+        let is_same =
+            |base: &Base| base.seen.last().is_same_file(&stat.stamp) && is_alike(base, content);
         let from = self.index.path_at(&stat.stamp)?.filter(|from| from != path);
         let row = from.map(|from| self.index.get(&from)).transpose()?.flatten();
         let row = row.filter(|row| row.base.as_ref().is_some_and(is_same));
@@ -223,10 +224,12 @@ impl Engine {
     }
 
     /// When what is on the disk came to be there, in ms since 1970: what was changed while the node
-    /// was not running was not changed now.
+    /// was not running was not changed now. Directories do not tell.
     fn found_since_ms(&self, stat: &Stat, time: Time) -> u64 {
-        let since = u64::try_from(stat.stamp.ctime_ns / 1_000_000).unwrap_or(0);
-        if since == 0 { time.wall_ms } else { since.min(time.wall_ms) }
+        match stat.kind {
+            FileKind::Directory => time.wall_ms,
+            _ => u64::try_from(stat.stamp.ctime_ns / 1_000_000).unwrap_or(0).min(time.wall_ms),
+        }
     }
 
     /// May it be something that the last run, which was killed, knew and this one does not?
@@ -291,12 +294,12 @@ fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<
     let newest = row.entry.content.as_ref() == Some(content);
     if let Some(base) = &mut row.base {
         let same_mode = base.bits.found == stat.mode || !keeps_bits;
-        let same_metadata = same_mode && same_mtime(&base.stamp, &stat.stamp);
+        let same_metadata = same_mode && base.seen.last().mtime_ns == stat.stamp.mtime_ns;
         // Bits and time may have been set under another of its names; that does not outlive what
         // others have done.
         let is_linked = stat.links > 1 && !base.is_newest();
         if base.content() == Some(content) && (same_metadata || is_linked) {
-            base.stamp = stat.stamp;
+            base.seen = Seen::at(stat.stamp);
             let said = base.bits.handed_on(stat.mode, keeps_bits);
             base.bits = Bits { found: stat.mode, said };
             return Some(row);
@@ -319,10 +322,6 @@ fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<
     Some(row)
 }
 
-fn same_mtime(a: &Stamp, b: &Stamp) -> bool {
-    a.mtime_ns == b.mtime_ns
-}
-
 /// The version that a change on this disk is made on top of.
 fn prior_version(row: &Row) -> Option<&Version> {
     row.base_version().or(row.entry.is_tombstone().then_some(&row.entry.version))
@@ -334,7 +333,7 @@ fn base_of(held: Provenance, stat: Stat, said: u16) -> Base {
         FileKind::Symlink => Bits::kept(stat.mode),
         _ => Bits { found: stat.mode & MODE_BITS, said: said & MODE_BITS },
     };
-    Base { held, stamp: stat.stamp, bits }
+    Base { held, seen: Seen::at(stat.stamp), bits }
 }
 
 /// Are both files, or both directories, so that one may have the other's permission bits?
@@ -344,7 +343,7 @@ fn is_alike(base: &Base, content: &Content) -> bool {
 
 fn entry_of(base: &Base, version: Version) -> Entry {
     let (mode, mtime_ns) = match base.kind() {
-        FileKind::File => (base.bits.said, base.stamp.mtime_ns),
+        FileKind::File => (base.bits.said, base.seen.last().mtime_ns),
         FileKind::Directory => (base.bits.said, 0),
         _ => (0, 0),
     };
@@ -361,7 +360,7 @@ pub(in super::super) fn joined(a: &VersionVector, b: &VersionVector) -> VersionV
 mod tests {
     use super::*;
     use crate::model::{
-        entry::Digest,
+        entry::{Digest, Stamp},
         version::{Dot, NodeId, Origin},
     };
 
@@ -380,10 +379,10 @@ mod tests {
             Stat { kind: FileKind::File, stamp, mode: 0o644, links }
         };
         let held = Provenance::of(content.clone(), Some(version(1)));
-        let base = Base { held, stamp, bits: Bits::kept(0o644) };
+        let base = Base { held, seen: Seen::at(stamp), bits: Bits::kept(0o644) };
         let deleted = Row::new(Entry::tombstone(version(2)), Some(base));
         let adopted = adopt(&deleted, &content, &stat(9, 2), true).and_then(|row| row.base);
-        assert_eq!(adopted.map(|base| base.stamp), Some(stat(9, 2).stamp));
+        assert_eq!(adopted.and_then(|base| base.seen.proof()), Some(stat(9, 2).stamp));
         assert_eq!(adopt(&deleted, &content, &stat(9, 1), true), None);
         let entry =
             Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };

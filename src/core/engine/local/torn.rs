@@ -12,7 +12,7 @@ use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Base, Bits, Content, FileKind, Provenance, Row, Stamp, Standing, Stat},
+        entry::{Base, Bits, Content, FileKind, Provenance, Row, Seen, Stamp, Standing, Stat},
         limits::{CLOCK_SET_FORWARD, TORN_SUSPECT},
         path::RelPath,
     },
@@ -123,9 +123,10 @@ impl Engine {
         let is_older = |time_ns: i64| time_ns < before_ns || is_to_come(time_ns);
         // Another file, which has got this name since the power came back, is what somebody has put
         // there.
-        let is_put_there = !base.stamp.is_same_file(&stat.stamp) && !is_older(stat.stamp.ctime_ns);
+        let is_put_there =
+            !base.seen.last().is_same_file(&stat.stamp) && !is_older(stat.stamp.ctime_ns);
         let is_shorter = size < was && is_older(stat.stamp.mtime_ns) && !is_put_there;
-        is_shorter || base.stamp == stat.stamp
+        is_shorter || base.seen.proof() == Some(stat.stamp)
     }
 
     /// The index's version is wanted again; what is on the disk goes to the trash when it comes.
@@ -142,7 +143,7 @@ impl Engine {
             let said =
                 row.bits().map_or(0, |bits| bits.handed_on(stat.mode, self.config.keeps_bits));
             let bits = Bits { found: stat.mode, said };
-            Base { held: Provenance::Torn(Box::new(version)), stamp: stat.stamp, bits }
+            Base { held: Provenance::Torn(Box::new(version)), seen: Seen::at(stat.stamp), bits }
         });
         row.standing = Standing::Known;
         self.put(path, &row)?;
@@ -155,14 +156,12 @@ pub(in super::super) fn holds_torn(row: &Row) -> bool {
     row.base.as_ref().is_some_and(Base::is_torn)
 }
 
-/// Is it what a power cut has left, and was nothing but named anew since? (That it is to be
-/// believed, the stamp tells.)
+/// Is it what a power cut has left, and was nothing but named anew since? Once that is doubted, it
+/// is to be believed.
 pub(in super::super) fn is_still_torn(row: &Row, stat: &Stat) -> bool {
-    let Some(base) = row.base.as_ref().filter(|base| base.is_torn()) else {
-        return false;
-    };
-    let was = base.stamp;
-    was != was.of_no_file() && was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp }
+    let torn = row.base.as_ref().filter(|base| base.is_torn());
+    torn.and_then(|base| base.seen.proof())
+        .is_some_and(|was| was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp })
 }
 
 #[cfg(test)]

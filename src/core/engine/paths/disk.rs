@@ -17,7 +17,7 @@ use crate::model::{
         SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET,
     },
     path::RelPath,
-    stamp::{Trust, trust},
+    stamp::{Recheck, Trust, trust},
 };
 
 /// What is being done to a path.
@@ -56,15 +56,6 @@ pub(super) struct Reading {
     began_ms: u64,
 }
 
-/// What has to be shown before what was read is believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Recheck {
-    /// That the file has the stamp that it was read with.
-    IfStampDiffers,
-    /// Nothing is good enough: it is read again.
-    Always,
-}
-
 /// A change to the disk that has been asked for.
 #[derive(Debug)]
 pub(in super::super) struct Pending {
@@ -74,6 +65,8 @@ pub(in super::super) struct Pending {
     pub(in super::super) partial: Option<Digest>,
     /// The path that it is renamed from.
     pub(in super::super) from: Option<RelPath>,
+    /// The time that is set of a file of which nothing else changes but its bits.
+    pub(in super::super) set_mtime_ns: Option<i64>,
     /// The path that it changes places with.
     pub(in super::super) with: Option<RelPath>,
     /// It has the bits and the time that it had before, at another path.
@@ -87,8 +80,17 @@ impl Pending {
     pub(in super::super) fn to(row: &Row) -> Self {
         let (content, mode, version) =
             (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
-        let (partial, from, with) = (None, None, None);
-        Self { content, mode, version, partial, from, with, is_renamed: false, is_doubted: false }
+        Self {
+            content,
+            mode,
+            version,
+            set_mtime_ns: None,
+            partial: None,
+            from: None,
+            with: None,
+            is_renamed: false,
+            is_doubted: false,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod retry;
 use std::{collections::BTreeMap, time::Instant};
 
 pub(super) use self::{
-    disk::{Begun, HalfDone, Pending, Recheck},
+    disk::{Begun, HalfDone, Pending},
     retry::Why,
 };
 use self::{

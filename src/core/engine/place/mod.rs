@@ -245,13 +245,19 @@ impl Engine {
         if self.is_ignored(path, Some(&row), None) {
             return Ok(());
         }
-        if row.standing == Standing::Unknown && row.base.is_some() {
-            self.outputs.push_back(Output::Inspect { path: path.clone() });
+        let is_known = row.standing == Standing::Known;
+        if row.base.as_ref().is_some_and(|base| !is_known || base.seen.proof().is_none()) {
+            // What is there is found out first. What is being written is looked at when that is
+            // over.
+            self.paths.postpone(path, true, time.now);
+            if !self.paths.is_settling(path) {
+                self.outputs.push_back(Output::Inspect { path: path.clone() });
+            }
             return Ok(());
         }
         let is_unsure = |base: &Base| {
             // Of a link nobody can change the target: another one has its name then.
-            base.kind() == FileKind::File && self.paths.is_unsure(path, &base.stamp, time.now)
+            base.kind() == FileKind::File && self.paths.is_unsure(path, base.seen.last(), time.now)
         };
         if row.base.as_ref().is_some_and(is_unsure) {
             // It may have been written to since, in the second in which it was read, and nothing
@@ -416,8 +422,11 @@ impl Engine {
             self.paths.begin_change(&from, Pending { content: None, ..Pending::to(&row) });
         }
         self.wake(time);
-        let expect = row.base.as_ref().map(|base| base.stamp);
-        let change = Pending { partial, from, with, is_renamed, ..Pending::to(&row) };
+        let expect = row.base.as_ref().and_then(|base| base.seen.proof());
+        debug_assert_eq!(expect.is_some(), row.base.is_some(), "{path} was to be looked at first");
+        let set_mtime_ns =
+            if let Action::SetMetadata { mtime_ns, .. } = &action { *mtime_ns } else { None };
+        let change = Pending { partial, from, with, is_renamed, set_mtime_ns, ..Pending::to(&row) };
         self.paths.begin_change(path, change);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())

@@ -10,7 +10,7 @@ use super::super::{
 use crate::{
     core::seam::{ApplyFailure, Output, Time},
     model::{
-        entry::{Base, Bits, Content, FileKind, Provenance, Standing, Stat},
+        entry::{Base, Bits, Content, FileKind, Provenance, Seen, Standing, Stat},
         path::RelPath,
         stamp::is_whole_second,
     },
@@ -73,10 +73,15 @@ impl Engine {
             let is_coarse = is_whole_second(stat.stamp.mtime_ns);
             let is_unsure =
                 self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
-            let is_unsure = is_unsure || change.is_doubted && content != Content::Directory;
-            let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
+            // The file system keeps the time less exactly, or the file was written to since.
+            let is_other_time =
+                change.set_mtime_ns.is_some_and(|set_ns| set_ns != stat.stamp.mtime_ns);
+            let is_unsure =
+                content != Content::Directory && (is_unsure || is_other_time || change.is_doubted);
+            let seen = Seen::at(stat.stamp);
+            let seen = if is_unsure { seen.doubted() } else { seen };
             let bits = Bits { found: stat.mode, said: change.mode };
-            Base { held: Provenance::of(content, version), stamp, bits }
+            Base { held: Provenance::of(content, version), seen, bits }
         });
         // What was renamed has the bits and the time that it had before.
         if newest && change.is_renamed {

@@ -148,7 +148,7 @@ impl Engine {
         let base = row.filter(leaves).and_then(|row| row.base);
         let stamp = base
             .filter(|base| base.content().and_then(file_digest) == Some(*digest))
-            .map(|base| base.stamp);
+            .and_then(|base| base.seen.proof());
         Ok(stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now)))
     }
 
@@ -169,7 +169,7 @@ impl Engine {
         let Some(other) = self.index.get(path)?.filter(is_known) else { return Ok(None) };
         let wanted = other.entry.content.as_ref().and_then(file_digest);
         let fits = wanted.is_some() && wanted == held(row) && held(&other) == Some(*digest);
-        let stamp = other.base.as_ref().map(|base| base.stamp);
+        let stamp = other.base.as_ref().and_then(|base| base.seen.proof());
         let stamp = stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now));
         let is_free = fits && self.fate_of(&other) == Some(Fate::Superseded);
         Ok(stamp.filter(|_| is_free).map(|stamp| (other, stamp)))

@@ -23,6 +23,7 @@ use super::{Engine, Result};
 use crate::{
     core::seam::{Output, Time},
     model::{
+        entry::Base,
         limits::{
             FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE,
             MAX_READS, POLL_INTERVAL, STEP_ENTRIES,
@@ -298,12 +299,7 @@ impl Engine {
 
     /// Has the directory listed when it is seen next, as if it were another one.
     pub(super) fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
-        let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
-        match &mut row.base {
-            Some(base) if base.is_directory() && base.stamp.inode != 0 => base.stamp.inode = 0,
-            _ => return Ok(()),
-        }
-        self.put(directory, &row)
+        self.recheck(directory, Base::is_directory)
     }
 
     /// As [`Self::forget_listing`], of all directories below this one, which is not the one that
