@@ -101,7 +101,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
         at_rest: false,
         durable_before_ms: 300,
         boot: b"boot".to_vec(),
-        root: (66_306, 2),
+        root: Some((66_306, 2)),
         knowledge: vector(&[(1, 2), (3, 400)]),
         dropped: vector(&[(1, 1)]),
         live: 5,
@@ -111,7 +111,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
     };
     assert_eq!(
         hex(&encode(&summary)),
-        "01070100ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03"
+        "01070100ac0204626f6f7401828604020201020390030101010501ac02fe(ff*17)03"
     );
     let record = NodeRecord {
         name: "pi".to_owned(),

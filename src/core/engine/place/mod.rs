@@ -60,17 +60,41 @@ pub(super) struct Placement {
 /// A pass over a table of the index.
 #[derive(Debug, Default)]
 struct Pass {
+    /// Another one is to follow.
     requested: bool,
-    running: bool,
-    cursor: Option<RelPath>,
+    at: Cursor,
+}
+
+/// How far a pass has come.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Cursor {
+    /// None is under way.
+    #[default]
+    Idle,
+    /// At the first path.
+    First,
+    /// At the one behind this.
+    Behind(RelPath),
 }
 
 impl Pass {
     fn begin(&mut self) -> bool {
-        if !self.running && self.requested {
-            (self.requested, self.running, self.cursor) = (false, true, None);
+        if !self.is_running() && self.requested {
+            (self.requested, self.at) = (false, Cursor::First);
         }
-        self.running
+        self.is_running()
+    }
+
+    fn is_running(&self) -> bool {
+        self.at != Cursor::Idle
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.requested && !self.is_running()
+    }
+
+    fn last(&self) -> Option<&RelPath> {
+        if let Cursor::Behind(path) = &self.at { Some(path) } else { None }
     }
 }
 
@@ -114,8 +138,7 @@ impl Placement {
 
     /// Have the passes nothing to do, but for what waits for a download to end?
     pub(super) fn is_done(&self) -> bool {
-        let is_idle = |pass: &Pass| !pass.requested && !pass.running;
-        is_idle(&self.wanted) && is_idle(&self.removals)
+        self.wanted.is_idle() && self.removals.is_idle()
     }
 
     /// Has everything been come by that was to be since the passes were asked for last?
@@ -131,12 +154,9 @@ impl Placement {
 impl Engine {
     pub(super) fn placement_has_work(&self) -> bool {
         let placement = &self.placement;
-        let is_asked = |pass: &Pass| pass.requested || pass.running;
         self.may_step_placement()
             && !self.rules.are_changing()
-            && (is_asked(&placement.wanted)
-                || is_asked(&placement.removals)
-                || self.next_slot().is_some())
+            && (!placement.is_done() || self.next_slot().is_some())
     }
 
     /// Does nothing hold the passes up that has a wake-up of its own: changes under way, or a
@@ -189,12 +209,12 @@ impl Engine {
     }
 
     fn step_wanted(&mut self, time: Time) -> Result<()> {
-        let Some(path) = self.index.next_wanted(self.placement.wanted.cursor.as_ref())? else {
-            self.placement.wanted.running = false;
+        let Some(path) = self.index.next_wanted(self.placement.wanted.last())? else {
+            self.placement.wanted.at = Cursor::Idle;
             return Ok(());
         };
         self.place(&path, None, time)?;
-        self.placement.wanted.cursor = Some(path);
+        self.placement.wanted.at = Cursor::Behind(path);
         Ok(())
     }
 
@@ -213,13 +233,12 @@ impl Engine {
     }
 
     fn step_removals(&mut self, time: Time) -> Result<()> {
-        let Some(path) = self.index.previous_removal(self.placement.removals.cursor.as_ref())?
-        else {
-            self.placement.removals.running = false;
+        let Some(path) = self.index.previous_removal(self.placement.removals.last())? else {
+            self.placement.removals.at = Cursor::Idle;
             return Ok(());
         };
         self.place(&path, None, time)?;
-        self.placement.removals.cursor = Some(path);
+        self.placement.removals.at = Cursor::Behind(path);
         Ok(())
     }
 
@@ -285,7 +304,7 @@ impl Engine {
         if self.is_wanted_elsewhere(path, &row, time)? {
             return Ok(());
         }
-        if !is_directory && self.placement.wanted.running {
+        if !is_directory && self.placement.wanted.is_running() {
             self.placement.kick_removals();
             return Ok(());
         }

@@ -32,23 +32,38 @@ struct Wait {
     path: RelPath,
     /// A path that holds it and is to go.
     from: Option<RelPath>,
-    /// `None` when it has waited for long enough.
-    until: Option<Instant>,
+    state: Waiting,
+}
+
+/// How far a wait has come.
+#[derive(Debug)]
+enum Waiting {
+    /// For a moment.
+    Until(Instant),
+    /// It was long enough.
+    Over,
     /// Renaming did not work: it is copied.
-    failed: bool,
+    Failed,
+}
+
+impl Wait {
+    fn until(&self) -> Option<Instant> {
+        if let Waiting::Until(until) = self.state { Some(until) } else { None }
+    }
 }
 
 impl Waits {
     pub(in super::super) fn next_timeout(&self) -> Option<Instant> {
-        self.0.values().filter_map(|wait| wait.until).min()
+        self.0.values().filter_map(Wait::until).min()
     }
 
     /// Has one waited for long enough?
     pub(in super::super) fn handle_timeout(&mut self, now: Instant) -> bool {
         let mut any = false;
-        for wait in self.0.values_mut().filter(|wait| wait.until.is_some_and(|until| until <= now))
+        for wait in
+            self.0.values_mut().filter(|wait| wait.until().is_some_and(|until| until <= now))
         {
-            wait.until = None;
+            wait.state = Waiting::Over;
             any = true;
         }
         any
@@ -57,12 +72,12 @@ impl Waits {
     /// Its content is on its way, or is not wanted there any more. True when it had not waited for
     /// long enough.
     pub(in super::super) fn remove(&mut self, digest: &Digest) -> bool {
-        self.0.remove(digest).is_some_and(|wait| wait.until.is_some())
+        self.0.remove(digest).is_some_and(|wait| wait.until().is_some())
     }
 
     /// Does it wait for a moment still?
     pub(in super::super) fn is_on(&self, digest: &Digest) -> bool {
-        self.0.get(digest).is_some_and(|wait| wait.until.is_some())
+        self.0.get(digest).is_some_and(|wait| wait.until().is_some())
     }
 
     pub(in super::super) fn is_bounded(&self) -> bool {
@@ -72,7 +87,7 @@ impl Waits {
     /// False when the table is full.
     fn insert(&mut self, digest: Digest, wait: Wait) -> bool {
         if self.0.len() >= MAX_RENAME_WAITS {
-            self.0.retain(|_, wait| wait.until.is_some());
+            self.0.retain(|_, wait| wait.until().is_some());
         }
         let has_room = self.0.len() < MAX_RENAME_WAITS;
         if has_room {
@@ -98,8 +113,8 @@ impl Engine {
             return Ok(false);
         }
         let wait = self.placement.waits.0.get(&digest);
-        let (failed, waits) =
-            wait.map_or((false, true), |wait| (wait.failed, wait.until.is_some()));
+        let failed = wait.is_some_and(|wait| matches!(wait.state, Waiting::Failed));
+        let waits = wait.is_none_or(|wait| wait.until().is_some());
         let announced = wait.and_then(|wait| wait.from.clone());
         let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(false) };
         for from in announced.into_iter().chain([holder]).filter(|_| !failed) {
@@ -122,8 +137,8 @@ impl Engine {
         if is_here || !waits {
             return Ok(false);
         }
-        let wait =
-            Wait { path: path.clone(), from: None, until: Some(time.now + RENAME_WAIT), failed };
+        let state = Waiting::Until(time.now + RENAME_WAIT);
+        let wait = Wait { path: path.clone(), from: None, state };
         let waits = self.placement.waits.0.contains_key(&digest)
             || self.placement.waits.insert(digest, wait);
         Ok(waits)
@@ -243,7 +258,7 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         debug!("{from} cannot be renamed to {path}: {failure:?}");
-        let wait = Wait { path: path.clone(), from: None, until: None, failed: true };
+        let wait = Wait { path: path.clone(), from: None, state: Waiting::Failed };
         let noted = content
             .and_then(file_digest)
             .is_some_and(|digest| self.placement.waits.insert(digest, wait));
