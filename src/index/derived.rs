@@ -9,7 +9,7 @@ use super::{
     IndexError,
     error::encode,
     keys,
-    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, REMOVALS, WANTED},
+    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, REMOVALS, SETTLED, WANTED},
 };
 use crate::model::{
     entry::{Base, Content, Digest, Row},
@@ -24,6 +24,7 @@ const CONFLICT_MARK: &[u8] = b".sync-conflict-";
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Derived {
     components: Vec<Dot>,
+    settled: bool,
     digest: Option<Digest>,
     inode: Option<(u64, u64)>,
     directory: bool,
@@ -50,6 +51,7 @@ impl Derived {
         let newest = row.entry.content.as_ref();
         Self {
             components: row.entry.version.vector().iter().collect(),
+            settled: row.entry.version.is_settled(),
             digest: held.and_then(Content::digest).copied(),
             inode: base.map(|base| base.seen.last()).map(|stamp| (stamp.device, stamp.inode)),
             directory: held == Some(&Content::Directory),
@@ -97,6 +99,7 @@ pub fn check(
         (WANTED, &key[..], derived.wanted),
         (REMOVALS, &key[..], derived.removal),
         (DIRECTORIES, path.as_bytes(), derived.directory),
+        (SETTLED, path.as_bytes(), derived.settled),
     ];
     for (table, key, expected) in marks {
         let is_there = transaction.open_table(table)?.get(key)?.is_some();
@@ -111,7 +114,7 @@ pub fn check_all<'a>(
     rows: impl Iterator<Item = (&'a RelPath, &'a Derived)> + Clone,
 ) -> Result<(), IndexError> {
     let components = transaction.open_table(COMPONENTS)?;
-    let mut expected = [0; 5];
+    let mut expected = [0; 6];
     for (path, derived) in rows.clone() {
         check(transaction, path, derived)?;
         for dot in &derived.components {
@@ -123,6 +126,7 @@ pub fn check_all<'a>(
         expected[2] += u64::from(derived.directory);
         expected[3] += u64::from(derived.wanted);
         expected[4] += u64::from(derived.removal);
+        expected[5] += u64::from(derived.settled);
     }
     let found = [
         components.len()?,
@@ -130,8 +134,9 @@ pub fn check_all<'a>(
         transaction.open_table(DIRECTORIES)?.len()?,
         transaction.open_table(WANTED)?.len()?,
         transaction.open_table(REMOVALS)?.len()?,
+        transaction.open_table(SETTLED)?.len()?,
     ];
-    assert_eq!(found, expected, "components, digests, directories, wanted, removals");
+    assert_eq!(found, expected, "components, digests, directories, wanted, removals, settled");
     let inodes: BTreeMap<_, _> =
         rows.map(|(path, derived)| (path.as_bytes(), derived.inode)).collect();
     for item in transaction.open_table(INODES)?.iter()? {
@@ -169,6 +174,7 @@ pub fn replace(
     let key = keys::row(path);
     mark(transaction, WANTED, &key, before.wanted, after.wanted)?;
     mark(transaction, REMOVALS, &key, before.removal, after.removal)?;
+    mark(transaction, SETTLED, path.as_bytes(), before.settled, after.settled)?;
     mark(transaction, DIRECTORIES, path.as_bytes(), before.directory, after.directory)
 }
 

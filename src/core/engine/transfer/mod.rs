@@ -22,7 +22,7 @@ use self::{
     ending::Partial,
     whole::Wholes,
 };
-use super::{Engine, Link, Result};
+use super::{Engine, Result};
 use crate::{
     core::seam::{ApplyFailure, Output, Time},
     index::Index,
@@ -34,7 +34,7 @@ use crate::{
             ORPHAN_WAIT, RECIPE_SEGMENT_CHUNKS,
         },
         path::RelPath,
-        version::{Dot, NodeId},
+        version::NodeId,
     },
     wire::message::Message,
 };
@@ -229,10 +229,13 @@ impl Engine {
         let Some(dot) = self.index.get(path)?.map(|row| row.entry.version.dot) else {
             return Ok(());
         };
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        for (node, _) in self.links.iter().filter(|(_, link)| knows(link, dot)) {
-            download.add_source(*node, time.now);
+        let Some(mut download) = self.transfers.downloads.remove(&digest) else { return Ok(()) };
+        for (node, link) in self.links.iter().filter(|(_, link)| link.is_ready()) {
+            if self.knows(link, dot)? {
+                download.add_source(*node, time.now);
+            }
         }
+        self.transfers.downloads.insert(digest, download);
         Ok(())
     }
 
@@ -400,10 +403,6 @@ impl Engine {
         }
         self.ask(digest, time)
     }
-}
-
-fn knows(link: &Link, dot: Dot) -> bool {
-    link.is_ready() && link.known.as_ref().is_some_and(|known| known.contains(dot))
 }
 
 /// The list of chunks that is kept of a file of more than one.
