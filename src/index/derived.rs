@@ -52,7 +52,7 @@ impl Derived {
         Self {
             components: row.entry.version.vector().iter().collect(),
             settled: row.entry.version.is_settled(),
-            digest: held.and_then(Content::digest).copied(),
+            digest: base.and_then(Base::digest),
             inode: base.map(|base| base.seen.last()).map(|stamp| (stamp.device, stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),

@@ -267,6 +267,11 @@ impl Base {
         Self { held, ..self }
     }
 
+    /// What tells a file's content from every other; `None` for anything else.
+    pub fn digest(&self) -> Option<Digest> {
+        self.content()?.digest().copied()
+    }
+
     /// What kind of thing it is.
     pub fn kind(&self) -> FileKind {
         self.content().map_or(FileKind::File, Content::kind)
@@ -275,6 +280,13 @@ impl Base {
     /// Is it a directory?
     pub fn is_directory(&self) -> bool {
         self.kind() == FileKind::Directory
+    }
+
+    /// Is what is there now what was last seen?
+    pub fn is_unchanged(&self, now: &Stat) -> bool {
+        self.kind() == now.kind
+            && self.seen.proof() == Some(now.stamp)
+            && self.bits.found == now.mode
     }
 
     /// Is it what the row's entry says?
@@ -347,6 +359,11 @@ impl Row {
             None => !self.entry.is_tombstone(),
             Some(base) => !base.is_newest(),
         }
+    }
+
+    /// Is what a power cut has left of a file all that this disk has of the path?
+    pub fn holds_torn(&self) -> bool {
+        self.base.as_ref().is_some_and(Base::is_torn)
     }
 
     /// Is it a directory, here and by its newest version, so that something can be put into it?

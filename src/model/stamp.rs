@@ -76,6 +76,12 @@ impl Seen {
         Self { recheck: Recheck::Always, ..self }
     }
 
+    /// As [`Self::doubted`], if there is a doubt.
+    #[must_use]
+    pub fn doubted_if(self, is_doubted: bool) -> Self {
+        if is_doubted { self.doubted() } else { self }
+    }
+
     /// What has this stamp is what was seen. `None`: whatever is there is to be looked at.
     pub fn proof(&self) -> Option<Stamp> {
         (self.recheck == Recheck::IfStampDiffers).then_some(self.stamp)

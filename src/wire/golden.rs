@@ -160,7 +160,7 @@ fn hellos_have_the_bytes_of_every_protocol() {
     );
     assert_eq!(
         hex(&hello.encode(&key, Some(&Nonce([5; 16])))),
-        "7032706e6574000100010001(09*16)0102030405060708(07*8)08935004f031acc4beabc3ab62095b58a329e24a4982"
+        "7032706e6574000100020002(09*16)0102030405060708(07*8)089367a9382960004f9794a9dbceff54105fad6f245e"
     );
 }
 

@@ -17,11 +17,7 @@ mod torn;
 
 use log::info;
 
-pub(super) use self::{
-    rename::Renames,
-    state::joined,
-    torn::{Durable, holds_torn},
-};
+pub(super) use self::{rename::Renames, state::joined, torn::Durable};
 use super::{Engine, Result, paths::Begun};
 use crate::{
     core::seam::{COVERED, Found, Hint, Output, Time},
@@ -228,7 +224,7 @@ impl Engine {
             (None, None) if was_ignored => self.place(&path, None, time),
             (None, None) => Ok(()),
             (Some(_), None) => self.handle_missing(path, time),
-            (Some(base), Some(stat)) if is_same(base, &stat) && !doubtful => {
+            (Some(base), Some(stat)) if base.is_unchanged(&stat) && !doubtful => {
                 self.handle_same(path, row, time)
             }
             // What is covered is not missing.
@@ -412,11 +408,4 @@ impl Engine {
             _ => Ok(()),
         }
     }
-}
-
-/// Does the disk hold what was last seen of it?
-pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
-    base.kind() == stat.kind
-        && base.seen.proof() == Some(stat.stamp)
-        && base.bits.found == stat.mode
 }

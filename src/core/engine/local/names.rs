@@ -106,8 +106,7 @@ impl Engine {
                 |base: &&mut Base| Stamp { ctime_ns: last.ctime_ns, ..*base.seen.last() } == *last;
             if let Some(base) = row.base.as_mut().filter(was) {
                 let is_seen = base.seen == held.seen && base.seen.proof().is_some();
-                let seen = Seen::at(now.stamp);
-                base.seen = if is_seen { seen } else { seen.doubted() };
+                base.seen = Seen::at(now.stamp).doubted_if(!is_seen);
                 self.put(&other, &row)?;
             }
         }

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use super::super::{Engine, Result, local::is_same};
+use super::super::{Engine, Result};
 use crate::{
     core::seam::{Output, Time},
     model::{
@@ -99,7 +99,7 @@ impl Renames {
         let dot = *dot;
         let seen = Seen::at(Stamp { ctime_ns: stat.stamp.ctime_ns, ..*base.seen.last() });
         let renamed = Base { seen, ..base.clone() };
-        if !is_same(&renamed, stat) {
+        if !renamed.is_unchanged(stat) {
             return None;
         }
         Some((renamed.content()?.clone(), dot))
@@ -238,7 +238,7 @@ impl Engine {
         };
         let row = self.index.get(&held)?;
         let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
-        let base = row.and_then(|row| row.base).filter(|base| is_same(base, stat));
+        let base = row.and_then(|row| row.base).filter(|base| base.is_unchanged(stat));
         Ok(base.and_then(|base| base.content().cloned()).zip(dot))
     }
 

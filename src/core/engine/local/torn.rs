@@ -151,11 +151,6 @@ impl Engine {
     }
 }
 
-/// Is what a power cut has left of a file all that this disk has of the path?
-pub(in super::super) fn holds_torn(row: &Row) -> bool {
-    row.base.as_ref().is_some_and(Base::is_torn)
-}
-
 /// Is it what a power cut has left, and was nothing but named anew since? Once that is doubted, it
 /// is to be believed.
 pub(in super::super) fn is_still_torn(row: &Row, stat: &Stat) -> bool {

@@ -80,17 +80,9 @@ impl Pending {
     pub(in super::super) fn to(row: &Row) -> Self {
         let (content, mode, version) =
             (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
-        Self {
-            content,
-            mode,
-            version,
-            set_mtime_ns: None,
-            partial: None,
-            from: None,
-            with: None,
-            is_renamed: false,
-            is_doubted: false,
-        }
+        let (set_mtime_ns, partial, from, with) = (None, None, None, None);
+        let (is_renamed, is_doubted) = (false, false);
+        Self { content, mode, version, set_mtime_ns, partial, from, with, is_renamed, is_doubted }
     }
 }
 

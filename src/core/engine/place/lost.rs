@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::warn;
 
-use super::super::{Engine, Result, local::holds_torn};
+use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
@@ -55,7 +55,7 @@ impl Engine {
     /// `None`: it is for another node. The torn rest of a file is better than nothing, and worse
     /// than any version that another node holds.
     fn patience(&self, row: &Row) -> Option<Duration> {
-        if holds_torn(row) {
+        if row.holds_torn() {
             return Some(LOST_CONTENT_DELAY * 4);
         }
         if row.standing == Standing::Unknown {
@@ -91,6 +91,6 @@ impl Engine {
                 return Ok(false);
             }
         }
-        Ok(!counted.is_empty() || holds_torn(row))
+        Ok(!counted.is_empty() || row.holds_torn())
     }
 }

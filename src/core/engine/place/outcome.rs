@@ -79,8 +79,7 @@ impl Engine {
                 change.set_mtime_ns.is_some_and(|set_ns| set_ns != stat.stamp.mtime_ns);
             let is_unsure =
                 content != Content::Directory && (is_unsure || is_other_time || change.is_doubted);
-            let seen = Seen::at(stat.stamp);
-            let seen = if is_unsure { seen.doubted() } else { seen };
+            let seen = Seen::at(stat.stamp).doubted_if(is_unsure);
             let bits = Bits { found: stat.mode, said: change.mode };
             Base { held: Provenance::of(content, version), seen, bits }
         });

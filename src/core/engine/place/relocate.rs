@@ -161,9 +161,8 @@ impl Engine {
             .filter(|row| row.standing == Standing::Known && row.entry.is_tombstone());
         let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
         let base = row.filter(leaves).and_then(|row| row.base);
-        let stamp = base
-            .filter(|base| base.content().and_then(file_digest) == Some(*digest))
-            .and_then(|base| base.seen.proof());
+        let stamp =
+            base.filter(|base| base.digest() == Some(*digest)).and_then(|base| base.seen.proof());
         Ok(stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now)))
     }
 
@@ -179,7 +178,7 @@ impl Engine {
         if !self.may_move(path) {
             return Ok(None);
         }
-        let held = |row: &Row| row.base.as_ref().and_then(Base::content).and_then(file_digest);
+        let held = |row: &Row| row.base.as_ref().and_then(Base::digest);
         let is_known = |other: &Row| other.standing == Standing::Known && other.is_wanted();
         let Some(other) = self.index.get(path)?.filter(is_known) else { return Ok(None) };
         let wanted = other.entry.content.as_ref().and_then(file_digest);
@@ -198,7 +197,7 @@ impl Engine {
         row: &Row,
         time: Time,
     ) -> Result<bool> {
-        let Some(digest) = row.base.as_ref().and_then(Base::content).and_then(file_digest) else {
+        let Some(digest) = row.base.as_ref().and_then(Base::digest) else {
             return Ok(false);
         };
         if self.transfers.is_copying(&digest) {
@@ -228,7 +227,7 @@ impl Engine {
 
     /// Is what this path holds being copied? Then it stays until that is done.
     pub(in super::super) fn is_being_copied(&self, row: &Row) -> bool {
-        let held = row.base.as_ref().and_then(Base::content).and_then(file_digest);
+        let held = row.base.as_ref().and_then(Base::digest);
         held.is_some_and(|digest| self.transfers.is_copying(&digest))
     }
 
