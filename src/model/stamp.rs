@@ -186,7 +186,8 @@ mod tests {
             again_after_ms in 0..4_000u64,
         ) {
             let tick_of = |ms: u64| changed_at((ms - ms % tick_ms) as i64 * 1_000_000);
-            let [written_ms, read_ms] = [written_ms, written_ms + read_after_ms].map(|ms| NOW_MS + ms);
+            let written_ms = NOW_MS + written_ms;
+            let read_ms = written_ms + read_after_ms;
             let stamp = tick_of(written_ms);
             if trust(&stamp, read_ms, Duration::from_millis(tick_ms)) == Trust::Certain {
                 prop_assert_ne!(stamp, tick_of(read_ms + again_after_ms));

@@ -284,7 +284,8 @@ proptest! {
         for held in &history.placed {
             for newest in history.told.iter().filter(|newest| newest.set.is_superset(&held.set)) {
                 let content = held.entry.content.clone().expect("nothing is not on a disk");
-                let base = Base { held: Provenance::Newest(content), seen: Seen::at(stamp), bits: Bits::kept(0o644) };
+                let (content, seen) = (Provenance::Newest(content), Seen::at(stamp));
+                let base = Base { held: content, seen, bits: Bits::kept(0o644) };
                 let fate = fate(&base, &held.entry.version, &newest.entry);
                 let change = history.made.iter()
                     .position(|made| made.dot == held.entry.version.dot);
