@@ -45,10 +45,12 @@ impl Index {
     /// Remembers that an origin is retired: no row and no knowledge is to name it any more. Beyond
     /// [`MAX_RETIRED_ORIGINS`] the one that was retired first is forgotten.
     pub fn retire(&mut self, origin: Origin, retired: Retired) -> Result<()> {
-        if self.retired(origin)?.is_none() {
-            self.make_room_for_retired()?;
-            self.summary.retired = self.summary.retired.wrapping_add(origin.0);
-        }
+        let old = match self.retired(origin)? {
+            Some(old) => Dot { origin, seq: old.last }.mixed(),
+            None => self.make_room_for_retired().map(|()| 0)?,
+        };
+        let new = Dot { origin, seq: retired.last }.mixed();
+        self.summary.retired = self.summary.retired.wrapping_sub(old).wrapping_add(new);
         self.transaction().open_table(RETIRED)?.insert(origin.0, &encode(&retired)[..])?;
         self.update_summary(|summary| {
             summary.former.retain(|former| *former != origin);
@@ -69,9 +71,10 @@ impl Index {
         }
         let all = self.retired_origins(None, usize::MAX)?;
         let oldest = all.iter().min_by_key(|(origin, retired)| (retired.at_ms, *origin));
-        if let Some((origin, _)) = oldest {
+        if let Some((origin, retired)) = oldest {
+            let dot = Dot { origin: *origin, seq: retired.last };
             self.transaction().open_table(RETIRED)?.remove(origin.0)?;
-            self.summary.retired = self.summary.retired.wrapping_sub(origin.0);
+            self.summary.retired = self.summary.retired.wrapping_sub(dot.mixed());
         }
         Ok(())
     }
@@ -80,7 +83,8 @@ impl Index {
     pub(super) fn check_retired(&self) -> Result<()> {
         let all = self.retired_origins(None, usize::MAX)?;
         assert!(all.len() <= MAX_RETIRED_ORIGINS);
-        let sum = all.iter().fold(0_u64, |sum, (origin, _)| sum.wrapping_add(origin.0));
+        let dots = all.iter().map(|(origin, retired)| Dot { origin: *origin, seq: retired.last });
+        let sum = dots.fold(0_u64, |sum, dot| sum.wrapping_add(dot.mixed()));
         assert_eq!(sum, self.summary.retired);
         let is_known = |(origin, _): &(Origin, Retired)| self.summary.knowledge.get(*origin) > 0;
         assert!(!all.iter().any(is_known), "what is retired is known to nobody by number");

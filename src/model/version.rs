@@ -65,6 +65,13 @@ pub struct Dot {
     pub seq: Seq,
 }
 
+impl Dot {
+    /// A number that stands for the dot in a sum over many: origins are random.
+    pub fn mixed(self) -> u64 {
+        self.origin.0.wrapping_mul(self.seq.wrapping_mul(2).wrapping_add(1))
+    }
+}
+
 /// For each origin the number up to which changes are covered; an origin that is not listed stands
 /// at 0.
 ///

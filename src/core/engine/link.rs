@@ -43,8 +43,8 @@ pub struct Link {
     pub serving: VecDeque<Serve>,
     /// What we ask it for.
     pub requests: VecDeque<Message<'static>>,
-    /// What it said, while it speaks to us.
-    pub(super) heard: Option<Heard>,
+    /// What it said, on the connection on which it speaks to us.
+    pub(super) heard: Heard,
     node: NodeId,
     phase: Phase,
     sent: Knowledge,
@@ -106,7 +106,7 @@ impl Link {
             name: None,
             serving: VecDeque::new(),
             requests: VecDeque::new(),
-            heard: None,
+            heard: Heard::default(),
             node,
             phase: Phase::Down,
             sent: Knowledge::default(),
@@ -127,7 +127,7 @@ impl Link {
 
     /// It speaks to us.
     pub fn is_inbound(&self) -> bool {
-        self.heard.is_some()
+        self.heard.is_up()
     }
 
     /// Both connections are up and the node has said what it knows: it can be told and asked.
@@ -137,12 +137,12 @@ impl Link {
 
     /// Up to where it knows each origin, once it said so.
     pub fn known(&self) -> Option<&Knowledge> {
-        self.heard.as_ref().and_then(Heard::known)
+        self.heard.known()
     }
 
     /// The last thing it said was that all it had to tell has been told.
     pub fn is_caught_up(&self) -> bool {
-        self.heard.as_ref().is_some_and(|heard| heard.is_caught_up)
+        self.heard.is_caught_up()
     }
 
     /// Its name, or its id while it has not said it.
@@ -157,7 +157,7 @@ impl Link {
             self.address = address;
         }
         match direction {
-            Direction::Inbound => self.heard = Some(Heard::default()),
+            Direction::Inbound => self.heard.handle_up(),
             Direction::Outbound => {
                 self.phase = Phase::Unwelcomed;
                 self.handle_sent(now);
@@ -168,7 +168,7 @@ impl Link {
     pub(super) fn handle_down(&mut self, direction: Direction) {
         match direction {
             Direction::Inbound => {
-                self.heard = None;
+                self.heard.handle_down();
                 self.serving.clear();
             }
             Direction::Outbound => {
@@ -196,6 +196,13 @@ impl Link {
         if let Phase::Told(told) = &self.phase { Some(told) } else { None }
     }
 
+    /// What it was told of retired origins is not so any more: it is told all of them.
+    pub(super) fn list_anew(&mut self) {
+        if matches!(self.phase, Phase::Listing(_) | Phase::Listed | Phase::Told(_)) {
+            (self.phase, self.untold) = (Phase::Welcomed, Knowledge::default());
+        }
+    }
+
     /// What it was told counts no more.
     fn tell_anew(&mut self) {
         if self.told().is_some() {
@@ -218,40 +225,49 @@ impl Link {
         if let Phase::Told(told) = &mut self.phase {
             told.known.remove(origin);
         }
-        self.untold.insert(Dot { origin, seq: last });
-        let knew = self.heard.as_mut().map(|heard| heard.retire(origin, last));
-        if self.is_ready() && knew == Some(false) {
+        let is_listed = match self.phase {
+            Phase::Down | Phase::Unwelcomed | Phase::Welcomed => false,
+            Phase::Listing(after) => after.is_some_and(|after| origin <= after),
+            Phase::Listed | Phase::Told(_) => true,
+        };
+        if is_listed {
+            self.untold.insert(Dot { origin, seq: last });
+        }
+        let knew = self.heard.retire(origin, last);
+        if self.is_ready() && !knew {
             self.send_settled();
         }
     }
 
     /// The node says up to where it knows: all of it, or what has come up since it said so. Never
-    /// less than before on one connection.
-    pub(super) fn handle_knowledge(&mut self, told: &Knowledge, now: Instant) {
-        let Some(heard) = &mut self.heard else { return };
-        let is_first = heard.known().is_none();
-        heard.handle_knowledge(told);
-        let Some(known) = heard.known().cloned() else { return };
+    /// less than before on one connection. Was this the first time?
+    pub(super) fn handle_knowledge(
+        &mut self,
+        told: &Knowledge,
+        digest: Option<u128>,
+        backed: bool,
+        now: Instant,
+    ) -> bool {
+        let is_first = self.heard.handle_knowledge(told, digest, backed);
+        let Some(known) = self.heard.known() else { return is_first };
         let unheard =
             |told: &Told| told.backed && !known.covers(&told.known) && now >= told.at + HEAL_DELAY;
         if self.sends_all {
             // Its knowledge is what is in doubt.
         } else if is_first || self.told().is_some_and(unheard) {
-            self.sent = known;
+            self.sent = known.clone();
             self.tell_anew();
         } else {
-            self.sent.join(&known);
+            self.sent.join(known);
         }
+        is_first
     }
 
     /// The node itself sent this entry, so it has it.
     pub(super) fn handle_has(&mut self, advance: Option<Advance>) {
-        let Some(heard) = &mut self.heard else { return };
-        heard.is_caught_up = false;
-        let Some(advance) = advance else { return };
-        heard.handle_has(advance);
-        if !self.sends_all {
-            self.sent.advance(advance.origin, advance.before, advance.seq);
+        self.heard.handle_has(advance);
+        if let Some(Advance { origin, before, seq }) = advance.filter(|_| !self.sends_all) {
+            self.sent.advance(origin, before, seq);
         }
     }
 
@@ -302,7 +318,7 @@ impl Link {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.timers.handle_timeout(now);
         if self.timers.take_due(Timer::Relay)
-            && let Some(known) = self.heard.as_ref().and_then(Heard::known)
+            && let Some(known) = self.heard.known()
             && !self.sends_all
         {
             self.sent.join(known);

@@ -50,7 +50,7 @@ impl Engine {
                     known.insert(*dot);
                 }
             }
-            self.join_knowledge(&known, time);
+            self.join_knowledge(&known, time)?;
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Engine {
     ) -> Result<()> {
         if let Some(link) = self.links.get_mut(&node) {
             link.name = Some(name.chars().filter(|c| !c.is_control()).collect());
-            link.heard.iter_mut().for_each(|heard| heard.retired = Some(retired));
+            link.heard.handle_welcome(retired, self.index.summary().retired);
         }
         if origin == self.origin() {
             warn!(
@@ -148,16 +148,13 @@ impl Engine {
             self.draw_origin(time)?;
         }
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-        let first = link.known().is_none();
-        link.handle_knowledge(&known, time.now);
-        let Some(heard) = &mut link.heard else { return Ok(()) };
-        (heard.digest, heard.is_caught_up) = (digest, backed);
-        let known = heard.known_here().filter(|_| backed);
+        let first = link.handle_knowledge(&known, digest, backed, time.now);
+        let known = link.heard.known_here().filter(|_| backed);
         if first && link.is_ready() {
             info!("linked with {} ({})", link.display_name(), link.address.ip());
         }
         if let Some(known) = known {
-            self.join_knowledge(&known, time);
+            self.join_knowledge(&known, time)?;
             self.retire_what_is_settled(time)?;
         }
         if first {
@@ -172,20 +169,25 @@ impl Engine {
         self.compare_digests(node, time)
     }
 
-    fn join_knowledge(&mut self, known: &Knowledge, time: Time) {
+    fn join_knowledge(&mut self, known: &Knowledge, time: Time) -> Result<()> {
         let mine = self.index.knowledge();
         if mine.covers(known) {
-            return;
+            return Ok(());
         }
         let mut joined = mine.clone();
         joined.join(known);
+        for dot in known.iter() {
+            if self.index.retired(dot.origin)?.is_some() && !self.is_claimed(dot) {
+                joined.remove(dot.origin);
+            }
+        }
         if joined.len() > MAX_ORIGINS {
-            return error!(
-                "more than {MAX_ORIGINS} origins: what this node knows can no longer grow"
-            );
+            error!("more than {MAX_ORIGINS} origins: what this node knows can no longer grow");
+            return Ok(());
         }
         self.index.update_summary(|summary| summary.knowledge = joined);
         self.announce_soon(time);
+        Ok(())
     }
 
     /// Equal knowledge must mean equal directories. Where it does not, something is broken that
@@ -193,9 +195,9 @@ impl Engine {
     fn compare_digests(&mut self, node: NodeId, time: Time) -> Result<()> {
         let mine = self.settled_digest()?;
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-        let Some(heard) = &link.heard else { return Ok(()) };
-        let equal_knowledge = heard.known_here().as_ref() == Some(self.index.knowledge());
-        let differs = matches!((mine, heard.digest), (Some(mine), Some(theirs)) if mine != theirs);
+        let equal_knowledge = link.heard.known_here().as_ref() == Some(self.index.knowledge());
+        let differs =
+            matches!((mine, link.heard.digest()), (Some(mine), Some(theirs)) if mine != theirs);
         if equal_knowledge && differs && link.exchange_all(time.now) {
             error!(
                 "{} knows the same and has something else: exchanging everything",

@@ -51,21 +51,33 @@ impl Engine {
     /// retired there.
     pub(super) fn retire_what_is_settled(&mut self, time: Time) -> Result<()> {
         for origin in self.index.summary().former.clone() {
-            if let Some(last) = self.settled_at(origin, time)? {
-                self.retire(origin, last, time)?;
+            match self.settled_at(origin, time)? {
+                None => {}
+                Some(0) => self.forget_former(origin),
+                Some(last) => self.retire(origin, last, time)?,
             }
         }
         for dot in self.all_claims() {
-            if self.index.knowledge().contains(dot) {
-                self.retire(dot.origin, dot.seq, time)?;
+            let known = self.index.knowledge().get(dot.origin);
+            if known >= dot.seq {
+                self.retire(dot.origin, known, time)?;
             }
         }
         Ok(())
     }
 
+    /// Nothing was counted under it.
+    fn forget_former(&mut self, origin: Origin) {
+        self.index.update_summary(|summary| summary.former.retain(|former| *former != origin));
+    }
+
     fn all_claims(&self) -> Vec<Dot> {
-        let heard = self.links.values().filter_map(|link| link.heard.as_ref());
-        heard.flat_map(|heard| heard.claims().iter()).collect()
+        self.links.values().flat_map(|link| link.heard.claims().iter()).collect()
+    }
+
+    /// Is the origin retired at a linked node, with this change as its last one, and not here?
+    pub(super) fn is_claimed(&self, dot: Dot) -> bool {
+        self.links.values().any(|link| link.heard.claims().contains(dot))
     }
 
     /// The last change of a former origin of this node, if everybody who is counted with knows it,
@@ -84,17 +96,19 @@ impl Engine {
     }
 
     fn retire(&mut self, origin: Origin, last: Seq, time: Time) -> Result<()> {
-        if self.index.retired(origin)?.is_some() {
+        let before = self.index.retired(origin)?;
+        if before.is_some_and(|before| before.last >= last) {
             return Ok(());
-        }
-        if origin == self.origin() {
-            warn!("this node counts as one that was away: counting anew");
-            self.draw_origin(time)?;
         }
         debug!("origin {:016x} is retired at {last}", origin.0);
         self.index.retire(origin, Retired { last, at_ms: time.wall_ms })?;
         self.retiring.0.push_back(origin);
-        self.links.values_mut().for_each(|link| link.retire(origin, last));
+        for link in self.links.values_mut() {
+            link.retire(origin, last);
+            if before.is_some() {
+                link.list_anew();
+            }
+        }
         self.announce_soon(time);
         Ok(())
     }
@@ -150,23 +164,22 @@ impl Engine {
     ) -> Result<()> {
         if is_first {
             let here = self.index.retired_origins(None, MAX_RETIRED_ORIGINS)?;
-            let heard = self.links.get_mut(&node).and_then(|link| link.heard.as_mut());
-            if let Some(heard) = heard {
-                heard.handle_first_retired(here.into_iter().map(|(origin, _)| origin));
+            if let Some(link) = self.links.get_mut(&node) {
+                link.heard.handle_first_retired(here.into_iter().map(|(origin, _)| origin));
             }
         }
         for dot in settled.iter() {
-            if self.index.retired(dot.origin)?.is_none() && self.origin() == dot.origin {
-                self.retire(dot.origin, dot.seq, time)?;
+            if self.origin() == dot.origin {
+                warn!("this node counts as one that was away for long: counting anew");
+                self.draw_origin(time)?;
             }
-            let is_retired_here = self.index.retired(dot.origin)?.is_some();
+            let here = self.index.retired(dot.origin)?.map(|retired| retired.last);
             let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-            let Some(heard) = &mut link.heard else { return Ok(()) };
-            if heard.claims().len() >= MAX_RETIRED_ORIGINS {
+            if link.heard.claims().len() >= MAX_RETIRED_ORIGINS {
                 self.close(node, "it says that more origins are retired than are remembered");
                 return Ok(());
             }
-            heard.handle_retired(dot, is_retired_here);
+            link.heard.handle_retired(dot, here);
         }
         self.retire_what_is_settled(time)
     }
@@ -174,9 +187,7 @@ impl Engine {
     /// A node has said what it knows. What it lacks of what is retired here, it is sent; and it is
     /// asked for what may have been deleted while it was away.
     pub(super) fn look_what_it_lacks(&mut self, node: NodeId) -> Result<()> {
-        let Some(heard) = self.links.get(&node).and_then(|link| link.heard.as_ref()) else {
-            return Ok(());
-        };
+        let Some(heard) = self.links.get(&node).map(|link| &link.heard) else { return Ok(()) };
         let mut is_behind = false;
         for origin in heard.lacking() {
             let last = self.index.retired(origin)?.map_or(0, |retired| retired.last);
@@ -191,7 +202,7 @@ impl Engine {
 
     /// Is there a linked node where this origin is not retired?
     pub(super) fn is_lacked(&self, origin: Origin) -> bool {
-        self.links.values().any(|link| link.heard.as_ref().is_some_and(|heard| heard.lacks(origin)))
+        self.links.values().any(|link| link.heard.lacks(origin))
     }
 
     /// Another node's version as this one counts: without what is retired here, and naming what is
@@ -203,8 +214,8 @@ impl Engine {
         mut entry: Entry,
     ) -> Result<Entry> {
         let version = &mut entry.version;
-        if let Some(heard) = self.links.get(&node).and_then(|link| link.heard.as_ref()) {
-            let claims = heard.claims();
+        if let Some(link) = self.links.get(&node) {
+            let claims = link.heard.claims();
             if version.is_settled() && claims.contains(version.dot) {
                 version.insert_known(version.dot);
             }
@@ -246,7 +257,7 @@ impl Engine {
             }
         }
         let held = &row.entry.version;
-        let heard = self.links.get(&node).and_then(|link| link.heard.as_ref());
+        let heard = self.links.get(&node).map(|link| &link.heard);
         let is_unknown = held.is_settled()
             && heard.is_some_and(|heard| heard.lacks(held.dot.origin))
             && !other.version.made_with.contains(held.dot)

@@ -97,8 +97,8 @@ impl Engine {
 
     fn peer_status(&self, node: NodeId, link: &super::Link, digest: Option<u128>) -> PeerStatus {
         let known = self.index.knowledge();
-        let theirs = link.heard.as_ref().and_then(|heard| heard.known_here());
-        let their_digest = link.heard.as_ref().and_then(|heard| heard.digest);
+        let theirs = link.heard.known_here();
+        let their_digest = link.heard.digest();
         let behind = |theirs: &crate::model::version::Knowledge| {
             let lacks = known.iter().map(|dot| dot.seq.saturating_sub(theirs.get(dot.origin)));
             lacks.fold(0_u64, u64::saturating_add)

@@ -110,7 +110,7 @@ impl Engine {
     /// same are retired there. So that waits for the other's welcome.
     fn next_introduction(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
         let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
-        let Some(theirs) = link.heard.as_ref().and_then(|heard| heard.retired) else {
+        let Some(theirs) = link.heard.retired() else {
             return Ok(None);
         };
         let after = match link.phase {
@@ -228,8 +228,7 @@ impl Engine {
 
     /// Is the node known to have this change?
     pub(in super::super) fn knows(&self, link: &Link, dot: Dot) -> Result<bool> {
-        let Some(heard) = &link.heard else { return Ok(false) };
-        Ok(heard.knows(dot, false) || heard.knows(dot, self.index.is_settled(dot)?))
+        Ok(link.heard.knows(dot, false) || link.heard.knows(dot, self.index.is_settled(dot)?))
     }
 
     // --- Knowledge
