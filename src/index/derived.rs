@@ -12,7 +12,7 @@ use super::{
     tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, REMOVALS, SETTLED, WANTED},
 };
 use crate::model::{
-    entry::{Content, Digest, Row},
+    entry::{Base, Content, Digest, Row},
     path::RelPath,
     version::Dot,
 };
@@ -47,13 +47,13 @@ impl Derived {
         let live = !row.entry.is_tombstone();
         let counts = live && !row.is_ignored();
         let base = row.base.as_ref().filter(|_| !row.is_ignored());
-        let held = base.map(|base| &base.content);
+        let held = base.and_then(Base::content);
         let newest = row.entry.content.as_ref();
         Self {
             components: row.entry.version.vector().iter().collect(),
             settled: row.entry.version.is_settled(),
-            digest: held.and_then(digest_of),
-            inode: base.map(|base| (base.stamp.device, base.stamp.inode)),
+            digest: base.and_then(Base::digest),
+            inode: base.map(|base| base.seen.last()).map(|stamp| (stamp.device, stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),
             removal: !live && row.is_wanted(),
@@ -66,10 +66,6 @@ impl Derived {
             live_digest: if live { share(path, row) } else { 0 },
         }
     }
-}
-
-fn digest_of(content: &Content) -> Option<Digest> {
-    if let Content::File { digest, .. } = content { Some(*digest) } else { None }
 }
 
 /// 128 bits of the SHA-256 of what all nodes must agree on. The vector is left out: it may lag

@@ -169,7 +169,7 @@ impl Engine {
             Some(entry.version.changed),
             time.wall_ms,
         );
-        let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
+        let entry = Entry::tombstone(version);
         self.put_own(path, &Row::new(entry, None), time)
     }
 }

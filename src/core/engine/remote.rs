@@ -11,7 +11,7 @@ use crate::{
         seam::{Output, Time},
     },
     model::{
-        entry::{Base, Content, Entry, Row},
+        entry::{Base, Entry, FileKind, Provenance, Row},
         limits::{ANNOUNCE_DELAY, HEAL_DELAY, MAX_ORIGINS},
         path::RelPath,
         version::{Advance, Knowledge, NodeId, Origin},
@@ -306,16 +306,17 @@ impl Engine {
 fn replace(row: Row, entry: Entry) -> Row {
     let Row { entry: old, base, standing } = row;
     let base = base.map(|mut base| {
-        if base.version.is_none() {
+        if base.is_newest() {
             base.bits.said = old.mode;
         }
-        let unchanged = base.version.is_none() && is_same_state(&old, &entry);
-        let version = (!unchanged && !is_realised(&entry, &base))
-            .then(|| base.version.unwrap_or_else(|| Box::new(old.version)));
-        if version.is_none() {
-            base.bits.said = entry.mode;
+        let is_unchanged = base.is_newest() && is_same_state(&old, &entry);
+        match entry.content.clone() {
+            Some(content) if is_unchanged || is_realised(&entry, &base) => {
+                (base.held, base.bits.said) = (Provenance::Newest(content), entry.mode);
+                base
+            }
+            _ => base.outdated(|| old.version),
         }
-        Base { version, ..base }
     });
     Row { entry, base, standing }
 }
@@ -327,10 +328,11 @@ fn is_same_state(a: &Entry, b: &Entry) -> bool {
 /// Does the disk hold all that the entry says?
 pub(super) fn is_realised(entry: &Entry, base: &Base) -> bool {
     let same_mode = entry.mode == base.bits.found;
-    entry.content.as_ref() == Some(&base.content)
-        && match base.content {
-            Content::File { .. } => same_mode && entry.mtime_ns == base.stamp.mtime_ns,
-            Content::Directory => same_mode,
-            Content::Symlink { .. } => true,
+    entry.content.is_some()
+        && entry.content.as_ref() == base.content()
+        && match base.kind() {
+            FileKind::File => same_mode && entry.mtime_ns == base.seen.last().mtime_ns,
+            FileKind::Symlink => true,
+            _ => same_mode,
         }
 }

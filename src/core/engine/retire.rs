@@ -19,7 +19,7 @@ use crate::{
     core::seam::Time,
     index::{NodeRecord, Retired},
     model::{
-        entry::{Entry, Row, Version},
+        entry::{Base, Entry, Row, Version},
         limits::{MAX_FORMER_ORIGINS, MAX_HEARD_NODES, MAX_RETIRED_ORIGINS, STEP_ENTRIES},
         path::RelPath,
         version::{Dot, Knowledge, NodeId, Origin, Seq},
@@ -164,7 +164,7 @@ impl Engine {
             return Ok(());
         };
         self.leave_retired_out(&mut row.entry.version)?;
-        if let Some(held) = row.base.as_mut().and_then(|base| base.version.as_deref_mut()) {
+        if let Some(held) = row.base.as_mut().and_then(Base::version_mut) {
             self.leave_retired_out(held)?;
         }
         let dot = row.entry.version.dot;
@@ -286,7 +286,7 @@ impl Engine {
         other: &Entry,
     ) -> Result<Row> {
         if self.retiring.has_work() {
-            let held = row.base.as_mut().and_then(|base| base.version.as_deref_mut());
+            let held = row.base.as_mut().and_then(Base::version_mut);
             for version in held.into_iter().chain([&mut row.entry.version]) {
                 self.leave_retired_out(version)?;
             }
@@ -320,7 +320,7 @@ impl Engine {
 
 /// All origins that the row names.
 fn origins_of(row: &Row) -> Vec<Origin> {
-    let held = row.base.as_ref().and_then(|base| base.version.as_deref());
+    let held = row.base.as_ref().and_then(Base::version);
     let versions = [Some(&row.entry.version), held];
     versions
         .into_iter()

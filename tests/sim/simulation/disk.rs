@@ -358,7 +358,7 @@ impl Disk {
     // --- Times
 
     /// Now, in the units of the file system.
-    fn stamp(&mut self, unit_ns: i64) -> i64 {
+    pub fn stamp(&mut self, unit_ns: i64) -> i64 {
         self.ticks += 1;
         let now_ns = self.wall_ms as i64 * 1_000_000;
         if unit_ns == 1 { now_ns + self.ticks % 1_000_000 } else { now_ns - now_ns % unit_ns }

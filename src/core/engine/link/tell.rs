@@ -11,10 +11,10 @@ use super::{
 use crate::{
     core::seam::{Time, Transmit},
     model::{
-        entry::{Content, Row},
+        entry::{Content, Provenance, Row},
         limits::{MAX_INLINE_BYTES, RETIRED_SEGMENT},
         path::RelPath,
-        version::{Advance, Dot, Knowledge, NodeId, Origin},
+        version::{Advance, Dot, Knowledge, NodeId},
     },
     wire::message::Message,
 };
@@ -146,12 +146,12 @@ impl Engine {
 
     /// Moves the cursor on by one component.
     fn next_unsent(&mut self, node: NodeId) -> Result<Option<(Advance, RelPath)>> {
+        let own = self.origin();
         let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
         if !link.is_ready() {
             return Ok(None);
         }
-        let (own, known) =
-            (self.index.summary().origin.unwrap_or(Origin(0)), self.index.knowledge());
+        let known = self.index.knowledge();
         let others = known.iter().map(|dot| dot.origin).filter(|origin| *origin != own);
         for origin in std::iter::once(own).chain(others) {
             let (before, limit) = (link.sent.get(origin), link.limit(origin, own, known));
@@ -208,12 +208,11 @@ impl Engine {
         row: Row,
         advance: Option<Advance>,
     ) -> Result<Transmit> {
-        let inline = match row.base.filter(|base| base.version.is_none()) {
-            Some(base)
-                if is_small_file(&base.content)
-                    && !self.has_content(node, &path, &base.content)? =>
+        let inline = match row.base.as_ref().map(|base| (&base.held, base.seen.proof())) {
+            Some((Provenance::Newest(content), proof))
+                if is_small_file(content) && !self.has_content(node, &path, content)? =>
             {
-                Some(base.stamp)
+                proof
             }
             _ => None,
         };

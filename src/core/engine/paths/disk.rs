@@ -14,9 +14,10 @@ use crate::model::{
     entry::{Bits, Content, Digest, Row, Stamp, Version},
     limits::{
         FULL_SCAN_INTERVAL, MAX_IN_FLIGHT, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN,
-        SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET, STAMP_GRANULARITY,
+        SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET,
     },
     path::RelPath,
+    stamp::{Recheck, Trust, trust},
 };
 
 /// What is being done to a path.
@@ -55,15 +56,6 @@ pub(super) struct Reading {
     began_ms: u64,
 }
 
-/// What has to be shown before what was read is believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Recheck {
-    /// That the file has the stamp that it was read with.
-    IfStampDiffers,
-    /// Nothing is good enough: it is read again.
-    Always,
-}
-
 /// A change to the disk that has been asked for.
 #[derive(Debug)]
 pub(in super::super) struct Pending {
@@ -73,6 +65,8 @@ pub(in super::super) struct Pending {
     pub(in super::super) partial: Option<Digest>,
     /// The path that it is renamed from.
     pub(in super::super) from: Option<RelPath>,
+    /// The time that is set of a file of which nothing else changes but its bits.
+    pub(in super::super) set_mtime_ns: Option<i64>,
     /// The path that it changes places with.
     pub(in super::super) with: Option<RelPath>,
     /// It has the bits and the time that it had before, at another path.
@@ -86,8 +80,9 @@ impl Pending {
     pub(in super::super) fn to(row: &Row) -> Self {
         let (content, mode, version) =
             (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
-        let (partial, from, with) = (None, None, None);
-        Self { content, mode, version, partial, from, with, is_renamed: false, is_doubted: false }
+        let (set_mtime_ns, partial, from, with) = (None, None, None, None);
+        let (is_renamed, is_doubted) = (false, false);
+        Self { content, mode, version, set_mtime_ns, partial, from, with, is_renamed, is_doubted }
     }
 }
 
@@ -314,7 +309,8 @@ impl Paths {
         now: Instant,
     ) {
         let before = self.get(path).and_then(|state| state.racy.as_ref());
-        let is_fresh = is_fresh(stamp, since_ms);
+        let is_fresh = stamp.is_whole_second()
+            && trust(stamp, since_ms, stamp.granularity()) != Trust::Certain;
         if !is_fresh && before.is_none() {
             return;
         }
@@ -433,28 +429,6 @@ impl Paths {
         self.get(path)?.kept?;
         self.edit(path, |state| state.kept.take())
     }
-}
-
-/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the
-/// same again?
-fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
-    is_whole_second(stamp) && is_younger(stamp, now_ms, 2000)
-}
-
-/// May a later state of the file have this stamp as well, or another file that has got its inode?
-pub(in super::super) fn is_shared(stamp: &Stamp, now_ms: u64) -> bool {
-    is_fresh(stamp, now_ms) || is_younger(stamp, now_ms, STAMP_GRANULARITY.as_millis() as i64)
-}
-
-/// Is it a time of a file system that keeps whole seconds?
-pub(in super::super) fn is_whole_second(stamp: &Stamp) -> bool {
-    stamp.ctime_ns % 1_000_000_000 == 0
-}
-
-fn is_younger(stamp: &Stamp, now_ms: u64, than_ms: i64) -> bool {
-    const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
-    let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
-    (-CLOCK_WAS_SET_BACK_MS..than_ms).contains(&age_ms)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod retry;
 use std::{collections::BTreeMap, time::Instant};
 
 pub(super) use self::{
-    disk::{Begun, HalfDone, Pending, Recheck, is_shared, is_whole_second},
+    disk::{Begun, HalfDone, Pending},
     retry::Why,
 };
 use self::{
@@ -184,7 +184,7 @@ mod tests {
     use super::{disk::Begun, *};
     use crate::model::{
         entry::{Content, Entry, Row, Stamp, Version},
-        version::{Dot, NodeId, Origin},
+        version::{Author, Dot, NodeId, Origin},
     };
 
     /// All that can happen to one of a few paths.
@@ -229,7 +229,7 @@ mod tests {
         let dot = Dot { origin: Origin(1), seq: 1 };
         let version = Version {
             dot,
-            author: NodeId([1; 8]),
+            author: Author::Node(NodeId([1; 8])),
             changed: 1,
             made_with: dot.into(),
             joined: None,

@@ -9,7 +9,7 @@ use crate::{
         content::Chunk,
         entry::{Content, Digest, Entry, Version},
         limits::{MAX_CHANGED_MS, MAX_PIECE_BYTES, MAX_SERVING},
-        version::{Advance, Knowledge, Seq},
+        version::{Advance, Author, Knowledge, Seq},
     },
     wire::message::Message,
 };
@@ -128,7 +128,7 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
             if !is_settled {
                 made_with.insert(dot(*made));
             }
-            let author = NodeId([9; 8]);
+            let author = Author::Node(NodeId([9; 8]));
             let seq = made_with.get(origin(made.0)).max(made.1);
             let dot = Dot { seq, ..dot(*made) };
             let version = Version { dot, author, changed: *changed, made_with, joined: None };

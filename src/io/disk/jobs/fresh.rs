@@ -5,7 +5,6 @@
 
 use std::{collections::VecDeque, mem, time::Instant};
 
-use super::hash::is_certain;
 use crate::{
     core::seam::Time,
     io::disk::root::Root,
@@ -13,6 +12,7 @@ use crate::{
         entry::{Digest, Stat},
         limits::{MAX_READS, STAMP_GRANULARITY},
         path::RelPath,
+        stamp::{Trust, trust},
     },
 };
 
@@ -51,8 +51,7 @@ impl FreshFiles {
         found: Option<Digest>,
         time: Time,
     ) -> bool {
-        let now_ns = i64::try_from(time.wall_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-        if is_certain(&stat.stamp, now_ns)
+        if trust(&stat.stamp, time.wall_ms, STAMP_GRANULARITY) == Trust::Certain
             || *self.has_fine_times.get_or_insert_with(|| root.has_fine_times())
         {
             return false;
