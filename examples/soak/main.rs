@@ -3,8 +3,8 @@
 //!     cargo run --profile soak --example soak -- --seeds N [--start S]
 //!
 //! With `--until-failure` up to the first that fails, with `--kept` after the plans that are kept.
-//! Or one again, with what happens: `--replay SEED-OR-FILE [--shrink] [--keep 1,5,8] [--save FILE]`.
-//! Or, with `--years 1000`, a group of which each node is killed so many times. See
+//! Or one again, with what happens: `--replay SEED-OR-FILE [--shrink] [--keep 1,5,8] [--save
+//! FILE]`. Or, with `--years 1000`, a group of which each node is killed so many times. See
 //! `docs/TESTING.md`.
 
 #[cfg(target_os = "linux")]

@@ -77,12 +77,16 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
             Message::Knowledge {
                 known: vector(&[(1, 2), (3, 400)]),
                 digest: Some(u128::MAX - 1),
-                backed: true,
+                is_complete: true,
             },
             "0202010203900301fe(ff*17)0301",
         ),
         (
-            Message::Knowledge { known: VersionVector::default(), digest: None, backed: false },
+            Message::Knowledge {
+                known: VersionVector::default(),
+                digest: None,
+                is_complete: false,
+            },
             "02000000",
         ),
         (

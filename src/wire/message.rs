@@ -44,7 +44,7 @@ pub enum Message<'a> {
         digest: Option<u128>,
         /// Has every entry that the receiver lacks been sent on this link? If so, the receiver
         /// knows all of this, too.
-        backed: bool,
+        is_complete: bool,
     },
     /// A version of a path.
     Update {

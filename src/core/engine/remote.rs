@@ -69,8 +69,8 @@ impl Engine {
             Message::Welcome { name, origin, retired } => {
                 self.handle_welcome(node, name, origin, retired, time)
             }
-            Message::Knowledge { known, digest, backed } => {
-                self.handle_knowledge(node, known, digest, backed, time)
+            Message::Knowledge { known, digest, is_complete } => {
+                self.handle_knowledge(node, known, digest, is_complete, time)
             }
             Message::Update { path, entry, advance, content } => {
                 self.handle_update(node, path, entry, advance, content, time)
@@ -136,7 +136,7 @@ impl Engine {
         node: NodeId,
         known: Knowledge,
         digest: Option<u128>,
-        backed: bool,
+        is_complete: bool,
         time: Time,
     ) -> Result<()> {
         let own = self.origin();
@@ -148,9 +148,9 @@ impl Engine {
             self.draw_origin(time)?;
         }
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-        let first = link.handle_knowledge(&known, digest, backed, time.now);
+        let first = link.handle_knowledge(&known, digest, is_complete, time.now);
         self.retiring.note_heard(node);
-        let known = link.heard.known_here().filter(|_| backed);
+        let known = link.heard.known_here().filter(|_| is_complete);
         if first && link.is_ready() {
             info!("linked with {} ({})", link.display_name(), link.address.ip());
         }
@@ -164,7 +164,7 @@ impl Engine {
         if first {
             self.paths.handle_new_source(time.now);
             self.placement.kick();
-        } else if backed {
+        } else if is_complete {
             self.placement.kick();
         }
         self.compare_digests(node, time)

@@ -59,8 +59,8 @@ pub struct Oracle {
     half_written: BTreeSet<ContentId>,
     /// What power cuts have left of files.
     torn: BTreeSet<ContentId>,
-    /// What a node held when it lost its memory. It publishes that unattributed, which competes with
-    /// what others have made of it meanwhile by the clocks alone, which never quite agree.
+    /// What a node held when it lost its memory. It publishes that unattributed, which competes
+    /// with what others have made of it meanwhile by the clocks alone, which never quite agree.
     forgotten: BTreeSet<Path>,
     /// Names that users gave to files which have others on that machine. What is done under one of
     /// them is done to all, and stated for each: like a second deed, which may come when others'
@@ -347,9 +347,9 @@ impl Oracle {
         is_plain && !self.may_be_unattributed(path, &deeds) && others < 2
     }
 
-    /// Was one of the versions that met there unattributed, perhaps, so that it made no copy? A node
-    /// that lost its memory states so what it held, and what its users did while it was down or
-    /// just before. (Twins are such nodes, too.)
+    /// Was one of the versions that met there unattributed, perhaps, so that it made no copy? A
+    /// node that lost its memory states so what it held, and what its users did while it was down
+    /// or just before. (Twins are such nodes, too.)
     fn may_be_unattributed(&self, path: &Path, deeds: &BTreeSet<(usize, u64)>) -> bool {
         let was_held = self.forgotten.iter().any(|held| is_related(held, path));
         was_held || deeds.iter().any(|(node, _)| self.forgetful.contains(node))
