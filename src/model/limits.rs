@@ -143,9 +143,6 @@ pub const MAX_READS: usize = 4096;
 pub const MAX_SETTLING: usize = 4096;
 /// Directories that wait to be listed; when full, the whole tree is walked instead.
 pub const MAX_LIST_QUEUE: usize = 1024;
-/// Directories that cannot be entered and are kept in mind as such; of further ones, all that is
-/// below is tried, too.
-pub const MAX_CLOSED: usize = 256;
 /// Directories without events that are listed one by one; beyond it the whole tree is walked each
 /// time.
 pub const MAX_DEGRADED: usize = 1024;

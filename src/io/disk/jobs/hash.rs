@@ -16,7 +16,7 @@ use crate::{
     model::{
         content::{Chunk, ContentDigest, Cutter, ZEROS},
         entry::{Digest, Stamp, Stat},
-        limits::{HOLE_COST_BYTES, STAMP_GRANULARITY},
+        limits::HOLE_COST_BYTES,
         path::RelPath,
     },
 };
@@ -53,16 +53,6 @@ pub struct Hashed {
     pub digest: Digest,
     /// Number of chunks; 0 for an empty file.
     pub chunks: u32,
-}
-
-/// Would any later write show in the stamp? Not when the file was touched just before it is read,
-/// at `now_ns` since 1970: a write in the same tick of the kernel's clock leaves the times as they
-/// are. Such a file is to be hashed again once `STAMP_GRANULARITY` has passed. (Git calls this
-/// "racy".)
-pub fn is_certain(stamp: &Stamp, now_ns: i64) -> bool {
-    const CLOCK_WAS_SET_BACK_NS: i64 = 60_000_000_000;
-    let age_ns = now_ns.saturating_sub(stamp.ctime_ns);
-    age_ns >= STAMP_GRANULARITY.as_nanos() as i64 || age_ns < -CLOCK_WAS_SET_BACK_NS
 }
 
 /// How far a job got.
@@ -404,18 +394,6 @@ mod tests {
         };
         assert!(hashed.has_grown);
         assert_eq!((Hashed { has_grown: false, ..hashed }, chunks), whole);
-    }
-
-    #[test]
-    fn a_fresh_stamp_is_not_certain() {
-        let tree = Tree::new(Abilities::ALL);
-        let stamp = tree.write("a", "x").stamp;
-        let touched_ns = stamp.ctime_ns;
-        assert!(!is_certain(&stamp, touched_ns));
-        assert!(!is_certain(&stamp, touched_ns + 1_000_000));
-        assert!(!is_certain(&stamp, touched_ns - 1_000_000));
-        assert!(is_certain(&stamp, touched_ns + 20_000_000));
-        assert!(is_certain(&stamp, touched_ns - 3_600_000_000_000));
     }
 
     #[test]
