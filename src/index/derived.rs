@@ -1,6 +1,6 @@
 //! What is found from a row: the entries that the other tables hold because of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use sha2::{Digest as _, Sha256};
@@ -8,11 +8,12 @@ use sha2::{Digest as _, Sha256};
 use super::{
     IndexError,
     error::encode,
-    keys,
-    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, REMOVALS, WANTED},
+    keys::{self, Use},
+    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, RECIPES, REMOVALS, WANTED},
 };
 use crate::model::{
     entry::{Content, Digest, Row},
+    limits::MAX_INLINE_BYTES,
     path::RelPath,
     version::Dot,
 };
@@ -24,7 +25,8 @@ const CONFLICT_MARK: &[u8] = b".sync-conflict-";
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Derived {
     components: Vec<Dot>,
-    digest: Option<Digest>,
+    held: Option<Used>,
+    wanted_content: Option<Used>,
     inode: Option<(u64, u64)>,
     directory: bool,
     wanted: bool,
@@ -39,6 +41,21 @@ pub struct Derived {
     pub live_digest: u128,
 }
 
+/// Content of which a row says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Used {
+    digest: Digest,
+    /// It may have more than one chunk.
+    has_recipe: bool,
+}
+
+impl Used {
+    fn of(content: &Content) -> Option<Self> {
+        let Content::File { size, digest } = content else { return None };
+        Some(Self { digest: *digest, has_recipe: *size > MAX_INLINE_BYTES as u64 })
+    }
+}
+
 impl Derived {
     /// What follows from the row of `path`. From an ignored one: what nodes tell each other of it,
     /// and nothing of this disk.
@@ -50,7 +67,11 @@ impl Derived {
         let newest = row.entry.content.as_ref();
         Self {
             components: row.entry.version.vector().iter().collect(),
-            digest: held.and_then(digest_of),
+            held: held.and_then(Used::of),
+            wanted_content: newest
+                .filter(|_| row.is_wanted() && newest != held)
+                .and_then(Used::of)
+                .filter(|used| used.has_recipe),
             inode: base.map(|base| (base.stamp.device, base.stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),
@@ -64,10 +85,31 @@ impl Derived {
             live_digest: if live { share(path, row) } else { 0 },
         }
     }
-}
 
-fn digest_of(content: &Content) -> Option<Digest> {
-    if let Content::File { digest, .. } = content { Some(*digest) } else { None }
+    /// The keys under which the content is found, and what it is.
+    fn uses(&self, path: &RelPath) -> impl Iterator<Item = (Vec<u8>, Used)> {
+        let held = self.held.map(|used| (keys::digest(&used.digest, Use::Held, path), used));
+        let wanted =
+            self.wanted_content.map(|used| (keys::digest(&used.digest, Use::Wanted, path), used));
+        held.into_iter().chain(wanted)
+    }
+
+    /// Content that this row, which had it, does not hold or want any more, and that may have more
+    /// than one chunk.
+    pub fn uses_no_more(&self, after: &Self) -> impl Iterator<Item = Digest> + use<> {
+        let uses = [after.held, after.wanted_content];
+        let is_over = move |used: &Used| used.has_recipe && !uses.contains(&Some(*used));
+        [self.held, self.wanted_content]
+            .into_iter()
+            .flatten()
+            .filter(is_over)
+            .map(|used| used.digest)
+    }
+
+    /// The digest of a file on this disk that is not small.
+    pub fn held_in_chunks(&self) -> Option<Digest> {
+        self.held.filter(|used| used.has_recipe).map(|used| used.digest)
+    }
 }
 
 /// 128 bits of the SHA-256 of what all nodes must agree on. The vector is left out: it may lag
@@ -91,9 +133,8 @@ pub fn check(
     path: &RelPath,
     derived: &Derived,
 ) -> Result<(), IndexError> {
-    if let Some(digest) = &derived.digest {
-        let is_there =
-            transaction.open_table(DIGESTS)?.get(&keys::digest(digest, path)[..])?.is_some();
+    for (key, _) in derived.uses(path) {
+        let is_there = transaction.open_table(DIGESTS)?.get(&key[..])?.is_some();
         assert!(is_there, "{path}: its content is not found");
     }
     let key = keys::row(path);
@@ -109,9 +150,11 @@ pub fn check(
     Ok(())
 }
 
-/// Asserts that the tables hold what follows from these rows, and nothing else.
+/// Asserts that the tables hold what follows from these rows, and nothing else; but for lists of
+/// chunks that the next commit drops.
 pub fn check_all<'a>(
     transaction: &WriteTransaction,
+    unused: &BTreeSet<Digest>,
     rows: impl Iterator<Item = (&'a RelPath, &'a Derived)> + Clone,
 ) -> Result<(), IndexError> {
     let components = transaction.open_table(COMPONENTS)?;
@@ -123,7 +166,7 @@ pub fn check_all<'a>(
             assert!(is_there, "{path}: {dot:?} is not found");
         }
         expected[0] += derived.components.len() as u64;
-        expected[1] += u64::from(derived.digest.is_some());
+        expected[1] += derived.uses(path).count() as u64;
         expected[2] += u64::from(derived.directory);
         expected[3] += u64::from(derived.wanted);
         expected[4] += u64::from(derived.removal);
@@ -136,6 +179,13 @@ pub fn check_all<'a>(
         transaction.open_table(REMOVALS)?.len()?,
     ];
     assert_eq!(found, expected, "components, digests, directories, wanted, removals");
+    let digests = transaction.open_table(DIGESTS)?;
+    for item in transaction.open_table(RECIPES)?.iter()? {
+        let key = item?.0;
+        let digest = Digest(key.value()[..32].try_into().expect("a digest comes first"));
+        let is_used = unused.contains(&digest) || is_used(&digests, &digest)?;
+        assert!(is_used, "a list of chunks outlives its last row");
+    }
     let inodes: BTreeMap<_, _> =
         rows.map(|(path, derived)| (path.as_bytes(), derived.inode)).collect();
     for item in transaction.open_table(INODES)?.iter()? {
@@ -158,15 +208,7 @@ pub fn replace(
     after: &Derived,
 ) -> Result<(), IndexError> {
     replace_components(transaction, path, before, after)?;
-    if before.digest != after.digest {
-        let mut digests = transaction.open_table(DIGESTS)?;
-        if let Some(digest) = &before.digest {
-            digests.remove(&keys::digest(digest, path)[..])?;
-        }
-        if let Some(digest) = &after.digest {
-            digests.insert(&keys::digest(digest, path)[..], ())?;
-        }
-    }
+    replace_uses(transaction, path, before, after)?;
     if before.inode != after.inode {
         replace_inode(transaction, path, before, after)?;
     }
@@ -174,6 +216,46 @@ pub fn replace(
     mark(transaction, WANTED, &key, before.wanted, after.wanted)?;
     mark(transaction, REMOVALS, &key, before.removal, after.removal)?;
     mark(transaction, DIRECTORIES, path.as_bytes(), before.directory, after.directory)
+}
+
+fn replace_uses(
+    transaction: &WriteTransaction,
+    path: &RelPath,
+    before: &Derived,
+    after: &Derived,
+) -> Result<(), IndexError> {
+    if (before.held, before.wanted_content) == (after.held, after.wanted_content) {
+        return Ok(());
+    }
+    let mut digests = transaction.open_table(DIGESTS)?;
+    for (key, _) in before.uses(path) {
+        digests.remove(&key[..])?;
+    }
+    for (key, _) in after.uses(path) {
+        digests.insert(&key[..], ())?;
+    }
+    Ok(())
+}
+
+/// A list of chunks goes when no row holds or wants the content any more.
+pub fn drop_recipe_if_unused(
+    transaction: &WriteTransaction,
+    digest: &Digest,
+) -> Result<(), IndexError> {
+    if !is_used(&transaction.open_table(DIGESTS)?, digest)? {
+        let (low, high) = (keys::segment(digest, 0), keys::segment(digest, u32::MAX));
+        transaction.open_table(RECIPES)?.retain_in(&low[..]..=&high[..], |_, _| false)?;
+    }
+    Ok(())
+}
+
+/// Does a row hold or want this content?
+fn is_used(
+    digests: &impl ReadableTable<&'static [u8], ()>,
+    digest: &Digest,
+) -> Result<bool, IndexError> {
+    let first = digests.range(&digest.0[..]..)?.next().transpose()?;
+    Ok(first.is_some_and(|(key, _)| key.value().starts_with(&digest.0)))
 }
 
 fn replace_components(

@@ -16,19 +16,24 @@ mod tables;
 
 use std::{
     cell::OnceCell,
+    collections::BTreeSet,
     fs::{self, File},
     io::ErrorKind,
+    mem,
     ops::Bound,
     path::Path,
 };
 
+use log::info;
 use redb::{
-    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageBackend, TableError, WriteTransaction,
 };
 
 use self::{
     derived::Derived,
     error::encode,
+    keys::Use,
     row::{decode_row, encode_row},
     tables::{
         COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, WANTED,
@@ -41,7 +46,10 @@ pub use self::{
 use crate::model::{
     content::Chunk,
     entry::{Digest, Row, Stamp},
-    limits::{INDEX_CACHE_BYTES, RECIPE_SEGMENT_CHUNKS},
+    limits::{
+        COMPACT_MIN_BYTES, INDEX_BYTES_PER_ROW, INDEX_CACHE_BYTES, INDEX_SPARSE_FACTOR,
+        MAX_UNUSED_RECIPES, RECIPE_SEGMENT_CHUNKS,
+    },
     path::RelPath,
     version::{Dot, Knowledge, NodeId, Origin, Seq},
 };
@@ -57,6 +65,8 @@ pub struct Index {
     summary: Summary,
     dirty: bool,
     changes: u64,
+    /// Content of which the list of chunks goes with the next commit if no row has it then.
+    unused: BTreeSet<Digest>,
     /// As [`Index::last_components`] found them since the last change: they are asked for several
     /// times a second.
     last_components: OnceCell<Vec<Dot>>,
@@ -79,7 +89,9 @@ impl Index {
             }
             _ => make(path)?,
         }
-        Self::start(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?)
+        let mut database = redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?;
+        compact(&mut database, path)?;
+        Self::start(database)
     }
 
     /// Opens the database in any storage, so that a test can put a crashing disk under it.
@@ -98,6 +110,7 @@ impl Index {
             summary,
             dirty: false,
             changes: 0,
+            unused: BTreeSet::new(),
             last_components: OnceCell::new(),
         })
     }
@@ -133,6 +146,7 @@ impl Index {
         if !self.dirty {
             return Ok(());
         }
+        self.drop_unused_recipes()?;
         tables::store_summary(self.transaction(), &self.summary)?;
         let transaction = self.transaction.take().expect("a transaction is open between calls");
         transaction.commit()?;
@@ -162,8 +176,26 @@ impl Index {
         let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
         transaction.open_table(ROWS)?.insert(&keys::row(path)[..], &encode_row(row)[..])?;
         derived::replace(transaction, path, &before, &after)?;
+        self.note_unused(before.uses_no_more(&after))?;
         self.summary.account(&before, &after);
         if cfg!(debug_assertions) { self.check_row(path, &after) } else { Ok(()) }
+    }
+
+    /// This content may be that of no row any more. Whether it is, is asked once for all changes of
+    /// a commit: two files that change places have none in between.
+    fn note_unused(&mut self, digests: impl IntoIterator<Item = Digest>) -> Result<()> {
+        if self.unused.len() >= MAX_UNUSED_RECIPES {
+            self.drop_unused_recipes()?;
+        }
+        self.unused.extend(digests);
+        Ok(())
+    }
+
+    fn drop_unused_recipes(&mut self) -> Result<()> {
+        for digest in mem::take(&mut self.unused) {
+            derived::drop_recipe_if_unused(self.transaction(), &digest)?;
+        }
+        Ok(())
     }
 
     fn note_change(&mut self) {
@@ -180,6 +212,7 @@ impl Index {
         let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
         transaction.open_table(ROWS)?.remove(&keys::row(path)[..])?;
         derived::replace(transaction, path, &before, &Derived::default())?;
+        self.note_unused(before.uses_no_more(&Derived::default()))?;
         self.summary.account(&before, &Derived::default());
         if cfg!(debug_assertions) { self.check_row(path, &Derived::default()) } else { Ok(()) }
     }
@@ -313,11 +346,11 @@ impl Index {
     /// Up to so many paths on this disk that hold this content.
     pub fn paths_with(&self, digest: &Digest, limit: usize) -> Result<Vec<RelPath>> {
         let digests = self.transaction().open_table(DIGESTS)?;
-        let low = keys::digest(digest, &RelPath::root());
+        let low = keys::digest(digest, Use::Held, &RelPath::root());
         let mut paths = Vec::new();
         for item in digests.range(&low[..]..)?.take(limit) {
             let key = item?.0;
-            let Some(path) = key.value().strip_prefix(&digest.0[..]) else { break };
+            let Some(path) = key.value().strip_prefix(&low[..]) else { break };
             paths.push(keys::path(path)?);
         }
         Ok(paths)
@@ -332,8 +365,10 @@ impl Index {
 
     // --- Recipes
 
-    /// Keeps the list of chunks of a file that has more than one.
+    /// Keeps the list of chunks of a file that is not small: beyond the next commit for as long as a
+    /// row holds or wants the content.
     pub fn put_recipe(&mut self, digest: &Digest, chunks: &[Chunk]) -> Result<()> {
+        self.note_unused([*digest])?;
         self.dirty = true;
         let mut recipes = self.transaction().open_table(RECIPES)?;
         for (segment, part) in chunks.chunks(RECIPE_SEGMENT_CHUNKS).enumerate() {
@@ -348,6 +383,19 @@ impl Index {
         let recipes = self.transaction().open_table(RECIPES)?;
         let bytes = recipes.get(&keys::segment(digest, segment)[..])?;
         bytes.map(|bytes| error::decode("recipe", bytes.value())).transpose()
+    }
+
+    /// A file on this disk whose list of chunks is not kept, though it is not small: for tests. Walks
+    /// the whole index.
+    pub fn find_without_recipe(&self) -> Result<Option<RelPath>> {
+        for (path, row) in self.rows(None, usize::MAX)? {
+            if let Some(digest) = Derived::of(&path, &row).held_in_chunks()
+                && self.recipe_length(&digest)? == 0
+            {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// Number of chunks in the list that is kept; 0 when none is.
@@ -415,7 +463,11 @@ impl Index {
         rows.iter().for_each(|(_, derived)| recount.account(&Derived::default(), derived));
         assert_eq!(self.summary, recount);
         assert_eq!(self.last_components()?, self.find_last_components()?);
-        derived::check_all(self.transaction(), rows.iter().map(|(path, derived)| (*path, derived)))
+        derived::check_all(
+            self.transaction(),
+            &self.unused,
+            rows.iter().map(|(path, derived)| (*path, derived)),
+        )
     }
 
     /// What one row changed is right.
@@ -443,6 +495,33 @@ fn make(path: &Path) -> Result<()> {
         path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     };
     Ok(name().map_err(redb::Error::Io)?)
+}
+
+/// Gives back what the file takes beyond what its rows need: a database never does so by itself.
+/// What they need is estimated, since counting it would read all of it.
+fn compact(database: &mut Database, path: &Path) -> Result<()> {
+    let length = || fs::metadata(path).map(|found| found.len()).map_err(redb::Error::Io);
+    let before = length()?;
+    if before < COMPACT_MIN_BYTES {
+        return Ok(());
+    }
+    let needed = needed_bytes(&database.begin_read()?)?;
+    if before / INDEX_SPARSE_FACTOR > needed {
+        database.compact()?;
+        info!("the index is compacted: it had {before} bytes, and has {}", length()?);
+    }
+    Ok(())
+}
+
+/// About so many bytes are taken by what the tables hold.
+fn needed_bytes(transaction: &ReadTransaction) -> Result<u64> {
+    let length = |table| match transaction.open_table::<&[u8], &[u8]>(table) {
+        Ok(table) => table.len().map_err(IndexError::from),
+        Err(TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    };
+    let segment_bytes = (RECIPE_SEGMENT_CHUNKS * size_of::<Chunk>()) as u64;
+    Ok(length(ROWS)? * INDEX_BYTES_PER_ROW + length(RECIPES)? * segment_bytes)
 }
 
 fn begin(database: &Database) -> Result<WriteTransaction> {

@@ -116,6 +116,17 @@ pub const REREAD_REST_MIN: Duration = Duration::from_millis(50);
 pub const INDEX_CACHE_BYTES: usize = 3 * 1024 * 1024;
 /// Changes become durable together, at the latest this long after the first of them.
 pub const COMMIT_DELAY: Duration = Duration::from_secs(1);
+/// Content that rows have given up since the last commit, each with its list of chunks; when there
+/// is more, it is asked at once whether others have it. Two files that change places then may have
+/// to be read.
+pub const MAX_UNUSED_RECIPES: usize = 1024;
+/// A file of the index that is this many times as long as its rows need is compacted at the next
+/// start, which takes about as long as reading what they need ...
+pub const INDEX_SPARSE_FACTOR: u64 = 4;
+/// ... unless it is shorter than this.
+pub const COMPACT_MIN_BYTES: u64 = 16 * 1024 * 1024;
+/// What a row needs, with all that follows from it: a generous estimate.
+pub const INDEX_BYTES_PER_ROW: u64 = 1024;
 /// Chunks in one part of a recipe, in the index and in a message. A longer recipe has more parts.
 pub const RECIPE_SEGMENT_CHUNKS: usize = 1024;
 

@@ -27,6 +27,7 @@ pub(super) use self::{
 use super::{
     Engine, Result,
     paths::{Begun, ReadDone, Recheck, Unseen},
+    transfer::is_small,
 };
 use crate::{
     core::seam::{COVERED, Found, Hint, Output, Time},
@@ -395,7 +396,7 @@ impl Engine {
 
     fn keep_recipe(&mut self, content: &Content, chunks: &[Chunk]) -> Result<()> {
         match content {
-            Content::File { digest, .. } if chunks.len() > 1 => {
+            Content::File { size, digest } if !is_small(*size) => {
                 self.index.put_recipe(digest, chunks)
             }
             _ => Ok(()),

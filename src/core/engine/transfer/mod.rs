@@ -276,6 +276,16 @@ impl Engine {
         (before, takers.count() + 1)
     }
 
+    /// Is the list of chunks known that a file of this content has, if it has one?
+    pub(super) fn has_recipe(&self, content: &Content) -> Result<bool> {
+        match content {
+            Content::File { size, digest } if !is_small(*size) => {
+                Ok(self.index.recipe_length(digest)? > 0)
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// The file that is at the path now, and its chunks.
     fn old_version(&self, path: &RelPath) -> Result<Option<(RelPath, Stamp, Vec<Chunk>)>> {
         let base = self.index.get(path)?.and_then(|row| row.base);
@@ -284,9 +294,11 @@ impl Engine {
         else {
             return Ok(None);
         };
-        let single = || vec![Chunk { length: size as u32, digest }];
-        let chunks = recipe(&self.index, &digest)?.unwrap_or_else(single);
-        Ok((size > 0).then(|| (path.clone(), stamp, chunks)))
+        let chunks = match is_small(size) {
+            true => Some(vec![Chunk { length: size as u32, digest }]),
+            false => recipe(&self.index, &digest)?,
+        };
+        Ok(chunks.filter(|_| size > 0).map(|chunks| (path.clone(), stamp, chunks)))
     }
 
     /// These chunks were on this disk already.
@@ -360,9 +372,7 @@ impl Engine {
         }
         if whole {
             let chunks = download.chunks().to_vec();
-            if chunks.len() > 1 {
-                self.index.put_recipe(&digest, &chunks)?;
-            }
+            self.index.put_recipe(&digest, &chunks)?;
             self.begin_chunks(digest, chunks)?;
         }
         self.ask(digest, time)
@@ -404,7 +414,7 @@ fn knows(link: &Link, dot: Dot) -> bool {
     link.is_ready() && link.known.as_ref().is_some_and(|known| known.contains(dot))
 }
 
-/// The list of chunks that is kept of a file of more than one.
+/// The list of chunks that is kept of a file that is not small.
 fn recipe(index: &Index, digest: &Digest) -> Result<Option<Vec<Chunk>>> {
     let total = index.recipe_length(digest)? as usize;
     let mut chunks = Vec::with_capacity(total);
@@ -414,7 +424,8 @@ fn recipe(index: &Index, digest: &Digest) -> Result<Option<Vec<Chunk>>> {
     Ok((total > 0).then_some(chunks))
 }
 
-fn is_small(size: u64) -> bool {
+/// Is it a file of one chunk, without a list?
+pub(super) fn is_small(size: u64) -> bool {
     size <= MAX_INLINE_BYTES as u64
 }
 

@@ -3,13 +3,16 @@
 
 use std::ops::Range;
 
-use super::super::{Engine, Result};
+use super::{
+    super::{Engine, Result},
+    is_small,
+};
 use crate::{
     core::seam::{MissingPiece, Output, PieceSource, Transmit},
     model::{
         content::Chunk,
         entry::{Content, Digest, Stamp},
-        limits::{MAX_CHUNK_BYTES, MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
+        limits::{MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
         path::RelPath,
         version::NodeId,
     },
@@ -161,10 +164,11 @@ impl Engine {
                 (segment * RECIPE_SEGMENT_CHUNKS as u32, self.index.recipe_length(&digest)?);
             return Ok(Transmit::Message(Message::Recipe { digest, first, total, chunks }));
         }
-        // Every file of more chunks has its recipe kept, so this one has just one.
-        let Some((_, stamp)) = self.holder(path, &digest)?.filter(|(_, stamp)| {
-            first == 0 && (1..=u64::from(MAX_CHUNK_BYTES)).contains(&stamp.size)
-        }) else {
+        // Of one that is not small, and has no list, it is not known yet.
+        let Some((_, stamp)) = self
+            .holder(path, &digest)?
+            .filter(|(_, stamp)| first == 0 && stamp.size > 0 && is_small(stamp.size))
+        else {
             return Ok(unavailable);
         };
         let chunks = vec![Chunk { length: stamp.size as u32, digest }];
