@@ -147,16 +147,14 @@ impl Engine {
         }
         let holds = match self.transfers.whole.get(digest) {
             Some(whole) => end <= whole.size,
-            None => self
-                .transfers
-                .downloads
-                .get(digest)
-                .is_some_and(|download| download.holds(offset, end)),
+            None => {
+                self.transfers.slots.get(digest).is_some_and(|download| download.holds(offset, end))
+            }
         };
         Ok(holds.then_some(PieceSource::Partial))
     }
 
-    fn recipe_answer(&self, path: &RelPath, digest: Digest, first: u32) -> Result<Transmit> {
+    fn recipe_answer(&mut self, path: &RelPath, digest: Digest, first: u32) -> Result<Transmit> {
         let unavailable = Transmit::Message(Message::Unavailable { digest });
         let segment = first / RECIPE_SEGMENT_CHUNKS as u32;
         if let Some(chunks) = self.index.recipe_segment(&digest, segment)? {
@@ -164,13 +162,16 @@ impl Engine {
                 (segment * RECIPE_SEGMENT_CHUNKS as u32, self.index.recipe_length(&digest)?);
             return Ok(Transmit::Message(Message::Recipe { digest, first, total, chunks }));
         }
-        // Of one that is not small, and has no list, it is not known yet.
-        let Some((_, stamp)) = self
-            .holder(path, &digest)?
-            .filter(|(_, stamp)| first == 0 && stamp.size > 0 && is_small(stamp.size))
+        let Some((held_at, stamp)) =
+            self.holder(path, &digest)?.filter(|(_, stamp)| first == 0 && stamp.size > 0)
         else {
             return Ok(unavailable);
         };
+        if !is_small(stamp.size) {
+            // Its list went when no row had the content for a while, and comes with the next read.
+            self.read_again(&held_at)?;
+            return Ok(Transmit::Message(Message::NotNow { digest }));
+        }
         let chunks = vec![Chunk { length: stamp.size as u32, digest }];
         Ok(Transmit::Message(Message::Recipe { digest, first: 0, total: 1, chunks }))
     }
