@@ -27,6 +27,7 @@ pub struct Derived {
     components: Vec<Dot>,
     held: Option<Used>,
     wanted_content: Option<Used>,
+    ignored: Option<Used>,
     inode: Option<(u64, u64)>,
     directory: bool,
     wanted: bool,
@@ -54,6 +55,11 @@ impl Used {
         let Content::File { size, digest } = content else { return None };
         Some(Self { digest: *digest, has_recipe: *size > MAX_INLINE_BYTES as u64 })
     }
+
+    /// Only what has a list of chunks, which is kept.
+    fn in_chunks(content: &Content) -> Option<Self> {
+        Self::of(content).filter(|used| used.has_recipe)
+    }
 }
 
 impl Derived {
@@ -70,8 +76,12 @@ impl Derived {
             held: held.and_then(Used::of),
             wanted_content: newest
                 .filter(|_| row.is_wanted() && newest != held)
-                .and_then(Used::of)
-                .filter(|used| used.has_recipe),
+                .and_then(Used::in_chunks),
+            ignored: row
+                .base
+                .as_ref()
+                .filter(|_| row.is_ignored())
+                .and_then(|base| Used::in_chunks(&base.content)),
             inode: base.map(|base| (base.stamp.device, base.stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),
@@ -86,29 +96,24 @@ impl Derived {
         }
     }
 
-    /// The keys under which the content is found, and what it is.
-    fn uses(&self, path: &RelPath) -> impl Iterator<Item = (Vec<u8>, Used)> {
-        let held = self.held.map(|used| (keys::digest(&used.digest, Use::Held, path), used));
-        let wanted =
-            self.wanted_content.map(|used| (keys::digest(&used.digest, Use::Wanted, path), used));
-        held.into_iter().chain(wanted)
+    fn used(&self) -> [(Use, Option<Used>); 3] {
+        [(Use::Held, self.held), (Use::Wanted, self.wanted_content), (Use::Ignored, self.ignored)]
+    }
+
+    /// The keys under which the content is found.
+    fn uses(&self, path: &RelPath) -> impl Iterator<Item = Vec<u8>> {
+        let key =
+            |(using, used): (Use, Option<Used>)| Some(keys::digest(&used?.digest, using, path));
+        self.used().into_iter().filter_map(key)
     }
 
     /// Content that this row, which had it, does not hold or want any more, and that may have more
     /// than one chunk.
     pub fn uses_no_more(&self, after: &Self) -> impl Iterator<Item = Digest> + use<> {
-        let uses = [after.held, after.wanted_content];
-        let is_over = move |used: &Used| used.has_recipe && !uses.contains(&Some(*used));
-        [self.held, self.wanted_content]
-            .into_iter()
-            .flatten()
-            .filter(is_over)
-            .map(|used| used.digest)
-    }
-
-    /// The digest of a file on this disk that is not small.
-    pub fn held_in_chunks(&self) -> Option<Digest> {
-        self.held.filter(|used| used.has_recipe).map(|used| used.digest)
+        let still = after.used().map(|(_, used)| used);
+        let is_over = move |used: &Used| used.has_recipe && !still.contains(&Some(*used));
+        let before = self.used().into_iter().filter_map(|(_, used)| used);
+        before.filter(is_over).map(|used| used.digest)
     }
 }
 
@@ -133,7 +138,7 @@ pub fn check(
     path: &RelPath,
     derived: &Derived,
 ) -> Result<(), IndexError> {
-    for (key, _) in derived.uses(path) {
+    for key in derived.uses(path) {
         let is_there = transaction.open_table(DIGESTS)?.get(&key[..])?.is_some();
         assert!(is_there, "{path}: its content is not found");
     }
@@ -224,14 +229,14 @@ fn replace_uses(
     before: &Derived,
     after: &Derived,
 ) -> Result<(), IndexError> {
-    if (before.held, before.wanted_content) == (after.held, after.wanted_content) {
+    if before.used() == after.used() {
         return Ok(());
     }
     let mut digests = transaction.open_table(DIGESTS)?;
-    for (key, _) in before.uses(path) {
+    for key in before.uses(path) {
         digests.remove(&key[..])?;
     }
-    for (key, _) in after.uses(path) {
+    for key in after.uses(path) {
         digests.insert(&key[..], ())?;
     }
     Ok(())

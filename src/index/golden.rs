@@ -117,7 +117,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
 fn keys_have_the_bytes_of_format_2() {
     assert_eq!(keys::row(&path("a")), b"\0a");
     assert_eq!(keys::row(&path("a/b/c")), b"a/b\0c");
-    for (using, mark) in [(Use::Held, b"\x00"), (Use::Wanted, b"\x01")] {
+    for (using, mark) in [(Use::Held, b"\x00"), (Use::Wanted, b"\x01"), (Use::Ignored, b"\x02")] {
         let key = keys::digest(&Digest([0xd1; 32]), using, &path("a/b"));
         assert_eq!(key, [&[0xd1; 32][..], mark, b"a/b"].concat());
     }

@@ -33,6 +33,8 @@ pub enum Use {
     Held,
     /// It is to come here.
     Wanted,
+    /// It was on this disk when its path was not ignored yet.
+    Ignored,
 }
 
 /// The key under which `path` uses content.

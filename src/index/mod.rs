@@ -385,19 +385,6 @@ impl Index {
         bytes.map(|bytes| error::decode("recipe", bytes.value())).transpose()
     }
 
-    /// A file on this disk whose list of chunks is not kept, though it is not small: for tests. Walks
-    /// the whole index.
-    pub fn find_without_recipe(&self) -> Result<Option<RelPath>> {
-        for (path, row) in self.rows(None, usize::MAX)? {
-            if let Some(digest) = Derived::of(&path, &row).held_in_chunks()
-                && self.recipe_length(&digest)? == 0
-            {
-                return Ok(Some(path));
-            }
-        }
-        Ok(None)
-    }
-
     /// Number of chunks in the list that is kept; 0 when none is.
     pub fn recipe_length(&self, digest: &Digest) -> Result<u32> {
         let recipes = self.transaction().open_table(RECIPES)?;

@@ -700,9 +700,7 @@ impl World {
         };
         let first = tree_of(0);
         for at in 0..self.machines.len() {
-            if self.check_index(at)? {
-                self.check_recipes(at)?;
-            }
+            self.check_index(at)?;
             self.check_schedule(at)?;
             let tree = tree_of(at);
             if tree != first {
@@ -790,16 +788,6 @@ impl World {
         match replica.engine().index().check_invariants() {
             Err(error) if error.is_no_space() => Ok(false),
             result => result.map(|()| true).map_err(|error| error.to_string()),
-        }
-    }
-
-    /// Of every file that is not small a node can tell others the list of chunks.
-    fn check_recipes(&self, at: usize) -> Checked {
-        let Some(replica) = &self.machines[at].replica else { return Ok(()) };
-        let found = replica.engine().index().find_without_recipe();
-        match found.map_err(|error| error.to_string())? {
-            Some(path) => Err(format!("at rest, node {at} has no list of chunks of {path}")),
-            None => Ok(()),
         }
     }
 
