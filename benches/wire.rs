@@ -7,7 +7,7 @@ use p2pnetwork::{
         entry::{Content, Digest, Entry, Version},
         limits::MAX_PIECE_BYTES,
         path::RelPath,
-        version::{Dot, NodeId, Origin, VersionVector},
+        version::{Advance, Dot, NodeId, Origin, VersionVector},
     },
     wire::{
         frame::{FrameReader, FrameWriter},
@@ -79,9 +79,7 @@ fn update(content: &[u8]) -> Message<'_> {
             mtime_ns: 1_700_000_000_000_000_000,
             version,
         },
-        origin: dot.origin,
-        before: dot.seq - 1,
-        seq: dot.seq,
+        advance: Some(Advance { origin: dot.origin, before: dot.seq - 1, seq: dot.seq }),
         content: Some(content),
     }
 }

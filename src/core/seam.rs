@@ -16,7 +16,7 @@ use crate::{
         content::Chunk,
         entry::{Content, Digest, Stamp, Stat},
         path::RelPath,
-        version::{NodeId, Origin, Seq},
+        version::NodeId,
     },
     wire::message::Message,
 };
@@ -303,15 +303,4 @@ pub enum PieceSource {
     File { path: RelPath, stamp: Stamp },
     /// The partial file of the piece's digest.
     Partial,
-}
-
-/// How far an update takes its receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Advance {
-    /// Whose changes.
-    pub origin: Origin,
-    /// A receiver that knows all up to here ...
-    pub before: Seq,
-    /// ... knows all up to here.
-    pub seq: Seq,
 }

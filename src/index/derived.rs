@@ -9,7 +9,7 @@ use super::{
     IndexError,
     error::encode,
     keys::{self, Use},
-    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, RECIPES, REMOVALS, WANTED},
+    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, RECIPES, REMOVALS, SETTLED, WANTED},
 };
 use crate::model::{
     entry::{Content, Digest, Row},
@@ -25,6 +25,7 @@ const CONFLICT_MARK: &[u8] = b".sync-conflict-";
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Derived {
     components: Vec<Dot>,
+    settled: bool,
     held: Option<Used>,
     wanted_content: Option<Used>,
     ignored: Option<Used>,
@@ -73,6 +74,7 @@ impl Derived {
         let newest = row.entry.content.as_ref();
         Self {
             components: row.entry.version.vector().iter().collect(),
+            settled: row.entry.version.is_settled(),
             held: held.and_then(Used::of),
             wanted_content: newest
                 .filter(|_| row.is_wanted() && newest != held)
@@ -147,6 +149,7 @@ pub fn check(
         (WANTED, &key[..], derived.wanted),
         (REMOVALS, &key[..], derived.removal),
         (DIRECTORIES, path.as_bytes(), derived.directory),
+        (SETTLED, path.as_bytes(), derived.settled),
     ];
     for (table, key, expected) in marks {
         let is_there = transaction.open_table(table)?.get(key)?.is_some();
@@ -163,7 +166,7 @@ pub fn check_all<'a>(
     rows: impl Iterator<Item = (&'a RelPath, &'a Derived)> + Clone,
 ) -> Result<(), IndexError> {
     let components = transaction.open_table(COMPONENTS)?;
-    let mut expected = [0; 5];
+    let mut expected = [0; 6];
     for (path, derived) in rows.clone() {
         check(transaction, path, derived)?;
         for dot in &derived.components {
@@ -175,6 +178,7 @@ pub fn check_all<'a>(
         expected[2] += u64::from(derived.directory);
         expected[3] += u64::from(derived.wanted);
         expected[4] += u64::from(derived.removal);
+        expected[5] += u64::from(derived.settled);
     }
     let found = [
         components.len()?,
@@ -182,8 +186,9 @@ pub fn check_all<'a>(
         transaction.open_table(DIRECTORIES)?.len()?,
         transaction.open_table(WANTED)?.len()?,
         transaction.open_table(REMOVALS)?.len()?,
+        transaction.open_table(SETTLED)?.len()?,
     ];
-    assert_eq!(found, expected, "components, digests, directories, wanted, removals");
+    assert_eq!(found, expected, "components, digests, directories, wanted, removals, settled");
     let digests = transaction.open_table(DIGESTS)?;
     for item in transaction.open_table(RECIPES)?.iter()? {
         let key = item?.0;
@@ -220,6 +225,7 @@ pub fn replace(
     let key = keys::row(path);
     mark(transaction, WANTED, &key, before.wanted, after.wanted)?;
     mark(transaction, REMOVALS, &key, before.removal, after.removal)?;
+    mark(transaction, SETTLED, path.as_bytes(), before.settled, after.settled)?;
     mark(transaction, DIRECTORIES, path.as_bytes(), before.directory, after.directory)
 }
 

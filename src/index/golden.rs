@@ -85,6 +85,8 @@ fn ignore_rules_have_the_bytes_of_format_2() {
 fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
     let summary = Summary {
         origin: Some(Origin(7)),
+        former: vec![Origin(300)],
+        retired: 5,
         clean_stop: true,
         at_rest: false,
         durable_before_ms: 300,
@@ -99,7 +101,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
     };
     assert_eq!(
         hex(&encode(&summary)),
-        "01070100ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03"
+        "010701ac02050100ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03"
     );
     let record = NodeRecord {
         name: "pi".to_owned(),

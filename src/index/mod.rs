@@ -11,6 +11,7 @@
 mod derived;
 mod error;
 mod keys;
+mod retired;
 mod row;
 mod tables;
 
@@ -36,12 +37,13 @@ use self::{
     keys::Use,
     row::{decode_row, encode_row},
     tables::{
-        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, WANTED,
+        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, SETTLED,
+        WANTED,
     },
 };
 pub use self::{
     error::IndexError,
-    tables::{NodeRecord, RuleTexts, Summary},
+    tables::{NodeRecord, Retired, RuleTexts, Summary},
 };
 use crate::model::{
     content::Chunk,
@@ -313,6 +315,15 @@ impl Index {
         Ok(last)
     }
 
+    /// The first path behind `after` whose newest version was counted under an origin that is
+    /// retired.
+    pub fn next_settled(&self, after: Option<&RelPath>) -> Result<Option<RelPath>> {
+        let settled = self.transaction().open_table(SETTLED)?;
+        let low = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
+        let mut range = settled.range::<&[u8]>((low, Bound::Unbounded))?;
+        range.next().map(|item| keys::path(item?.0.value())).transpose()
+    }
+
     /// The first path behind `after` whose newest version is live and not on this disk, parents
     /// first.
     pub fn next_wanted(&self, after: Option<&RelPath>) -> Result<Option<RelPath>> {
@@ -450,6 +461,7 @@ impl Index {
         rows.iter().for_each(|(_, derived)| recount.account(&Derived::default(), derived));
         assert_eq!(self.summary, recount);
         assert_eq!(self.last_components()?, self.find_last_components()?);
+        self.check_retired()?;
         derived::check_all(
             self.transaction(),
             &self.unused,

@@ -8,7 +8,7 @@ use super::{
     derived::Derived,
     error::{decode, encode},
 };
-use crate::model::version::{Knowledge, Origin};
+use crate::model::version::{Knowledge, Origin, Seq};
 
 /// Name -> value, for what is there once.
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -30,6 +30,11 @@ pub const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
 pub const REMOVALS: TableDefinition<&[u8], ()> = TableDefinition::new("removals");
 /// Digest and segment number -> that part of the file's list of chunks.
 pub const RECIPES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("recipes");
+/// Paths of the rows whose newest version was counted under an origin that is retired: no component
+/// leads to them.
+pub const SETTLED: TableDefinition<&[u8], ()> = TableDefinition::new("settled");
+/// Origin -> what is remembered of it, now that it is retired.
+pub const RETIRED: TableDefinition<u64, &[u8]> = TableDefinition::new("retired");
 /// Node id -> what is remembered of the node.
 pub const NODES: TableDefinition<[u8; 8], &[u8]> = TableDefinition::new("nodes");
 
@@ -42,6 +47,10 @@ const FORMAT_KEY: &str = "format";
 pub struct Summary {
     /// Under which this node counts its changes; `None` until one is drawn.
     pub origin: Option<Origin>,
+    /// Under which it counted before, the oldest first, as long as they are not retired.
+    pub former: Vec<Origin>,
+    /// Sum over all retired origins.
+    pub retired: u64,
     /// Was the last session ended in an orderly way, with everything written?
     pub clean_stop: bool,
     /// Nothing has happened since that is not in it, as far as an orderly stop would make sure of
@@ -72,6 +81,8 @@ impl Default for Summary {
     fn default() -> Self {
         Self {
             origin: None,
+            former: Vec::new(),
+            retired: 0,
             clean_stop: true,
             at_rest: false,
             durable_before_ms: 0,
@@ -98,6 +109,16 @@ impl Summary {
         self.live_digest =
             self.live_digest.wrapping_sub(before.live_digest).wrapping_add(after.live_digest);
     }
+}
+
+/// What is remembered of an origin under which nobody counts any more, and whose changes everybody
+/// knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// Its last change.
+    pub last: Seq,
+    /// When it was retired here, in ms since 1970.
+    pub at_ms: u64,
 }
 
 /// What is remembered of another node.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::version::{Dot, NodeId, VersionVector};
+use crate::model::version::{Dot, NodeId, Origin, Seq, VersionVector};
 
 /// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256
 /// over its chunks' lengths and digests.
@@ -78,9 +78,34 @@ impl Version {
     }
 
     /// Was this version made by someone who knew `other`? If not, and it replaces it all the same,
-    /// the two were concurrent.
+    /// the two were concurrent. What is settled was known to everybody.
     pub fn knew(&self, other: &Version) -> bool {
-        self.made_with.contains(other.dot)
+        other.is_settled() || self.made_with.contains(other.dot)
+    }
+
+    /// Was it counted under an origin that is retired? Then no vector names that any more, and all
+    /// cover it.
+    pub fn is_settled(&self) -> bool {
+        !self.made_with.contains(self.dot)
+    }
+
+    /// Leaves out an origin that is retired. Gives back up to where it was covered.
+    pub fn remove_origin(&mut self, origin: Origin) -> Seq {
+        let mut covered = self.made_with.remove(origin);
+        if let Some(joined) = &mut self.joined {
+            covered = joined.remove(origin).max(covered);
+        }
+        self.joined.take_if(|joined| *joined == self.made_with);
+        covered
+    }
+
+    /// Names an origin that is retired elsewhere, as far as it was settled there.
+    pub fn insert_known(&mut self, dot: Dot) {
+        self.made_with.insert(dot);
+        if let Some(joined) = &mut self.joined {
+            joined.insert(dot);
+        }
+        self.joined.take_if(|joined| *joined == self.made_with);
     }
 }
 

@@ -64,6 +64,15 @@ pub const MAX_SYMLINK_BYTES: usize = 4095;
 pub const MAX_VECTOR_COMPONENTS: usize = 512;
 /// Origins in a node's knowledge; a peer that states more is refused.
 pub const MAX_ORIGINS: usize = 4096;
+/// Origins of its own that a node counts under no more and that are not retired yet, since somebody
+/// who is counted with does not know all of them. The oldest beyond that is retired all the same:
+/// who lacks something of it is sent everything.
+pub const MAX_FORMER_ORIGINS: usize = 16;
+/// Retired origins that are remembered; the one that was retired first makes room. A node that was
+/// away since before that takes what it holds of such an origin for somebody's who is not known.
+pub const MAX_RETIRED_ORIGINS: usize = 4096;
+/// Retired origins in one message.
+pub const RETIRED_SEGMENT: usize = 512;
 
 // --- Content
 

@@ -48,6 +48,13 @@ pub struct Dot {
     pub seq: Seq,
 }
 
+impl Dot {
+    /// A number that stands for the dot in a sum over many: origins are random.
+    pub fn mixed(self) -> u64 {
+        self.origin.0.wrapping_mul(self.seq.wrapping_mul(2).wrapping_add(1))
+    }
+}
+
 /// For each origin the number up to which changes are covered; an origin that is not listed stands
 /// at 0.
 ///
@@ -59,6 +66,17 @@ pub struct VersionVector(Vec<Dot>);
 /// What a node has in its index: of each origin, every change up to a number, or something newer in
 /// its place.
 pub type Knowledge = VersionVector;
+
+/// What an update tells of the knowledge of who sends it, so that the receiver's can grow by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advance {
+    /// Whose changes.
+    pub origin: Origin,
+    /// A receiver that knows all up to here ...
+    pub before: Seq,
+    /// ... knows all up to here.
+    pub seq: Seq,
+}
 
 /// The bytes list an origin twice, out of order, or with the number 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +144,24 @@ impl VersionVector {
     /// The highest covered dot of each origin, sorted by origin.
     pub fn iter(&self) -> impl Iterator<Item = Dot> {
         self.0.iter().copied()
+    }
+
+    /// Forgets an origin. Gives back up to where it was covered, 0 for not at all.
+    pub fn remove(&mut self, origin: Origin) -> Seq {
+        self.find(origin).map_or(0, |at| self.0.remove(at).seq)
+    }
+
+    /// Covers what `other` covers of more than this one: what has come up since.
+    #[must_use]
+    pub fn beyond(&self, other: &VersionVector) -> VersionVector {
+        Self(self.iter().filter(|&dot| !other.contains(dot)).collect())
+    }
+
+    /// Takes out the first origins, at most so many.
+    #[must_use]
+    pub fn take_first(&mut self, limit: usize) -> VersionVector {
+        let rest = self.0.split_off(limit.min(self.0.len()));
+        Self(std::mem::replace(&mut self.0, rest))
     }
 
     /// Number of origins.

@@ -12,7 +12,7 @@ use crate::model::{
     content::Chunk,
     entry::{Content, Digest, Entry, Version},
     path::RelPath,
-    version::{Dot, NodeId, Origin, VersionVector},
+    version::{Advance, Dot, NodeId, Origin, VersionVector},
 };
 
 /// Hexadecimal digits; eight and more equal bytes as `(d1*32)`.
@@ -51,9 +51,7 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
     let update = |entry, content| Message::Update {
         path: path("d/a"),
         entry,
-        origin: Origin(7),
-        before: 1,
-        seq: 200,
+        advance: Some(Advance { origin: Origin(7), before: 1, seq: 200 }),
         content,
     };
     let file = Content::File { size: 3, digest: DIGEST };
@@ -61,7 +59,14 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
     vec![
         (Message::KeepAlive, "00"),
-        (Message::Welcome { name: "pi".to_owned(), origin: Origin(u64::MAX) }, "01027069(ff*9)01"),
+        (
+            Message::Welcome {
+                name: "pi".to_owned(),
+                origin: Origin(u64::MAX),
+                retired: u64::MAX - 1,
+            },
+            "01027069(ff*9)01fe(ff*8)01",
+        ),
         (
             Message::Knowledge {
                 known: vector(&[(1, 2), (3, 400)]),
@@ -76,19 +81,19 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
         ),
         (
             update(entry(Some(file)), Some(b"abc")),
-            "0303642f61010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000701c8010103616263",
+            "0303642f61010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c8010103616263",
         ),
         (
             update(entry(Some(link)), None),
-            "0303642f610102042e2e2f78a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000701c80100",
+            "0303642f610102042e2e2f78a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c80100",
         ),
         (
             update(entry(None), None),
-            "0303642f6100a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000701c80100",
+            "0303642f6100a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c80100",
         ),
         (
             update(merged, None),
-            "0303642f610101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac020701c80100",
+            "0303642f610101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010701c80100",
         ),
         (
             Message::RecipeRequest { path: path("d/a"), digest: DIGEST, first: 1024 },
@@ -121,12 +126,16 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
         (Message::OfferRequest { digest: DIGEST }, "0a(d1*32)"),
         (Message::Offer { digest: DIGEST, chunks: vec![0, 130] }, "0b(d1*32)02008201"),
         (Message::NotNow { digest: DIGEST }, "0c(d1*32)"),
+        (
+            Message::Retired { is_first: true, settled: vector(&[(1, 2), (3, 400)]) },
+            "0d01020102039003",
+        ),
     ]
 }
 
 #[test]
-fn messages_have_the_bytes_of_protocol_1() {
-    assert_eq!(PROTOCOL, 1, "these are the messages of another protocol");
+fn messages_have_the_bytes_of_protocol_2() {
+    assert_eq!(PROTOCOL, 2, "these are the messages of another protocol");
     for (message, expected) in messages() {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
@@ -141,7 +150,7 @@ fn hellos_have_the_bytes_of_every_protocol() {
     let hello = Hello::new(NodeId([7; 8]), 0x0102_0304_0506_0708, 2195, Nonce([9; 16]));
     assert_eq!(
         hex(&hello.encode(&key, None)),
-        "7032706e6574000100010001(09*16)0102030405060708(07*8)0893b9b47898cc56015fc20ba93927339ff05950284f"
+        "7032706e6574000100020002(09*16)0102030405060708(07*8)08935ba825a9226730ccb97df40f7a7ca9d633b4f2aa"
     );
     assert_eq!(
         hex(&hello.encode(&key, Some(&Nonce([5; 16])))),

@@ -206,7 +206,7 @@ mod tests {
     fn has_the_documented_layout() {
         let bytes = hello().encode(&key(1), None);
         assert_eq!(HELLO_BYTES, 66);
-        assert_eq!(&bytes[..12], b"p2pnet\0\x01\0\x01\0\x01");
+        assert_eq!(&bytes[..12], b"p2pnet\0\x01\0\x02\0\x02");
         assert_eq!(bytes[12..28], [9; 16]);
         assert_eq!(bytes[28..36], [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(bytes[36..44], [7; 8]);

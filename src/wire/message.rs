@@ -11,14 +11,14 @@ use crate::model::{
     limits::{
         MAX_CHANGED_MS, MAX_CHUNK_BYTES, MAX_INLINE_BYTES, MAX_MESSAGE_BYTES, MAX_NODE_NAME_BYTES,
         MAX_ORIGINS, MAX_PIECE_BYTES, MAX_RECIPE_CHUNKS, MAX_SYMLINK_BYTES, MAX_VECTOR_COMPONENTS,
-        RECIPE_SEGMENT_CHUNKS,
+        RECIPE_SEGMENT_CHUNKS, RETIRED_SEGMENT,
     },
     path::RelPath,
-    version::{Knowledge, Origin, Seq},
+    version::{Advance, Knowledge, Origin},
 };
 
 /// Version of the messages; part of the handshake's prologue, so that two nodes never guess.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// One message. `'a` borrows content from the buffer that it was received in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,10 +31,13 @@ pub enum Message<'a> {
         name: String,
         /// The origin under which the node counts its changes now.
         origin: Origin,
+        /// Sum over all origins that are retired there: who has the same sum has the same ones.
+        retired: u64,
     },
     /// Up to where the sender has each origin's changes in its index.
     Knowledge {
-        /// Up to where, per origin.
+        /// Up to where, per origin: all of it the first time on a connection, then what has come
+        /// up since.
         known: Knowledge,
         /// Order-free sum over all live rows: equal knowledge must mean an equal digest. `None`
         /// while the sender holds entries that its knowledge does not cover yet.
@@ -49,12 +52,9 @@ pub enum Message<'a> {
         path: RelPath,
         /// The version.
         entry: Entry,
-        /// Whose change brought it up on this link.
-        origin: Origin,
-        /// A receiver that knows all of `origin` up to here ...
-        before: Seq,
-        /// ... knows all up to here once it has taken this entry.
-        seq: Seq,
+        /// What the receiver knows once it has taken this entry. `None` for one of an origin that
+        /// is retired: of that nobody's knowledge says anything.
+        advance: Option<Advance>,
         /// The content of a file of at most `MAX_INLINE_BYTES`.
         #[serde(borrow, with = "serde_bytes")]
         content: Option<&'a [u8]>,
@@ -124,6 +124,14 @@ pub enum Message<'a> {
         /// Which content.
         digest: Digest,
     },
+    /// Some origins are retired: everything that is sent from now on leaves them out, and covers
+    /// all of their changes.
+    Retired {
+        /// Is this the first part of all that are retired at the sender? Otherwise these are more.
+        is_first: bool,
+        /// Of each its last change, at most `RETIRED_SEGMENT` of them.
+        settled: Knowledge,
+    },
 }
 
 /// Bytes that are not a legal message, and why. The link that they came on is closed.
@@ -170,9 +178,15 @@ impl<'a> Message<'a> {
                 legal(name.len() <= MAX_NODE_NAME_BYTES, "a name is too long")
             }
             Self::Knowledge { known, .. } => legal(known.len() <= MAX_ORIGINS, "too many origins"),
-            Self::Update { path, entry, before, seq, content, .. } => {
+            Self::Retired { settled, .. } => {
+                legal(settled.len() <= RETIRED_SEGMENT, "a list of retired origins is too long")
+            }
+            Self::Update { path, entry, advance, content } => {
                 legal(!path.is_root() && !path.is_reserved(), "a path is not for peers to name")?;
-                legal(before < seq, "a change comes before itself")?;
+                legal(
+                    advance.is_none_or(|advance| advance.before < advance.seq),
+                    "a change comes before itself",
+                )?;
                 legal(
                     content.is_none_or(|bytes| bytes.len() <= MAX_INLINE_BYTES),
                     "content is too long",
@@ -211,7 +225,7 @@ fn check_entry(entry: &Entry) -> Result<(), MessageError> {
         }
         _ => true,
     };
-    let legal = version.made_with.contains(version.dot)
+    let legal = version.dot.seq > 0
         && version.vector().covers(&version.made_with)
         && vectors.iter().all(|vector| vector.len() <= MAX_VECTOR_COMPONENTS)
         && version.changed <= MAX_CHANGED_MS

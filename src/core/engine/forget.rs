@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use log::{debug, info};
 
-use super::{Engine, Result};
+use super::{Engine, Link, Result};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Entry, Row},
+        entry::{Entry, Row, Version},
         limits::{
             FORGET_INTERVAL, MAX_NODES, NODE_KEEP, NODE_RECORD_INTERVAL, STEP_ENTRIES,
             TOMBSTONE_KEEP,
@@ -78,12 +78,11 @@ impl Engine {
         let rows = self.index.rows(self.forgetting.cursor.as_ref(), STEP_ENTRIES)?;
         let known_by_all = self.known_by_all(time)?;
         for (path, row) in &rows {
-            if is_old_tombstone(row, time)
-                && known_by_all.iter().all(|known| known.covers(row.entry.version.vector()))
-            {
-                self.index.remove(path)?;
-                self.index
-                    .update_summary(|summary| summary.dropped.join(row.entry.version.vector()));
+            let version = &row.entry.version;
+            let is_known = known_by_all.iter().all(|known| known.covers(version.vector()))
+                && !(version.is_settled() && self.is_lacked(version.dot.origin));
+            if is_old_tombstone(row, time) && is_known {
+                self.drop_tombstone(path, version)?;
             }
         }
         self.forgetting.running = rows.len() == STEP_ENTRIES;
@@ -91,11 +90,17 @@ impl Engine {
         Ok(())
     }
 
+    fn drop_tombstone(&mut self, path: &RelPath, version: &Version) -> Result<()> {
+        self.index.remove(path)?;
+        self.index.update_summary(|summary| summary.dropped.join(version.vector()));
+        Ok(())
+    }
+
     /// What each node that was seen lately is known to know.
-    fn known_by_all(&self, time: Time) -> Result<Vec<Knowledge>> {
+    pub(super) fn known_by_all(&self, time: Time) -> Result<Vec<Knowledge>> {
         let lately = time.wall_ms.saturating_sub(NODE_KEEP.as_millis() as u64);
         let nodes = self.index.nodes()?.into_iter().filter(|(_, record)| record.seen_ms >= lately);
-        let linked = |node: &NodeId| self.links.get(node).and_then(|link| link.known.clone());
+        let linked = |node: &NodeId| self.links.get(node).and_then(Link::known).cloned();
         Ok(nodes.map(|(node, record)| linked(&node).unwrap_or(record.knowledge)).collect())
     }
 
@@ -108,7 +113,7 @@ impl Engine {
         let mut record = old.unwrap_or_default();
         record.name = link.display_name();
         record.seen_ms = time.wall_ms;
-        if let Some(known) = &link.known {
+        if let Some(known) = link.known() {
             record.knowledge.clone_from(known);
         }
         if is_new && nodes.len() >= MAX_NODES {
@@ -120,20 +125,33 @@ impl Engine {
     }
 
     /// A node says what it knows: may it hold something of which the tombstone was dropped here?
-    pub(super) fn ask_for_everything(&mut self, node: NodeId) {
+    pub(super) fn ask_for_everything(&mut self, node: NodeId, is_behind: bool) {
         let dropped = &self.index.summary().dropped;
         let Some(link) = self.links.get_mut(&node) else { return };
-        if link.known.as_ref().is_some_and(|known| !known.covers(dropped)) {
+        if is_behind || link.known().is_some_and(|known| !known.covers(dropped)) {
             debug!("{} was away for long: it is asked for all that it has", link.display_name());
             link.requests.push_back(Message::WholeIndexRequest);
         }
     }
 
     /// Is this a version of something that was deleted so long ago that its tombstone was dropped?
-    pub(super) fn is_long_deleted(&self, entry: &Entry) -> bool {
+    pub(super) fn is_long_deleted(&self, entry: &Entry) -> Result<bool> {
         let summary = self.index.summary();
-        let vector = entry.version.vector();
-        !entry.is_tombstone() && summary.dropped.covers(vector) && summary.knowledge.covers(vector)
+        let version = &entry.version;
+        if entry.is_tombstone() {
+            return Ok(false);
+        }
+        for dot in version.vector().iter().chain([version.dot]) {
+            let was_dropped = match self.index.retired(dot.origin)? {
+                // Everybody knew it, and it is not here.
+                Some(retired) => dot.seq <= retired.last,
+                None => summary.dropped.contains(dot) && summary.knowledge.contains(dot),
+            };
+            if !was_dropped {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Says so anew.

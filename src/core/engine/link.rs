@@ -1,26 +1,33 @@
-//! What one other node is told: a cursor over the index, never a queue of changes.
+//! One other node: what it said, and what it is told.
 //!
-//! `sent` says up to where, per origin, the entries that stand in the index have been sent on this
-//! link, or are known to be there already. Sending goes from there to this node's own knowledge,
-//! own changes first. When nothing is left, the whole knowledge may be told as the receiver's, too
-//! ("backed").
+//! What it is told is a cursor over the index, never a queue of changes. `sent` says up to where,
+//! per origin, the entries that stand in the index have been sent on this link, or are known to be
+//! there already. Sending goes from there to this node's own knowledge, own changes first. When
+//! nothing is left, the whole knowledge may be told as the receiver's, too ("backed").
+//!
+//! To what was counted under an origin that is retired no knowledge leads: who lacks some of that
+//! is sent all of it, by a cursor of its own.
 
+mod heard;
+mod tell;
 mod timers;
 
 use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
-use self::timers::{Timer, Timers};
-use super::{Engine, Result, transfer::Serve};
+use self::{
+    heard::Heard,
+    timers::{Timer, Timers},
+};
+use super::transfer::Serve;
 use crate::{
-    core::seam::{Advance, Direction, Time, Transmit},
+    core::seam::Direction,
     model::{
-        entry::{Content, Row},
         limits::{
-            ANNOUNCE_DELAY, EXCHANGE_ALL_INTERVAL, HEAL_DELAY, KEEP_ALIVE_INTERVAL,
-            MAX_INLINE_BYTES, MAX_SERVING, RELAY_DELAY,
+            ANNOUNCE_DELAY, EXCHANGE_ALL_INTERVAL, HEAL_DELAY, KEEP_ALIVE_INTERVAL, MAX_SERVING,
+            RELAY_DELAY,
         },
         path::RelPath,
-        version::{Dot, Knowledge, NodeId, Origin, Seq},
+        version::{Advance, Dot, Knowledge, NodeId, Origin, Seq},
     },
     wire::message::Message,
 };
@@ -30,26 +37,24 @@ use crate::{
 pub struct Link {
     /// Where it is.
     pub address: SocketAddr,
-    /// It speaks to us.
-    pub inbound: bool,
     /// Its name for people, once it said so.
     pub name: Option<String>,
-    /// Up to where it knows each origin, once it said so.
-    pub known: Option<Knowledge>,
-    /// The last thing it said was that all it had to tell has been told.
-    pub caught_up: bool,
-    /// Its sum over all live rows when it last said it.
-    pub digest: Option<u128>,
     /// Ranges and recipes that it waits for.
     pub serving: VecDeque<Serve>,
     /// What we ask it for.
     pub requests: VecDeque<Message<'static>>,
+    /// What it said, on the connection on which it speaks to us.
+    pub(super) heard: Heard,
     node: NodeId,
     phase: Phase,
     sent: Knowledge,
     /// The path that was sent last, of all that have this number: one that was given out twice is
     /// that of two.
     last: Option<(Dot, RelPath)>,
+    /// How far it was told what was counted under retired origins, if it is to be told that.
+    settled: Settled,
+    /// What was retired here since it was told what is.
+    untold: Knowledge,
     /// Everything is being sent, whatever the node says that it knows.
     sends_all: bool,
     timers: Timers,
@@ -65,8 +70,12 @@ enum Phase {
     Down,
     /// Not even who we are.
     Unwelcomed,
-    /// Not what we know, or it is to be told that anew.
+    /// Not which origins are retired here.
     Welcomed,
+    /// Those up to this one.
+    Listing(Option<Origin>),
+    /// Not what we know, or it is to be told that anew.
+    Listed,
     /// This.
     Told(Told),
 }
@@ -79,23 +88,31 @@ struct Told {
     at: Instant,
 }
 
+/// A cursor over the paths whose newest version was counted under a retired origin.
+#[derive(Debug, PartialEq, Eq)]
+enum Settled {
+    /// The node has them all.
+    Known,
+    /// They are sent from the first one behind this.
+    Behind(Option<RelPath>),
+}
+
 impl Link {
     pub(super) fn new(node: NodeId, address: SocketAddr, now: Instant) -> Self {
         let mut timers = Timers::default();
         timers.set(Timer::KeepAlive, now + KEEP_ALIVE_INTERVAL);
         Self {
             address,
-            inbound: false,
             name: None,
-            known: None,
-            caught_up: false,
-            digest: None,
             serving: VecDeque::new(),
             requests: VecDeque::new(),
+            heard: Heard::default(),
             node,
             phase: Phase::Down,
             sent: Knowledge::default(),
             last: None,
+            settled: Settled::Known,
+            untold: Knowledge::default(),
             sends_all: false,
             timers,
             open: Knowledge::default(),
@@ -108,9 +125,24 @@ impl Link {
         !matches!(self.phase, Phase::Down)
     }
 
+    /// It speaks to us.
+    pub fn is_inbound(&self) -> bool {
+        self.heard.is_up()
+    }
+
     /// Both connections are up and the node has said what it knows: it can be told and asked.
     pub fn is_ready(&self) -> bool {
-        self.inbound && self.is_outbound() && self.known.is_some()
+        self.is_outbound() && self.known().is_some()
+    }
+
+    /// Up to where it knows each origin, once it said so.
+    pub fn known(&self) -> Option<&Knowledge> {
+        self.heard.known()
+    }
+
+    /// The last thing it said was that all it had to tell has been told.
+    pub fn is_caught_up(&self) -> bool {
+        self.heard.is_caught_up()
     }
 
     /// Its name, or its id while it has not said it.
@@ -125,7 +157,7 @@ impl Link {
             self.address = address;
         }
         match direction {
-            Direction::Inbound => self.inbound = true,
+            Direction::Inbound => self.heard.handle_up(),
             Direction::Outbound => {
                 self.phase = Phase::Unwelcomed;
                 self.handle_sent(now);
@@ -136,9 +168,7 @@ impl Link {
     pub(super) fn handle_down(&mut self, direction: Direction) {
         match direction {
             Direction::Inbound => {
-                self.inbound = false;
-                self.known = None;
-                self.caught_up = false;
+                self.heard.handle_down();
                 self.serving.clear();
             }
             Direction::Outbound => {
@@ -151,8 +181,11 @@ impl Link {
 
     /// Tells the node everything that it is not known to have, as on a new connection.
     pub(super) fn restart(&mut self) {
-        self.sent = self.known.clone().filter(|_| !self.sends_all).unwrap_or_default();
+        self.sent = self.known().cloned().filter(|_| !self.sends_all).unwrap_or_default();
         self.last = None;
+        if self.settled != Settled::Known {
+            self.settled = Settled::Behind(None);
+        }
         if self.is_outbound() {
             self.phase = Phase::Unwelcomed;
         }
@@ -163,33 +196,78 @@ impl Link {
         if let Phase::Told(told) = &self.phase { Some(told) } else { None }
     }
 
-    /// What it was told counts no more.
-    fn tell_anew(&mut self) {
-        if self.told().is_some() {
-            self.phase = Phase::Welcomed;
+    /// What it was told of retired origins is not so any more: it is told all of them.
+    pub(super) fn list_anew(&mut self) {
+        if matches!(self.phase, Phase::Listing(_) | Phase::Listed | Phase::Told(_)) {
+            (self.phase, self.untold) = (Phase::Welcomed, Knowledge::default());
         }
     }
 
-    /// The node says up to where it knows. Never less than before on one connection.
-    pub(super) fn handle_knowledge(&mut self, known: Knowledge, now: Instant) {
+    /// What it was told counts no more.
+    fn tell_anew(&mut self) {
+        if self.told().is_some() {
+            self.phase = Phase::Listed;
+        }
+    }
+
+    /// All that was counted under retired origins is told: the node lacks some of it.
+    pub(super) fn send_settled(&mut self) {
+        self.settled = Settled::Behind(None);
+    }
+
+    /// An origin, whose last change this is, was retired here: it is in nothing that the node is
+    /// told from now on.
+    pub(super) fn retire(&mut self, origin: Origin, last: Seq) {
+        for vector in [&mut self.sent, &mut self.open] {
+            vector.remove(origin);
+        }
+        self.last.take_if(|(dot, _)| dot.origin == origin);
+        if let Phase::Told(told) = &mut self.phase {
+            told.known.remove(origin);
+        }
+        let is_listed = match self.phase {
+            Phase::Down | Phase::Unwelcomed | Phase::Welcomed => false,
+            Phase::Listing(after) => after.is_some_and(|after| origin <= after),
+            Phase::Listed | Phase::Told(_) => true,
+        };
+        if is_listed {
+            self.untold.insert(Dot { origin, seq: last });
+        }
+        let knew = self.heard.retire(origin, last);
+        if self.is_ready() && !knew {
+            self.send_settled();
+        }
+    }
+
+    /// The node says up to where it knows: all of it, or what has come up since it said so. Never
+    /// less than before on one connection. Was this the first time?
+    pub(super) fn handle_knowledge(
+        &mut self,
+        told: &Knowledge,
+        digest: Option<u128>,
+        backed: bool,
+        now: Instant,
+    ) -> bool {
+        let is_first = self.heard.handle_knowledge(told, digest, backed);
+        let Some(known) = self.heard.known() else { return is_first };
         let unheard =
             |told: &Told| told.backed && !known.covers(&told.known) && now >= told.at + HEAL_DELAY;
         if self.sends_all {
             // Its knowledge is what is in doubt.
-        } else if self.known.is_none() || self.told().is_some_and(unheard) {
+        } else if is_first || self.told().is_some_and(unheard) {
             self.sent = known.clone();
             self.tell_anew();
         } else {
-            self.sent.join(&known);
+            self.sent.join(known);
         }
-        self.known = Some(known);
+        is_first
     }
 
     /// The node itself sent this entry, so it has it.
-    pub(super) fn handle_has(&mut self, advance: Advance) {
-        let sent = (!self.sends_all).then_some(&mut self.sent);
-        for vector in [sent, self.known.as_mut()].into_iter().flatten() {
-            vector.advance(advance.origin, advance.before, advance.seq);
+    pub(super) fn handle_has(&mut self, advance: Option<Advance>) {
+        self.heard.handle_has(advance);
+        if let Some(Advance { origin, before, seq }) = advance.filter(|_| !self.sends_all) {
+            self.sent.advance(origin, before, seq);
         }
     }
 
@@ -227,6 +305,7 @@ impl Link {
     /// connection.
     pub(super) fn send_everything(&mut self) {
         self.sent = Knowledge::default();
+        self.send_settled();
         self.sends_all = true;
         self.tell_anew();
     }
@@ -239,7 +318,8 @@ impl Link {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.timers.handle_timeout(now);
         if self.timers.take_due(Timer::Relay)
-            && let Some(known) = self.known.as_ref().filter(|_| !self.sends_all)
+            && let Some(known) = self.heard.known()
+            && !self.sends_all
         {
             self.sent.join(known);
         }
@@ -251,187 +331,5 @@ impl Link {
 
     pub(super) fn is_bounded(&self) -> bool {
         self.serving.len() <= MAX_SERVING && self.requests.len() <= MAX_SERVING
-    }
-}
-
-impl Engine {
-    /// The linked nodes.
-    pub fn links(&self) -> impl Iterator<Item = (NodeId, &Link)> {
-        self.links.iter().map(|(&node, link)| (node, link))
-    }
-
-    /// The next thing to tell a node, to be called while its connection has room. Small things come
-    /// before content, so that no save waits behind a large file.
-    pub fn poll_transmit(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
-        if !self.links.get(&node).is_some_and(Link::is_outbound) {
-            return Ok(None);
-        }
-        let transmit = match self.next_small(node, time)? {
-            Some(transmit) => Some(transmit),
-            None => self.next_answer(node)?,
-        };
-        let link = self.links.get_mut(&node).expect("checked above, and nothing here removes one");
-        let transmit = transmit.or(link
-            .timers
-            .is_due(Timer::KeepAlive)
-            .then_some(Transmit::Message(Message::KeepAlive)));
-        if transmit.is_some() {
-            link.handle_sent(time.now);
-        }
-        self.check_invariants();
-        Ok(transmit)
-    }
-
-    /// As [`Self::poll_transmit`], without the content of large files: for a connection in which
-    /// enough of that waits.
-    pub fn poll_urgent(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
-        if !self.links.get(&node).is_some_and(Link::is_outbound) {
-            return Ok(None);
-        }
-        let transmit = self.next_small(node, time)?;
-        if let (Some(_), Some(link)) = (&transmit, self.links.get_mut(&node)) {
-            link.handle_sent(time.now);
-        }
-        Ok(transmit)
-    }
-
-    pub(super) fn handle_link_timeout(&mut self, time: Time) {
-        self.links.values_mut().for_each(|link| link.handle_timeout(time.now));
-    }
-
-    /// What this node knows, or holds, has changed: all are told, soon.
-    pub(super) fn announce_soon(&mut self, time: Time) {
-        self.links.values_mut().for_each(|link| link.announce_soon(time.now));
-    }
-
-    fn next_small(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
-        let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
-        if matches!(link.phase, Phase::Unwelcomed) {
-            link.phase = Phase::Welcomed;
-            let name = self.config.name.clone();
-            return Ok(Some(Transmit::Message(Message::Welcome { name, origin: self.origin() })));
-        }
-        if let Some(request) = link.requests.pop_front() {
-            return Ok(Some(Transmit::Message(request)));
-        }
-        if self.rest.is_waking() {
-            return Ok(None);
-        }
-        if link.told().is_none() {
-            return self.knowledge_for(node, false, time).map(Some);
-        }
-        if let Some(update) = self.next_update(node)? {
-            return Ok(Some(update));
-        }
-        self.next_knowledge(node, time)
-    }
-
-    // --- Updates
-
-    /// The next entry behind the link's cursor. An entry is sent at the last of its components that
-    /// the cursor comes to, so that one with many origins is sent once.
-    fn next_update(&mut self, node: NodeId) -> Result<Option<Transmit>> {
-        loop {
-            let Some((advance, path)) = self.next_unsent(node)? else { return Ok(None) };
-            if let Some(row) = self.index.get(&path)?.filter(|row| !self.will_be_reached(node, row))
-            {
-                return Ok(Some(self.update_message(node, path, row, advance)));
-            }
-        }
-    }
-
-    /// Moves the cursor on by one component.
-    fn next_unsent(&mut self, node: NodeId) -> Result<Option<(Advance, RelPath)>> {
-        let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
-        if !link.is_ready() {
-            return Ok(None);
-        }
-        let (own, known) =
-            (self.index.summary().origin.unwrap_or(Origin(0)), self.index.knowledge());
-        let others = known.iter().map(|dot| dot.origin).filter(|origin| *origin != own);
-        for origin in std::iter::once(own).chain(others) {
-            let (before, limit) = (link.sent.get(origin), link.limit(origin, own, known));
-            let last = link
-                .last
-                .take_if(|(dot, _)| dot.origin == origin)
-                .filter(|(dot, _)| dot.seq == before);
-            if before >= limit && last.is_none() {
-                continue;
-            }
-            let last = last.map(|(_, path)| path);
-            match self.index.next_component(origin, before, last.as_ref())? {
-                Some((seq, path)) if seq <= limit => {
-                    link.sent.advance(origin, before, seq);
-                    link.last = Some((Dot { origin, seq }, path.clone()));
-                    return Ok(Some((Advance { origin, before, seq }, path)));
-                }
-                _ => link.sent.advance(origin, before, limit),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Will the cursor come to another component of this row? Not to one beyond this node's own
-    /// knowledge.
-    fn will_be_reached(&self, node: NodeId, row: &Row) -> bool {
-        let Some(link) = self.links.get(&node) else { return false };
-        let (own, known) = (self.origin(), self.index.knowledge());
-        let ahead = |dot: Dot| {
-            link.sent.get(dot.origin) < dot.seq && dot.seq <= link.limit(dot.origin, own, known)
-        };
-        row.entry.version.vector().iter().any(ahead)
-    }
-
-    fn update_message(&self, node: NodeId, path: RelPath, row: Row, advance: Advance) -> Transmit {
-        let inline =
-            row.base.filter(|base| base.version.is_none()).and_then(|base| match base.content {
-                Content::File { size, .. } if size <= MAX_INLINE_BYTES as u64 => {
-                    (!self.has_content(node, &path, &base.content)).then_some(base.stamp)
-                }
-                _ => None,
-            });
-        let Advance { origin, before, seq } = advance;
-        let message =
-            Message::Update { path, entry: row.entry, origin, before, seq, content: None };
-        Transmit::Update { message, inline }
-    }
-
-    /// Does the node know the change that made this content, at another path?
-    fn has_content(&self, node: NodeId, path: &RelPath, content: &Content) -> bool {
-        let known = self.links.get(&node).and_then(|link| link.known.as_ref());
-        let made_by = self.renames.made_by(path, content);
-        made_by.zip(known).is_some_and(|(dot, known)| known.contains(dot))
-    }
-
-    // --- Knowledge
-
-    /// Tells what is known when that has changed and has been quiet for a moment. Backed when the
-    /// cursor has nothing left to send.
-    fn next_knowledge(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
-        let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
-        let backed = link.is_ready() && link.sent.covers(self.index.knowledge());
-        let first_backed = backed && link.told().is_none_or(|told| !told.backed);
-        if !link.timers.take_due(Timer::Announce) && !first_backed {
-            return Ok(None);
-        }
-        link.sends_all &= !backed;
-        self.knowledge_for(node, backed, time).map(Some)
-    }
-
-    fn knowledge_for(&mut self, node: NodeId, backed: bool, time: Time) -> Result<Transmit> {
-        let known = self.index.knowledge().clone();
-        let digest = self.settled_digest()?;
-        if let Some(link) = self.links.get_mut(&node) {
-            link.phase = Phase::Told(Told { known: known.clone(), backed, at: time.now });
-        }
-        Ok(Transmit::Message(Message::Knowledge { known, digest, backed }))
-    }
-
-    /// The sum over all live rows, if knowledge covers them all.
-    pub(super) fn settled_digest(&self) -> Result<Option<u128>> {
-        let summary = self.index.summary();
-        let covered =
-            self.index.last_components()?.iter().all(|&dot| summary.knowledge.contains(dot));
-        Ok(covered.then_some(summary.live_digest))
     }
 }

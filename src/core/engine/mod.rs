@@ -12,6 +12,7 @@
 //! * `place`: versions that are not on this disk get there.
 //! * `paths`: what is under way at each path, what could not be done, and when it is tried again.
 //! * `rest`: when the index is complete, and says so.
+//! * `retire`: origins under which nobody counts any more.
 //! * `forget`: tombstones that nobody needs any more.
 //! * `transfer`: content that is fetched from others, and served to them.
 //! * `schedule`: that nothing waits for what will not come.
@@ -24,6 +25,7 @@ mod paths;
 mod place;
 mod remote;
 mod rest;
+mod retire;
 mod rules;
 mod scan;
 mod schedule;
@@ -39,7 +41,8 @@ use log::{info, warn};
 
 use self::{
     activity::Activity, forget::Forgetting, local::Durable, local::Renames, paths::Paths,
-    place::Placement, remote::Gaps, rest::Rest, rules::Rules, scan::Scan, transfer::Transfers,
+    place::Placement, remote::Gaps, rest::Rest, retire::Retiring, rules::Rules, scan::Scan,
+    transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -97,6 +100,7 @@ pub struct Engine {
     paths: Paths,
     transfers: Transfers,
     forgetting: Forgetting,
+    retiring: Retiring,
     gaps: Gaps,
     activity: Activity,
     rules: Rules,
@@ -140,6 +144,7 @@ impl Engine {
             paths: Paths::default(),
             transfers: Transfers::default(),
             forgetting: Forgetting::new(time.now),
+            retiring: Retiring::default(),
             gaps: Gaps::default(),
             activity: Activity::default(),
             rules,
@@ -154,8 +159,9 @@ impl Engine {
         };
         let moved = last.root.1 != 0 && last.root.1 != engine.config.root.1;
         if last.origin.is_none() || !remembers || moved || engine.config.fresh_origin {
-            engine.draw_origin()?;
+            engine.draw_origin(time)?;
         }
+        engine.look_what_is_retired()?;
         engine.check_invariants();
         Ok(engine)
     }
@@ -222,6 +228,7 @@ impl Engine {
         self.step_scan(time)?;
         self.step_placement(time)?;
         self.step_forgetting(time)?;
+        self.step_retiring(time)?;
         self.schedule_commit(time);
         self.check_invariants();
         Ok(())
@@ -230,6 +237,7 @@ impl Engine {
     /// Is there work for [`Engine::handle_work`]?
     pub fn has_work(&self) -> bool {
         self.forgetting.has_work()
+            || self.retiring.has_work()
             || self.rules.are_changing()
             || self.paused.is_none() && (self.scan_has_work() || self.placement_has_work())
     }
@@ -359,14 +367,16 @@ impl Engine {
     }
 
     /// Counts on under a new random number. What was announced under the old one stays what it is:
-    /// another node's, as it were, that knows more of it than this one.
-    fn draw_origin(&mut self) -> Result<()> {
+    /// another node's, as it were, that knows more of it than this one. Nothing is told before the
+    /// new number is durable: one that was forgotten could never be retired.
+    fn draw_origin(&mut self, time: Time) -> Result<()> {
         let origin = Origin(self.random.next());
         if self.index.knowledge().len() >= MAX_ORIGINS {
             warn!("{MAX_ORIGINS} origins are known: the oldest is forgotten");
             self.index.update_summary(|summary| summary.knowledge.drop_smallest(origin));
         }
-        self.index.update_summary(|summary| summary.origin = Some(origin));
+        self.index.update_summary(|summary| summary.former.extend(summary.origin.replace(origin)));
+        self.sleep_until_durable(time);
         for link in self.links.values_mut() {
             link.restart();
         }
@@ -389,7 +399,7 @@ impl Engine {
         debug_assert!(
             self.placement.is_bounded() && self.scan.is_bounded() && self.transfers.is_bounded()
         );
-        debug_assert!(self.links.values().all(|link| link.inbound || link.is_outbound()));
+        debug_assert!(self.links.values().all(|link| link.is_inbound() || link.is_outbound()));
     }
 }
 
@@ -424,11 +434,11 @@ impl Engine {
     fn handle_link_down(&mut self, node: NodeId, direction: Direction, time: Time) -> Result<()> {
         self.record_node(node, time)?;
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-        if link.inbound && link.is_outbound() {
+        if link.is_inbound() && link.is_outbound() {
             info!("no longer linked with {}", link.display_name());
         }
         link.handle_down(direction);
-        if !link.inbound && !link.is_outbound() {
+        if !link.is_inbound() && !link.is_outbound() {
             self.links.remove(&node);
         }
         self.drop_source(node, time)?;

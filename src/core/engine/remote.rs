@@ -4,17 +4,17 @@ use std::time::Instant;
 
 use log::{debug, error, info, warn};
 
-use super::{Engine, Result, transfer::Serve};
+use super::{Engine, Link, Result, transfer::Serve};
 use crate::{
     core::{
         reconcile::{Decision, decide},
-        seam::{Advance, Output, Time},
+        seam::{Output, Time},
     },
     model::{
         entry::{Base, Content, Entry, Row},
         limits::{ANNOUNCE_DELAY, HEAL_DELAY, MAX_ORIGINS},
         path::RelPath,
-        version::{Knowledge, NodeId, Origin},
+        version::{Advance, Knowledge, NodeId, Origin},
     },
     wire::message::Message,
 };
@@ -45,8 +45,12 @@ impl Engine {
         if time.now >= *self.gaps.since.get_or_insert(time.now) + HEAL_DELAY {
             self.gaps.since = None;
             let mut known = self.index.knowledge().clone();
-            self.index.last_components()?.iter().for_each(|dot| known.insert(*dot));
-            self.join_knowledge(&known, time);
+            for dot in self.index.last_components()? {
+                if self.index.retired(dot.origin)?.is_none() {
+                    known.insert(*dot);
+                }
+            }
+            self.join_knowledge(&known, time)?;
         }
         Ok(())
     }
@@ -57,17 +61,18 @@ impl Engine {
         message: Message,
         time: Time,
     ) -> Result<()> {
-        if !self.links.get(&node).is_some_and(|link| link.inbound) {
+        if !self.links.get(&node).is_some_and(Link::is_inbound) {
             return Ok(());
         }
         match message {
             Message::KeepAlive => Ok(()),
-            Message::Welcome { name, origin } => self.handle_welcome(node, name, origin),
+            Message::Welcome { name, origin, retired } => {
+                self.handle_welcome(node, name, origin, retired, time)
+            }
             Message::Knowledge { known, digest, backed } => {
                 self.handle_knowledge(node, known, digest, backed, time)
             }
-            Message::Update { path, entry, origin, before, seq, content } => {
-                let advance = Advance { origin, before, seq };
+            Message::Update { path, entry, advance, content } => {
                 self.handle_update(node, path, entry, advance, content, time)
             }
             Message::RecipeRequest { path, digest, first } => {
@@ -92,6 +97,9 @@ impl Engine {
             }
             Message::Unavailable { digest } => self.handle_unavailable(node, digest, time),
             Message::NotNow { digest } => self.handle_not_now(node, digest, time),
+            Message::Retired { is_first, settled } => {
+                self.handle_retired(node, is_first, &settled, time)
+            }
             Message::WholeIndexRequest => {
                 self.links.entry(node).and_modify(|link| link.send_everything());
                 Ok(())
@@ -99,16 +107,24 @@ impl Engine {
         }
     }
 
-    fn handle_welcome(&mut self, node: NodeId, name: String, origin: Origin) -> Result<()> {
+    fn handle_welcome(
+        &mut self,
+        node: NodeId,
+        name: String,
+        origin: Origin,
+        retired: u64,
+        time: Time,
+    ) -> Result<()> {
         if let Some(link) = self.links.get_mut(&node) {
             link.name = Some(name.chars().filter(|c| !c.is_control()).collect());
+            link.heard.handle_welcome(retired, self.index.summary().retired);
         }
         if origin == self.origin() {
             warn!(
                 "another node counts its changes under this node's number (a copied directory): \
                  drawing anew"
             );
-            self.draw_origin()?;
+            self.draw_origin(time)?;
         }
         Ok(())
     }
@@ -129,21 +145,20 @@ impl Engine {
                 "another node knows changes of this one that it has forgotten itself (a restored \
                  backup?)"
             );
-            self.draw_origin()?;
-        }
-        if backed {
-            self.join_knowledge(&known, time);
+            self.draw_origin(time)?;
         }
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-        let first = link.known.is_none();
-        link.digest = digest;
-        link.caught_up = backed;
-        link.handle_knowledge(known, time.now);
+        let first = link.handle_knowledge(&known, digest, backed, time.now);
+        let known = link.heard.known_here().filter(|_| backed);
         if first && link.is_ready() {
             info!("linked with {} ({})", link.display_name(), link.address.ip());
         }
+        if let Some(known) = known {
+            self.join_knowledge(&known, time)?;
+            self.retire_what_is_settled(time)?;
+        }
         if first {
-            self.ask_for_everything(node);
+            self.look_what_it_lacks(node)?;
         }
         if first {
             self.paths.handle_new_source(time.now);
@@ -154,20 +169,25 @@ impl Engine {
         self.compare_digests(node, time)
     }
 
-    fn join_knowledge(&mut self, known: &Knowledge, time: Time) {
+    fn join_knowledge(&mut self, known: &Knowledge, time: Time) -> Result<()> {
         let mine = self.index.knowledge();
         if mine.covers(known) {
-            return;
+            return Ok(());
         }
         let mut joined = mine.clone();
         joined.join(known);
+        for dot in known.iter() {
+            if self.index.retired(dot.origin)?.is_some() && !self.is_claimed(dot) {
+                joined.remove(dot.origin);
+            }
+        }
         if joined.len() > MAX_ORIGINS {
-            return error!(
-                "more than {MAX_ORIGINS} origins: what this node knows can no longer grow"
-            );
+            error!("more than {MAX_ORIGINS} origins: what this node knows can no longer grow");
+            return Ok(());
         }
         self.index.update_summary(|summary| summary.knowledge = joined);
         self.announce_soon(time);
+        Ok(())
     }
 
     /// Equal knowledge must mean equal directories. Where it does not, something is broken that
@@ -175,8 +195,9 @@ impl Engine {
     fn compare_digests(&mut self, node: NodeId, time: Time) -> Result<()> {
         let mine = self.settled_digest()?;
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-        let equal_knowledge = link.known.as_ref() == Some(self.index.knowledge());
-        let differs = matches!((mine, link.digest), (Some(mine), Some(theirs)) if mine != theirs);
+        let equal_knowledge = link.heard.known_here().as_ref() == Some(self.index.knowledge());
+        let differs =
+            matches!((mine, link.heard.digest()), (Some(mine), Some(theirs)) if mine != theirs);
         if equal_knowledge && differs && link.exchange_all(time.now) {
             error!(
                 "{} knows the same and has something else: exchanging everything",
@@ -193,28 +214,34 @@ impl Engine {
         node: NodeId,
         path: RelPath,
         entry: Entry,
-        advance: Advance,
+        advance: Option<Advance>,
         content: Option<&[u8]>,
         time: Time,
     ) -> Result<()> {
         let own = self.origin();
-        if entry.version.vector().get(own) > self.index.knowledge().get(own) {
+        let version = &entry.version;
+        let counted = if version.dot.origin == own { version.dot.seq } else { 0 };
+        if version.vector().get(own).max(counted) > self.index.knowledge().get(own) {
             warn!(
                 "a node tells of a change of this one that it has forgotten itself (a restored \
                  backup?)"
             );
-            self.draw_origin()?;
+            self.draw_origin(time)?;
         }
         self.take(node, &path, entry, time)?;
-        self.advance(node, advance, time);
+        self.advance(node, advance, time)?;
         let inline = content.map(<[u8]>::to_vec);
         self.place(&path, inline, time)
     }
 
     /// Stores another node's version, if it is newer or stands for more.
     fn take(&mut self, node: NodeId, path: &RelPath, entry: Entry, time: Time) -> Result<()> {
-        let row = match self.index.get(path)? {
-            None if self.is_long_deleted(&entry) => return self.delete_again(path, entry, time),
+        let held = self.index.get(path)?;
+        let held = held.map(|row| self.count_anew(node, path, row, &entry)).transpose()?;
+        let is_long_deleted = held.is_none() && self.is_long_deleted(&entry)?;
+        let entry = self.as_counted_here(node, held.as_ref(), entry)?;
+        let row = match held {
+            None if is_long_deleted => return self.delete_again(path, entry, time),
             None => Row::new(entry, None),
             Some(row) => match decide(&row.entry, &entry) {
                 Decision::Ignore => return Ok(()),
@@ -243,28 +270,29 @@ impl Engine {
         Ok(())
     }
 
-    fn advance(&mut self, node: NodeId, advance: Advance, time: Time) {
+    fn advance(&mut self, node: NodeId, advance: Option<Advance>, time: Time) -> Result<()> {
         if let Some(link) = self.links.get_mut(&node) {
             link.handle_has(advance);
-            link.caught_up = false;
         }
-        let Advance { origin, before, seq } = advance;
+        let Some(Advance { origin, before, seq }) = advance else { return Ok(()) };
         let known = self.index.knowledge().get(origin);
         let full = known == 0 && self.index.knowledge().len() >= MAX_ORIGINS;
-        if before <= known && known < seq && !full {
+        let grows = before <= known && known < seq && !full;
+        if grows && (known > 0 || self.index.retired(origin)?.is_none()) {
             self.index.update_summary(|summary| summary.knowledge.advance(origin, before, seq));
             self.announce_soon(time);
         }
+        Ok(())
     }
 
     /// Is it certain that nothing is on its way that was made before what is here?
     pub(super) fn is_caught_up(&self) -> bool {
-        self.links.values().filter(|link| link.inbound).all(|link| link.caught_up)
+        self.links.values().filter(|link| link.is_inbound()).all(Link::is_caught_up)
     }
 
     /// As [`Self::is_caught_up`], and there is somebody who would have told.
     pub(super) fn has_heard_all(&self) -> bool {
-        self.is_caught_up() && self.links.values().any(|link| link.caught_up)
+        self.is_caught_up() && self.links.values().any(Link::is_caught_up)
     }
 
     pub(super) fn close(&mut self, node: NodeId, reason: &str) {

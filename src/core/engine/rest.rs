@@ -68,6 +68,13 @@ impl Engine {
         self.say_whether_complete();
     }
 
+    /// Nothing goes out before what has changed is durable.
+    pub(super) fn sleep_until_durable(&mut self, time: Time) {
+        self.rest.phase = Phase::Waking;
+        self.commit_at = Some(time.now);
+        self.say_whether_complete();
+    }
+
     /// Have rows changed since this was asked last?
     pub(super) fn wake_on_changes(&mut self, time: Time) {
         if self.rest.changes != self.index.changes() {

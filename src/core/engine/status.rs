@@ -97,7 +97,8 @@ impl Engine {
 
     fn peer_status(&self, node: NodeId, link: &super::Link, digest: Option<u128>) -> PeerStatus {
         let known = self.index.knowledge();
-        let theirs = link.known.as_ref();
+        let theirs = link.heard.known_here();
+        let their_digest = link.heard.digest();
         let behind = |theirs: &crate::model::version::Knowledge| {
             let lacks = known.iter().map(|dot| dot.seq.saturating_sub(theirs.get(dot.origin)));
             lacks.fold(0_u64, u64::saturating_add)
@@ -106,13 +107,13 @@ impl Engine {
             node,
             name: link.display_name(),
             address: link.address,
-            inbound: link.inbound,
+            inbound: link.is_inbound(),
             outbound: link.is_outbound(),
             in_sync: link.is_ready()
-                && theirs == Some(known)
+                && theirs.as_ref() == Some(known)
                 && digest.is_some()
-                && link.digest == digest,
-            behind: theirs.map_or(0, behind),
+                && their_digest == digest,
+            behind: theirs.as_ref().map_or(0, behind),
         }
     }
 }

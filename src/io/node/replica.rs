@@ -331,15 +331,11 @@ impl Replica {
         message: Message<'static>,
         inline: Option<Stamp>,
     ) {
-        let Message::Update { path, entry, origin, before, seq, .. } = message else { return };
+        let Message::Update { path, entry, advance, .. } = message else { return };
         let mut bytes = std::mem::take(&mut self.content);
         let is_read = inline.is_some_and(|stamp| self.tree.read_small(&path, &stamp, &mut bytes));
         let content = is_read.then_some(&bytes[..]);
-        self.send_message(
-            links,
-            node,
-            &Message::Update { path, entry, origin, before, seq, content },
-        );
+        self.send_message(links, node, &Message::Update { path, entry, advance, content });
         self.content = bytes;
     }
 

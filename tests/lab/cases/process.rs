@@ -1,13 +1,10 @@
 //! The process: how it starts, ends, and fails to start.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use rustix::process::Signal;
 
 use crate::harness::{DEFAULT_BOUND, Lab, wait_until};
-
-/// A node is at rest when nothing has happened for a minute.
-const REST_BOUND: Duration = Duration::from_secs(300);
 
 #[test]
 fn both_signals_stop_it_cleanly() {
@@ -47,8 +44,7 @@ fn who_is_killed_at_rest_goes_on_as_after_a_clean_stop() {
     let [a, b] = lab.hosts();
     a.write("x", "1");
     lab.wait_identical();
-    let is_at_rest = || [a, b].iter().all(|host| host.status().at_rest);
-    wait_until("both to be at rest", REST_BOUND, is_at_rest);
+    lab.wait_at_rest();
     let before = a.status();
     assert_eq!(before.origins, 1, "b has changed nothing");
     a.kill();

@@ -175,6 +175,7 @@ fn idle_nodes_are_quiet() {
         a.write(format!("d/{i}"), "x");
     }
     lab.wait_identical();
+    lab.wait_at_rest();
     let state = || [a, b].map(state_files);
     let wait = || [a, b].iter().for_each(|host| host.wait_for_keep_alives());
     wait_until("the last index writes", DEFAULT_BOUND, || {

@@ -12,7 +12,7 @@ use std::{
 use super::{
     host::Host,
     net::World,
-    wait::{DEFAULT_BOUND, wait_identical, wait_until},
+    wait::{DEFAULT_BOUND, REST_BOUND, wait_identical, wait_until},
 };
 
 /// Labs that exist at the same time; a further one waits.
@@ -94,6 +94,13 @@ impl Lab {
     /// Waits until the directories of all hosts are equal, and those that run know it.
     pub fn wait_identical(&self) {
         wait_identical(&self.hosts.iter().collect::<Vec<_>>(), DEFAULT_BOUND);
+    }
+
+    /// Waits until nothing has happened on any host for so long that its index says that it is
+    /// complete: from then on nothing is written.
+    pub fn wait_at_rest(&self) {
+        let is_at_rest = || self.hosts.iter().all(|host| host.status().at_rest);
+        wait_until("all to be at rest", REST_BOUND, is_at_rest);
     }
 
     /// Pulls the host's cable.

@@ -13,6 +13,9 @@ use super::{
 /// Bound for everything that is waited for, be it milliseconds or seconds when all is well; large,
 /// since a loaded machine is not a failure.
 pub const DEFAULT_BOUND: Duration = Duration::from_secs(180);
+
+/// A node is at rest when nothing has happened for a minute.
+pub const REST_BOUND: Duration = Duration::from_secs(300);
 /// Between two looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Lines of difference that a failure shows.

@@ -39,7 +39,10 @@ impl Engine {
         if self.is_ignored(path, row.as_ref(), found.as_ref().map(|(_, stat)| stat)) {
             return self.leave_alone(path, row);
         }
-        let half_done = self.paths.take_half_done(path);
+        let mut half_done = self.paths.take_half_done(path);
+        if let Some(half_done) = &mut half_done {
+            self.leave_retired_out(&mut half_done.version)?;
+        }
         if let Some((content, stat)) = &found {
             if let Some(adopted) =
                 row.as_ref().and_then(|row| adopt(row, content, stat, self.config.keeps_bits))

@@ -79,19 +79,17 @@ impl Engine {
         if self.transfers.is_coming(digest, time.now) || self.holder(path, digest)?.is_some() {
             return Ok(false);
         }
-        let has_said_no = |node: &NodeId| {
-            let known = self
-                .links
-                .get(node)
-                .filter(|link| link.is_ready())
-                .and_then(|link| link.known.as_ref());
-            known.is_some_and(|known| known.contains(version.dot))
-        };
         let lately = time.wall_ms.saturating_sub(NODE_KEEP.as_millis() as u64);
         let counted =
             self.index.nodes()?.into_iter().filter(|(_, record)| record.seen_ms >= lately);
         let counted: Vec<_> =
             counted.map(|(node, _)| node).chain(self.links.keys().copied()).collect();
-        Ok((!counted.is_empty() || holds_torn(row)) && counted.iter().all(has_said_no))
+        for node in &counted {
+            let link = self.links.get(node).filter(|link| link.is_ready());
+            if !link.map_or(Ok(false), |link| self.knows(link, version.dot))? {
+                return Ok(false);
+            }
+        }
+        Ok(!counted.is_empty() || holds_torn(row))
     }
 }

@@ -40,7 +40,7 @@ impl Engine {
     fn handle_done(
         &mut self,
         path: &RelPath,
-        change: Pending,
+        mut change: Pending,
         stat: Option<Stat>,
         time: Time,
     ) -> Result<()> {
@@ -56,6 +56,7 @@ impl Engine {
         self.activity.handle_remote(path, change.content.as_ref());
         // Another version may have come while this one was being written.
         let newest = row.entry.version.dot == change.version.dot;
+        self.leave_retired_out(&mut change.version)?;
         let version = (!newest).then(|| Box::new(change.version));
         if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
             self.paths.handle_known(path, &stat.stamp, time.wall_ms, time.now);

@@ -9,7 +9,7 @@ use crate::{
         content::Chunk,
         entry::{Content, Digest, Entry, Version},
         limits::{MAX_CHANGED_MS, MAX_PIECE_BYTES, MAX_SERVING},
-        version::{Knowledge, Seq},
+        version::{Advance, Knowledge, Seq},
     },
     wire::message::Message,
 };
@@ -17,7 +17,8 @@ use crate::{
 /// What a test chooses from; origin 0 stands for the node's own.
 #[derive(Debug, Clone)]
 enum Said {
-    Welcome(u8),
+    Welcome(u8, u64),
+    Retired(Vec<(u8, Seq)>, bool),
     Knowledge(Vec<(u8, Seq)>, Option<u128>, bool),
     Update {
         name: u8,
@@ -64,7 +65,9 @@ fn said() -> impl Strategy<Value = Said> {
     let update =
         (name.clone(), content.clone(), dot.clone(), dot.clone(), 0..4_u64, changed, any::<bool>());
     prop_oneof![
-        1 => (0..3_u8).prop_map(Said::Welcome),
+        1 => (0..3_u8, 0..4_u64).prop_map(|(origin, retired)| Said::Welcome(origin, retired)),
+        2 => (prop::collection::vec(dot.clone(), 0..4), any::<bool>())
+            .prop_map(|(settled, is_first)| Said::Retired(settled, is_first)),
         3 => (prop::collection::vec(dot, 0..4), any::<Option<u128>>(), any::<bool>())
             .prop_map(|(known, digest, backed)| Said::Knowledge(known, digest, backed)),
         8 => update.prop_map(|(name, content, dot, more, before, changed, inline)| Said::Update {
@@ -105,8 +108,14 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
     let origin = |number: u8| if number == 0 { own } else { Origin(number.into()) };
     let dot = |(number, seq): (u8, Seq)| Dot { origin: origin(number), seq };
     let message = match said {
-        Said::Welcome(number) => {
-            Message::Welcome { name: "mallory\n\u{7}".into(), origin: origin(*number) }
+        Said::Welcome(number, retired) => {
+            let name = "mallory\n\u{7}".into();
+            Message::Welcome { name, origin: origin(*number), retired: *retired }
+        }
+        Said::Retired(settled, is_first) => {
+            let mut vector = Knowledge::default();
+            settled.iter().for_each(|settled| vector.insert(dot(*settled)));
+            Message::Retired { is_first: *is_first, settled: vector }
         }
         Said::Knowledge(known, digest, backed) => {
             let mut vector = Knowledge::default();
@@ -115,15 +124,20 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
         }
         Said::Update { name, content, dot: made, more, before, changed, inline } => {
             let mut made_with = Knowledge::from(dot(*more));
-            made_with.insert(dot(*made));
+            let is_settled = *before == 3;
+            if !is_settled {
+                made_with.insert(dot(*made));
+            }
             let author = NodeId([9; 8]);
-            let dot = Dot { seq: made_with.get(origin(made.0)), ..dot(*made) };
+            let seq = made_with.get(origin(made.0)).max(made.1);
+            let dot = Dot { seq, ..dot(*made) };
             let version = Version { dot, author, changed: *changed, made_with, joined: None };
             let entry =
                 Entry { content: state(*content), mode: 0o644, mtime_ns: i64::MIN, version };
             let (path, bytes) = (path(NAMES[*name as usize]), inline.then_some(&b"small"[..]));
-            let (origin, seq) = (dot.origin, dot.seq);
-            Message::Update { path, entry, origin, before: *before, seq, content: bytes }
+            let advance = Advance { origin: dot.origin, before: *before, seq: dot.seq };
+            let advance = (!is_settled).then_some(advance);
+            Message::Update { path, entry, advance, content: bytes }
         }
         Said::Ask { name, content, offset, length } => {
             let (path, digest) = (path(NAMES[*name as usize]), digest(*content));

@@ -24,7 +24,7 @@ use self::{
     slots::{Next, Slots, go_on},
     whole::Wholes,
 };
-use super::{Engine, Link, Result};
+use super::{Engine, Result};
 use crate::{
     core::seam::{ApplyFailure, Output, Time},
     index::Index,
@@ -36,7 +36,7 @@ use crate::{
             ORPHAN_WAIT, RECIPE_SEGMENT_CHUNKS,
         },
         path::RelPath,
-        version::{Dot, NodeId},
+        version::NodeId,
     },
     wire::message::Message,
 };
@@ -230,8 +230,13 @@ impl Engine {
     /// Every linked node that knows the version may have its content.
     fn begin_fetch(&mut self, digest: Digest, download: &mut Download, time: Time) -> Result<()> {
         let dot = self.index.get(&download.path)?.map(|row| row.entry.version.dot);
-        let sources = self.links.iter().filter(|(_, link)| dot.is_some_and(|dot| knows(link, dot)));
-        sources.for_each(|(node, _)| download.add_source(*node, time.now));
+        for (node, link) in self.links.iter().filter(|(_, link)| link.is_ready()) {
+            if let Some(dot) = dot
+                && self.knows(link, dot)?
+            {
+                download.add_source(*node, time.now);
+            }
+        }
         let chunks = match is_small(download.size) {
             true => Some(vec![Chunk { length: download.size as u32, digest }]),
             false => self.kept_recipe(&digest)?,
@@ -381,10 +386,6 @@ impl Engine {
 fn refuse(download: &mut Download, node: NodeId, what: &str) {
     warn!("{node} sent {what} for {}: it is asked from another", download.path);
     download.refuse(node);
-}
-
-fn knows(link: &Link, dot: Dot) -> bool {
-    link.is_ready() && link.known.as_ref().is_some_and(|known| known.contains(dot))
 }
 
 /// The list of chunks that is kept of a file that is not small.
