@@ -269,7 +269,7 @@ mod tests {
                     paths.begin_read(path, &stat(size), is_fresh, Time { now: *now, wall_ms: 0 })
                 });
                 let waits = is_fresh && size > MAX_INLINE_BYTES as u64;
-                assert!(begun.is_none_or(|begun| (begun == Begun::Now) == !waits));
+                assert!(begun.is_none_or(|begun| (begun == Begun::Now) != waits));
             }
             Event::Doubt => paths.doubt(path),
             Event::ReadDone { size, is_fresh } => {

@@ -19,7 +19,7 @@ fn written_unseen(first: &[u8], second: &[u8]) -> World {
 }
 
 fn stated(world: &World) -> Option<Content> {
-    Some(world.nodes[0].engine.index.get(&path("a")).unwrap()?.entry.content?)
+    world.nodes[0].engine.index.get(&path("a")).unwrap()?.entry.content
 }
 
 fn file(bytes: &[u8]) -> Option<Content> {
