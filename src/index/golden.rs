@@ -4,7 +4,10 @@
 
 use super::{error::encode, tests::path, *};
 use crate::{
-    model::entry::{Base, Bits, Content, Entry, Standing},
+    model::{
+        content::Chunk,
+        entry::{Base, Bits, Content, Entry, Standing},
+    },
     wire::golden::{hex, vector, version},
 };
 

@@ -10,25 +10,17 @@
 
 mod derived;
 mod error;
+mod file;
 mod keys;
+mod recipes;
 mod retired;
 mod row;
 mod tables;
 
-use std::{
-    cell::OnceCell,
-    collections::BTreeSet,
-    fs::{self, File},
-    io::ErrorKind,
-    mem,
-    ops::Bound,
-    path::Path,
-};
+use std::{cell::OnceCell, collections::BTreeSet, fs, io::ErrorKind, ops::Bound, path::Path};
 
-use log::info;
 use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageBackend, TableError, WriteTransaction,
+    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
 };
 
 use self::{
@@ -37,8 +29,7 @@ use self::{
     keys::Use,
     row::{decode_row, encode_row},
     tables::{
-        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, SETTLED,
-        WANTED,
+        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, REMOVALS, ROWS, SETTLED, WANTED,
     },
 };
 pub use self::{
@@ -46,12 +37,8 @@ pub use self::{
     tables::{NodeRecord, Retired, RuleTexts, Summary},
 };
 use crate::model::{
-    content::Chunk,
     entry::{Digest, Row, Stamp},
-    limits::{
-        COMPACT_MIN_BYTES, INDEX_BYTES_PER_ROW, INDEX_CACHE_BYTES, INDEX_SPARSE_FACTOR,
-        MAX_UNUSED_RECIPES, RECIPE_SEGMENT_CHUNKS,
-    },
+    limits::INDEX_CACHE_BYTES,
     path::RelPath,
     version::{Dot, Knowledge, NodeId, Origin, Seq},
 };
@@ -89,10 +76,10 @@ impl Index {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(redb::Error::Io(error).into());
             }
-            _ => make(path)?,
+            _ => file::make(path)?,
         }
         let mut database = redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?;
-        compact(&mut database, path)?;
+        file::compact(&mut database, path)?;
         Self::start(database)
     }
 
@@ -181,23 +168,6 @@ impl Index {
         self.note_unused(before.uses_no_more(&after))?;
         self.summary.account(&before, &after);
         if cfg!(debug_assertions) { self.check_row(path, &after) } else { Ok(()) }
-    }
-
-    /// This content may be that of no row any more. Whether it is, is asked once for all changes of
-    /// a commit: two files that change places have none in between.
-    fn note_unused(&mut self, digests: impl IntoIterator<Item = Digest>) -> Result<()> {
-        if self.unused.len() >= MAX_UNUSED_RECIPES {
-            self.drop_unused_recipes()?;
-        }
-        self.unused.extend(digests);
-        Ok(())
-    }
-
-    fn drop_unused_recipes(&mut self) -> Result<()> {
-        for digest in mem::take(&mut self.unused) {
-            derived::drop_recipe_if_unused(self.transaction(), &digest)?;
-        }
-        Ok(())
     }
 
     fn note_change(&mut self) {
@@ -374,41 +344,6 @@ impl Index {
         bytes.map(|bytes| keys::path(bytes.value())).transpose()
     }
 
-    // --- Recipes
-
-    /// Keeps the list of chunks of a file that is not small: beyond the next commit for as long as a
-    /// row holds or wants the content.
-    pub fn put_recipe(&mut self, digest: &Digest, chunks: &[Chunk]) -> Result<()> {
-        self.note_unused([*digest])?;
-        self.dirty = true;
-        let mut recipes = self.transaction().open_table(RECIPES)?;
-        for (segment, part) in chunks.chunks(RECIPE_SEGMENT_CHUNKS).enumerate() {
-            recipes.insert(&keys::segment(digest, segment as u32)[..], &encode(part)[..])?;
-        }
-        Ok(())
-    }
-
-    /// One part of a file's list of chunks, `RECIPE_SEGMENT_CHUNKS` of them but for the last;
-    /// `None` when the list, or that part of it, is not kept.
-    pub fn recipe_segment(&self, digest: &Digest, segment: u32) -> Result<Option<Vec<Chunk>>> {
-        let recipes = self.transaction().open_table(RECIPES)?;
-        let bytes = recipes.get(&keys::segment(digest, segment)[..])?;
-        bytes.map(|bytes| error::decode("recipe", bytes.value())).transpose()
-    }
-
-    /// Number of chunks in the list that is kept; 0 when none is.
-    pub fn recipe_length(&self, digest: &Digest) -> Result<u32> {
-        let recipes = self.transaction().open_table(RECIPES)?;
-        let (low, high) = (keys::segment(digest, 0), keys::segment(digest, u32::MAX));
-        let Some(item) = recipes.range(&low[..]..=&high[..])?.next_back() else { return Ok(0) };
-        let (key, value) = item?;
-        let chunks: Vec<Chunk> = error::decode("recipe", value.value())?;
-        let segment = u32::from_be_bytes(
-            key.value()[32..].try_into().map_err(|_| IndexError::Corrupt("key"))?,
-        );
-        Ok(segment * RECIPE_SEGMENT_CHUNKS as u32 + chunks.len() as u32)
-    }
-
     // --- Ignore rules
 
     /// The ignore rules by which the rows stand.
@@ -475,52 +410,6 @@ impl Index {
         assert_eq!(found, *expected, "{path} does not come back as it was written");
         derived::check(self.transaction(), path, expected)
     }
-}
-
-/// Makes an empty database under another name first: a file that a power cut has left half made
-/// would be refused for ever.
-fn make(path: &Path) -> Result<()> {
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(redb::Error::Io(error).into());
-        }
-        _ => {}
-    }
-    drop(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(&new)?);
-    let name = || {
-        File::open(&new)?.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-    };
-    Ok(name().map_err(redb::Error::Io)?)
-}
-
-/// Gives back what the file takes beyond what its rows need: a database never does so by itself.
-/// What they need is estimated, since counting it would read all of it.
-fn compact(database: &mut Database, path: &Path) -> Result<()> {
-    let length = || fs::metadata(path).map(|found| found.len()).map_err(redb::Error::Io);
-    let before = length()?;
-    if before < COMPACT_MIN_BYTES {
-        return Ok(());
-    }
-    let needed = needed_bytes(&database.begin_read()?)?;
-    if before / INDEX_SPARSE_FACTOR > needed {
-        database.compact()?;
-        info!("the index is compacted: it had {before} bytes, and has {}", length()?);
-    }
-    Ok(())
-}
-
-/// About so many bytes are taken by what the tables hold.
-fn needed_bytes(transaction: &ReadTransaction) -> Result<u64> {
-    let length = |table| match transaction.open_table::<&[u8], &[u8]>(table) {
-        Ok(table) => table.len().map_err(IndexError::from),
-        Err(TableError::TableDoesNotExist(_)) => Ok(0),
-        Err(error) => Err(error.into()),
-    };
-    let segment_bytes = (RECIPE_SEGMENT_CHUNKS * size_of::<Chunk>()) as u64;
-    Ok(length(ROWS)? * INDEX_BYTES_PER_ROW + length(RECIPES)? * segment_bytes)
 }
 
 fn begin(database: &Database) -> Result<WriteTransaction> {

@@ -2,7 +2,9 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 use crate::model::{
+    content::Chunk,
     entry::{Base, Bits, Content, Entry, Standing, Version},
+    limits::{COMPACT_MIN_BYTES, MAX_UNUSED_RECIPES, RECIPE_SEGMENT_CHUNKS},
     version::VersionVector,
 };
 

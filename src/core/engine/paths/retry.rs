@@ -74,9 +74,9 @@ pub(super) struct Retry {
 pub(in super::super) enum Unseen {
     /// Nothing can be told of it, or it could not be listed or read.
     Itself,
-    /// Nor can anything be told of what is below this directory: something is mounted on it, or it cannot be reached.
-    /// Nothing is looked for there. Of those that are not named that is not known: what is below is
-    /// found to be so by itself.
+    /// Nor can anything be told of what is below this directory: something is mounted on it, or it
+    /// cannot be reached. Nothing is looked for there. Beyond those that are named that is not kept
+    /// in mind: what is below is found to be so by itself.
     Closed,
 }
 

@@ -33,9 +33,9 @@ pub(super) enum Partial {
 }
 
 impl Engine {
-    /// Ends a download that has no slot any more. The path that it was for. Whoever waits for a slot is
-    /// looked for in the next step ([`Engine::step_placement`]); whoever waits for this content, or
-    /// for what was copied, by a pass.
+    /// Ends a download that has no slot any more. Gives back the path that it was for. Who waits
+    /// for a slot is looked for in the next step ([`Engine::step_placement`]); who waits for
+    /// this content, or for what was copied, by a pass.
     pub(super) fn end_download(
         &mut self,
         digest: Digest,
