@@ -150,13 +150,6 @@ pub enum Input<'a> {
     Listed { directory: RelPath, listed: Listed },
     /// Answers [`Output::Read`].
     Read { path: RelPath, found: Found },
-    /// A file was touched so soon before it was read that a write after that may have left its
-    /// stamp as it was. So it was read once more, a moment after [`Input::Read`], and holds
-    /// something else, or could not be read as the same file.
-    Reread { path: RelPath, found: Found },
-    /// Such a file is not read once more, since the node is about to stop: what it holds is not
-    /// known.
-    Doubtful { path: RelPath },
     /// Answers [`Output::Apply`]: what is there now.
     Applied { path: RelPath, result: Result<Option<Stat>, ApplyFailure> },
     /// Answers [`Output::Copy`].

@@ -1,6 +1,6 @@
 //! What is found from a row: the entries that the other tables hold because of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use sha2::{Digest as _, Sha256};
@@ -8,11 +8,12 @@ use sha2::{Digest as _, Sha256};
 use super::{
     IndexError,
     error::encode,
-    keys,
-    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, REMOVALS, SETTLED, WANTED},
+    keys::{self, Use},
+    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, RECIPES, REMOVALS, SETTLED, WANTED},
 };
 use crate::model::{
     entry::{Base, Content, Digest, Row},
+    limits::MAX_INLINE_BYTES,
     path::RelPath,
     version::Dot,
 };
@@ -25,7 +26,9 @@ const CONFLICT_MARK: &[u8] = b".sync-conflict-";
 pub struct Derived {
     components: Vec<Dot>,
     settled: bool,
-    digest: Option<Digest>,
+    held: Option<Used>,
+    wanted_content: Option<Used>,
+    ignored: Option<Used>,
     inode: Option<(u64, u64)>,
     directory: bool,
     wanted: bool,
@@ -40,6 +43,26 @@ pub struct Derived {
     pub live_digest: u128,
 }
 
+/// Content of which a row says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Used {
+    digest: Digest,
+    /// It may have more than one chunk.
+    has_recipe: bool,
+}
+
+impl Used {
+    fn of(content: &Content) -> Option<Self> {
+        let Content::File { size, digest } = content else { return None };
+        Some(Self { digest: *digest, has_recipe: *size > MAX_INLINE_BYTES as u64 })
+    }
+
+    /// Only what has a list of chunks, which is kept.
+    fn in_chunks(content: &Content) -> Option<Self> {
+        Self::of(content).filter(|used| used.has_recipe)
+    }
+}
+
 impl Derived {
     /// What follows from the row of `path`. From an ignored one: what nodes tell each other of it,
     /// and nothing of this disk.
@@ -52,7 +75,15 @@ impl Derived {
         Self {
             components: row.entry.version.vector().iter().collect(),
             settled: row.entry.version.is_settled(),
-            digest: base.and_then(Base::digest),
+            held: held.and_then(Used::of),
+            wanted_content: newest
+                .filter(|_| row.is_wanted() && newest != held)
+                .and_then(Used::in_chunks),
+            ignored: row
+                .base
+                .as_ref()
+                .filter(|_| row.is_ignored())
+                .and_then(|base| base.content().and_then(Used::in_chunks)),
             inode: base.map(|base| base.seen.last()).map(|stamp| (stamp.device, stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),
@@ -65,6 +96,26 @@ impl Derived {
                 .map_or(0, Content::size),
             live_digest: if live { share(path, row) } else { 0 },
         }
+    }
+
+    fn used(&self) -> [(Use, Option<Used>); 3] {
+        [(Use::Held, self.held), (Use::Wanted, self.wanted_content), (Use::Ignored, self.ignored)]
+    }
+
+    /// The keys under which the content is found.
+    fn uses(&self, path: &RelPath) -> impl Iterator<Item = Vec<u8>> {
+        let key =
+            |(using, used): (Use, Option<Used>)| Some(keys::digest(&used?.digest, using, path));
+        self.used().into_iter().filter_map(key)
+    }
+
+    /// Content that this row, which had it, does not hold or want any more, and that may have more
+    /// than one chunk.
+    pub fn uses_no_more(&self, after: &Self) -> impl Iterator<Item = Digest> + use<> {
+        let still = after.used().map(|(_, used)| used);
+        let is_over = move |used: &Used| used.has_recipe && !still.contains(&Some(*used));
+        let before = self.used().into_iter().filter_map(|(_, used)| used);
+        before.filter(is_over).map(|used| used.digest)
     }
 }
 
@@ -89,9 +140,8 @@ pub fn check(
     path: &RelPath,
     derived: &Derived,
 ) -> Result<(), IndexError> {
-    if let Some(digest) = &derived.digest {
-        let is_there =
-            transaction.open_table(DIGESTS)?.get(&keys::digest(digest, path)[..])?.is_some();
+    for key in derived.uses(path) {
+        let is_there = transaction.open_table(DIGESTS)?.get(&key[..])?.is_some();
         assert!(is_there, "{path}: its content is not found");
     }
     let key = keys::row(path);
@@ -108,9 +158,11 @@ pub fn check(
     Ok(())
 }
 
-/// Asserts that the tables hold what follows from these rows, and nothing else.
+/// Asserts that the tables hold what follows from these rows, and nothing else; but for lists of
+/// chunks that the next commit drops.
 pub fn check_all<'a>(
     transaction: &WriteTransaction,
+    unused: &BTreeSet<Digest>,
     rows: impl Iterator<Item = (&'a RelPath, &'a Derived)> + Clone,
 ) -> Result<(), IndexError> {
     let components = transaction.open_table(COMPONENTS)?;
@@ -122,7 +174,7 @@ pub fn check_all<'a>(
             assert!(is_there, "{path}: {dot:?} is not found");
         }
         expected[0] += derived.components.len() as u64;
-        expected[1] += u64::from(derived.digest.is_some());
+        expected[1] += derived.uses(path).count() as u64;
         expected[2] += u64::from(derived.directory);
         expected[3] += u64::from(derived.wanted);
         expected[4] += u64::from(derived.removal);
@@ -137,6 +189,13 @@ pub fn check_all<'a>(
         transaction.open_table(SETTLED)?.len()?,
     ];
     assert_eq!(found, expected, "components, digests, directories, wanted, removals, settled");
+    let digests = transaction.open_table(DIGESTS)?;
+    for item in transaction.open_table(RECIPES)?.iter()? {
+        let key = item?.0;
+        let digest = Digest(key.value()[..32].try_into().expect("a digest comes first"));
+        let is_used = unused.contains(&digest) || is_used(&digests, &digest)?;
+        assert!(is_used, "a list of chunks outlives its last row");
+    }
     let inodes: BTreeMap<_, _> =
         rows.map(|(path, derived)| (path.as_bytes(), derived.inode)).collect();
     for item in transaction.open_table(INODES)?.iter()? {
@@ -159,15 +218,7 @@ pub fn replace(
     after: &Derived,
 ) -> Result<(), IndexError> {
     replace_components(transaction, path, before, after)?;
-    if before.digest != after.digest {
-        let mut digests = transaction.open_table(DIGESTS)?;
-        if let Some(digest) = &before.digest {
-            digests.remove(&keys::digest(digest, path)[..])?;
-        }
-        if let Some(digest) = &after.digest {
-            digests.insert(&keys::digest(digest, path)[..], ())?;
-        }
-    }
+    replace_uses(transaction, path, before, after)?;
     if before.inode != after.inode {
         replace_inode(transaction, path, before, after)?;
     }
@@ -176,6 +227,46 @@ pub fn replace(
     mark(transaction, REMOVALS, &key, before.removal, after.removal)?;
     mark(transaction, SETTLED, path.as_bytes(), before.settled, after.settled)?;
     mark(transaction, DIRECTORIES, path.as_bytes(), before.directory, after.directory)
+}
+
+fn replace_uses(
+    transaction: &WriteTransaction,
+    path: &RelPath,
+    before: &Derived,
+    after: &Derived,
+) -> Result<(), IndexError> {
+    if before.used() == after.used() {
+        return Ok(());
+    }
+    let mut digests = transaction.open_table(DIGESTS)?;
+    for key in before.uses(path) {
+        digests.remove(&key[..])?;
+    }
+    for key in after.uses(path) {
+        digests.insert(&key[..], ())?;
+    }
+    Ok(())
+}
+
+/// A list of chunks goes when no row holds or wants the content any more.
+pub fn drop_recipe_if_unused(
+    transaction: &WriteTransaction,
+    digest: &Digest,
+) -> Result<(), IndexError> {
+    if !is_used(&transaction.open_table(DIGESTS)?, digest)? {
+        let (low, high) = (keys::segment(digest, 0), keys::segment(digest, u32::MAX));
+        transaction.open_table(RECIPES)?.retain_in(&low[..]..=&high[..], |_, _| false)?;
+    }
+    Ok(())
+}
+
+/// Does a row hold or want this content?
+fn is_used(
+    digests: &impl ReadableTable<&'static [u8], ()>,
+    digest: &Digest,
+) -> Result<bool, IndexError> {
+    let first = digests.range(&digest.0[..]..)?.next().transpose()?;
+    Ok(first.is_some_and(|(key, _)| key.value().starts_with(&digest.0)))
 }
 
 fn replace_components(

@@ -4,7 +4,10 @@
 
 use super::{error::encode, tests::path, *};
 use crate::{
-    model::entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing},
+    model::{
+        content::Chunk,
+        entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing},
+    },
     wire::golden::{hex, vector, version},
 };
 
@@ -131,7 +134,10 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
 fn keys_have_the_bytes_of_format_2() {
     assert_eq!(keys::row(&path("a")), b"\0a");
     assert_eq!(keys::row(&path("a/b/c")), b"a/b\0c");
-    assert_eq!(keys::digest(&Digest([0xd1; 32]), &path("a/b")), [&[0xd1; 32][..], b"a/b"].concat());
+    for (using, mark) in [(Use::Held, b"\x00"), (Use::Wanted, b"\x01"), (Use::Ignored, b"\x02")] {
+        let key = keys::digest(&Digest([0xd1; 32]), using, &path("a/b"));
+        assert_eq!(key, [&[0xd1; 32][..], mark, b"a/b"].concat());
+    }
     assert_eq!(keys::segment(&Digest([0xd1; 32]), 258), [&[0xd1; 32][..], &[0, 0, 1, 2]].concat());
 }
 

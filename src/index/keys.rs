@@ -26,9 +26,20 @@ pub fn children(directory: &RelPath, after: Option<&[u8]>) -> (Vec<u8>, Vec<u8>)
     (low, [directory.as_bytes(), b"\x01"].concat())
 }
 
-/// The key under which `path` holds `digest`.
-pub fn digest(digest: &Digest, path: &RelPath) -> Vec<u8> {
-    [&digest.0[..], path.as_bytes()].concat()
+/// What a row has to do with content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It is on this disk.
+    Held,
+    /// It is to come here.
+    Wanted,
+    /// It was on this disk when its path was not ignored yet.
+    Ignored,
+}
+
+/// The key under which `path` uses content.
+pub fn digest(digest: &Digest, using: Use, path: &RelPath) -> Vec<u8> {
+    [&digest.0[..], &[using as u8], path.as_bytes()].concat()
 }
 
 /// The key of one part of a recipe.

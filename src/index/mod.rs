@@ -10,18 +10,14 @@
 
 mod derived;
 mod error;
+mod file;
 mod keys;
+mod recipes;
 mod retired;
 mod row;
 mod tables;
 
-use std::{
-    cell::OnceCell,
-    fs::{self, File},
-    io::ErrorKind,
-    ops::Bound,
-    path::Path,
-};
+use std::{cell::OnceCell, collections::BTreeSet, fs, io::ErrorKind, ops::Bound, path::Path};
 
 use redb::{
     Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
@@ -30,10 +26,10 @@ use redb::{
 use self::{
     derived::Derived,
     error::encode,
+    keys::Use,
     row::{decode_row, encode_row},
     tables::{
-        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, RECIPES, REMOVALS, ROWS, SETTLED,
-        WANTED,
+        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, REMOVALS, ROWS, SETTLED, WANTED,
     },
 };
 pub use self::{
@@ -41,9 +37,8 @@ pub use self::{
     tables::{NodeRecord, Retired, RuleTexts, Summary},
 };
 use crate::model::{
-    content::Chunk,
     entry::{Digest, Row, Stamp},
-    limits::{INDEX_CACHE_BYTES, RECIPE_SEGMENT_CHUNKS},
+    limits::INDEX_CACHE_BYTES,
     path::RelPath,
     version::{Dot, Knowledge, NodeId, Origin, Seq},
 };
@@ -59,6 +54,8 @@ pub struct Index {
     summary: Summary,
     dirty: bool,
     changes: u64,
+    /// Content of which the list of chunks goes with the next commit if no row has it then.
+    unused: BTreeSet<Digest>,
     /// As [`Index::last_components`] found them since the last change: they are asked for several
     /// times a second.
     last_components: OnceCell<Vec<Dot>>,
@@ -79,9 +76,11 @@ impl Index {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(redb::Error::Io(error).into());
             }
-            _ => make(path)?,
+            _ => file::make(path)?,
         }
-        Self::start(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?)
+        let mut database = redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?;
+        file::compact(&mut database, path)?;
+        Self::start(database)
     }
 
     /// Opens the database in any storage, so that a test can put a crashing disk under it.
@@ -100,6 +99,7 @@ impl Index {
             summary,
             dirty: false,
             changes: 0,
+            unused: BTreeSet::new(),
             last_components: OnceCell::new(),
         })
     }
@@ -135,6 +135,7 @@ impl Index {
         if !self.dirty {
             return Ok(());
         }
+        self.drop_unused_recipes()?;
         tables::store_summary(self.transaction(), &self.summary)?;
         let transaction = self.transaction.take().expect("a transaction is open between calls");
         transaction.commit()?;
@@ -164,6 +165,7 @@ impl Index {
         let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
         transaction.open_table(ROWS)?.insert(&keys::row(path)[..], &encode_row(row)[..])?;
         derived::replace(transaction, path, &before, &after)?;
+        self.note_unused(before.uses_no_more(&after))?;
         self.summary.account(&before, &after);
         if cfg!(debug_assertions) { self.check_row(path, &after) } else { Ok(()) }
     }
@@ -182,6 +184,7 @@ impl Index {
         let transaction = self.transaction.as_ref().expect("a transaction is open between calls");
         transaction.open_table(ROWS)?.remove(&keys::row(path)[..])?;
         derived::replace(transaction, path, &before, &Derived::default())?;
+        self.note_unused(before.uses_no_more(&Derived::default()))?;
         self.summary.account(&before, &Derived::default());
         if cfg!(debug_assertions) { self.check_row(path, &Derived::default()) } else { Ok(()) }
     }
@@ -324,11 +327,11 @@ impl Index {
     /// Up to so many paths on this disk that hold this content.
     pub fn paths_with(&self, digest: &Digest, limit: usize) -> Result<Vec<RelPath>> {
         let digests = self.transaction().open_table(DIGESTS)?;
-        let low = keys::digest(digest, &RelPath::root());
+        let low = keys::digest(digest, Use::Held, &RelPath::root());
         let mut paths = Vec::new();
         for item in digests.range(&low[..]..)?.take(limit) {
             let key = item?.0;
-            let Some(path) = key.value().strip_prefix(&digest.0[..]) else { break };
+            let Some(path) = key.value().strip_prefix(&low[..]) else { break };
             paths.push(keys::path(path)?);
         }
         Ok(paths)
@@ -339,39 +342,6 @@ impl Index {
         let inodes = self.transaction().open_table(INODES)?;
         let bytes = inodes.get((stamp.device, stamp.inode))?;
         bytes.map(|bytes| keys::path(bytes.value())).transpose()
-    }
-
-    // --- Recipes
-
-    /// Keeps the list of chunks of a file that has more than one.
-    pub fn put_recipe(&mut self, digest: &Digest, chunks: &[Chunk]) -> Result<()> {
-        self.dirty = true;
-        let mut recipes = self.transaction().open_table(RECIPES)?;
-        for (segment, part) in chunks.chunks(RECIPE_SEGMENT_CHUNKS).enumerate() {
-            recipes.insert(&keys::segment(digest, segment as u32)[..], &encode(part)[..])?;
-        }
-        Ok(())
-    }
-
-    /// One part of a file's list of chunks, `RECIPE_SEGMENT_CHUNKS` of them but for the last;
-    /// `None` when the list, or that part of it, is not kept.
-    pub fn recipe_segment(&self, digest: &Digest, segment: u32) -> Result<Option<Vec<Chunk>>> {
-        let recipes = self.transaction().open_table(RECIPES)?;
-        let bytes = recipes.get(&keys::segment(digest, segment)[..])?;
-        bytes.map(|bytes| error::decode("recipe", bytes.value())).transpose()
-    }
-
-    /// Number of chunks in the list that is kept; 0 when none is.
-    pub fn recipe_length(&self, digest: &Digest) -> Result<u32> {
-        let recipes = self.transaction().open_table(RECIPES)?;
-        let (low, high) = (keys::segment(digest, 0), keys::segment(digest, u32::MAX));
-        let Some(item) = recipes.range(&low[..]..=&high[..])?.next_back() else { return Ok(0) };
-        let (key, value) = item?;
-        let chunks: Vec<Chunk> = error::decode("recipe", value.value())?;
-        let segment = u32::from_be_bytes(
-            key.value()[32..].try_into().map_err(|_| IndexError::Corrupt("key"))?,
-        );
-        Ok(segment * RECIPE_SEGMENT_CHUNKS as u32 + chunks.len() as u32)
     }
 
     // --- Ignore rules
@@ -427,7 +397,11 @@ impl Index {
         assert_eq!(self.summary, recount);
         assert_eq!(self.last_components()?, self.find_last_components()?);
         self.check_retired()?;
-        derived::check_all(self.transaction(), rows.iter().map(|(path, derived)| (*path, derived)))
+        derived::check_all(
+            self.transaction(),
+            &self.unused,
+            rows.iter().map(|(path, derived)| (*path, derived)),
+        )
     }
 
     /// What one row changed is right.
@@ -436,25 +410,6 @@ impl Index {
         assert_eq!(found, *expected, "{path} does not come back as it was written");
         derived::check(self.transaction(), path, expected)
     }
-}
-
-/// Makes an empty database under another name first: a file that a power cut has left half made
-/// would be refused for ever.
-fn make(path: &Path) -> Result<()> {
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(redb::Error::Io(error).into());
-        }
-        _ => {}
-    }
-    drop(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(&new)?);
-    let name = || {
-        File::open(&new)?.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-    };
-    Ok(name().map_err(redb::Error::Io)?)
 }
 
 fn begin(database: &Database) -> Result<WriteTransaction> {

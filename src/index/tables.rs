@@ -17,7 +17,8 @@ pub const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
 /// (origin, seq, path); one for every component of every row's vector. One number may be that of
 /// two paths, where a disk was put back as a whole.
 pub const COMPONENTS: TableDefinition<(u64, u64, &[u8]), ()> = TableDefinition::new("components");
-/// Digest and path of every file on this disk.
+/// Digest, use and path: of every file on this disk; and of those that are wanted, or ignored, if
+/// they may have more than one chunk. As long as there is one, so is the list of chunks.
 pub const DIGESTS: TableDefinition<&[u8], ()> = TableDefinition::new("digests");
 /// (device, inode) -> path of everything on this disk.
 pub const INODES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("inodes");

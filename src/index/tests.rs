@@ -2,7 +2,9 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 use crate::model::{
-    entry::{Base, Bits, Content, Entry, Provenance, Seen, Version},
+    content::Chunk,
+    entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing, Version},
+    limits::{COMPACT_MIN_BYTES, MAX_UNUSED_RECIPES, RECIPE_SEGMENT_CHUNKS},
     version::{Author, VersionVector},
 };
 
@@ -187,12 +189,97 @@ fn recipes_come_back_in_segments() {
     let chunks: Vec<_> = (0..RECIPE_SEGMENT_CHUNKS as u32 + 3)
         .map(|length| Chunk { length, digest: Digest([3; 32]) })
         .collect();
+    index.put(&path("a"), &large(9, 1)).unwrap();
     index.put_recipe(&Digest([9; 32]), &chunks).unwrap();
     let both: Vec<_> = (0..2)
         .flat_map(|segment| index.recipe_segment(&Digest([9; 32]), segment).unwrap().unwrap())
         .collect();
     assert_eq!(both, chunks);
     assert_eq!(index.recipe_segment(&Digest([9; 32]), 2).unwrap(), None);
+}
+
+/// A file of several chunks.
+fn large(byte: u8, seq: u64) -> Row {
+    held(Some(Content::File { size: 1 << 20, digest: Digest([byte; 32]) }), seq, &[dot(1, seq)])
+}
+
+#[test]
+fn a_list_of_chunks_goes_with_the_last_row_that_holds_or_wants_the_content() {
+    let (mut index, digest) = (index(), Digest([9; 32]));
+    let chunks = vec![Chunk { length: 1 << 19, digest }; 2 * RECIPE_SEGMENT_CHUNKS];
+    let is_kept = |index: &Index| {
+        index.check_invariants().unwrap();
+        index.recipe_length(&digest).unwrap() > 0
+    };
+    index.put_recipe(&digest, &chunks).unwrap();
+    assert!(is_kept(&index), "a row may come in the same step");
+    index.commit().unwrap();
+    assert!(!is_kept(&index), "nothing has the content");
+    let wanted = Row { base: None, ..large(9, 1) };
+    index.put(&path("a"), &wanted).unwrap();
+    index.put_recipe(&digest, &chunks).unwrap();
+    index.commit().unwrap();
+    assert!(is_kept(&index), "it is wanted");
+    index.put(&path("a"), &large(9, 2)).unwrap();
+    index.commit().unwrap();
+    assert!(is_kept(&index), "it is here");
+    index.put(&path("b"), &large(9, 3)).unwrap();
+    index.put(&path("a"), &held(None, 2, &[dot(1, 4)])).unwrap();
+    index.commit().unwrap();
+    assert!(is_kept(&index), "it has another name");
+    index.put_recipe(&Digest([8; 32]), &chunks).unwrap();
+    index.put(&path("b"), &large(8, 5)).unwrap();
+    assert!(is_kept(&index), "it may get another name in the same step");
+    index.commit().unwrap();
+    assert!(!is_kept(&index), "the file was replaced");
+    index.put(&path("b"), &large(7, 6)).unwrap();
+    index.put(&path("b"), &large(8, 7)).unwrap();
+    index.put(&path("b"), &Row { standing: Standing::Ignored, ..large(8, 7) }).unwrap();
+    index.commit().unwrap();
+    assert_ne!(index.recipe_length(&Digest([8; 32])).unwrap(), 0, "it may be ignored no more");
+    index.remove(&path("b")).unwrap();
+    index.commit().unwrap();
+    assert_eq!(index.recipe_length(&Digest([8; 32])).unwrap(), 0, "the path was forgotten");
+    index.check_invariants().unwrap();
+}
+
+#[test]
+fn more_content_than_is_kept_in_mind_loses_its_list_of_chunks_at_once() {
+    let mut index = index();
+    let digest = |at: usize| Digest(std::array::from_fn(|byte| (at >> (8 * (byte % 8))) as u8));
+    for at in 0..=MAX_UNUSED_RECIPES {
+        index.put_recipe(&digest(at), &[Chunk { length: 1, digest: digest(at) }]).unwrap();
+        index.check_invariants().unwrap();
+    }
+    assert_eq!(index.recipe_length(&digest(0)).unwrap(), 0);
+}
+
+#[test]
+fn a_file_that_has_far_more_than_its_rows_need_is_compacted_when_it_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let file_name = directory.path().join("index");
+    let mut index = Index::open(&file_name).unwrap();
+    let row = held(file(1), 1, &[dot(1, 1)]);
+    index.put(&path("a"), &row).unwrap();
+    let chunks = vec![Chunk { length: 1, digest: Digest([3; 32]) }; RECIPE_SEGMENT_CHUNKS * 640];
+    let of_large = [Row { base: None, ..large(9, 2) }, held(None, 2, &[dot(1, 3)])];
+    index.put(&path("large"), &of_large[0]).unwrap();
+    index.put_recipe(&Digest([9; 32]), &chunks).unwrap();
+    index.commit().unwrap();
+    drop(index);
+    let length = || std::fs::metadata(&file_name).unwrap().len();
+    let before = length();
+    assert!(before > COMPACT_MIN_BYTES);
+    let mut index = Index::open(&file_name).unwrap();
+    assert_eq!(length(), before, "all of it is needed");
+    index.put(&path("large"), &of_large[1]).unwrap();
+    index.commit().unwrap();
+    drop(index);
+    assert!(length() > COMPACT_MIN_BYTES);
+    let index = Index::open(&file_name).unwrap();
+    assert!(length() < COMPACT_MIN_BYTES / 4, "{} bytes", length());
+    assert_eq!(index.get(&path("a")).unwrap(), Some(row));
+    index.check_invariants().unwrap();
 }
 
 #[test]

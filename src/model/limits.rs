@@ -128,6 +128,17 @@ pub const REREAD_REST_MIN: Duration = Duration::from_millis(50);
 pub const INDEX_CACHE_BYTES: usize = 3 * 1024 * 1024;
 /// Changes become durable together, at the latest this long after the first of them.
 pub const COMMIT_DELAY: Duration = Duration::from_secs(1);
+/// Content that rows have given up since the last commit, each with its list of chunks; when there
+/// is more, it is asked at once whether others have it. Two files that change places then may have
+/// to be read.
+pub const MAX_UNUSED_RECIPES: usize = 1024;
+/// A file of the index that is this many times as long as its rows need is compacted at the next
+/// start, which takes about as long as reading what they need ...
+pub const INDEX_SPARSE_FACTOR: u64 = 4;
+/// ... unless it is shorter than this.
+pub const COMPACT_MIN_BYTES: u64 = 16 * 1024 * 1024;
+/// What a row needs, with all that follows from it: a generous estimate.
+pub const INDEX_BYTES_PER_ROW: u64 = 1024;
 /// Chunks in one part of a recipe, in the index and in a message. A longer recipe has more parts.
 pub const RECIPE_SEGMENT_CHUNKS: usize = 1024;
 
@@ -155,9 +166,6 @@ pub const MAX_READS: usize = 4096;
 pub const MAX_SETTLING: usize = 4096;
 /// Directories that wait to be listed; when full, the whole tree is walked instead.
 pub const MAX_LIST_QUEUE: usize = 1024;
-/// Directories that cannot be entered and are kept in mind as such; of further ones, all that is
-/// below is tried, too.
-pub const MAX_CLOSED: usize = 256;
 /// Directories without events that are listed one by one; beyond it the whole tree is walked each
 /// time.
 pub const MAX_DEGRADED: usize = 1024;

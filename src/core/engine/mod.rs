@@ -83,6 +83,8 @@ pub struct EngineConfig {
     pub index_is_latest: bool,
     /// The disk keeps permission bits as it is told them.
     pub keeps_bits: bool,
+    /// Every write shows in a file's times, however soon it follows another one.
+    pub has_fine_times: bool,
 }
 
 /// One node's decisions about one directory.
@@ -175,8 +177,6 @@ impl Engine {
             Input::Seen { path, stat } => self.handle_seen(path, stat, time)?,
             Input::Listed { directory, listed } => self.handle_listed(directory, listed, time)?,
             Input::Read { path, found } => self.handle_read(path, found, time)?,
-            Input::Reread { path, found } => self.handle_reread(path, found, time)?,
-            Input::Doubtful { path } => self.doubt(&path)?,
             Input::Applied { path, result } => self.handle_applied(path, result, time)?,
             Input::Copied { digest, result } => self.handle_copied(digest, result, time)?,
             Input::Assembled { digest, result } => self.handle_assembled(digest, result, time)?,
@@ -205,6 +205,7 @@ impl Engine {
         self.handle_rest_timeout(time)?;
         self.handle_rules_timeout(time);
         self.handle_scan_timeout(time);
+        self.handle_reads_timeout(time);
         self.handle_placement_timeout(time);
         self.handle_transfer_timeout(time)?;
         self.handle_link_timeout(time);
@@ -303,6 +304,7 @@ impl Engine {
     /// Ends in an orderly way: all that was announced is durable.
     fn handle_stopped(&mut self) -> Result<()> {
         let is_known = self.ambiguous_before_ms.is_none() || self.is_walk_through();
+        self.doubt_fresh_files()?;
         self.note_boot();
         self.index.update_summary(|summary| summary.clean_stop = is_known);
         self.index.commit()

@@ -86,8 +86,7 @@ impl Tree {
 
     /// When [`Tree::handle_timeout`] or [`Tree::step`] is next due.
     pub fn poll_timeout(&self) -> Instant {
-        let due = self.root_check_at.min(self.housekeeping.poll_timeout());
-        self.jobs.poll_timeout().map_or(due, |at| at.min(due))
+        self.root_check_at.min(self.housekeeping.poll_timeout())
     }
 
     /// What was done, to be told to the core in this order.
@@ -165,7 +164,7 @@ impl Tree {
             &mut self.watcher,
             &mut self.partials,
             &mut self.inputs,
-            (time, slice_bytes),
+            slice_bytes,
         );
         let wanted_room = self.partials.take_wanted_room().max(self.changes.take_wanted_room());
         if let Some(content_bytes) = wanted_room {
@@ -204,12 +203,6 @@ impl Tree {
     /// believed, also if the power fails before the disk would have had it.
     pub fn sync_everything(&mut self) -> io::Result<()> {
         self.changes.sync_everything(&self.root)
-    }
-
-    /// Files that were read so soon after they were touched that another write may leave their
-    /// stamps as they are. They would have been read once more.
-    pub fn take_fresh(&mut self) -> impl Iterator<Item = RelPath> {
-        self.jobs.take_fresh()
     }
 
     /// Forgets directories that were kept open: between turns the tree may change under them.

@@ -200,9 +200,6 @@ impl Replica {
     pub fn stop(&mut self, links: &mut impl Links, time: Time) -> Result<bool> {
         self.settle(links, time)?;
         self.run_barrier(links, time)?;
-        for path in self.tree.take_fresh() {
-            self.engine.handle_input(Input::Doubtful { path }, time)?;
-        }
         match self.tree.sync_everything() {
             Ok(()) => self.engine.handle_input(Input::Stopped, time).map(|()| true),
             Err(error) => {

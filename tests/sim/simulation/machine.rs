@@ -166,7 +166,7 @@ impl Machine {
                 Watcher::Foreign(Box::new(watch))
             }
         };
-        let root_id = root.id();
+        let (root_id, has_fine_times) = (root.id(), root.has_fine_times());
         let tree = Tree::open(root, watcher, time).map_err(|error| error.to_string())?;
         let index = Index::open_in(self.storage.clone()).map_err(|error| error.to_string())?;
         let config = EngineConfig {
@@ -179,6 +179,7 @@ impl Machine {
             fresh_origin: self.fresh_identity,
             index_is_latest: self.index_is_latest,
             keeps_bits: true,
+            has_fine_times,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
         Ok(Replica::new(engine, tree))

@@ -6,10 +6,12 @@
 //!
 //! Here it is decided what has to be looked at and read; `state` makes versions of what was found.
 //!
+//! * `fresh`: files that are read once more.
 //! * `rename`: what is known of a file that was only renamed.
 //! * `names`: files with several names.
 //! * `torn`: what a power cut has left of files.
 
+mod fresh;
 mod names;
 mod rename;
 mod state;
@@ -18,7 +20,11 @@ mod torn;
 use log::info;
 
 pub(super) use self::{rename::Renames, state::joined, torn::Durable};
-use super::{Engine, Result, paths::Begun};
+use super::{
+    Engine, Result,
+    paths::{Begun, ReadDone, Unseen},
+    transfer::is_small,
+};
 use crate::{
     core::seam::{COVERED, Found, Hint, Output, Time},
     model::{
@@ -167,8 +173,9 @@ impl Engine {
     fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
         let base = self.index.get(path)?.and_then(|row| row.base);
         let is_directory = base.is_some_and(|base| base.is_directory());
-        if self.block_unseen(path, reason, time)? && is_directory {
-            self.scan.handle_closed(path);
+        let unseen = if is_directory { Unseen::Closed } else { Unseen::Itself };
+        if self.block_unseen(path, (unseen, reason), time)? && is_directory {
+            self.scan.handle_unlisted();
         }
         Ok(())
     }
@@ -179,7 +186,7 @@ impl Engine {
     pub(super) fn block_unseen(
         &mut self,
         path: &RelPath,
-        reason: &str,
+        (unseen, reason): (Unseen, &str),
         time: Time,
     ) -> Result<bool> {
         if self.is_ignored(path, self.index.get(path)?.as_ref(), None) {
@@ -187,14 +194,14 @@ impl Engine {
             return Ok(false);
         }
         self.paths.tell(path, "looked at", reason);
-        self.paths.block_unseen(path, reason, time.now);
+        self.paths.block_unseen(path, (unseen, reason), time.now);
         Ok(true)
     }
 
     /// Something can be told of a path. If that was not so before, all below it is looked at:
     /// nothing was watched there.
     fn handle_open(&mut self, path: &RelPath) -> Result<()> {
-        if self.scan.handle_open(path) {
+        if self.paths.handle_open(path) {
             info!("{path} can be looked at again");
             self.forget_listing(path)?;
             self.placement.kick();
@@ -281,10 +288,17 @@ impl Engine {
             Found::Content { stat, has_grown, .. } => (Some(&stat.stamp), *has_grown),
             _ => (None, false),
         };
-        let again = self.paths.handle_read_done(&path, stamp, time.now);
+        let ReadDone { again, is_once_more } = self.paths.handle_read_done(&path, stamp, time.now);
+        let stat = self.known_stat(&found);
+        if is_once_more && stat.is_none() {
+            return self.handle_not_read_once_more(path, time);
+        }
         self.take_in(&path, found, time)?;
         if self.paused.is_some() {
             return Ok(());
+        }
+        if let Some(stat) = stat.filter(|_| !is_once_more) {
+            self.read_once_more(&path, &stat, time)?;
         }
         if again == Some(Recheck::Always) {
             self.doubt(&path)?;
@@ -293,19 +307,6 @@ impl Engine {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
         }
         if has_grown { self.handle_changed(path, Hint::Writing, time) } else { Ok(()) }
-    }
-
-    /// Content found by reading once more what may have changed unseen.
-    pub(super) fn handle_reread(&mut self, path: RelPath, found: Found, time: Time) -> Result<()> {
-        match found {
-            Found::Content { .. } if self.paths.is_changing(&path) => {
-                self.inspect_old_names(&path);
-                Ok(())
-            }
-            Found::Content { .. } => self.take_in(&path, found, time),
-            // It has gone, perhaps to another name: what it holds there is not known.
-            _ => self.handle_changed(path, Hint::Writing, time),
-        }
     }
 
     fn take_in(&mut self, path: &RelPath, found: Found, time: Time) -> Result<()> {
@@ -327,7 +328,7 @@ impl Engine {
             Found::Unreadable(reason) => {
                 // There was a reason to read it, which its stamp need not show.
                 self.doubt(path)?;
-                self.block_unseen(path, &reason, time)?;
+                self.block_unseen(path, (Unseen::Itself, &reason), time)?;
             }
         }
         Ok(())
@@ -392,9 +393,10 @@ impl Engine {
         {
             return Ok(());
         }
-        match self.paths.begin_read(&path, time.wall_ms) {
+        let is_fresh = self.may_hide_writes(&stat, time);
+        match self.paths.begin_read(&path, &stat, is_fresh, time) {
             Begun::Now => self.outputs.push_back(Output::Read { path, stat }),
-            Begun::Already => {}
+            Begun::Later | Begun::Already => {}
             Begun::NoPlace => self.scan.request_walk(),
         }
         Ok(())
@@ -402,7 +404,7 @@ impl Engine {
 
     fn keep_recipe(&mut self, content: &Content, chunks: &[Chunk]) -> Result<()> {
         match content {
-            Content::File { digest, .. } if chunks.len() > 1 => {
+            Content::File { size, digest } if !is_small(*size) => {
                 self.index.put_recipe(digest, chunks)
             }
             _ => Ok(()),

@@ -218,6 +218,10 @@ impl Engine {
             None if self.renames.is_touched(path, time.now) => None,
             None => self.content_of_inode(stat, time)?,
         };
+        let known = match known {
+            Some((content, _)) if !self.has_recipe(&content)? => None,
+            known => known,
+        };
         if let Some((content, dot)) = &known {
             self.renames.note_believed(path);
             self.renames.note_known(path, content, *dot);

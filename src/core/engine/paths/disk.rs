@@ -9,15 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kind, PathState, Paths};
-use crate::model::{
-    entry::{Bits, Content, Digest, Row, Stamp, Version},
-    limits::{
-        FULL_SCAN_INTERVAL, MAX_IN_FLIGHT, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN,
-        SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET,
+use super::{Kind, PathState, Paths, fresh::Fresh};
+use crate::{
+    core::seam::Time,
+    model::{
+        entry::{Bits, Content, Digest, Row, Stamp, Stat, Version},
+        limits::{
+            FULL_SCAN_INTERVAL, MAX_IN_FLIGHT, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN,
+            SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET,
+        },
+        path::RelPath,
+        stamp::{Recheck, Trust, trust},
     },
-    path::RelPath,
-    stamp::{Recheck, Trust, trust},
 };
 
 /// What is being done to a path.
@@ -54,6 +57,20 @@ pub(super) struct Reading {
     again: Option<Recheck>,
     /// Since when, in ms since 1970.
     began_ms: u64,
+    /// It begins only then.
+    waits: Option<Fresh>,
+    /// It was read before, and this is done once: a clock that stands still would never have gone
+    /// on for long enough.
+    is_once_more: bool,
+}
+
+/// A read has ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct ReadDone {
+    /// The file is to be looked at again.
+    pub(in super::super) again: Option<Recheck>,
+    /// It was read before.
+    pub(in super::super) is_once_more: bool,
 }
 
 /// A change to the disk that has been asked for.
@@ -96,7 +113,7 @@ pub(in super::super) struct HalfDone {
 
 /// A file that was read in the second in which it was written, on a file system that keeps whole
 /// seconds: another write in it leaves the stamp as it is. (Git calls this "racy".) Of finer times
-/// `io::disk::jobs` takes care.
+/// [`Fresh`] takes care.
 #[derive(Debug)]
 pub(super) struct Racy {
     stamp: Stamp,
@@ -119,8 +136,24 @@ impl Disk {
         match self {
             Self::Writing(writing) => Some(writing.until),
             Self::Resting { until } => Some(*until),
-            Self::Quiet | Self::Reading(_) | Self::Changing(_) => None,
+            Self::Reading(_) => self.begins_at(),
+            Self::Quiet | Self::Changing(_) => None,
         }
+    }
+
+    /// When a read that waits begins.
+    pub(super) fn begins_at(&self) -> Option<Instant> {
+        if let Self::Reading(reading) = self { Some(reading.waits.as_ref()?.at) } else { None }
+    }
+
+    /// It begins.
+    pub(super) fn begin(&mut self) -> Option<Fresh> {
+        if let Self::Reading(reading) = self { reading.waits.take() } else { None }
+    }
+
+    /// Is what was read before not known until this read has ended?
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(self, Self::Reading(reading) if reading.is_once_more || reading.waits.is_some())
     }
 
     /// Something may have been written to the path, without a trace in its stamp.
@@ -237,11 +270,24 @@ impl Writing {
     }
 }
 
+impl Reading {
+    pub(super) fn once_more(now_ms: u64) -> Self {
+        Self { again: None, began_ms: now_ms, waits: None, is_once_more: true }
+    }
+}
+
 /// Files that this node reads.
 impl Paths {
     /// Is there a place for one more read? What is being read already is looked at again
-    /// afterwards, and what is being changed is when it was.
-    pub(in super::super) fn begin_read(&mut self, path: &RelPath, now_ms: u64) -> Begun {
+    /// afterwards, and what is being changed is when it was. `is_fresh`: another write may leave
+    /// the file's stamp as it is.
+    pub(in super::super) fn begin_read(
+        &mut self,
+        path: &RelPath,
+        stat: &Stat,
+        is_fresh: bool,
+        time: Time,
+    ) -> Begun {
         if !self.has_place(Kind::Read, path) {
             return Begun::NoPlace;
         }
@@ -255,8 +301,11 @@ impl Paths {
                 Begun::Already
             }
             free @ (Disk::Quiet | Disk::Writing(_) | Disk::Resting { .. }) => {
-                *free = Disk::Reading(Reading { again: None, began_ms: now_ms });
-                Begun::Now
+                let waits = if is_fresh { Fresh::before(stat, time.now) } else { None };
+                let begun = if waits.is_some() { Begun::Later } else { Begun::Now };
+                let (began_ms, is_once_more) = (time.wall_ms, false);
+                *free = Disk::Reading(Reading { again: None, began_ms, waits, is_once_more });
+                begun
             }
         })
     }
@@ -269,25 +318,25 @@ impl Paths {
         }
     }
 
-    /// The file has been read, and found to have this stamp. Is it to be looked at again?
+    /// The file has been read, and found to have this stamp.
     pub(in super::super) fn handle_read_done(
         &mut self,
         path: &RelPath,
         stamp: Option<&Stamp>,
         now: Instant,
-    ) -> Option<Recheck> {
+    ) -> ReadDone {
         if !self.is_reading(path) {
-            return None;
+            return ReadDone::default();
         }
-        let Disk::Reading(Reading { again, began_ms }) =
+        let Disk::Reading(Reading { again, began_ms, is_once_more, .. }) =
             self.edit(path, |state| mem::take(&mut state.disk))
         else {
-            return None;
+            return ReadDone::default();
         };
         if let Some(stamp) = stamp {
             self.handle_known(path, stamp, began_ms, now);
         }
-        again
+        ReadDone { again, is_once_more }
     }
 
     pub(in super::super) fn is_reading(&self, path: &RelPath) -> bool {
@@ -345,6 +394,8 @@ impl Paths {
 pub(in super::super) enum Begun {
     /// It is read now.
     Now,
+    /// It is read in a moment.
+    Later,
     /// Something is under way there, after which it is looked at.
     Already,
     /// Too many files wait to be read.

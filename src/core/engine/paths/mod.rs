@@ -6,19 +6,22 @@
 //! looks at the rows itself.
 //!
 //! * `disk`: what this node, or a program of the user, is doing to the path at this moment.
+//! * `fresh`: files that are read again when the clock has gone on.
 //! * `retry`: what could not be done, why, and when it is tried again.
 
 mod disk;
+mod fresh;
 mod retry;
 
 use std::{collections::BTreeMap, time::Instant};
 
 pub(super) use self::{
-    disk::{Begun, HalfDone, Pending},
-    retry::Why,
+    disk::{Begun, HalfDone, Pending, ReadDone},
+    retry::{Unseen, Why},
 };
 use self::{
     disk::{Disk, Racy, Rest},
+    fresh::Fresh,
     retry::{Crowd, Retry},
 };
 use crate::model::{
@@ -46,6 +49,8 @@ struct PathState {
     retry: Option<Retry>,
     /// The stamp that its file was read with proves nothing for a while.
     racy: Option<Racy>,
+    /// It was read in the tick of the clock in which it was written: it is read once more.
+    fresh: Option<Fresh>,
     /// It was read lately, and is large.
     rest: Option<Rest>,
     /// Permission bits, which this disk does not keep, of what was kept here beside a version that
@@ -62,25 +67,27 @@ enum Kind {
     Left,
     Retry,
     Racy,
+    Fresh,
     Rest,
     Kept,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Read,
         Self::Writing,
         Self::Change,
         Self::Left,
         Self::Retry,
         Self::Racy,
+        Self::Fresh,
         Self::Rest,
         Self::Kept,
     ];
 
     fn limit(self) -> usize {
         match self {
-            Self::Read | Self::Racy => MAX_READS,
+            Self::Read | Self::Racy | Self::Fresh => MAX_READS,
             Self::Writing | Self::Rest => MAX_SETTLING,
             Self::Change => MAX_IN_FLIGHT,
             Self::Left | Self::Retry | Self::Kept => MAX_BLOCKED,
@@ -97,6 +104,7 @@ impl PathState {
             Kind::Left => self.left.is_some(),
             Kind::Retry => self.retry.is_some(),
             Kind::Racy => self.racy.is_some(),
+            Kind::Fresh => self.fresh.is_some(),
             Kind::Rest => self.rest.is_some(),
             Kind::Kept => self.kept.is_some(),
         }
@@ -104,7 +112,8 @@ impl PathState {
 
     fn deadline(&self) -> Option<Instant> {
         let retry = self.retry.as_ref().and_then(|retry| retry.until);
-        self.disk.deadline().into_iter().chain(retry).min()
+        let fresh = self.fresh.as_ref().map(|fresh| fresh.at);
+        self.disk.deadline().into_iter().chain(retry).chain(fresh).min()
     }
 }
 
@@ -121,7 +130,7 @@ impl Paths {
 
     /// Is nothing under way, and nothing to be tried again?
     pub(super) fn is_idle(&self) -> bool {
-        let busy = [Kind::Read, Kind::Writing, Kind::Change, Kind::Left, Kind::Retry];
+        let busy = [Kind::Read, Kind::Fresh, Kind::Writing, Kind::Change, Kind::Left, Kind::Retry];
         busy.into_iter().all(|kind| self.count(kind) == 0) && self.unnamed_problems() == 0
     }
 
@@ -183,21 +192,22 @@ mod tests {
 
     use super::{disk::Begun, *};
     use crate::model::{
-        entry::{Content, Entry, Row, Stamp, Version},
+        entry::{Content, Entry, FileKind, Row, Stamp, Stat, Version},
         version::{Author, Dot, NodeId, Origin},
     };
+    use crate::{core::seam::Time, model::limits::MAX_INLINE_BYTES};
 
     /// All that can happen to one of a few paths.
     #[derive(Debug, Clone)]
     enum Event {
         Writing { size: u64 },
         Settled,
-        BeginRead,
+        BeginRead { size: u64, is_fresh: bool },
         Doubt,
-        ReadDone { size: u64 },
+        ReadDone { size: u64, is_fresh: bool },
         BeginChange,
         EndChange { half_done: bool },
-        Refused { unseen: bool },
+        Refused { unseen: Option<Unseen> },
         Unblock,
         Newer { wanted: bool },
         NewSource,
@@ -207,15 +217,17 @@ mod tests {
 
     fn events() -> impl Strategy<Value = Vec<(u8, Event)>> {
         let sizes = prop::sample::select(vec![1, 1 << 20, 1 << 32]);
+        let unseen = [None, Some(Unseen::Itself), Some(Unseen::Closed)];
         let event = prop_oneof![
             sizes.clone().prop_map(|size| Event::Writing { size }),
             Just(Event::Settled),
-            Just(Event::BeginRead),
+            (sizes.clone(), any::<bool>())
+                .prop_map(|(size, is_fresh)| Event::BeginRead { size, is_fresh }),
             Just(Event::Doubt),
-            sizes.prop_map(|size| Event::ReadDone { size }),
+            (sizes, any::<bool>()).prop_map(|(size, is_fresh)| Event::ReadDone { size, is_fresh }),
             Just(Event::BeginChange),
             any::<bool>().prop_map(|half_done| Event::EndChange { half_done }),
-            any::<bool>().prop_map(|unseen| Event::Refused { unseen }),
+            prop::sample::select(unseen.to_vec()).prop_map(|unseen| Event::Refused { unseen }),
             Just(Event::Unblock),
             any::<bool>().prop_map(|wanted| Event::Newer { wanted }),
             Just(Event::NewSource),
@@ -240,25 +252,32 @@ mod tests {
         )
     }
 
-    /// A time of a file system that keeps whole seconds.
-    fn stamp(size: u64) -> Stamp {
-        Stamp { device: 1, inode: 1, size, mtime_ns: 0, ctime_ns: 0 }
+    /// A file, with a time of a file system that keeps whole seconds.
+    pub(super) fn stat(size: u64) -> Stat {
+        let stamp = Stamp { device: 1, inode: 1, size, mtime_ns: 0, ctime_ns: 0 };
+        Stat { kind: FileKind::File, stamp, mode: 0o644, links: 1 }
     }
 
     fn happen(paths: &mut Paths, path: &RelPath, event: Event, now: &mut Instant) {
         match event {
             Event::Writing { size } => assert!(paths.handle_writing(path, size, *now)),
             Event::Settled => paths.handle_settled(path),
-            Event::BeginRead => {
+            Event::BeginRead { size, is_fresh } => {
                 let was_free = paths.is_free(path) && !paths.must_rest(path, *now);
-                assert!(!was_free || paths.begin_read(path, 0) == Begun::Now);
+                let begun = was_free.then(|| {
+                    paths.begin_read(path, &stat(size), is_fresh, Time { now: *now, wall_ms: 0 })
+                });
+                let waits = is_fresh && size > MAX_INLINE_BYTES as u64;
+                assert!(begun.is_none_or(|begun| (begun == Begun::Now) != waits));
             }
             Event::Doubt => paths.doubt(path),
-            Event::ReadDone { size } => {
+            Event::ReadDone { size, is_fresh } => {
                 let was_read = paths.is_reading(path);
-                let again = paths.handle_read_done(path, Some(&stamp(size)), *now);
-                assert!(was_read || again.is_none());
+                let done = paths.handle_read_done(path, Some(&stat(size).stamp), *now);
+                assert!(was_read || done == ReadDone::default());
                 paths.handle_was_read(path, size, *now);
+                let may_be_read_again = !is_fresh || paths.read_once_more(path, &stat(size), *now);
+                assert!(may_be_read_again);
             }
             Event::BeginChange if paths.may_change(path, *now) => {
                 paths.begin_change(path, Pending::to(&row()))
@@ -273,8 +292,10 @@ mod tests {
                 });
                 left.into_iter().for_each(|left| paths.note_half_done(path, left));
             }
-            Event::Refused { unseen: true } => paths.block_unseen(path, "a reason", *now),
-            Event::Refused { unseen: false } => paths.block(path, Why::NoSource, *now),
+            Event::Refused { unseen: Some(unseen) } => {
+                paths.block_unseen(path, (unseen, "a reason"), *now)
+            }
+            Event::Refused { unseen: None } => paths.block(path, Why::NoSource, *now),
             Event::Unblock => paths.unblock(path),
             Event::Newer { wanted } => paths.handle_newer(path, wanted, *now),
             Event::NewSource => paths.handle_new_source(*now),
@@ -282,6 +303,8 @@ mod tests {
                 *now += Duration::from_millis(ms);
                 paths.take_settled(*now);
                 paths.take_due(*now);
+                let read = paths.take_due_reads(Time { now: *now, wall_ms: 0 });
+                assert!(read.iter().all(|(path, _)| paths.is_reading(path)));
                 assert!(paths.next_timeout().is_none_or(|at| at > *now), "what is due is done");
             }
             Event::Forget => {

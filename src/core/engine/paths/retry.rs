@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeSet,
     hash::{DefaultHasher, Hasher},
-    mem,
+    iter, mem,
     time::{Duration, Instant},
 };
 
@@ -63,11 +63,21 @@ pub(super) struct Retry {
     delay: Duration,
     /// `None` while it may be tried.
     pub(super) until: Option<Instant>,
-    /// It could not be looked at: what this disk holds there is not known, whatever others say of
-    /// it.
-    is_unseen: bool,
+    unseen: Option<Unseen>,
     /// Its content is on this disk, and could not be copied.
     has_failed_copy: bool,
+}
+
+/// A path could not be looked at: what this disk holds there is not known, whatever others say of
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Unseen {
+    /// Nothing can be told of it, or it could not be listed or read.
+    Itself,
+    /// Nor can anything be told of what is below this directory: something is mounted on it, or it
+    /// cannot be reached. Nothing is looked for there. Beyond those that are named that is not kept
+    /// in mind: what is below is found to be so by itself.
+    Closed,
 }
 
 /// Those that did not fit.
@@ -101,17 +111,45 @@ impl Paths {
                 .filter(|last| mem::discriminant(&last.why) == mem::discriminant(&why));
             let delay =
                 counted.map_or(RETRY_DELAY_MIN, |last| (last.delay * 2).min(RETRY_DELAY_MAX));
-            let is_unseen = last.as_ref().is_some_and(|last| last.is_unseen);
+            let unseen = last.as_ref().and_then(|last| last.unseen);
             let has_failed_copy = last.is_some_and(|last| last.has_failed_copy);
             state.retry =
-                Some(Retry { why, delay, until: Some(now + delay), is_unseen, has_failed_copy });
+                Some(Retry { why, delay, until: Some(now + delay), unseen, has_failed_copy });
         });
     }
 
     /// As [`Self::block`], until the path could be looked at.
-    pub(in super::super) fn block_unseen(&mut self, path: &RelPath, reason: &str, now: Instant) {
+    pub(in super::super) fn block_unseen(
+        &mut self,
+        path: &RelPath,
+        (unseen, reason): (Unseen, &str),
+        now: Instant,
+    ) {
         self.block(path, reason, now);
-        self.edit_retry(path, |retry| retry.is_unseen = true);
+        // What is closed is so until something can be told of it.
+        self.edit_retry(path, |retry| match retry.unseen {
+            Some(Unseen::Closed) => {}
+            _ => retry.unseen = Some(unseen),
+        });
+    }
+
+    /// Something can be told of the path. Could it not be entered before?
+    pub(in super::super) fn handle_open(&mut self, path: &RelPath) -> bool {
+        let was_closed = self.is_closed(path);
+        if was_closed {
+            // It has not been listed yet.
+            self.edit_retry(path, |retry| retry.unseen = Some(Unseen::Itself));
+        }
+        was_closed
+    }
+
+    fn is_closed(&self, path: &RelPath) -> bool {
+        self.retry(path).is_some_and(|retry| retry.unseen == Some(Unseen::Closed))
+    }
+
+    /// The directory that cannot be entered, at or above this one.
+    pub(in super::super) fn closed_above(&self, directory: &RelPath) -> Option<RelPath> {
+        iter::successors(Some(directory.clone()), RelPath::parent).find(|path| self.is_closed(path))
     }
 
     /// As [`Self::block`]; its content is not copied from this disk again while there are others to
@@ -148,7 +186,11 @@ impl Paths {
         if self.is_problem(path) {
             self.crowd.hurry(now);
         }
-        self.unblock(path);
+        match self.is_closed(path) {
+            // What is below is to be looked at, too.
+            true => self.edit_retry(path, |retry| retry.until = Some(now)),
+            false => self.unblock(path),
+        }
     }
 
     /// A path that could not be brought to its newest version is being changed just now, or waits
@@ -185,7 +227,7 @@ impl Paths {
         let is_elsewhere =
             |state: &PathState| state.retry.as_ref().is_some_and(|retry| retry.why.is_elsewhere());
         self.edit_where(Kind::Retry, is_elsewhere, |_, state| {
-            let unseen = state.retry.take().filter(|retry| retry.is_unseen);
+            let unseen = state.retry.take().filter(|retry| retry.unseen.is_some());
             state.retry = unseen.map(|retry| Retry { delay: RETRY_DELAY_MIN, ..retry });
         });
         self.crowd.retry(now);
@@ -276,7 +318,7 @@ impl Paths {
 impl Retry {
     /// What is left of it when another version has come.
     fn renewed(mut self, is_wanted: bool, now: Instant) -> Option<Self> {
-        if self.is_unseen {
+        if self.unseen.is_some() {
             self.delay = RETRY_DELAY_MIN;
             self.until.get_or_insert(now);
             return Some(self);

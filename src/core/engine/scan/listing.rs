@@ -3,7 +3,7 @@
 
 use log::{debug, warn};
 
-use super::super::{Engine, Result};
+use super::super::{Engine, Result, paths::Unseen};
 use super::{Listing, Stage, hash};
 use crate::{
     core::seam::{Listed, ListedEntry, Output, Time},
@@ -34,7 +34,7 @@ impl Engine {
                 self.compare_batch(&directory, entries, last, time)?;
                 // One that could not be entered meanwhile is looked at first: it is that which ends
                 // its being closed.
-                let is_open = self.scan.closed_above(&directory).is_none();
+                let is_open = self.paths.closed_above(&directory).is_none();
                 if last && is_open && self.index.get(&directory)?.is_none_or(|row| !row.is_wanted())
                 {
                     self.paths.unblock(&directory);
@@ -51,8 +51,8 @@ impl Engine {
                 Ok(())
             }
             Listed::Unreadable(reason) => {
-                self.scan.is_unlisted = true;
-                self.block_unseen(&directory, &reason, time)?;
+                self.scan.handle_unlisted();
+                self.block_unseen(&directory, (Unseen::Itself, &reason), time)?;
                 self.scan.listing = None;
                 self.finish_listing();
                 Ok(())
@@ -159,7 +159,7 @@ impl Engine {
 
     pub(super) fn begin_next_listing(&mut self) -> Result<()> {
         let directory = match self.scan.queue.pop_front() {
-            Some(directory) if self.scan.closed_above(&directory).is_some() => return Ok(()),
+            Some(directory) if self.paths.closed_above(&directory).is_some() => return Ok(()),
             Some(directory) => directory,
             None => match self.next_in_walk()? {
                 Some(directory) => directory,

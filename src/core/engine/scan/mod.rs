@@ -25,8 +25,8 @@ use crate::{
     model::{
         entry::Base,
         limits::{
-            FULL_SCAN_INTERVAL, MAX_CLOSED, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE,
-            MAX_READS, POLL_INTERVAL, STEP_ENTRIES,
+            FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS,
+            POLL_INTERVAL, STEP_ENTRIES,
         },
         path::RelPath,
     },
@@ -55,9 +55,6 @@ pub(super) struct Scan {
     /// that is known: what is there is listed first, so that it is stated there before it is
     /// deleted here.
     vanished: VecDeque<(RelPath, Option<RelPath>)>,
-    /// Directories that cannot be entered: something is mounted on them, or nothing can be told of
-    /// them. Nothing below is looked for until they can.
-    closed: BTreeSet<RelPath>,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
@@ -102,7 +99,6 @@ impl Scan {
             listing: None,
             queue: VecDeque::new(),
             vanished: VecDeque::new(),
-            closed: BTreeSet::new(),
             degraded: BTreeSet::new(),
             all_degraded: false,
             poll_at: None,
@@ -186,23 +182,9 @@ impl Scan {
         self.vanished.len() < before
     }
 
-    /// A directory cannot be entered. Of those beyond the limit what is below is found closed as
-    /// well, each by itself.
-    pub(super) fn handle_closed(&mut self, directory: &RelPath) {
+    /// What a directory holds cannot be told in this walk.
+    pub(super) fn handle_unlisted(&mut self) {
         self.is_unlisted = true;
-        if self.closed.len() < MAX_CLOSED {
-            self.closed.insert(directory.clone());
-        }
-    }
-
-    /// A path can be looked at. Could it not be entered before?
-    pub(super) fn handle_open(&mut self, path: &RelPath) -> bool {
-        self.closed.remove(path)
-    }
-
-    /// The directory that cannot be entered, at or above this one.
-    fn closed_above(&self, directory: &RelPath) -> Option<&RelPath> {
-        self.closed.iter().find(|closed| *closed == directory || directory.is_below(closed))
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
@@ -212,7 +194,6 @@ impl Scan {
     pub(super) fn is_bounded(&self) -> bool {
         self.queue.len() <= MAX_LIST_QUEUE
             && self.vanished.len() <= MAX_LIST_QUEUE
-            && self.closed.len() <= MAX_CLOSED
             && self.degraded.len() <= MAX_DEGRADED
     }
 
@@ -352,10 +333,10 @@ impl Engine {
     fn next_open_directory(&mut self, mut cursor: RelPath) -> Result<Option<RelPath>> {
         loop {
             let Some(next) = self.index.next_directory(&cursor)? else { return Ok(None) };
-            let Some(closed) = self.scan.closed_above(&next) else { return Ok(Some(next)) };
+            let Some(closed) = self.paths.closed_above(&next) else { return Ok(Some(next)) };
             // All that begins with it and a slash is passed at once; what begins with it and a dot
             // comes before that.
-            let is_below = next != *closed;
+            let is_below = next != closed;
             let end =
                 RelPath::new(&[closed.as_bytes(), b"/\xff"].concat()).ok().filter(|_| is_below);
             self.scan.is_unlisted = true;

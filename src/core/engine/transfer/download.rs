@@ -311,7 +311,7 @@ impl Download {
 
     /// Are all chunks here?
     pub fn is_whole(&self) -> bool {
-        self.missing == 0
+        self.stage == Stage::Chunks && self.missing == 0
     }
 
     /// The chunks that are here.
@@ -368,7 +368,10 @@ impl Download {
         let expects = |asked: &Asked| {
             asked.node == node && offsets[asked.chunk] + u64::from(asked.received) == offset
         };
-        let Some(at) = self.asked.iter().position(expects) else { return Received::Unasked };
+        let Some(at) = self.asked.iter().position(expects).filter(|_| self.stage == Stage::Chunks)
+        else {
+            return Received::Unasked;
+        };
         let chunk = self.chunks[self.asked[at].chunk];
         let asked = &mut self.asked[at];
         if bytes.is_empty() || bytes.len() > (chunk.length - asked.received) as usize {

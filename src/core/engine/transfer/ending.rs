@@ -33,17 +33,16 @@ pub(super) enum Partial {
 }
 
 impl Engine {
-    /// Ends a download. The path that it was for, if there was one. Whoever waits for a slot is
-    /// looked for in the next step ([`Engine::step_placement`]); whoever waits for this content, or
-    /// for what was copied, by a pass.
+    /// Ends a download that has no slot any more. Gives back the path that it was for. Who waits
+    /// for a slot is looked for in the next step ([`Engine::step_placement`]); who waits for
+    /// this content, or for what was copied, by a pass.
     pub(super) fn end_download(
         &mut self,
-        digest: &Digest,
+        digest: Digest,
+        download: Download,
         partial: Partial,
         now: Instant,
-    ) -> Option<RelPath> {
-        let download = self.transfers.downloads.remove(digest)?;
-        let digest = *digest;
+    ) -> RelPath {
         match partial {
             Partial::Whole => {
                 let whole = Whole::new(download.path.clone(), download.size, download.others);
@@ -59,14 +58,17 @@ impl Engine {
         if download.stage == Stage::Copying || download.others && partial != Partial::Whole {
             self.placement.kick();
         }
-        Some(download.path)
+        download.path
     }
 
     /// All of it is here and verified: it gets its name, now or when its path can have it.
-    pub(super) fn complete_download(&mut self, digest: Digest, time: Time) -> Result<()> {
-        let Some(path) = self.end_download(&digest, Partial::Whole, time.now) else {
-            return Ok(());
-        };
+    pub(super) fn complete_download(
+        &mut self,
+        digest: Digest,
+        download: Download,
+        time: Time,
+    ) -> Result<()> {
+        let path = self.end_download(digest, download, Partial::Whole, time.now);
         self.place(&path, None, time)?;
         if self.transfers.whole.is_waiting(&digest) {
             self.end_install(&digest);
@@ -75,11 +77,14 @@ impl Engine {
     }
 
     /// Nobody can go on with it for now.
-    pub(super) fn give_up_download(&mut self, digest: &Digest, time: Time) -> Result<()> {
-        let is_unreadable =
-            self.transfers.downloads.get(digest).is_some_and(|download| download.is_unreadable);
-        let why = if is_unreadable { Why::NotNow } else { Why::NoSource };
-        let Some(path) = self.end_download(digest, Partial::Kept, time.now) else { return Ok(()) };
+    pub(super) fn give_up_download(
+        &mut self,
+        digest: Digest,
+        download: Download,
+        time: Time,
+    ) -> Result<()> {
+        let why = if download.is_unreadable { Why::NotNow } else { Why::NoSource };
+        let path = self.end_download(digest, download, Partial::Kept, time.now);
         debug!("{path}: {}", why.as_str());
         self.hold_back(&path, why, time)
     }
@@ -88,11 +93,12 @@ impl Engine {
     /// try.
     pub(super) fn refuse_download(
         &mut self,
-        digest: &Digest,
+        digest: Digest,
+        download: Download,
         reason: &str,
         time: Time,
     ) -> Result<()> {
-        let Some(path) = self.end_download(digest, Partial::Kept, time.now) else { return Ok(()) };
+        let path = self.end_download(digest, download, Partial::Kept, time.now);
         self.refuse(&path, reason, time)
     }
 
@@ -104,7 +110,9 @@ impl Engine {
         reason: &str,
         time: Time,
     ) -> Result<()> {
-        let path = self.end_download(&digest, Partial::Dropped, time.now);
+        let download = self.transfers.slots.take(&digest);
+        let path = download
+            .map(|download| self.end_download(digest, download, Partial::Dropped, time.now));
         let path =
             path.or_else(|| self.transfers.whole.get(&digest).map(|whole| whole.path.clone()));
         self.drop_whole(&digest);
@@ -120,17 +128,16 @@ impl Engine {
         result: std::result::Result<(), ApplyFailure>,
         time: Time,
     ) -> Result<()> {
+        let Some(download) = self.transfers.slots.take(&digest) else { return Ok(()) };
         let failure = match result {
-            Ok(()) => return self.complete_download(digest, time),
+            Ok(()) => return self.complete_download(digest, download, time),
             Err(ApplyFailure::NotWritable(reason)) => {
-                return self.refuse_download(&digest, &reason, time);
+                return self.refuse_download(digest, download, &reason, time);
             }
             Err(failure) => failure,
         };
         debug!("a copy on this disk failed: {failure:?}");
-        let Some(path) = self.end_download(&digest, Partial::Dropped, time.now) else {
-            return Ok(());
-        };
+        let path = self.end_download(digest, download, Partial::Dropped, time.now);
         if let Some((from, _)) = self.holder(&path, &digest)? {
             self.outputs.push_back(Output::Inspect { path: from });
         }
@@ -154,7 +161,7 @@ impl Engine {
         let is_forgotten =
             |download: &&Download| !download.is_busy() && download.orphan.is_overdue(now);
         let download =
-            transfers.downloads.values().find(is_forgotten).map(|download| &download.path);
+            transfers.slots.downloads().find(is_forgotten).map(|download| &download.path);
         let path = download.or_else(|| transfers.whole.find_forgotten(now))?;
         Some(format!("nobody wants what is kept for {path}"))
     }
@@ -168,14 +175,13 @@ impl Engine {
             return Ok(());
         }
         self.transfers.look_at = None;
-        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
-            self.drop_if_orphaned(&digest, time)?;
-            self.ask(digest, time)?;
+        for digest in self.transfers.slots.digests() {
+            self.look_after_download(digest, time)?;
         }
         for digest in self.transfers.whole.waiting() {
             self.drop_whole_if_orphaned(&digest, time)?;
         }
-        if !self.transfers.downloads.is_empty() || !self.transfers.whole.is_empty() {
+        if !self.transfers.slots.is_empty() || !self.transfers.whole.is_empty() {
             self.transfers.look_soon(time.now);
         }
         Ok(())
@@ -183,17 +189,18 @@ impl Engine {
 
     /// Not at once: its file may just have been renamed, and be wanted under its new name in a
     /// moment. What the disk is busy with comes to its end first.
-    fn drop_if_orphaned(&mut self, digest: &Digest, time: Time) -> Result<()> {
-        let is_wanted = self.is_still_wanted(digest)?;
-        let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
-        let is_busy = download.is_busy();
-        let (is_orphaned, others) = (download.orphan.is_over(is_wanted, time.now), download.others);
-        if is_orphaned && !is_busy {
-            self.end_download(digest, Partial::Dropped, time.now);
-        } else if !is_wanted && others {
+    fn look_after_download(&mut self, digest: Digest, time: Time) -> Result<()> {
+        let is_wanted = self.is_still_wanted(&digest)?;
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
+        let is_orphaned = download.orphan.is_over(is_wanted, time.now);
+        if is_orphaned && !download.is_busy() {
+            self.end_download(digest, download, Partial::Dropped, time.now);
+            return Ok(());
+        }
+        if !is_wanted && download.others {
             self.placement.kick();
         }
-        Ok(())
+        self.go_on(digest, download, time)
     }
 
     fn drop_whole_if_orphaned(&mut self, digest: &Digest, time: Time) -> Result<()> {
@@ -212,7 +219,7 @@ impl Engine {
     }
 
     pub(super) fn is_still_wanted(&self, digest: &Digest) -> Result<bool> {
-        match self.transfers.downloads.get(digest) {
+        match self.transfers.slots.get(digest) {
             Some(download) => self.wants(&download.path, digest),
             None => Ok(false),
         }

@@ -9,17 +9,19 @@
 mod download;
 mod ending;
 mod serve;
+mod slots;
 mod sources;
 mod whole;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
-use log::debug;
+use log::{debug, warn};
 
 pub use self::serve::Serve;
 use self::{
     download::{Download, Received, Stage},
     ending::Partial,
+    slots::{Next, Slots, go_on},
     whole::Wholes,
 };
 use super::{Engine, Result};
@@ -42,7 +44,7 @@ use crate::{
 /// What is being fetched.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
-    downloads: BTreeMap<Digest, Download>,
+    slots: Slots,
     whole: Wholes,
     /// When the others are told which chunks have come.
     offer_at: Option<Instant>,
@@ -79,47 +81,47 @@ impl Slot {
 impl Transfers {
     /// Is this content being copied from a file on this disk?
     pub(super) fn is_copying(&self, digest: &Digest) -> bool {
-        self.downloads.get(digest).is_some_and(|download| download.stage == Stage::Copying)
+        self.slots.get(digest).is_some_and(|download| download.stage == Stage::Copying)
     }
 
     /// Is this content on its way, or here? That another path has asked for it just now, as in vain
     /// as ever, is not enough.
     pub(super) fn is_coming(&self, digest: &Digest, now: Instant) -> bool {
         self.whole.contains(digest)
-            || self.downloads.get(digest).is_some_and(|download| !download.is_new(now))
+            || self.slots.get(digest).is_some_and(|download| !download.is_new(now))
     }
 
     /// Is something being done about this content that will end?
     pub(super) fn is_moving(&self, digest: &Digest) -> bool {
-        self.downloads.contains_key(digest) || self.whole.is_installing(digest)
+        self.slots.contains(digest) || self.whole.is_installing(digest)
     }
 
     /// Is this content on its way to a partial file, or in one?
     pub(super) fn is_fetching(&self, digest: &Digest) -> bool {
-        self.downloads.contains_key(digest) || self.whole.contains(digest)
+        self.slots.contains(digest) || self.whole.contains(digest)
     }
 
     #[cfg(test)]
     pub(super) fn has_downloads(&self) -> bool {
-        !self.downloads.is_empty()
+        !self.slots.is_empty()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let silent = self.downloads.values().filter_map(Download::next_timeout).min();
+        let silent = self.slots.downloads().filter_map(Download::next_timeout).min();
         silent.into_iter().chain(self.offer_at).chain(self.look_at).min()
     }
 
     pub(super) fn is_bounded(&self) -> bool {
         let is_looked_after =
-            self.downloads.is_empty() && self.whole.is_empty() || self.look_at.is_some();
-        self.downloads.len() <= MAX_DOWNLOADS && self.whole.is_bounded() && is_looked_after
+            self.slots.is_empty() && self.whole.is_empty() || self.look_at.is_some();
+        self.slots.len() <= MAX_DOWNLOADS && self.whole.is_bounded() && is_looked_after
     }
 
     /// May another one of this kind begin?
     pub(super) fn has_slot(&self, slot: Slot) -> bool {
         let is_large = |download: &&Download| Slot::of_size(download.size) == Slot::Large;
-        let large = self.downloads.values().filter(is_large).count();
-        self.downloads.len() < MAX_DOWNLOADS && (slot == Slot::Small || large < MAX_LARGE_DOWNLOADS)
+        let large = self.slots.downloads().filter(is_large).count();
+        self.slots.len() < MAX_DOWNLOADS && (slot == Slot::Small || large < MAX_LARGE_DOWNLOADS)
     }
 
     fn look_soon(&mut self, now: Instant) {
@@ -131,7 +133,7 @@ impl Engine {
     /// Does content go to other nodes, or come from them?
     pub fn is_exchanging(&self) -> bool {
         let fetches =
-            self.transfers.downloads.values().any(|download| download.stage == Stage::Chunks);
+            self.transfers.slots.downloads().any(|download| download.stage == Stage::Chunks);
         fetches || self.links.values().any(|link| !link.serving.is_empty())
     }
 
@@ -146,7 +148,7 @@ impl Engine {
     ) -> Result<()> {
         if self.transfers.is_fetching(&digest) {
             self.placement.end_wait(&digest);
-            return self.retarget(path, &digest);
+            return self.retarget(path, digest, time);
         }
         self.adopt_older(path, &digest, size, time)?;
         let slot = Slot::of_size(size);
@@ -163,22 +165,30 @@ impl Engine {
             .holder(path, &digest)?
             .and_then(|(from, seen)| Some((from, seen.proof()?)))
             .filter(|(from, _)| may_copy && !self.paths.is_reading(from));
-        let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
-        self.transfers.downloads.insert(digest, Download::new(path.clone(), size, stage, time.now));
         self.transfers.look_soon(time.now);
+        let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
+        let mut download = Download::new(path.clone(), size, stage, time.now);
         match local {
             Some((from, stamp)) => {
-                self.outputs.push_back(Output::Copy {
-                    from,
-                    stamp,
-                    to: path.clone(),
-                    digest,
-                    size,
-                });
+                let to = path.clone();
+                self.outputs.push_back(Output::Copy { from, stamp, to, digest, size });
             }
-            None => self.begin_fetch(digest, path, size, time)?,
+            None => self.begin_fetch(digest, &mut download, time)?,
         }
-        Ok(())
+        self.go_on(digest, download, time)
+    }
+
+    /// The download has changed: it keeps its slot if it moves. This is the only way in which one
+    /// gets a slot.
+    fn go_on(&mut self, digest: Digest, download: Download, time: Time) -> Result<()> {
+        match go_on(digest, download, &mut self.links, time.now) {
+            Next::Moves(moving) => {
+                self.transfers.slots.insert(digest, moving);
+                Ok(())
+            }
+            Next::Whole(download) => self.complete_download(digest, download, time),
+            Next::Waits(download) => self.give_up_download(digest, download, time),
+        }
     }
 
     /// What has come of an older state of the path, which nobody wants any more, may be a part of
@@ -192,51 +202,47 @@ impl Engine {
     ) -> Result<()> {
         let is_older =
             |download: &Download| download.path == *path && download.stage == Stage::Chunks;
-        let older = self.transfers.downloads.iter().find(|(_, download)| is_older(download));
-        let Some(older) = older.map(|(older, _)| *older) else { return Ok(()) };
-        if !self.is_still_wanted(&older)? {
-            self.end_download(&older, Partial::Adopted(*digest, size), time.now);
+        let is_older = |digest: &Digest| self.transfers.slots.get(digest).is_some_and(is_older);
+        let Some(older) = self.transfers.slots.digests().into_iter().find(is_older) else {
+            return Ok(());
+        };
+        if !self.is_still_wanted(&older)?
+            && let Some(download) = self.transfers.slots.take(&older)
+        {
+            self.end_download(older, download, Partial::Adopted(*digest, size), time.now);
         }
         Ok(())
     }
 
     /// Of two paths that want the same content, the download is for the one that was stated later:
     /// when the file was renamed meanwhile, the other one is about to go.
-    fn retarget(&mut self, path: &RelPath, digest: &Digest) -> Result<()> {
-        let is_gone = !self.is_still_wanted(digest)?;
-        let Some(download) = self.transfers.downloads.get_mut(digest) else { return Ok(()) };
+    fn retarget(&mut self, path: &RelPath, digest: Digest, time: Time) -> Result<()> {
+        let is_gone = !self.is_still_wanted(&digest)?;
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
         download.others |= download.path != *path;
         let changed =
             |path| self.index.get(path).map(|row| row.map(|row| row.entry.version.changed));
         if is_gone || changed(&download.path)? < changed(path)? {
             download.path.clone_from(path);
         }
-        Ok(())
-    }
-
-    fn begin_fetch(&mut self, digest: Digest, path: &RelPath, size: u64, time: Time) -> Result<()> {
-        self.add_sources(digest, path, time)?;
-        if is_small(size) {
-            self.begin_chunks(digest, vec![Chunk { length: size as u32, digest }])?;
-        } else if let Some(chunks) = self.kept_recipe(&digest)? {
-            self.begin_chunks(digest, chunks)?;
-        }
-        self.ask(digest, time)
+        self.go_on(digest, download, time)
     }
 
     /// Every linked node that knows the version may have its content.
-    fn add_sources(&mut self, digest: Digest, path: &RelPath, time: Time) -> Result<()> {
-        let Some(dot) = self.index.get(path)?.map(|row| row.entry.version.dot) else {
-            return Ok(());
-        };
-        let Some(mut download) = self.transfers.downloads.remove(&digest) else { return Ok(()) };
+    fn begin_fetch(&mut self, digest: Digest, download: &mut Download, time: Time) -> Result<()> {
+        let dot = self.index.get(&download.path)?.map(|row| row.entry.version.dot);
         for (node, link) in self.links.iter().filter(|(_, link)| link.is_ready()) {
-            if self.knows(link, dot)? {
+            if let Some(dot) = dot
+                && self.knows(link, dot)?
+            {
                 download.add_source(*node, time.now);
             }
         }
-        self.transfers.downloads.insert(digest, download);
-        Ok(())
+        let chunks = match is_small(download.size) {
+            true => Some(vec![Chunk { length: download.size as u32, digest }]),
+            false => self.kept_recipe(&digest)?,
+        };
+        chunks.map_or(Ok(()), |chunks| self.begin_chunks(digest, download, chunks))
     }
 
     /// The recipe, if an earlier try, or a file of the same content, left it here.
@@ -246,10 +252,13 @@ impl Engine {
     }
 
     /// The list of chunks is known: what of it is here already?
-    fn begin_chunks(&mut self, digest: Digest, chunks: Vec<Chunk>) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get(&digest) else { return Ok(()) };
+    fn begin_chunks(
+        &mut self,
+        digest: Digest,
+        download: &mut Download,
+        chunks: Vec<Chunk>,
+    ) -> Result<()> {
         let (place, places) = self.place_among_takers(download);
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
         download.begin(chunks.clone(), place, places);
         let path = download.path.clone();
         // A small file is had before it could be asked whether it can be put there, unless it could
@@ -280,6 +289,16 @@ impl Engine {
         (before, takers.count() + 1)
     }
 
+    /// Is the list of chunks known that a file of this content has, if it has one?
+    pub(super) fn has_recipe(&self, content: &Content) -> Result<bool> {
+        match content {
+            Content::File { size, digest } if !is_small(*size) => {
+                Ok(self.index.recipe_length(digest)? > 0)
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// The file that is at the path now, and its chunks.
     fn old_version(&self, path: &RelPath) -> Result<Option<(RelPath, Stamp, Vec<Chunk>)>> {
         let base = self.index.get(path)?.and_then(|row| row.base);
@@ -289,9 +308,11 @@ impl Engine {
         else {
             return Ok(None);
         };
-        let single = || vec![Chunk { length: size as u32, digest }];
-        let chunks = recipe(&self.index, &digest)?.unwrap_or_else(single);
-        Ok((size > 0).then(|| (path.clone(), stamp, chunks)))
+        let chunks = match is_small(size) {
+            true => Some(vec![Chunk { length: size as u32, digest }]),
+            false => recipe(&self.index, &digest)?,
+        };
+        Ok(chunks.filter(|_| size > 0).map(|chunks| (path.clone(), stamp, chunks)))
     }
 
     /// These chunks were on this disk already.
@@ -301,43 +322,19 @@ impl Engine {
         result: std::result::Result<Vec<u32>, ApplyFailure>,
         time: Time,
     ) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
         match result {
             Ok(have) => have.into_iter().for_each(|chunk| download.handle_have(chunk as usize)),
             Err(ApplyFailure::NotWritable(reason)) => {
-                return self.refuse_download(&digest, &reason, time);
+                return self.refuse_download(digest, download, &reason, time);
             }
             Err(failure) => {
                 debug!("{}: nothing is taken from this disk: {failure:?}", download.path)
             }
         }
         download.stage = Stage::Chunks;
-        if download.is_whole() {
-            return self.complete_download(digest, time);
-        }
         self.offer_soon(time);
-        self.ask(digest, time)
-    }
-
-    /// Asks for what may be asked for now. A download that nobody can go on with is given up for
-    /// now.
-    fn ask(&mut self, digest: Digest, time: Time) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        if let Some((node, request)) = download.next_recipe_request(digest, time.now)
-            && let Some(link) = self.links.get_mut(&node)
-        {
-            link.requests.push_back(request);
-        }
-        for node in download.source_nodes() {
-            let Some(link) = self.links.get_mut(&node) else { continue };
-            while link.requests.len() < MAX_SERVING {
-                let Some(request) = download.next_request(digest, node, time.now) else { break };
-                link.requests.push_back(request);
-            }
-        }
-        let waits =
-            matches!(download.stage, Stage::Recipe | Stage::Chunks) && !download.has_source();
-        if waits { self.give_up_download(&digest, time) } else { Ok(()) }
+        self.go_on(digest, download, time)
     }
 
     pub(super) fn handle_recipe(
@@ -349,28 +346,19 @@ impl Engine {
         chunks: &[Chunk],
         time: Time,
     ) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        let Some(whole) = download.handle_recipe(node, first, total, chunks, time.now) else {
-            return Ok(());
-        };
-        let plausible = is_recipe_plausible(download.chunks(), download.size);
-        if !plausible || whole && combine(download.chunks().iter().copied()) != digest {
-            download.clear_recipe();
-            return self.refuse_source(
-                node,
-                digest,
-                "a list of chunks that is not the file's",
-                time,
-            );
-        }
-        if whole {
-            let chunks = download.chunks().to_vec();
-            if chunks.len() > 1 {
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
+        if let Some(whole) = download.handle_recipe(node, first, total, chunks, time.now) {
+            let plausible = is_recipe_plausible(download.chunks(), download.size);
+            if !plausible || whole && combine(download.chunks().iter().copied()) != digest {
+                download.clear_recipe();
+                refuse(&mut download, node, "a list of chunks that is not the file's");
+            } else if whole {
+                let chunks = download.chunks().to_vec();
                 self.index.put_recipe(&digest, &chunks)?;
+                self.begin_chunks(digest, &mut download, chunks)?;
             }
-            self.begin_chunks(digest, chunks)?;
         }
-        self.ask(digest, time)
+        self.go_on(digest, download, time)
     }
 
     pub(super) fn handle_piece(
@@ -381,31 +369,28 @@ impl Engine {
         bytes: &[u8],
         time: Time,
     ) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        if download.stage != Stage::Chunks {
-            return Ok(());
-        }
-        let received = download.receive(node, offset, bytes, time.now);
-        match received {
-            Received::Unasked => return Ok(()),
-            Received::Wrong => {
-                return self.refuse_source(node, digest, "bytes that are not the file's", time);
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
+        match download.receive(node, offset, bytes, time.now) {
+            Received::Unasked => {}
+            Received::Wrong => refuse(&mut download, node, "bytes that are not the file's"),
+            Received::Part | Received::Chunk => {
+                let bytes = bytes.to_vec();
+                self.outputs.push_back(Output::WritePiece { digest, offset, bytes });
             }
-            Received::Part | Received::Chunk => {}
         }
-        let whole = download.is_whole();
-        self.outputs.push_back(Output::WritePiece { digest, offset, bytes: bytes.to_vec() });
-        if whole {
-            return self.complete_download(digest, time);
-        }
-        if received == Received::Chunk {
+        if !download.news.is_empty() {
             self.offer_soon(time);
         }
-        self.ask(digest, time)
+        self.go_on(digest, download, time)
     }
 }
 
-/// The list of chunks that is kept of a file of more than one.
+fn refuse(download: &mut Download, node: NodeId, what: &str) {
+    warn!("{node} sent {what} for {}: it is asked from another", download.path);
+    download.refuse(node);
+}
+
+/// The list of chunks that is kept of a file that is not small.
 fn recipe(index: &Index, digest: &Digest) -> Result<Option<Vec<Chunk>>> {
     let total = index.recipe_length(digest)? as usize;
     let mut chunks = Vec::with_capacity(total);
@@ -415,7 +400,8 @@ fn recipe(index: &Index, digest: &Digest) -> Result<Option<Vec<Chunk>>> {
     Ok((total > 0).then_some(chunks))
 }
 
-fn is_small(size: u64) -> bool {
+/// Is it a file of one chunk, without a list?
+pub(super) fn is_small(size: u64) -> bool {
     size <= MAX_INLINE_BYTES as u64
 }
 

@@ -3,13 +3,16 @@
 
 use std::ops::Range;
 
-use super::super::{Engine, Result};
+use super::{
+    super::{Engine, Result},
+    is_small,
+};
 use crate::{
     core::seam::{MissingPiece, Output, PieceSource, Transmit},
     model::{
         content::Chunk,
         entry::{Content, Digest, Seen},
-        limits::{MAX_CHUNK_BYTES, MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
+        limits::{MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
         path::RelPath,
         version::NodeId,
     },
@@ -146,16 +149,14 @@ impl Engine {
         }
         let holds = match self.transfers.whole.get(digest) {
             Some(whole) => end <= whole.size,
-            None => self
-                .transfers
-                .downloads
-                .get(digest)
-                .is_some_and(|download| download.holds(offset, end)),
+            None => {
+                self.transfers.slots.get(digest).is_some_and(|download| download.holds(offset, end))
+            }
         };
         Ok(holds.then_some(PieceSource::Partial))
     }
 
-    fn recipe_answer(&self, path: &RelPath, digest: Digest, first: u32) -> Result<Transmit> {
+    fn recipe_answer(&mut self, path: &RelPath, digest: Digest, first: u32) -> Result<Transmit> {
         let unavailable = Transmit::Message(Message::Unavailable { digest });
         let segment = first / RECIPE_SEGMENT_CHUNKS as u32;
         if let Some(chunks) = self.index.recipe_segment(&digest, segment)? {
@@ -163,10 +164,17 @@ impl Engine {
                 (segment * RECIPE_SEGMENT_CHUNKS as u32, self.index.recipe_length(&digest)?);
             return Ok(Transmit::Message(Message::Recipe { digest, first, total, chunks }));
         }
-        // Every file of more chunks has its recipe kept, so this one has just one.
-        let size = self.holder(path, &digest)?.map_or(0, |(_, seen)| seen.last().size);
-        if first > 0 || !(1..=u64::from(MAX_CHUNK_BYTES)).contains(&size) {
+        let held = self.holder(path, &digest)?.filter(|_| first == 0);
+        let Some((held_at, size)) = held.map(|(at, seen)| (at, seen.last().size)) else {
             return Ok(unavailable);
+        };
+        if size == 0 {
+            return Ok(unavailable);
+        }
+        if !is_small(size) {
+            // Its list went when no row had the content for a while, and comes with the next read.
+            self.read_again(&held_at)?;
+            return Ok(Transmit::Message(Message::NotNow { digest }));
         }
         let chunks = vec![Chunk { length: size as u32, digest }];
         Ok(Transmit::Message(Message::Recipe { digest, first: 0, total: 1, chunks }))

@@ -3,9 +3,10 @@
 //!
 //! Owns no state; the downloads are those of [`Transfers`](super::Transfers).
 
-use log::warn;
-
-use super::super::{Engine, Link, Result};
+use super::{
+    super::{Engine, Link, Result},
+    download::Download,
+};
 use crate::{
     core::seam::Time,
     model::{
@@ -23,9 +24,9 @@ impl Engine {
         digest: Digest,
         time: Time,
     ) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
         download.handle_unavailable(node);
-        self.ask(digest, time)
+        self.go_on(digest, download, time)
     }
 
     pub(in super::super) fn handle_not_now(
@@ -34,41 +35,29 @@ impl Engine {
         digest: Digest,
         time: Time,
     ) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
         download.handle_not_now(node);
-        self.ask(digest, time)
-    }
-
-    pub(super) fn refuse_source(
-        &mut self,
-        node: NodeId,
-        digest: Digest,
-        what: &str,
-        time: Time,
-    ) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
-        warn!("{node} sent {what} for {}: it is asked from another", download.path);
-        download.refuse(node);
-        self.ask(digest, time)
+        self.go_on(digest, download, time)
     }
 
     /// A node is gone: what it was asked for is asked of others.
     pub(in super::super) fn drop_source(&mut self, node: NodeId, time: Time) -> Result<()> {
-        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
-            if let Some(download) = self.transfers.downloads.get_mut(&digest) {
-                download.forget_source(node);
-            }
-            self.ask(digest, time)?;
+        for digest in self.transfers.slots.digests() {
+            let Some(mut download) = self.transfers.slots.take(&digest) else { continue };
+            download.forget_source(node);
+            self.go_on(digest, download, time)?;
         }
         Ok(())
     }
 
     pub(in super::super) fn handle_transfer_timeout(&mut self, time: Time) -> Result<()> {
-        for digest in self.transfers.downloads.keys().copied().collect::<Vec<_>>() {
-            let silent =
-                self.transfers.downloads.get_mut(&digest).is_some_and(|d| d.drop_silent(time.now));
-            if silent {
-                self.ask(digest, time)?;
+        for digest in self.transfers.slots.digests() {
+            let waits_until = self.transfers.slots.get(&digest).and_then(Download::next_timeout);
+            if waits_until.is_some_and(|at| at <= time.now)
+                && let Some(mut download) = self.transfers.slots.take(&digest)
+            {
+                download.drop_silent(time.now);
+                self.go_on(digest, download, time)?;
             }
         }
         if self.transfers.offer_at.is_some_and(|at| at <= time.now) {
@@ -84,20 +73,20 @@ impl Engine {
 
     /// Tells those who may be fetching the same file which chunks have come.
     fn offer_news(&mut self) {
-        for (digest, download) in &mut self.transfers.downloads {
-            let news = std::mem::take(&mut download.news);
+        for (digest, news) in self.transfers.slots.take_news() {
+            let Some(download) = self.transfers.slots.get(&digest) else { continue };
             let takers = self
                 .links
                 .iter_mut()
                 .filter(|(node, link)| link.is_ready() && !download.is_full_source(**node));
             for (_, link) in takers {
-                offer(link, *digest, &news);
+                offer(link, digest, &news);
             }
         }
     }
 
     pub(in super::super) fn handle_offer_request(&mut self, node: NodeId, digest: Digest) {
-        let Some(download) = self.transfers.downloads.get(&digest) else { return };
+        let Some(download) = self.transfers.slots.get(&digest) else { return };
         let held = download.held();
         if let Some(link) = self.links.get_mut(&node) {
             offer(link, digest, &held);
@@ -114,9 +103,9 @@ impl Engine {
         chunks: &[u32],
         time: Time,
     ) -> Result<()> {
-        let Some(download) = self.transfers.downloads.get_mut(&digest) else { return Ok(()) };
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
         download.handle_offer(node, chunks, time.now);
-        self.ask(digest, time)
+        self.go_on(digest, download, time)
     }
 }
 

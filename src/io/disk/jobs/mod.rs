@@ -6,12 +6,11 @@
 
 pub mod assemble;
 mod copy;
-mod fresh;
 pub mod hash;
 mod list;
 mod read;
 
-use std::{collections::VecDeque, time::Instant};
+use std::collections::VecDeque;
 
 use self::{
     assemble::{AssembleJob, OldVersion},
@@ -20,7 +19,7 @@ use self::{
     read::Reads,
 };
 use crate::{
-    core::seam::{ApplyFailure, Input, Time},
+    core::seam::{ApplyFailure, Input},
     io::{
         disk::{change::partial::Partials, root::Root},
         watch::Watcher,
@@ -107,16 +106,6 @@ impl Jobs {
         self.assemblies.push_back(AssembleJob::new(path, digest, chunks, old));
     }
 
-    /// When there is something to do next, if there is nothing now.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.reads.poll_timeout()
-    }
-
-    /// Files of which a write may still go unseen, which are not read once more.
-    pub fn take_fresh(&mut self) -> impl Iterator<Item = RelPath> {
-        self.reads.take_fresh()
-    }
-
     /// Is there anything to do?
     pub fn is_idle(&self) -> bool {
         !self.reads.has_small() && !self.has_long()
@@ -130,12 +119,11 @@ impl Jobs {
         watcher: &mut Watcher,
         partials: &mut Partials,
         inputs: &mut VecDeque<Input<'static>>,
-        (time, slice_bytes): (Time, usize),
+        slice_bytes: usize,
     ) {
-        self.reads.step_fresh(root, &mut self.buffer, inputs, time);
         // Some of the slice is left for others.
         let share = if self.has_long() { slice_bytes / 2 } else { slice_bytes };
-        let cost = self.reads.step_small(root, &mut self.buffer, inputs, time, share);
+        let cost = self.reads.step_small(root, &mut self.buffer, inputs, share);
         let budget = slice_bytes - cost.min(slice_bytes);
         if budget == 0 || !self.has_long() {
             return;
@@ -144,7 +132,7 @@ impl Jobs {
             self.last = self.last.next();
             match self.last {
                 Kind::Hash if self.reads.has_large() => {
-                    return self.reads.step_large(root, &mut self.buffer, inputs, time, budget);
+                    return self.reads.step_large(root, &mut self.buffer, inputs, budget);
                 }
                 Kind::Copy if !self.copies.is_empty() => {
                     return self.step_copy(root, partials, budget, inputs);

@@ -3,14 +3,11 @@
 //! Owns the queues of what is to be read, and the one file that is being hashed. Must not know what
 //! the content is for.
 
-use std::{collections::VecDeque, time::Instant};
+use std::collections::VecDeque;
 
-use super::{
-    fresh::{Fresh, FreshFiles},
-    hash::{HashJob, Hashed, Step},
-};
+use super::hash::{HashJob, Hashed, Step};
 use crate::{
-    core::seam::{Found, Input, Time},
+    core::seam::{Found, Input},
     io::disk::root::Root,
     model::{
         content::Chunk,
@@ -25,17 +22,8 @@ use crate::{
 pub struct Reads {
     /// Whatever is read in one step: a small file never waits for a large one.
     small: VecDeque<(RelPath, Stat)>,
-    large: VecDeque<LargeRead>,
+    large: VecDeque<(RelPath, Stat)>,
     hashing: Option<Hashing>,
-    pub(super) fresh: FreshFiles,
-}
-
-/// A file that is to be read in slices.
-struct LargeRead {
-    path: RelPath,
-    stat: Stat,
-    /// Only once, for a clock that stands still would never have waited long enough.
-    has_waited: bool,
 }
 
 struct Hashing {
@@ -51,18 +39,8 @@ impl Reads {
         if is_small {
             self.small.push_back((path, stat));
         } else {
-            self.large.push_back(LargeRead { path, stat, has_waited: false });
+            self.large.push_back((path, stat));
         }
-    }
-
-    /// When one is to be read that has to wait.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.fresh.poll_timeout()
-    }
-
-    /// Files of which a write may still go unseen, which are not read once more.
-    pub fn take_fresh(&mut self) -> impl Iterator<Item = RelPath> {
-        self.fresh.take_all()
     }
 
     /// Is a small file to be read?
@@ -81,45 +59,17 @@ impl Reads {
         root: &Root,
         buffer: &mut [u8],
         inputs: &mut VecDeque<Input<'static>>,
-        time: Time,
         budget: usize,
     ) -> usize {
         let mut cost = 0;
         while cost < budget
-            && !self.fresh.is_full()
             && let Some((path, stat)) = self.small.pop_front()
         {
             cost += FILE_COST_BYTES + stat.stamp.size as usize;
             let found = read_whole(root, buffer, &path, stat);
-            if let Found::Content { content: Content::File { digest, .. }, .. } = &found {
-                self.fresh.handle_read(root, &path, stat, Some(*digest), time);
-            }
             inputs.push_back(Input::Read { path, found });
         }
         cost
-    }
-
-    /// What was touched just before it was read is told again if it is something else, though its
-    /// stamp is the same.
-    pub fn step_fresh(
-        &mut self,
-        root: &Root,
-        buffer: &mut [u8],
-        inputs: &mut VecDeque<Input<'static>>,
-        time: Time,
-    ) {
-        while let Some(Fresh { path, stat, found, .. }) = self.fresh.poll_due(time.now) {
-            let Some(before) = found else {
-                self.large.push_front(LargeRead { path, stat, has_waited: true });
-                continue;
-            };
-            let found = read_whole(root, buffer, &path, stat);
-            let is_as_before = matches!(&found, Found::Content { content, .. }
-                if content.digest() == Some(&before));
-            if !is_as_before {
-                inputs.push_back(Input::Reread { path, found });
-            }
-        }
     }
 
     /// Reads a slice of a large file.
@@ -128,11 +78,10 @@ impl Reads {
         root: &Root,
         buffer: &mut [u8],
         inputs: &mut VecDeque<Input<'static>>,
-        time: Time,
         budget: usize,
     ) {
         if self.hashing.is_none() {
-            inputs.extend(self.begin_large(root, time));
+            inputs.extend(self.begin_large(root));
         }
         let Some(Hashing { job, chunks, .. }) = &mut self.hashing else { return };
         let step = job.step(budget, buffer, &mut |chunk| chunks.push(chunk));
@@ -143,16 +92,9 @@ impl Reads {
         }
     }
 
-    /// Begins with the next large file, unless it has to wait. What is known of it at once is given
-    /// back.
-    fn begin_large(&mut self, root: &Root, time: Time) -> Option<Input<'static>> {
-        let LargeRead { path, stat, has_waited } = self.large.pop_front()?;
-        if !has_waited
-            && !self.fresh.is_full()
-            && self.fresh.handle_read(root, &path, stat, None, time)
-        {
-            return None;
-        }
+    /// Begins with the next large file. What is known of it at once is given back.
+    fn begin_large(&mut self, root: &Root) -> Option<Input<'static>> {
+        let (path, stat) = self.large.pop_front()?;
         match begin_read(root, &path, stat) {
             Ok(found) => Some(Input::Read { path, found }),
             Err(job) => {

@@ -10,40 +10,24 @@ use crate::{
         files::{Handle, sys::Abilities},
         watch::{AddError, Watch, Watched},
     },
-    model::{
-        content::tests::noise,
-        limits::{SLICE_BYTES, STAMP_GRANULARITY},
-    },
+    model::{content::tests::noise, limits::SLICE_BYTES},
 };
 
-/// Jobs on a file system whose times are coarse.
-fn coarse() -> Jobs {
-    let mut jobs = Jobs::default();
-    jobs.reads.fresh.has_fine_times = Some(false);
-    jobs
-}
-
-fn step(jobs: &mut Jobs, tree: &Tree, time: Time) -> Vec<Input<'static>> {
+fn step(jobs: &mut Jobs, tree: &Tree) -> Vec<Input<'static>> {
     let mut inputs = VecDeque::new();
     jobs.step(
         &tree.root,
         &mut Watcher::Polling,
         &mut Partials::default(),
         &mut inputs,
-        (time, SLICE_BYTES),
+        SLICE_BYTES,
     );
     inputs.into()
-}
-
-/// So long after the file was touched.
-fn after(stat: &Stat, ms: u64) -> Time {
-    Time { now: Instant::now(), wall_ms: (stat.stamp.ctime_ns / 1_000_000) as u64 + ms }
 }
 
 fn read_paths(inputs: &[Input<'_>]) -> Vec<String> {
     let path = |input: &Input<'_>| match input {
         Input::Read { path, found: Found::Content { .. } } => Some(path.to_string()),
-        Input::Reread { path, found: Found::Content { .. } } => Some(format!("{path} again")),
         _ => None,
     };
     inputs.iter().filter_map(path).collect()
@@ -54,65 +38,18 @@ fn small_files_and_listings_do_not_wait_for_a_large_one() {
     let tree = Tree::new(Abilities::ALL);
     let large = tree.write("large", noise(1, 20 << 20));
     let small = tree.write("small", "small");
-    let time = after(&small, 1000);
     let mut jobs = Jobs::default();
     jobs.read(path("large"), large);
-    assert!(step(&mut jobs, &tree, time).is_empty());
+    assert!(step(&mut jobs, &tree).is_empty());
     jobs.read(path("small"), small);
     jobs.list(RelPath::root());
-    let mut told = step(&mut jobs, &tree, time);
+    let mut told = step(&mut jobs, &tree);
     assert!(matches!(&told[..], [Input::Read { .. }, Input::Listed { .. }]), "{told:?}");
     assert_eq!(read_paths(&told), ["small"]);
     while !jobs.is_idle() {
-        told.extend(step(&mut jobs, &tree, time));
+        told.extend(step(&mut jobs, &tree));
     }
     assert_eq!(read_paths(&told), ["small", "large"]);
-}
-
-#[test]
-fn what_was_touched_just_before_it_was_read_is_read_again() {
-    let tree = Tree::new(Abilities::ALL);
-    let stat = tree.write("a", "first");
-    let (time, mut jobs) = (after(&stat, 3), coarse());
-    jobs.read(path("a"), stat);
-    assert_eq!(read_paths(&step(&mut jobs, &tree, time)), ["a"]);
-    assert!(jobs.is_idle() && jobs.poll_timeout() == Some(time.now + STAMP_GRANULARITY));
-    let later = Time { now: time.now + STAMP_GRANULARITY, ..after(&stat, 23) };
-    let mut as_if_written = coarse();
-    as_if_written.reads.fresh.waiting = std::mem::take(&mut jobs.reads.fresh.waiting);
-    assert!(step(&mut as_if_written, &tree, time).is_empty(), "not yet");
-    as_if_written.reads.fresh.waiting[0].found = Some(Digest([0; 32]));
-    assert_eq!(read_paths(&step(&mut as_if_written, &tree, later)), ["a again"]);
-    assert_eq!(as_if_written.poll_timeout(), None);
-
-    jobs.read(path("a"), stat);
-    assert_eq!(read_paths(&step(&mut jobs, &tree, time)), ["a"]);
-    assert!(step(&mut jobs, &tree, later).is_empty(), "nothing has changed");
-    jobs.read(path("a"), stat);
-    assert_eq!(read_paths(&step(&mut jobs, &tree, later)), ["a"]);
-    assert_eq!(jobs.poll_timeout(), None, "no longer in doubt");
-}
-
-#[test]
-fn what_would_be_read_again_is_told_at_the_end() {
-    let tree = Tree::new(Abilities::ALL);
-    let stat = tree.write("a", "first");
-    let mut jobs = coarse();
-    jobs.read(path("a"), stat);
-    step(&mut jobs, &tree, after(&stat, 3));
-    assert_eq!(jobs.take_fresh().collect::<Vec<_>>(), [path("a")]);
-    assert_eq!(jobs.poll_timeout(), None);
-}
-
-#[test]
-fn a_large_file_is_not_read_just_after_it_was_touched() {
-    let tree = Tree::new(Abilities::ALL);
-    let stat = tree.write("a", noise(1, 100_000));
-    let (time, mut jobs) = (after(&stat, 3), coarse());
-    jobs.read(path("a"), stat);
-    assert!(step(&mut jobs, &tree, time).is_empty() && jobs.is_idle());
-    let later = Time { now: time.now + STAMP_GRANULARITY, ..after(&stat, 23) };
-    assert_eq!(read_paths(&step(&mut jobs, &tree, later)), ["a"]);
 }
 
 #[test]
@@ -129,13 +66,7 @@ fn a_copy_has_the_holes_of_its_original() {
     partials.write(&tree.root, &digest, 5 << 20, b"left by an earlier try").unwrap();
     jobs.copy((path("a"), stat.stamp), path("b"), digest, stat.stamp.size);
     while !jobs.is_idle() {
-        jobs.step(
-            &tree.root,
-            &mut Watcher::Polling,
-            &mut partials,
-            &mut inputs,
-            (after(&stat, 0), SLICE_BYTES),
-        );
+        jobs.step(&tree.root, &mut Watcher::Polling, &mut partials, &mut inputs, SLICE_BYTES);
     }
     assert!(matches!(inputs.pop_front(), Some(Input::Copied { result: Ok(()), .. })));
     let copy = tree.at.join(".p2pnetwork/tmp").join(digest.to_string());
@@ -191,14 +122,7 @@ fn files_are_watched_one_by_one_where_needed_and_the_rest_is_left_to_the_timer()
             Watcher::Foreign(Box::new(FileByFile { room, watched: Rc::clone(&watched) }));
         let (mut jobs, mut inputs) = (Jobs::default(), VecDeque::new());
         jobs.list(path("d"));
-        let time = Time { now: Instant::now(), wall_ms: NOW_MS };
-        jobs.step(
-            &tree.root,
-            &mut watcher,
-            &mut Partials::default(),
-            &mut inputs,
-            (time, SLICE_BYTES),
-        );
+        jobs.step(&tree.root, &mut watcher, &mut Partials::default(), &mut inputs, SLICE_BYTES);
         let Some(Input::Listed {
             listed: Listed::Batch { watched: said, entries, last: true },
             ..

@@ -1,0 +1,68 @@
+//! The file that the database is in: how it is made, and made short again.
+
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    path::Path,
+};
+
+use log::info;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableError};
+
+use super::{
+    IndexError, Result,
+    tables::{RECIPES, ROWS},
+};
+use crate::model::{
+    content::Chunk,
+    limits::{
+        COMPACT_MIN_BYTES, INDEX_BYTES_PER_ROW, INDEX_CACHE_BYTES, INDEX_SPARSE_FACTOR,
+        RECIPE_SEGMENT_CHUNKS,
+    },
+};
+
+/// Makes an empty database under another name first: a file that a power cut has left half made
+/// would be refused for ever.
+pub fn make(path: &Path) -> Result<()> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(redb::Error::Io(error).into());
+        }
+        _ => {}
+    }
+    drop(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(&new)?);
+    let name = || {
+        File::open(&new)?.sync_all()?;
+        fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    Ok(name().map_err(redb::Error::Io)?)
+}
+
+/// Gives back what the file takes beyond what its rows need: a database never does so by itself.
+/// What they need is estimated, since counting it would read all of it.
+pub fn compact(database: &mut Database, path: &Path) -> Result<()> {
+    let length = || fs::metadata(path).map(|found| found.len()).map_err(redb::Error::Io);
+    let before = length()?;
+    if before < COMPACT_MIN_BYTES {
+        return Ok(());
+    }
+    let needed = needed_bytes(&database.begin_read()?)?;
+    if before / INDEX_SPARSE_FACTOR > needed {
+        database.compact()?;
+        info!("the index is compacted: it had {before} bytes, and has {}", length()?);
+    }
+    Ok(())
+}
+
+/// About so many bytes are taken by what the tables hold.
+fn needed_bytes(transaction: &ReadTransaction) -> Result<u64> {
+    let length = |table| match transaction.open_table::<&[u8], &[u8]>(table) {
+        Ok(table) => table.len().map_err(IndexError::from),
+        Err(TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    };
+    let segment_bytes = (RECIPE_SEGMENT_CHUNKS * size_of::<Chunk>()) as u64;
+    Ok(length(ROWS)? * INDEX_BYTES_PER_ROW + length(RECIPES)? * segment_bytes)
+}
