@@ -70,8 +70,8 @@ enum Phase {
     Down,
     /// Not even who we are.
     Unwelcomed,
-    /// Not which origins are retired here.
-    Welcomed,
+    /// Who we are, and the sum over all origins that were retired here then; not which these are.
+    Welcomed { retired: u64 },
     /// Those up to this one.
     Listing(Option<Origin>),
     /// Not what we know, or it is to be told that anew.
@@ -199,7 +199,7 @@ impl Link {
     /// What it was told of retired origins is not so any more: it is told all of them.
     pub(super) fn list_anew(&mut self) {
         if matches!(self.phase, Phase::Listing(_) | Phase::Listed | Phase::Told(_)) {
-            (self.phase, self.untold) = (Phase::Welcomed, Knowledge::default());
+            (self.phase, self.untold) = (Phase::Listing(None), Knowledge::default());
         }
     }
 
@@ -226,7 +226,7 @@ impl Link {
             told.known.remove(origin);
         }
         let is_listed = match self.phase {
-            Phase::Down | Phase::Unwelcomed | Phase::Welcomed => false,
+            Phase::Down | Phase::Unwelcomed | Phase::Welcomed { .. } => false,
             Phase::Listing(after) => after.is_some_and(|after| origin <= after),
             Phase::Listed | Phase::Told(_) => true,
         };

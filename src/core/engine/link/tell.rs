@@ -101,8 +101,8 @@ impl Engine {
     fn welcome(&mut self, node: NodeId) -> Option<Transmit> {
         let (name, origin) = (self.config.name.clone(), self.origin());
         let link = self.links.get_mut(&node)?;
-        (link.phase, link.untold) = (Phase::Welcomed, Knowledge::default());
         let retired = self.index.summary().retired;
+        (link.phase, link.untold) = (Phase::Welcomed { retired }, Knowledge::default());
         Some(Transmit::Message(Message::Welcome { name, origin, retired }))
     }
 
@@ -113,12 +113,14 @@ impl Engine {
         let Some(theirs) = link.heard.retired() else {
             return Ok(None);
         };
+        let ours = self.index.summary().retired;
         let after = match link.phase {
-            Phase::Welcomed if theirs != self.index.summary().retired => None,
-            Phase::Listing(after) => Some(after),
+            // They compare with what we have told.
+            Phase::Welcomed { retired } if theirs != ours || retired != ours => None,
+            Phase::Listing(after) => after,
             _ => return self.knowledge_for(node, false, time).map(Some),
         };
-        let retired = self.index.retired_origins(after.flatten(), RETIRED_SEGMENT)?;
+        let retired = self.index.retired_origins(after, RETIRED_SEGMENT)?;
         link.phase = match retired.last() {
             Some((last, _)) if retired.len() == RETIRED_SEGMENT => Phase::Listing(Some(*last)),
             _ => Phase::Listed,
