@@ -6,9 +6,9 @@ use p2pnetwork::{
     index::Index,
     model::{
         content::sha256,
-        entry::{Base, Bits, Content, Entry, Row, Stamp, Version},
+        entry::{Base, Bits, Content, Entry, Provenance, Row, Seen, Stamp, Version},
         path::RelPath,
-        version::{Dot, NodeId, Origin, VersionVector},
+        version::{Author, Dot, NodeId, Origin, VersionVector},
     },
 };
 use tempfile::TempDir;
@@ -77,7 +77,7 @@ fn row(inode: u64, seq: u64) -> Row {
     let dot = Dot { origin: Origin(1), seq };
     let version = Version {
         dot,
-        author: NodeId([1; 8]),
+        author: Author::Node(NodeId([1; 8])),
         changed: 1_700_000_000_000 + seq,
         made_with: VersionVector::from(dot),
         joined: None,
@@ -86,7 +86,14 @@ fn row(inode: u64, seq: u64) -> Row {
     let mtime_ns = 1_700_000_000_000_000_000 + seq as i64;
     let stamp = Stamp { device: 1, inode, size: 4096, mtime_ns, ctime_ns: mtime_ns };
     let entry = Entry { content: Some(content.clone()), mode: 0o644, mtime_ns, version };
-    Row::new(entry, Some(Base { content, stamp, bits: Bits::kept(0o644), version: None }))
+    Row::new(
+        entry,
+        Some(Base {
+            held: Provenance::Newest(content),
+            seen: Seen::at(stamp),
+            bits: Bits::kept(0o644),
+        }),
+    )
 }
 
 criterion_group!(benches, index);

@@ -7,7 +7,7 @@ use p2pnetwork::{
         entry::{Content, Digest, Entry, Version},
         limits::MAX_PIECE_BYTES,
         path::RelPath,
-        version::{Advance, Dot, NodeId, Origin, VersionVector},
+        version::{Advance, Author, Dot, NodeId, Origin, VersionVector},
     },
     wire::{
         frame::{FrameReader, FrameWriter},
@@ -65,7 +65,7 @@ fn update(content: &[u8]) -> Message<'_> {
     let dot = Dot { origin: Origin(0x0123_4567_89ab_cdef), seq: 100_000 };
     let version = Version {
         dot,
-        author: NodeId([1; 8]),
+        author: Author::Node(NodeId([1; 8])),
         changed: 1_700_000_000_000,
         made_with: VersionVector::from(dot),
         joined: None,

@@ -2,13 +2,18 @@
 //!
 //!     cargo run --profile soak --example soak -- --seeds N [--start S]
 //!
-//! With `--until-failure` up to the first that fails. Or one again, with what happens:
-//! `--replay SEED-OR-FILE [--shrink] [--keep 1,5,8] [--save FILE]`. See `docs/TESTING.md`.
+//! With `--until-failure` up to the first that fails, with `--kept` after the plans that are kept.
+//! Or one again, with what happens: `--replay SEED-OR-FILE [--shrink] [--keep 1,5,8] [--save
+//! FILE]`. Or, with `--years 1000`, a group of which each node is killed so many times. See
+//! `docs/TESTING.md`.
 
 #[cfg(target_os = "linux")]
 #[path = "../../tests/sim/simulation/mod.rs"]
 mod simulation;
 
+#[cfg(target_os = "linux")]
+#[path = "../../tests/sim/kept.rs"]
+mod kept;
 #[cfg(target_os = "linux")]
 mod replay;
 #[cfg(target_os = "linux")]
@@ -34,6 +39,14 @@ fn main() {
             std::process::exit(1);
         }
         return;
+    }
+    if let Some(ends) = number("--years") {
+        let failure = simulation::run_years(ends as u32);
+        println!("{}", failure.as_deref().unwrap_or("clean"));
+        std::process::exit(i32::from(failure.is_some()));
+    }
+    if at("--kept").is_some() && !runs_kept() {
+        std::process::exit(1);
     }
     let (start, count) = (number("--start").unwrap_or(0), number("--seeds").unwrap_or(u64::MAX));
     let (began, mut said_at, mut failed) = (Instant::now(), Instant::now(), 0);
@@ -62,6 +75,20 @@ fn main() {
     if failed > 0 {
         std::process::exit(1);
     }
+}
+
+/// Runs the kept plans. Are all of them clean, up to the first that is not?
+#[cfg(target_os = "linux")]
+fn runs_kept() -> bool {
+    let plans = kept::load_all(&kept::directory()).unwrap_or_else(|error| panic!("{error}"));
+    for (path, plan) in plans {
+        if let Some(failure) = simulation::run(&plan, false).failure {
+            let name = path.file_stem().unwrap_or_default().display();
+            println!("plan {name}: {failure}\n  --replay {} --shrink", path.display());
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(not(target_os = "linux"))]

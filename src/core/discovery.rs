@@ -279,7 +279,7 @@ impl Discovery {
         greeting: Greeting,
         inbound: bool,
     ) {
-        if greeting.node == NodeId::NOBODY {
+        if greeting.node == NodeId::ANONYMOUS {
             return;
         }
         if greeting.node == self.node {

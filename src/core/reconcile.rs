@@ -10,7 +10,7 @@ use crate::model::{
     entry::{Base, Content, Entry, Version},
     limits::MAX_VECTOR_COMPONENTS,
     path::RelPath,
-    version::{NodeId, VersionVector},
+    version::{Author, VersionVector},
 };
 
 /// What another node's version means for the one that is held.
@@ -50,7 +50,7 @@ fn rank(entry: &Entry) -> impl Ord {
         Content::Directory => (u64::MAX, &[][..]),
         Content::Symlink { target } => (0, &target[..]),
     });
-    let has_author = entry.version.author != NodeId::NOBODY;
+    let has_author = entry.version.author != Author::Unattributed;
     (entry.version.changed, has_author, entry.version.dot, entry.mode, entry.mtime_ns, content)
 }
 
@@ -84,13 +84,15 @@ pub enum Fate {
 
 /// The fate of `base`, of the version `held`, when `newest` is another version.
 pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
-    if newest.version.knew(held) || is_forgotten(held, &newest.version) {
+    // What a power cut has left of a version is not that version: it is never stated, nor kept
+    // beside another.
+    if base.is_torn() || newest.version.knew(held) || is_forgotten(held, &newest.version) {
         return Fate::Superseded;
     }
     match &newest.content {
         None => Fate::Restate,
-        Some(content) if *content == base.content => Fate::Superseded,
-        Some(_) if base.content == Content::Directory => Fate::Restate,
+        Some(content) if base.content() == Some(content) => Fate::Superseded,
+        Some(_) if base.is_directory() => Fate::Restate,
         Some(_) => Fate::ConflictCopy,
     }
 }
@@ -99,7 +101,7 @@ pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
 /// killed and forgot what it had announced or received: no one's race.
 fn is_forgotten(held: &Version, newest: &Version) -> bool {
     let one_author = held.author == newest.author && held.dot.origin != newest.dot.origin;
-    one_author || [held.author, newest.author].contains(&NodeId::NOBODY)
+    one_author || [held.author, newest.author].contains(&Author::Unattributed)
 }
 
 /// Where the content of a version that lost is kept:
@@ -126,8 +128,8 @@ fn whole_characters(name: &[u8], limit: usize) -> &[u8] {
     &name[..boundary.unwrap_or(limit)]
 }
 
-fn short(node: NodeId) -> String {
-    node.to_string()[..8].to_owned()
+fn short(author: Author) -> String {
+    author.to_string().chars().take(8).collect()
 }
 
 /// `YYYYMMDD-HHMMSSmmm` in UTC of a time in ms since 1970.
@@ -145,8 +147,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        entry::{Bits, Digest, Stamp},
-        version::{Dot, Origin},
+        entry::{Bits, Digest, Provenance, Seen, Stamp},
+        version::{Dot, NodeId, Origin},
     };
 
     /// One path on some nodes that edit, delete and tell each other: every version that ever was.
@@ -188,7 +190,7 @@ mod tests {
             held.as_ref().map(|entry| entry.version.vector().clone()).unwrap_or_default();
         made_with.insert(dot);
         let changed = held.as_ref().map_or(clock, |entry| clock.max(entry.version.changed + 1));
-        let author = NodeId([node as u8; 8]);
+        let author = Author::Node(NodeId([node as u8; 8]));
         let version = Version { dot, author, changed, made_with, joined: None };
         Entry { content, mode: 0o644, mtime_ns: 0, version }
     }
@@ -232,10 +234,9 @@ mod tests {
     fn base_of(entry: &Entry) -> Option<Base> {
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 0, ctime_ns: 0 };
         entry.content.clone().map(|content| Base {
-            content,
-            stamp,
+            held: Provenance::Newest(content),
+            seen: Seen::at(stamp),
             bits: Bits::kept(0o644),
-            version: None,
         })
     }
 
@@ -287,7 +288,8 @@ mod tests {
 
     fn version(author: u8, changed: u64) -> Version {
         let dot = Dot { origin: Origin(1), seq: 1 };
-        Version { dot, author: NodeId([author; 8]), changed, made_with: dot.into(), joined: None }
+        let author = Author::Node(NodeId([author; 8]));
+        Version { dot, author, changed, made_with: dot.into(), joined: None }
     }
 
     #[test]
@@ -313,10 +315,12 @@ mod tests {
     /// power cut leaves of it.
     #[test]
     fn what_nobody_made_loses_a_tie() {
-        for nobodys in [1, 3] {
-            let mut entries = [(2, 7, 1), (nobodys, 0, 2)].map(|(origin, author, content)| {
+        let node = Author::Node(NodeId([7; 8]));
+        for origin in [1, 3] {
+            let versions = [(2, node, 1), (origin, Author::Unattributed, 2)];
+            let mut entries = versions.map(|(origin, author, content)| {
                 let dot = Dot { origin: Origin(origin), seq: 1 };
-                let version = Version { dot, made_with: dot.into(), ..version(author, 5) };
+                let version = Version { dot, made_with: dot.into(), author, ..version(7, 5) };
                 Entry { content: Some(file(content)), mode: 0, mtime_ns: 0, version }
             });
             for _ in 0..2 {
@@ -334,7 +338,7 @@ mod tests {
         let dot = Dot { origin: Origin(1), seq: 1 };
         let version = Version {
             dot,
-            author: NodeId([1; 8]),
+            author: Author::Node(NodeId([1; 8])),
             changed: 5,
             made_with: dot.into(),
             joined: None,

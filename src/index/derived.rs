@@ -12,7 +12,7 @@ use super::{
     tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, RECIPES, REMOVALS, SETTLED, WANTED},
 };
 use crate::model::{
-    entry::{Content, Digest, Row},
+    entry::{Base, Content, Digest, Row},
     limits::MAX_INLINE_BYTES,
     path::RelPath,
     version::Dot,
@@ -70,7 +70,7 @@ impl Derived {
         let live = !row.entry.is_tombstone();
         let counts = live && !row.is_ignored();
         let base = row.base.as_ref().filter(|_| !row.is_ignored());
-        let held = base.map(|base| &base.content);
+        let held = base.and_then(Base::content);
         let newest = row.entry.content.as_ref();
         Self {
             components: row.entry.version.vector().iter().collect(),
@@ -83,8 +83,9 @@ impl Derived {
                 .base
                 .as_ref()
                 .filter(|_| row.is_ignored())
-                .and_then(|base| Used::in_chunks(&base.content)),
-            inode: base.map(|base| (base.stamp.device, base.stamp.inode)),
+                .and_then(Base::content)
+                .and_then(Used::in_chunks),
+            inode: base.map(|base| base.seen.last()).map(|stamp| (stamp.device, stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),
             removal: !live && row.is_wanted(),

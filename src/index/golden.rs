@@ -6,7 +6,7 @@ use super::{error::encode, tests::path, *};
 use crate::{
     model::{
         content::Chunk,
-        entry::{Base, Bits, Content, Entry, Standing},
+        entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing},
     },
     wire::golden::{hex, vector, version},
 };
@@ -21,27 +21,32 @@ const STAMP: Stamp = Stamp {
 
 fn rows() -> Vec<(Row, &'static str)> {
     let file = Content::File { size: 3, digest: Digest([0xd1; 32]) };
+    let torn = file.clone();
     let link = Content::Symlink { target: (*b"../x").into() };
     let entry = |content| Entry { content, mode: 0o644, mtime_ns: -5, version: version(None) };
-    let base = |content, version| Base { content, stamp: STAMP, bits: Bits::kept(0o755), version };
+    let base = |held| Base { held, seen: Seen::at(STAMP), bits: Bits::kept(0o755) };
     let joined = vector(&[(7, 1), (9, 2), (0x0102_0304_0506_0708, 300)]);
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
     vec![
         (
-            Row::new(entry(Some(file.clone())), Some(base(file.clone(), None))),
-            "010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0300",
+            Row::new(entry(Some(file.clone())), Some(base(Provenance::Newest(file.clone())))),
+            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020001000003(d1*32)82860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
-            Row::new(entry(Some(link.clone())), Some(base(link, None))),
-            "0102042e2e2f78a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000102042e2e2f7882860480808080200309aab4c2f4968eaeea31ed0300",
+            Row::new(entry(Some(link.clone())), Some(base(Provenance::Newest(link)))),
+            "0102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010002042e2e2f7882860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
             Row::new(entry(None), None),
-            "00a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000",
+            "00a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000",
         ),
         (
-            Row::new(merged, Some(base(file, Some(Box::new(version(None)))))),
-            "0101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010003(d1*32)82860480808080200309aab4c2f4968eaeea31ed0301888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200",
+            Row::new(merged, Some(base(Provenance::of(file, Some(version(None)))))),
+            "0101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac0201010003(d1*32)888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020082860480808080200309aab4c2f4968eaeea31ed03",
+        ),
+        (
+            Row::new(entry(Some(torn)), Some(base(Provenance::Torn(Box::new(version(None)))))),
+            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000102888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020082860480808080200309aab4c2f4968eaeea31ed03",
         ),
     ]
 }
@@ -59,20 +64,27 @@ fn rows_have_the_bytes_of_format_2() {
 /// One byte more, so that ordinary rows keep theirs.
 #[test]
 fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
-    let bases = |row: &Row| row.base.is_some();
-    for (row, expected) in rows().into_iter().filter(|(row, _)| bases(row)) {
-        for (standing, mark) in
-            [(Standing::Known, ""), (Standing::Ignored, "01"), (Standing::Unknown, "02")]
-        {
-            let row = Row { standing, ..row.clone() };
+    let doubted = |base: Base| Base { seen: base.seen.doubted(), ..base };
+    for (row, expected) in rows().into_iter().filter(|(row, _)| row.base.is_some()) {
+        for (standing, is_doubted, mark) in [
+            (Standing::Known, false, ""),
+            (Standing::Ignored, false, "01"),
+            (Standing::Unknown, false, "02"),
+            (Standing::Known, true, "04"),
+            (Standing::Ignored, true, "05"),
+            (Standing::Unknown, true, "06"),
+        ] {
+            let base = row.base.clone().map(|base| if is_doubted { doubted(base) } else { base });
+            let row = Row { standing, base, ..row.clone() };
             let bytes = encode_row(&row);
             assert_eq!(hex(&bytes), format!("{expected}{mark}"), "{row:?}");
             assert_eq!(decode_row(&bytes).unwrap(), row);
         }
-        let unheard = [&encode(&row)[..], &[3]].concat();
-        assert!(
-            decode_row(&unheard).is_err() && decode_row(&[&unheard[..], &[1]].concat()).is_err()
-        );
+        for unheard in [&[0][..], &[3], &[7], &[8], &[1, 1]] {
+            assert!(decode_row(&[&encode(&row)[..], unheard].concat()).is_err(), "{unheard:?}");
+        }
+        let nothing = encode(&Row { base: None, ..row });
+        assert!(decode_row(&[&nothing[..], &[4]].concat()).is_err(), "nothing is doubted");
     }
 }
 
@@ -94,7 +106,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
         at_rest: false,
         durable_before_ms: 300,
         boot: b"boot".to_vec(),
-        root: (66_306, 2),
+        root: Some((66_306, 2)),
         knowledge: vector(&[(1, 2), (3, 400)]),
         dropped: vector(&[(1, 1)]),
         live: 5,
@@ -104,7 +116,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
     };
     assert_eq!(
         hex(&encode(&summary)),
-        "010701ac02050100ac0204626f6f74828604020201020390030101010501ac02fe(ff*17)03"
+        "010701ac02050100ac0204626f6f7401828604020201020390030101010501ac02fe(ff*17)03"
     );
     let record = NodeRecord {
         name: "pi".to_owned(),

@@ -61,8 +61,8 @@ pub struct Summary {
     pub durable_before_ms: u64,
     /// The boot of the machine in which the index was last opened.
     pub boot: Vec<u8>,
-    /// (device, inode) of the root directory.
-    pub root: (u64, u64),
+    /// (device, inode) of the root directory, once one was seen.
+    pub root: Option<(u64, u64)>,
     /// Up to where each origin's changes are here.
     pub knowledge: Knowledge,
     /// Of each origin the highest change whose tombstone was dropped.
@@ -87,7 +87,7 @@ impl Default for Summary {
             at_rest: false,
             durable_before_ms: 0,
             boot: Vec::new(),
-            root: (0, 0),
+            root: None,
             knowledge: Knowledge::default(),
             dropped: Knowledge::default(),
             live: 0,

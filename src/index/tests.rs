@@ -3,9 +3,9 @@ use redb::backends::InMemoryBackend;
 use super::*;
 use crate::model::{
     content::Chunk,
-    entry::{Base, Bits, Content, Entry, Standing, Version},
+    entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing, Version},
     limits::{COMPACT_MIN_BYTES, MAX_UNUSED_RECIPES, RECIPE_SEGMENT_CHUNKS},
-    version::VersionVector,
+    version::{Author, VersionVector},
 };
 
 pub(super) fn path(text: &str) -> RelPath {
@@ -19,8 +19,13 @@ fn dot(origin: u64, seq: u64) -> Dot {
 fn entry(content: Option<Content>, dots: &[Dot]) -> Entry {
     let mut made_with = VersionVector::default();
     dots.iter().for_each(|&dot| made_with.insert(dot));
-    let version =
-        Version { dot: dots[0], author: NodeId([1; 8]), changed: 1, made_with, joined: None };
+    let version = Version {
+        dot: dots[0],
+        author: Author::Node(NodeId([1; 8])),
+        changed: 1,
+        made_with,
+        joined: None,
+    };
     Entry { content, mode: 0o644, mtime_ns: 5, version }
 }
 
@@ -31,10 +36,9 @@ fn file(byte: u8) -> Option<Content> {
 fn held(content: Option<Content>, inode: u64, dots: &[Dot]) -> Row {
     let stamp = Stamp { device: 1, inode, size: 10, mtime_ns: 5, ctime_ns: 5 };
     let base = content.clone().map(|content| Base {
-        content,
-        stamp,
+        held: Provenance::Newest(content),
+        seen: Seen::at(stamp),
         bits: Bits::kept(0o644),
-        version: None,
     });
     Row::new(entry(content, dots), base)
 }
@@ -107,7 +111,7 @@ fn wanted_goes_down_and_removals_go_up() {
         let mut row = held(file(1), 3 + at as u64, &[dot(1, 10 + at as u64)]);
         let gone = entry(None, &[dot(1, 20 + at as u64)]);
         let old = std::mem::replace(&mut row.entry, gone);
-        row.base.as_mut().unwrap().version = Some(Box::new(old.version));
+        row.base = row.base.map(|base| base.outdated(|| old.version));
         index.put(&path(name), &row).unwrap();
     }
     assert_eq!(index.previous_removal(None).unwrap(), Some(path("d/x")));
@@ -140,11 +144,12 @@ fn children_are_the_direct_ones() {
 #[test]
 fn a_later_claim_to_an_inode_stands() {
     let mut index = index();
-    let stamp = held(file(1), 7, &[dot(1, 1)]).base.unwrap().stamp;
+    let stamp = held(file(1), 7, &[dot(1, 1)]).base.unwrap().seen;
+    let stamp = stamp.last();
     index.put(&path("old"), &held(file(1), 7, &[dot(1, 1)])).unwrap();
     index.put(&path("new"), &held(file(1), 7, &[dot(1, 2)])).unwrap();
     index.put(&path("old"), &held(None, 7, &[dot(1, 3)])).unwrap();
-    assert_eq!(index.path_at(&stamp).unwrap(), Some(path("new")));
+    assert_eq!(index.path_at(stamp).unwrap(), Some(path("new")));
 }
 
 #[test]

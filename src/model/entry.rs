@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::version::{Dot, NodeId, Origin, Seq, VersionVector};
+pub use crate::model::stamp::{Seen, Stamp};
+use crate::model::version::{Author, Dot, Origin, VersionVector};
 
 /// Identifies content: SHA-256 of the bytes of a file of one chunk, and of a larger one the SHA-256
 /// over its chunks' lengths and digests.
@@ -49,6 +50,15 @@ impl Content {
         if let Content::File { size, .. } = self { *size } else { 0 }
     }
 
+    /// What it is on a disk.
+    pub fn kind(&self) -> FileKind {
+        match self {
+            Self::File { .. } => FileKind::File,
+            Self::Directory => FileKind::Directory,
+            Self::Symlink { .. } => FileKind::Symlink,
+        }
+    }
+
     /// What tells a file's content from every other; `None` for anything else.
     pub fn digest(&self) -> Option<&Digest> {
         if let Content::File { digest, .. } = self { Some(digest) } else { None }
@@ -60,8 +70,8 @@ impl Content {
 pub struct Version {
     /// The change that made this state.
     pub dot: Dot,
-    /// The node that made the change.
-    pub author: NodeId,
+    /// Who made the change.
+    pub author: Author,
     /// Hybrid logical time: max(wall clock in ms since 1970, that of the version it replaced + 1).
     pub changed: u64,
     /// What the author knew of this path when it made the change, the change itself included.
@@ -89,14 +99,24 @@ impl Version {
         !self.made_with.contains(self.dot)
     }
 
-    /// Leaves out an origin that is retired. Gives back up to where it was covered.
-    pub fn remove_origin(&mut self, origin: Origin) -> Seq {
-        let mut covered = self.made_with.remove(origin);
-        if let Some(joined) = &mut self.joined {
-            covered = joined.remove(origin).max(covered);
+    /// Leaves out an origin that is retired; but not while the vector is all that tells that this
+    /// version was made without knowing what it has won against.
+    pub fn leave_out(&mut self, origin: Origin) {
+        let is_told_apart = !self.is_settled()
+            && origin != self.dot.origin
+            && self.made_with.get(origin) < self.vector().get(origin);
+        if !is_told_apart {
+            self.made_with.remove(origin);
+            if let Some(joined) = &mut self.joined {
+                joined.remove(origin);
+            }
+            self.joined.take_if(|joined| *joined == self.made_with);
         }
-        self.joined.take_if(|joined| *joined == self.made_with);
-        covered
+    }
+
+    /// Has this version won against `other`, without having been made by someone who knew it?
+    pub fn has_won_against(&self, other: &Version) -> bool {
+        self.vector().contains(other.dot) && !self.made_with.contains(other.dot)
     }
 
     /// Names an origin that is retired elsewhere, as far as it was settled there.
@@ -127,42 +147,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// That the path is deleted.
+    pub fn tombstone(version: Version) -> Self {
+        Self { content: None, mode: 0, mtime_ns: 0, version }
+    }
+
     /// Is the path deleted?
     pub fn is_tombstone(&self) -> bool {
         self.content.is_none()
-    }
-}
-
-/// Identifies a state of a file on this disk without reading it. All times in ns since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Stamp {
-    /// Device number.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
-    /// Length in bytes; 0 for a directory, whose own length says nothing.
-    pub size: u64,
-    /// Modification time; 0 for a directory, whose children speak for themselves.
-    pub mtime_ns: i64,
-    /// Time of the last change of the inode; 0 for a directory.
-    pub ctime_ns: i64,
-}
-
-impl Stamp {
-    /// The stamp of no file: whatever is there differs from it, and is looked at.
-    #[must_use]
-    pub fn of_no_file(self) -> Self {
-        Self { ctime_ns: 0, ..self }
-    }
-
-    /// Is it the same file, in whatever state?
-    pub fn is_same_file(&self, other: &Stamp) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
-
-    /// Is it the same file, longer than it was?
-    pub fn has_grown_since(&self, was: &Stamp) -> bool {
-        self.is_same_file(was) && self.size > was.size
     }
 }
 
@@ -237,13 +229,101 @@ impl From<Bits> for u32 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// What the path held.
-    pub content: Content,
+    pub held: Provenance,
     /// Identifies the state without reading it.
-    pub stamp: Stamp,
+    pub seen: Seen,
     /// Permission bits.
     pub bits: Bits,
-    /// The version that this content is; `None` when it is the row's entry.
-    pub version: Option<Box<Version>>,
+}
+
+/// What is on this disk, seen from the row's entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provenance {
+    /// The newest version: all that the entry says.
+    Newest(Content),
+    /// Another version; or the newest one, while its bits or its time are still to be set.
+    Older(Content, Box<Version>),
+    /// What a power cut has left of a file of this version. It is no version's content: whatever
+    /// comes differs from it.
+    Torn(Box<Version>),
+}
+
+impl Provenance {
+    /// Content of this version; `None` is the row's entry.
+    pub fn of(content: Content, version: Option<Version>) -> Self {
+        match version {
+            None => Self::Newest(content),
+            Some(version) => Self::Older(content, Box::new(version)),
+        }
+    }
+}
+
+impl Base {
+    /// The content, if it is that of a version.
+    pub fn content(&self) -> Option<&Content> {
+        match &self.held {
+            Provenance::Newest(content) | Provenance::Older(content, _) => Some(content),
+            Provenance::Torn(_) => None,
+        }
+    }
+
+    /// The same, now that there is something newer; `newest` is what was the newest until now.
+    #[must_use]
+    pub fn outdated(self, newest: impl FnOnce() -> Version) -> Self {
+        let held = match self.held {
+            Provenance::Newest(content) => Provenance::Older(content, Box::new(newest())),
+            held => held,
+        };
+        Self { held, ..self }
+    }
+
+    /// What tells a file's content from every other; `None` for anything else.
+    pub fn digest(&self) -> Option<Digest> {
+        self.content()?.digest().copied()
+    }
+
+    /// What kind of thing it is.
+    pub fn kind(&self) -> FileKind {
+        self.content().map_or(FileKind::File, Content::kind)
+    }
+
+    /// Is it a directory?
+    pub fn is_directory(&self) -> bool {
+        self.kind() == FileKind::Directory
+    }
+
+    /// Is what is there now what was last seen?
+    pub fn is_unchanged(&self, now: &Stat) -> bool {
+        self.kind() == now.kind
+            && self.seen.proof() == Some(now.stamp)
+            && self.bits.found == now.mode
+    }
+
+    /// Is it what the row's entry says?
+    pub fn is_newest(&self) -> bool {
+        matches!(self.held, Provenance::Newest(_))
+    }
+
+    /// Is it what a power cut has left of a file?
+    pub fn is_torn(&self) -> bool {
+        matches!(self.held, Provenance::Torn(_))
+    }
+
+    /// The version that it is, or was before it was torn; `None` is the row's entry.
+    pub fn version(&self) -> Option<&Version> {
+        match &self.held {
+            Provenance::Newest(_) => None,
+            Provenance::Older(_, version) | Provenance::Torn(version) => Some(version),
+        }
+    }
+
+    /// See [`Self::version`].
+    pub fn version_mut(&mut self) -> Option<&mut Version> {
+        match &mut self.held {
+            Provenance::Newest(_) => None,
+            Provenance::Older(_, version) | Provenance::Torn(version) => Some(version),
+        }
+    }
 }
 
 /// How what is on this disk stands to a path's row.
@@ -287,28 +367,31 @@ impl Row {
         match &self.base {
             _ if self.is_ignored() => false,
             None => !self.entry.is_tombstone(),
-            Some(base) => base.version.is_some(),
+            Some(base) => !base.is_newest(),
         }
+    }
+
+    /// Is what a power cut has left of a file all that this disk has of the path?
+    pub fn holds_torn(&self) -> bool {
+        self.base.as_ref().is_some_and(Base::is_torn)
     }
 
     /// Is it a directory, here and by its newest version, so that something can be put into it?
     pub fn is_open_directory(&self) -> bool {
-        let held = self.base.as_ref().map(|base| &base.content);
-        [self.entry.content.as_ref(), held]
-            .iter()
-            .all(|content| *content == Some(&Content::Directory))
+        self.entry.content == Some(Content::Directory)
+            && self.base.as_ref().is_some_and(Base::is_directory)
     }
 
     /// The permission bits of what is on this disk, if something is.
     pub fn bits(&self) -> Option<Bits> {
         let base = self.base.as_ref()?;
-        let said = if base.version.is_none() { self.entry.mode } else { base.bits.said };
+        let said = if base.is_newest() { self.entry.mode } else { base.bits.said };
         Some(Bits { said, ..base.bits })
     }
 
-    /// The version that is on this disk, if something is.
+    /// The version that is on this disk, or what is left of it, if something is.
     pub fn base_version(&self) -> Option<&Version> {
-        self.base.as_ref().map(|base| base.version.as_deref().unwrap_or(&self.entry.version))
+        self.base.as_ref().map(|base| base.version().unwrap_or(&self.entry.version))
     }
 }
 

@@ -71,6 +71,9 @@ pub const MAX_FORMER_ORIGINS: usize = 16;
 /// Retired origins that are remembered; the one that was retired first makes room. A node that was
 /// away since before that takes what it holds of such an origin for somebody's who is not known.
 pub const MAX_RETIRED_ORIGINS: usize = 4096;
+/// Nodes of which it is kept that they were heard in this run. When there are more, all are heard
+/// again before an origin is retired.
+pub const MAX_HEARD_NODES: usize = 2 * MAX_NODES;
 /// Retired origins in one message.
 pub const RETIRED_SEGMENT: usize = 512;
 

@@ -6,4 +6,5 @@ pub mod content;
 pub mod entry;
 pub mod limits;
 pub mod path;
+pub mod stamp;
 pub mod version;

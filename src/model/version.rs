@@ -13,10 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct NodeId(pub [u8; 8]);
 
 impl NodeId {
-    /// No node. It asks who is there without being one; and it is the author of what a node finds
-    /// on its disk after it was killed, which may be a version that it had received, or made and
-    /// announced, and forgot.
-    pub const NOBODY: Self = Self([0; 8]);
+    /// The id in the hello of who asks which nodes there are, without being one.
+    pub const ANONYMOUS: Self = Self([0; 8]);
 }
 
 impl fmt::Display for NodeId {
@@ -28,6 +26,25 @@ impl fmt::Display for NodeId {
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+/// Who made a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Author {
+    /// This node.
+    Node(NodeId),
+    /// Not known. A node found it on its disk after it was killed: it may be a version that the
+    /// node had received, or made and announced, and forgot.
+    Unattributed,
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => node.fmt(f),
+            Self::Unattributed => f.write_str("unknown"),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::{
     content::Chunk,
     entry::{Content, Digest, Entry, Version},
     path::RelPath,
-    version::{Advance, Dot, NodeId, Origin, VersionVector},
+    version::{Advance, Author, Dot, NodeId, Origin, VersionVector},
 };
 
 /// Hexadecimal digits; eight and more equal bytes as `(d1*32)`.
@@ -37,7 +37,13 @@ pub(crate) fn vector(dots: &[(u64, u64)]) -> VersionVector {
 pub(crate) fn version(joined: Option<VersionVector>) -> Version {
     let dot = Dot { origin: Origin(0x0102_0304_0506_0708), seq: 300 };
     let made_with = vector(&[(7, 1), (dot.origin.0, dot.seq)]);
-    Version { dot, author: NodeId([0xaa; 8]), changed: 1_795_348_800_123, made_with, joined }
+    Version {
+        dot,
+        author: Author::Node(NodeId([0xaa; 8])),
+        changed: 1_795_348_800_123,
+        made_with,
+        joined,
+    }
 }
 
 fn entry(content: Option<Content>) -> Entry {
@@ -71,29 +77,33 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
             Message::Knowledge {
                 known: vector(&[(1, 2), (3, 400)]),
                 digest: Some(u128::MAX - 1),
-                backed: true,
+                is_complete: true,
             },
             "0202010203900301fe(ff*17)0301",
         ),
         (
-            Message::Knowledge { known: VersionVector::default(), digest: None, backed: false },
+            Message::Knowledge {
+                known: VersionVector::default(),
+                digest: None,
+                is_complete: false,
+            },
             "02000000",
         ),
         (
             update(entry(Some(file)), Some(b"abc")),
-            "0303642f61010003(d1*32)a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c8010103616263",
+            "0303642f61010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c8010103616263",
         ),
         (
             update(entry(Some(link)), None),
-            "0303642f610102042e2e2f78a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c80100",
+            "0303642f610102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c80100",
         ),
         (
             update(entry(None), None),
-            "0303642f6100a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c80100",
+            "0303642f6100a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200010701c80100",
         ),
         (
             update(merged, None),
-            "0303642f610101a40309888e98a8c0e0808101ac02(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010701c80100",
+            "0303642f610101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02010701c80100",
         ),
         (
             Message::RecipeRequest { path: path("d/a"), digest: DIGEST, first: 1024 },
@@ -154,7 +164,7 @@ fn hellos_have_the_bytes_of_every_protocol() {
     );
     assert_eq!(
         hex(&hello.encode(&key, Some(&Nonce([5; 16])))),
-        "7032706e6574000100010001(09*16)0102030405060708(07*8)08935004f031acc4beabc3ab62095b58a329e24a4982"
+        "7032706e6574000100020002(09*16)0102030405060708(07*8)089367a9382960004f9794a9dbceff54105fad6f245e"
     );
 }
 

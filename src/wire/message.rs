@@ -44,7 +44,7 @@ pub enum Message<'a> {
         digest: Option<u128>,
         /// Has every entry that the receiver lacks been sent on this link? If so, the receiver
         /// knows all of this, too.
-        backed: bool,
+        is_complete: bool,
     },
     /// A version of a path.
     Update {
@@ -184,7 +184,7 @@ impl<'a> Message<'a> {
             Self::Update { path, entry, advance, content } => {
                 legal(!path.is_root() && !path.is_reserved(), "a path is not for peers to name")?;
                 legal(
-                    advance.is_none_or(|advance| advance.before < advance.seq),
+                    advance.is_none_or(|advance| advance.before <= advance.seq),
                     "a change comes before itself",
                 )?;
                 legal(

@@ -10,16 +10,16 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use simulation::{plan::Plan, run};
+use simulation::{plan::Plan, run, run_years};
 
 /// How many seeds a plain `cargo test` runs; `SEEDS=20` runs fewer, as a slow machine may want.
 const SEEDS: usize = 300;
 
-/// Every seed of the first few hundred, and every plan that was kept because it has found a fault,
-/// runs clean, and twice the same.
 /// Runs one again, and tells what happens.
 const REPLAY: &str = "cargo run --profile soak --example soak -- --replay";
 
+/// Every seed of the first few hundred, and every plan that was kept because it has found a fault,
+/// runs clean, and twice the same.
 #[test]
 fn seeds() {
     let kept = kept::load_all(&kept::directory()).unwrap_or_else(|error| panic!("{error}"));
@@ -41,6 +41,17 @@ fn seeds() {
     });
     failed.iter().for_each(|failure| eprintln!("{failure}"));
     assert!(failed.is_empty(), "{} plans failed", failed.len());
+}
+
+/// How often each node of a group is killed in a plain `cargo test`.
+const ENDS: u32 = 8;
+
+/// Whatever the number of restarts, nobody knows more origins than the group needs.
+#[test]
+fn years() {
+    if let Some(failure) = run_years(ENDS) {
+        panic!("{failure}");
+    }
 }
 
 /// The first `count` are drawn from their seeds, the others are the kept ones. Each with what

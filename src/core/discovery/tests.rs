@@ -282,7 +282,7 @@ fn who_only_asks_is_not_dialled() {
     discovery.handle_greeting(
         now,
         at(9, 40_000),
-        Greeting { node: NodeId::NOBODY, ..greeting(9) },
+        Greeting { node: NodeId::ANONYMOUS, ..greeting(9) },
         true,
     );
     assert_eq!(drain(&mut discovery), []);

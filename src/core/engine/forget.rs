@@ -14,6 +14,7 @@ use log::{debug, info};
 use super::{Engine, Link, Result};
 use crate::{
     core::seam::Time,
+    index::NodeRecord,
     model::{
         entry::{Entry, Row, Version},
         limits::{
@@ -98,10 +99,16 @@ impl Engine {
 
     /// What each node that was seen lately is known to know.
     pub(super) fn known_by_all(&self, time: Time) -> Result<Vec<Knowledge>> {
-        let lately = time.wall_ms.saturating_sub(NODE_KEEP.as_millis() as u64);
-        let nodes = self.index.nodes()?.into_iter().filter(|(_, record)| record.seen_ms >= lately);
         let linked = |node: &NodeId| self.links.get(node).and_then(Link::known).cloned();
+        let nodes = self.counted_nodes(time)?.into_iter();
         Ok(nodes.map(|(node, record)| linked(&node).unwrap_or(record.knowledge)).collect())
+    }
+
+    /// The nodes that were seen lately.
+    pub(super) fn counted_nodes(&self, time: Time) -> Result<Vec<(NodeId, NodeRecord)>> {
+        let lately = time.wall_ms.saturating_sub(NODE_KEEP.as_millis() as u64);
+        let nodes = self.index.nodes()?.into_iter();
+        Ok(nodes.filter(|(_, record)| record.seen_ms >= lately).collect())
     }
 
     /// Keeps what is known of a linked node. The one that was not seen for longest makes room.
@@ -162,7 +169,7 @@ impl Engine {
             Some(entry.version.changed),
             time.wall_ms,
         );
-        let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
+        let entry = Entry::tombstone(version);
         self.put_own(path, &Row::new(entry, None), time)
     }
 }

@@ -3,7 +3,7 @@
 //! What it is told is a cursor over the index, never a queue of changes. `sent` says up to where,
 //! per origin, the entries that stand in the index have been sent on this link, or are known to be
 //! there already. Sending goes from there to this node's own knowledge, own changes first. When
-//! nothing is left, the whole knowledge may be told as the receiver's, too ("backed").
+//! nothing is left, the whole knowledge may be told as the receiver's, too ("complete").
 //!
 //! To what was counted under an origin that is retired no knowledge leads: who lacks some of that
 //! is sent all of it, by a cursor of its own.
@@ -84,7 +84,7 @@ enum Phase {
 #[derive(Debug)]
 struct Told {
     known: Knowledge,
-    backed: bool,
+    is_complete: bool,
     at: Instant,
 }
 
@@ -245,13 +245,14 @@ impl Link {
         &mut self,
         told: &Knowledge,
         digest: Option<u128>,
-        backed: bool,
+        is_complete: bool,
         now: Instant,
     ) -> bool {
-        let is_first = self.heard.handle_knowledge(told, digest, backed);
+        let is_first = self.heard.handle_knowledge(told, digest, is_complete);
         let Some(known) = self.heard.known() else { return is_first };
-        let unheard =
-            |told: &Told| told.backed && !known.covers(&told.known) && now >= told.at + HEAL_DELAY;
+        let unheard = |told: &Told| {
+            told.is_complete && !known.covers(&told.known) && now >= told.at + HEAL_DELAY
+        };
         if self.sends_all {
             // Its knowledge is what is in doubt.
         } else if is_first || self.told().is_some_and(unheard) {

@@ -130,7 +130,7 @@ impl Engine {
         }
         index.update_summary(|summary| {
             (summary.clean_stop, summary.at_rest) = (false, false);
-            summary.root = config.root;
+            summary.root = Some(config.root);
         });
         let rules = Rules::load(&index)?;
         let mut engine = Self {
@@ -157,7 +157,7 @@ impl Engine {
             ambiguous_before_ms: (!remembers).then_some(time.wall_ms),
             config,
         };
-        let moved = last.root.1 != 0 && last.root.1 != engine.config.root.1;
+        let moved = last.root.is_some_and(|(_, inode)| inode != engine.config.root.1);
         if last.origin.is_none() || !remembers || moved || engine.config.fresh_origin {
             engine.draw_origin(time)?;
         }

@@ -11,7 +11,7 @@ use crate::{
         seam::{Output, Time},
     },
     model::{
-        entry::{Base, Content, Entry, Row},
+        entry::{Base, Entry, FileKind, Provenance, Row},
         limits::{ANNOUNCE_DELAY, HEAL_DELAY, MAX_ORIGINS},
         path::RelPath,
         version::{Advance, Knowledge, NodeId, Origin},
@@ -69,8 +69,8 @@ impl Engine {
             Message::Welcome { name, origin, retired } => {
                 self.handle_welcome(node, name, origin, retired, time)
             }
-            Message::Knowledge { known, digest, backed } => {
-                self.handle_knowledge(node, known, digest, backed, time)
+            Message::Knowledge { known, digest, is_complete } => {
+                self.handle_knowledge(node, known, digest, is_complete, time)
             }
             Message::Update { path, entry, advance, content } => {
                 self.handle_update(node, path, entry, advance, content, time)
@@ -136,7 +136,7 @@ impl Engine {
         node: NodeId,
         known: Knowledge,
         digest: Option<u128>,
-        backed: bool,
+        is_complete: bool,
         time: Time,
     ) -> Result<()> {
         let own = self.origin();
@@ -148,8 +148,9 @@ impl Engine {
             self.draw_origin(time)?;
         }
         let Some(link) = self.links.get_mut(&node) else { return Ok(()) };
-        let first = link.handle_knowledge(&known, digest, backed, time.now);
-        let known = link.heard.known_here().filter(|_| backed);
+        let first = link.handle_knowledge(&known, digest, is_complete, time.now);
+        self.retiring.note_heard(node);
+        let known = link.heard.known_here().filter(|_| is_complete);
         if first && link.is_ready() {
             info!("linked with {} ({})", link.display_name(), link.address.ip());
         }
@@ -163,7 +164,7 @@ impl Engine {
         if first {
             self.paths.handle_new_source(time.now);
             self.placement.kick();
-        } else if backed {
+        } else if is_complete {
             self.placement.kick();
         }
         self.compare_digests(node, time)
@@ -305,16 +306,17 @@ impl Engine {
 fn replace(row: Row, entry: Entry) -> Row {
     let Row { entry: old, base, standing } = row;
     let base = base.map(|mut base| {
-        if base.version.is_none() {
+        if base.is_newest() {
             base.bits.said = old.mode;
         }
-        let unchanged = base.version.is_none() && is_same_state(&old, &entry);
-        let version = (!unchanged && !is_realised(&entry, &base))
-            .then(|| base.version.unwrap_or_else(|| Box::new(old.version)));
-        if version.is_none() {
-            base.bits.said = entry.mode;
+        let is_unchanged = base.is_newest() && is_same_state(&old, &entry);
+        match entry.content.clone() {
+            Some(content) if is_unchanged || is_realised(&entry, &base) => {
+                (base.held, base.bits.said) = (Provenance::Newest(content), entry.mode);
+                base
+            }
+            _ => base.outdated(|| old.version),
         }
-        Base { version, ..base }
     });
     Row { entry, base, standing }
 }
@@ -326,10 +328,11 @@ fn is_same_state(a: &Entry, b: &Entry) -> bool {
 /// Does the disk hold all that the entry says?
 pub(super) fn is_realised(entry: &Entry, base: &Base) -> bool {
     let same_mode = entry.mode == base.bits.found;
-    entry.content.as_ref() == Some(&base.content)
-        && match base.content {
-            Content::File { .. } => same_mode && entry.mtime_ns == base.stamp.mtime_ns,
-            Content::Directory => same_mode,
-            Content::Symlink { .. } => true,
+    entry.content.is_some()
+        && entry.content.as_ref() == base.content()
+        && match base.kind() {
+            FileKind::File => same_mode && entry.mtime_ns == base.seen.last().mtime_ns,
+            FileKind::Symlink => true,
+            _ => same_mode,
         }
 }

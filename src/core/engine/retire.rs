@@ -10,29 +10,43 @@
 //! origins is read as it is meant ([`Engine::as_counted_here`], [`Engine::count_anew`]), and who
 //! lacks something that is retired is sent everything that is.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use log::{debug, warn};
 
 use super::{Engine, Result};
 use crate::{
     core::seam::Time,
-    index::Retired,
+    index::{NodeRecord, Retired},
     model::{
-        entry::{Entry, Row, Version},
-        limits::{MAX_FORMER_ORIGINS, MAX_RETIRED_ORIGINS, STEP_ENTRIES},
+        entry::{Base, Entry, Row, Version},
+        limits::{MAX_FORMER_ORIGINS, MAX_HEARD_NODES, MAX_RETIRED_ORIGINS, STEP_ENTRIES},
         path::RelPath,
         version::{Dot, Knowledge, NodeId, Origin, Seq},
     },
 };
 
-/// The retired origins that rows still name.
+/// What the retiring of origins keeps in memory.
 #[derive(Debug, Default)]
-pub(super) struct Retiring(VecDeque<Origin>);
+pub(super) struct Retiring {
+    /// The retired origins that rows may still name, and the last row of each that was looked at.
+    named: VecDeque<(Origin, Option<(Seq, RelPath)>)>,
+    /// Nodes that have said in this run what they know. What the last run has noted of others may
+    /// be older than what it announced to them.
+    heard: BTreeSet<NodeId>,
+}
 
 impl Retiring {
     pub(super) fn has_work(&self) -> bool {
-        !self.0.is_empty()
+        !self.named.is_empty()
+    }
+
+    /// A node has said what it knows.
+    pub(super) fn note_heard(&mut self, node: NodeId) {
+        if self.heard.len() >= MAX_HEARD_NODES {
+            self.heard.clear();
+        }
+        self.heard.insert(node);
     }
 }
 
@@ -41,7 +55,7 @@ impl Engine {
     pub(super) fn look_what_is_retired(&mut self) -> Result<()> {
         for dot in self.index.last_components()?.to_vec() {
             if self.index.retired(dot.origin)?.is_some() {
-                self.retiring.0.push_back(dot.origin);
+                self.retiring.named.push_back((dot.origin, None));
             }
         }
         Ok(())
@@ -90,9 +104,18 @@ impl Engine {
             summary.former.len() > MAX_FORMER_ORIGINS && summary.former.first() == Some(&origin);
         let is_known = || -> Result<bool> {
             let is_all = self.index.next_component(origin, last, None)?.is_none();
-            Ok(is_all && self.known_by_all(time)?.iter().all(|known| known.get(origin) == last))
+            let is_heard = is_all && self.has_heard_those_who_count(time)?;
+            Ok(is_heard && self.known_by_all(time)?.iter().all(|known| known.get(origin) == last))
         };
         Ok((is_over || is_known()?).then_some(last))
+    }
+
+    /// A node that was killed may have announced more than it remembers: what others know of that
+    /// is what they have said since it was started.
+    fn has_heard_those_who_count(&self, time: Time) -> Result<bool> {
+        let counted = self.counted_nodes(time)?;
+        let is_heard = |(node, _): &(NodeId, NodeRecord)| self.retiring.heard.contains(node);
+        Ok(self.has_heard_all() && counted.iter().all(is_heard))
     }
 
     fn retire(&mut self, origin: Origin, last: Seq, time: Time) -> Result<()> {
@@ -102,7 +125,7 @@ impl Engine {
         }
         debug!("origin {:016x} is retired at {last}", origin.0);
         self.index.retire(origin, Retired { last, at_ms: time.wall_ms })?;
-        self.retiring.0.push_back(origin);
+        self.retiring.named.push_back((origin, None));
         for link in self.links.values_mut() {
             link.retire(origin, last);
             if before.is_some() {
@@ -116,10 +139,18 @@ impl Engine {
     /// Leaves the retired origins out of some of the rows that name them.
     pub(super) fn step_retiring(&mut self, time: Time) -> Result<()> {
         for _ in 0..STEP_ENTRIES {
-            let Some(&origin) = self.retiring.0.front() else { return Ok(()) };
-            match self.index.next_component(origin, 0, None)? {
-                Some((_, path)) => self.leave_out(&path, origin, time)?,
-                None => drop(self.retiring.0.pop_front()),
+            let Some((origin, last)) = self.retiring.named.front() else { return Ok(()) };
+            let (origin, seq) = (*origin, last.as_ref().map_or(0, |(seq, _)| *seq));
+            let path = last.as_ref().map(|(_, path)| path);
+            let next = self.index.next_component(origin, seq, path)?;
+            match &next {
+                Some((_, path)) => self.leave_out(path, origin, time)?,
+                None => drop(self.retiring.named.pop_front()),
+            }
+            if let (Some((at, last)), Some(next)) = (self.retiring.named.front_mut(), next)
+                && *at == origin
+            {
+                *last = Some(next);
             }
         }
         Ok(())
@@ -132,9 +163,9 @@ impl Engine {
         else {
             return Ok(());
         };
-        row.entry.version.remove_origin(origin);
-        if let Some(held) = row.base.as_mut().and_then(|base| base.version.as_deref_mut()) {
-            held.remove_origin(origin);
+        self.leave_retired_out(&mut row.entry.version)?;
+        if let Some(held) = row.base.as_mut().and_then(Base::version_mut) {
+            self.leave_retired_out(held)?;
         }
         let dot = row.entry.version.dot;
         if dot.origin != origin || dot.seq <= retired.last {
@@ -144,11 +175,14 @@ impl Engine {
         self.put_own(path, &row, time)
     }
 
-    /// The same version under a number of this node's own.
+    /// The same version under a number of this node's own, above itself.
     fn number_anew(&mut self, version: &mut Version) {
-        let author = version.author;
-        let mut anew = self.next_version(Some(version.vector()), Some(version.changed), 0);
-        anew.author = author;
+        let mut anew = self.next_version(Some(&version.made_with), Some(version.changed), 0);
+        anew.author = version.author;
+        anew.joined = version.joined.take().map(|mut joined| {
+            joined.insert(anew.dot);
+            joined
+        });
         *version = anew;
     }
 
@@ -232,9 +266,10 @@ impl Engine {
 
     /// A version that was made, or told, before an origin was retired.
     pub(super) fn leave_retired_out(&self, version: &mut Version) -> Result<()> {
-        for dot in version.vector().clone().iter() {
+        // The version's own first: once that is settled, nothing is to be told apart any more.
+        for dot in [version.dot].into_iter().chain(version.vector().clone().iter()) {
             if self.index.is_settled(dot)? {
-                version.remove_origin(dot.origin);
+                version.leave_out(dot.origin);
             }
         }
         Ok(())
@@ -251,16 +286,17 @@ impl Engine {
         other: &Entry,
     ) -> Result<Row> {
         if self.retiring.has_work() {
-            let held = row.base.as_mut().and_then(|base| base.version.as_deref_mut());
+            let held = row.base.as_mut().and_then(Base::version_mut);
             for version in held.into_iter().chain([&mut row.entry.version]) {
                 self.leave_retired_out(version)?;
             }
         }
         let held = &row.entry.version;
         let heard = self.links.get(&node).map(|link| &link.heard);
+        let is_lacked = heard.is_some_and(|heard| heard.lacks(held.dot.origin))
+            && !other.version.made_with.contains(held.dot);
         let is_unknown = held.is_settled()
-            && heard.is_some_and(|heard| heard.lacks(held.dot.origin))
-            && !other.version.made_with.contains(held.dot)
+            && (is_lacked || other.version.has_won_against(held))
             && row.entry.content != other.content
             && !self.is_older(held, &other.version)?;
         if is_unknown {
@@ -284,7 +320,7 @@ impl Engine {
 
 /// All origins that the row names.
 fn origins_of(row: &Row) -> Vec<Origin> {
-    let held = row.base.as_ref().and_then(|base| base.version.as_deref());
+    let held = row.base.as_ref().and_then(Base::version);
     let versions = [Some(&row.entry.version), held];
     versions
         .into_iter()

@@ -237,6 +237,8 @@ fn is_directory(row: Option<&Row>, stat: Option<&Stat>) -> bool {
         return stat.kind == FileKind::Directory;
     }
     let Some(row) = row else { return false };
-    let held = row.base.as_ref().map(|base| &base.content);
-    held.or(row.entry.content.as_ref()) == Some(&Content::Directory)
+    match &row.base {
+        Some(base) => base.is_directory(),
+        None => row.entry.content == Some(Content::Directory),
+    }
 }

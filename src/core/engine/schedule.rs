@@ -4,10 +4,7 @@
 use std::time::Instant;
 
 use super::{Engine, Result, place::file_digest, transfer::Slot};
-use crate::model::{
-    entry::{Content, Row},
-    path::RelPath,
-};
+use crate::model::{entry::Row, path::RelPath};
 
 impl Engine {
     /// Is something being done for the path that will end, and have it asked for again?
@@ -60,7 +57,7 @@ impl Engine {
             return Ok(!self.is_caught_up());
         };
         let Some(parent) = self.index.get(&parent)? else { return Ok(!self.has_heard_all()) };
-        let is_there = parent.base.is_some_and(|base| base.content == Content::Directory);
+        let is_there = parent.base.is_some_and(|base| base.is_directory());
         Ok(!is_there || !self.is_caught_up())
     }
 }

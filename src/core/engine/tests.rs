@@ -1,6 +1,7 @@
 //! Whole engines together: what is done on one is on all, whatever happens meanwhile.
 
 mod bits;
+mod clocks;
 mod closed;
 mod hostile;
 mod ignored;
@@ -8,6 +9,7 @@ mod lost;
 mod names;
 mod reread;
 mod rest;
+mod retired;
 mod serving;
 mod slots;
 mod unseen;

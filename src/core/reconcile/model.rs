@@ -12,8 +12,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    entry::{Bits, Digest, Stamp},
-    version::{Dot, Origin},
+    entry::{Bits, Digest, Provenance, Seen, Stamp},
+    version::{Dot, NodeId, Origin},
 };
 
 const NODES: usize = 4;
@@ -179,7 +179,7 @@ impl History {
             joined.join(above.entry.version.vector());
             joined
         });
-        let author = NodeId([node as u8 + 1; 8]);
+        let author = Author::Node(NodeId([node as u8 + 1; 8]));
         let joined = joined.filter(|joined| *joined != made_with);
         let version = Version { dot, author, changed, made_with, joined };
         Both { entry: Entry { content, mode: 0o644, mtime_ns: 0, version }, set }
@@ -284,7 +284,8 @@ proptest! {
         for held in &history.placed {
             for newest in history.told.iter().filter(|newest| newest.set.is_superset(&held.set)) {
                 let content = held.entry.content.clone().expect("nothing is not on a disk");
-                let base = Base { content, stamp, bits: Bits::kept(0o644), version: None };
+                let (content, seen) = (Provenance::Newest(content), Seen::at(stamp));
+                let base = Base { held: content, seen, bits: Bits::kept(0o644) };
                 let fate = fate(&base, &held.entry.version, &newest.entry);
                 let change = history.made.iter()
                     .position(|made| made.dot == held.entry.version.dot);

@@ -85,7 +85,8 @@ impl Disk {
     /// Puts back what a backup has, as one that saves files does it: other inodes, and the times of
     /// now.
     pub fn renumber(&mut self) {
-        self.inodes.values_mut().for_each(|inode| inode.ctime_ns = 0);
+        let ctime_ns = self.stamp(self.grain.ctime_ns);
+        self.inodes.values_mut().for_each(|inode| inode.ctime_ns = ctime_ns);
         let files: Vec<Ino> = self.inodes.keys().copied().filter(|ino| *ino != ROOT).collect();
         let base = files.iter().max().copied().unwrap_or(ROOT) + 1000;
         let moved: BTreeMap<Ino, Ino> =

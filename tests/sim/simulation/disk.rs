@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     events::Events,
+    obstacles::{Locked, Refused},
     random::Rng,
     storage::Fuse,
     user::{Ambush, Kind},
@@ -107,9 +108,10 @@ pub struct Troubles {
     /// Percent of the operations that fail with `EIO`.
     pub io_errors: u64,
     pub unmounted: Option<Unmounted>,
-    /// Directories in which the program can neither make nor remove a name, whatever their bits: as
-    /// if they were another user's, who can.
-    pub locked: BTreeSet<Ino>,
+    /// Directories in which the program can neither make nor remove a name, whatever their bits.
+    pub locked: BTreeMap<Ino, Locked>,
+    /// Names that nothing can get.
+    pub refused: BTreeMap<Name, Refused>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -356,7 +358,7 @@ impl Disk {
     // --- Times
 
     /// Now, in the units of the file system.
-    fn stamp(&mut self, unit_ns: i64) -> i64 {
+    pub fn stamp(&mut self, unit_ns: i64) -> i64 {
         self.ticks += 1;
         let now_ns = self.wall_ms as i64 * 1_000_000;
         if unit_ns == 1 { now_ns + self.ticks % 1_000_000 } else { now_ns - now_ns % unit_ns }
@@ -530,7 +532,7 @@ impl Disk {
 
     /// Half-written content is never seen under its own name.
     fn refuse_write_in_place(&mut self, ino: Ino) {
-        if self.by_user {
+        if self.by_user || !self.is_named_in_tree(ROOT, ino) {
             return;
         }
         let mut place = None;
@@ -542,6 +544,16 @@ impl Disk {
         if let Some(path) = place {
             self.violations.push(format!("the program wrote into {path} in its place"));
         }
+    }
+
+    /// Does anything in this directory have a name for it? The node's own directory does not count.
+    fn is_named_in_tree(&self, top: Ino, ino: Ino) -> bool {
+        let is_own = |name: &Name| top == ROOT && **name == *STATE_DIR.as_bytes();
+        self.names(top).is_some_and(|names| {
+            names.iter().any(|(name, &child)| {
+                !is_own(name) && (child == ino || self.is_named_in_tree(child, ino))
+            })
+        })
     }
 
     fn is_elsewhere(&self, id: ContentId) -> bool {

@@ -67,8 +67,8 @@ impl SimFiles {
         }
         let path = disk.path_of(directory, name);
         disk.log.push(format!("{what} {path}"));
-        if disk.troubles.locked.contains(&directory) {
-            return Err(Errno::PERM);
+        if let Some(how) = disk.troubles.locked.get(&directory) {
+            return Err(how.error());
         }
         disk.changes += 1;
         let Some(Inode { what: What::Directory(_), mode, links, .. }) = disk.inodes.get(&directory)
@@ -91,8 +91,14 @@ impl SimFiles {
             () if at.1.len() > 255 => Err(Errno::NAMETOOLONG),
             () if disk.child(ino(at.0)?, at.1).is_some() => Err(Errno::EXIST),
             () if disk.troubles.is_full => Err(Errno::NOSPC),
-            () => Ok(disk),
+            () => disk.check_name(at.1).map(|()| disk),
         }
+    }
+
+    /// As [`Self::enter`], to set bits or a time, as only the owner can.
+    fn enter_to_set(&self, ino: Ino) -> Result<Borrowed<'_>> {
+        let disk = self.enter()?;
+        if disk.is_foreign(ino) { Err(Errno::PERM) } else { Ok(disk) }
     }
 
     fn handle(&self, disk: &mut Disk, ino: Ino, may_write: bool) -> Handle {
@@ -131,6 +137,9 @@ impl SimFiles {
             return Err(Errno::INVAL);
         }
         let (from, to) = ((ino(from.0)?, from.1), (ino(to.0)?, to.1));
+        if disk.child(to.0, to.1).is_none() {
+            disk.check_name(to.1)?;
+        }
         disk.move_name(from, to, replaces)
     }
 }
@@ -256,7 +265,7 @@ impl Disk {
         if inode.mode & 0o100 == 0 {
             return Err(Errno::ACCESS);
         }
-        let found = names.get(name).copied().ok_or(Errno::NOENT)?;
+        let found = names.get(name).copied().ok_or_else(|| self.absent(name))?;
         if self.closed.get(&found) == Some(&Closed::Spoilt) {
             Err(Errno::NOTCONN)
         } else {
@@ -380,7 +389,9 @@ impl FileSystem for SimFiles {
         let directory = ino(directory)?;
         let inode = disk.inodes.get(&directory).ok_or(Errno::NOENT)?;
         match () {
-            () if disk.troubles.locked.contains(&directory) => Err(Errno::PERM),
+            () if disk.troubles.locked.contains_key(&directory) => {
+                Err(disk.troubles.locked[&directory].error())
+            }
             () if inode.mode & 0o300 != 0o300 => Err(Errno::ACCESS),
             () => Ok(()),
         }
@@ -450,7 +461,7 @@ impl FileSystem for SimFiles {
     }
 
     fn set_mode(&self, handle: &Handle, mode: u16) -> Result<()> {
-        let mut disk = self.enter()?;
+        let mut disk = self.enter_to_set(ino(handle)?)?;
         disk.changes += 1;
         disk.set_mode(ino(handle)?, mode);
         disk.tell_inode(ino(handle)?, EventMask::ATTRIB);
@@ -463,6 +474,9 @@ impl FileSystem for SimFiles {
         let found = disk.look_up(ino(at.0)?, at.1)?;
         let path = disk.path_of(ino(at.0)?, at.1);
         disk.log.push(format!("set the time of {path}"));
+        if disk.is_foreign(found) {
+            return Err(Errno::PERM);
+        }
         disk.changes += 1;
         disk.set_mtime(found, mtime_ns);
         disk.tell_inode(found, EventMask::ATTRIB);
@@ -470,7 +484,7 @@ impl FileSystem for SimFiles {
     }
 
     fn set_mtime_of(&self, handle: &Handle, mtime_ns: i64) -> Result<()> {
-        let mut disk = self.enter()?;
+        let mut disk = self.enter_to_set(ino(handle)?)?;
         disk.changes += 1;
         disk.set_mtime(ino(handle)?, mtime_ns);
         disk.tell_inode(ino(handle)?, EventMask::ATTRIB);

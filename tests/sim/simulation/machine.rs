@@ -63,7 +63,7 @@ pub struct Machine {
     pub mounted_at: Option<Duration>,
     /// When what is out of reach can be reached again.
     pub opens_at: Option<Duration>,
-    /// When all directories can be written to again.
+    /// When everything can be written again.
     pub unlocked_at: Option<Duration>,
     index_is_latest: bool,
     boot: u64,
@@ -120,14 +120,6 @@ impl Machine {
 
     pub fn set_clock(&mut self, now: Duration, by_ms: i64) {
         self.clock = (now, (self.wall_ms(now) as i64 + by_ms).max(0), self.clock.2);
-    }
-
-    /// Directories to which the program cannot write.
-    pub fn locked_paths(&self) -> Vec<Vec<u8>> {
-        let disk = self.disk.borrow();
-        let is_locked =
-            |path: &Vec<u8>| disk.find(path).is_some_and(|ino| disk.troubles.locked.contains(&ino));
-        disk.tree().into_keys().filter(is_locked).collect()
     }
 
     /// The disk, at this time.

@@ -10,6 +10,7 @@ mod events;
 mod files;
 mod machine;
 mod network;
+mod obstacles;
 mod oracle;
 pub mod plan;
 mod random;
@@ -46,15 +47,25 @@ thread_local! {
 
 /// Carries out a plan; prints what happens when asked to.
 pub fn run(plan: &Plan, prints: bool) -> Outcome {
-    catch_messages();
     SEED.set(plan.seed);
     let mut world = World::new(plan, Trace::new(prints));
-    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let failure = match result {
+    let failure = failure_of(|| world.run());
+    Outcome { hash: world.trace.hash(), failure, turns: world.turns }
+}
+
+/// Has every node of a group killed so many times, with a save each time. What must not happen, and
+/// did.
+pub fn run_years(ends: u32) -> Option<String> {
+    let mut world = World::of_years();
+    failure_of(|| world.pass_years(ends))
+}
+
+fn failure_of(run: impl FnOnce() -> Result<(), String>) -> Option<String> {
+    catch_messages();
+    match catch_unwind(AssertUnwindSafe(run)) {
         Ok(checked) => checked.err(),
         Err(_) => Some(PANIC.take().unwrap_or_else(|| "it panicked".to_owned())),
-    };
-    Outcome { hash: world.trace.hash(), failure, turns: world.turns }
+    }
 }
 
 /// A panic is a failure of its seed, and said with it.

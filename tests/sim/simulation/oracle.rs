@@ -59,8 +59,8 @@ pub struct Oracle {
     half_written: BTreeSet<ContentId>,
     /// What power cuts have left of files.
     torn: BTreeSet<ContentId>,
-    /// What a node held when it lost its memory. It states that as nobody's, which competes with
-    /// what others have made of it meanwhile by the clocks alone, which never quite agree.
+    /// What a node held when it lost its memory. It publishes that unattributed, which competes
+    /// with what others have made of it meanwhile by the clocks alone, which never quite agree.
     forgotten: BTreeSet<Path>,
     /// Names that users gave to files which have others on that machine. What is done under one of
     /// them is done to all, and stated for each: like a second deed, which may come when others'
@@ -207,7 +207,7 @@ impl Oracle {
     }
 
     /// What the node remembers is less than what it once knew. What it found on its disk at the
-    /// next start, and had not heard of, is nobody's, and goes to the trash when it loses.
+    /// next start, and had not heard of, is unattributed, and goes to the trash when it loses.
     pub fn forget(&mut self, node: usize, tree: &Tree) {
         self.forgetful.insert(node);
         self.forgotten.extend(tree.keys().cloned());
@@ -344,19 +344,20 @@ impl Oracle {
             related.flat_map(|(_, deeds)| deeds.iter().copied()).collect();
         let others = deeds.iter().filter(|(node, _)| *node != instance.maker).count();
         let is_plain = !instance.is_again && !self.linked.contains(path);
-        is_plain && !self.may_be_nobodys(path, &deeds) && others < 2
+        is_plain && !self.may_be_unattributed(path, &deeds) && others < 2
     }
 
-    /// Was one of the versions that met there nobody's, perhaps, so that it made no copy? A node
-    /// that lost its memory states so what it held, and what its users did while it was down or
-    /// just before. (Twins are such nodes, too.)
-    fn may_be_nobodys(&self, path: &Path, deeds: &BTreeSet<(usize, u64)>) -> bool {
+    /// Was one of the versions that met there unattributed, perhaps, so that it made no copy? A
+    /// node that lost its memory states so what it held, and what its users did while it was down
+    /// or just before. (Twins are such nodes, too.)
+    fn may_be_unattributed(&self, path: &Path, deeds: &BTreeSet<(usize, u64)>) -> bool {
         let was_held = self.forgotten.iter().any(|held| is_related(held, path));
         was_held || deeds.iter().any(|(node, _)| self.forgetful.contains(node))
     }
 }
 
-fn is_above(above: &[u8], path: &[u8]) -> bool {
+/// Is the first one a directory above the second one?
+pub fn is_above(above: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 

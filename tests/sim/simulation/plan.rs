@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     disk::{Closed, Grain, Unmounted},
+    obstacles::{self, Locked, Refused},
     random::Rng,
     rules,
     user::{Deed, KINDS, Kind},
@@ -125,6 +126,15 @@ pub enum What {
     Lock {
         node: usize,
         which: u32,
+        #[serde(default)]
+        how: Locked,
+        for_ms: u64,
+    },
+    /// The disk gives a name to nothing, for as long as in [`What::Lock`].
+    Refuse {
+        node: usize,
+        name: u32,
+        how: Refused,
         for_ms: u64,
     },
     LoseEvents {
@@ -176,7 +186,7 @@ pub struct Plan {
 /// 2026-11-22.
 const NOW_MS: u64 = 1_795_300_000_000;
 /// Until all is at rest but for this.
-const FOR_LONG_MS: u64 = 86_400_000;
+pub(super) const FOR_LONG_MS: u64 = 86_400_000;
 /// A machine that is off for so long has been off since before the last day.
 const WEEKEND_MS: u64 = 3 * 86_400_000;
 const YEAR_MS: u64 = 365 * 86_400_000;
@@ -268,6 +278,9 @@ impl Plan {
         rules::add_to(&mut plan.actions, plan.machines.len(), one_at_a_time, seed);
         plan.close_some();
         plan.add_locks();
+        if !one_at_a_time {
+            obstacles::add_to(&mut plan.actions, plan.machines.len(), seed);
+        }
         plan.add_rests();
         plan
     }
@@ -340,6 +353,7 @@ impl Plan {
                 _ => What::Lock {
                     node,
                     which: rng.next() as u32,
+                    how: Locked::Immutable,
                     for_ms: rng.pick(&[0, 0, 0, 3000, 30_000, 200_000]),
                 },
             };

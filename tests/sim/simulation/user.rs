@@ -43,6 +43,10 @@ pub enum Kind {
     Burst,
     /// A directory of files goes, and is made anew with the same names.
     Remake,
+    /// Many files at once, small and large: more than are fetched at a time.
+    Flood,
+    /// Files beside what is out of reach.
+    Beside,
 }
 
 pub const KINDS: [Kind; 22] = [
@@ -134,10 +138,10 @@ impl Found {
     }
 }
 
-const NAMES: [&str; 8] = ["a", "b", "c.txt", "d", "e", "f.tar.gz", "g", "H"];
+pub(super) const NAMES: [&str; 8] = ["a", "b", "c.txt", "d", "e", "f.tar.gz", "g", "H"];
 const MAX_DEPTH: usize = 3;
 /// Where bursts of files go.
-const CROWDED: &[u8] = b"crowd";
+pub(super) const CROWDED: &[u8] = b"crowd";
 const BURST: u32 = 6;
 
 impl Disk {
@@ -268,6 +272,8 @@ impl Disk {
             Kind::Rules => self.change_rules(deed),
             Kind::Burst => self.burst(deed),
             Kind::Remake => self.remake(deed),
+            Kind::Flood => self.flood(deed),
+            Kind::Beside => self.make_beside(deed),
             Kind::SlowEnd => {
                 let (ino, whole) = self.slow.pop()?;
                 self.end_slow(ino, &whole);
@@ -304,7 +310,12 @@ impl Disk {
     }
 
     /// As a shell's `>`: what is there is overwritten in its place.
-    fn create_at(&mut self, directory: Ino, name: Name, bytes: Vec<u8>) -> Option<String> {
+    pub(super) fn create_at(
+        &mut self,
+        directory: Ino,
+        name: Name,
+        bytes: Vec<u8>,
+    ) -> Option<String> {
         match self.child(directory, &name) {
             Some(ino) if !matches!(self.inodes[&ino].what, What::File(_)) => return None,
             Some(ino) => self.overwrite(ino, |old| *old = bytes),
@@ -360,12 +371,14 @@ impl Disk {
             .or_else(|| self.pick(number, Self::is_directory))
     }
 
-    /// The program cannot make or remove a name in a directory any more.
-    pub fn lock(&mut self, number: u32) {
-        if let Some(found) = self.pick_crowded(number) {
-            self.log.push(format!("nothing can be made in {}", found.show()));
-            self.troubles.locked.insert(found.ino);
-        }
+    /// As [`Self::pick_crowded`]: its inode and its path.
+    pub(super) fn pick_crowded_directory(&self, number: u32) -> Option<(Ino, String)> {
+        self.pick_crowded(number).map(|found| (found.ino, found.show()))
+    }
+
+    /// All that can be reached.
+    pub(super) fn directories(&self) -> impl Iterator<Item = Ino> {
+        self.all(Self::is_directory).into_iter().map(|found| found.ino)
     }
 
     fn edit(&mut self, deed: &Deed, change: impl FnOnce(&mut Vec<u8>, u32)) -> Option<String> {
@@ -500,7 +513,7 @@ impl Found {
 
 impl Deed {
     /// Bytes that nobody else writes.
-    fn content(&self, length: usize) -> Vec<u8> {
+    pub(super) fn content(&self, length: usize) -> Vec<u8> {
         let mut bytes = format!("<{}>", self.token).into_bytes();
         let mut state = u64::from(self.token) | 1;
         while bytes.len() < length {

@@ -1,6 +1,9 @@
 //! A whole run: machines, the network between them, and time, which passes only when nothing else
 //! can happen.
 
+mod beside;
+mod years;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +15,7 @@ use super::{
     disk::{Closed, ContentId, Tree},
     machine::Machine,
     network::Network,
-    oracle::{Holdings, Oracle, is_related},
+    oracle::{Holdings, Oracle},
     plan::{Plan, What},
     random::Rng,
     rules::is_ignored,
@@ -58,6 +61,8 @@ pub struct World {
 }
 
 type Checked = Result<(), String>;
+/// What users see: content and permission bits.
+type FullTree = BTreeMap<Vec<u8>, (Option<ContentId>, u16)>;
 
 impl World {
     pub fn new(plan: &Plan, trace: Trace) -> Self {
@@ -395,8 +400,12 @@ impl World {
                 self.machines[node].disk.borrow_mut().troubles.unmounted = Some(how);
                 self.machines[node].mounted_at = Some(now + ms(for_ms));
             }
-            What::Lock { node, which, for_ms } => {
-                self.machines[node].disk_at(now).lock(which);
+            What::Lock { node, which, how, for_ms } => {
+                self.machines[node].disk_at(now).lock(which, how);
+                self.machines[node].unlocked_at = Some(now + ms(for_ms)).filter(|_| for_ms > 0);
+            }
+            What::Refuse { node, name, how, for_ms } => {
+                self.machines[node].disk_at(now).refuse(name, how);
                 self.machines[node].unlocked_at = Some(now + ms(for_ms)).filter(|_| for_ms > 0);
             }
             What::LoseEvents { node } if self.machines[node].style.watch.is_off => {}
@@ -530,7 +539,7 @@ impl World {
         self.heal()?;
         let is_limited = |machine: &Machine| {
             let disk = machine.disk.borrow();
-            !disk.closed.is_empty() || !disk.troubles.locked.is_empty()
+            !disk.closed.is_empty() || disk.has_obstacles()
         };
         if self.machines.iter().any(is_limited) {
             self.wait_for_the_others()?;
@@ -557,21 +566,6 @@ impl World {
         self.check_rest()
     }
 
-    /// One thing out of reach does not stop those beside it: they become equal while it is.
-    fn wait_for_the_others(&mut self) -> Checked {
-        let by = self.now + QUIET_WITHIN;
-        loop {
-            self.advance(self.now + QUIET)?;
-            let Some(difference) = self.difference_beside()? else { return Ok(()) };
-            if self.now > by {
-                return Err(format!(
-                    "what can be reached is not equal:\n{difference}\n{}",
-                    self.show()
-                ));
-            }
-        }
-    }
-
     /// The rules, which are the same everywhere by now, and what they name on any node.
     fn ignored(&self) -> (Rc<IgnoreRules>, BTreeSet<Vec<u8>>) {
         let rules = Rc::new(self.machines[0].disk.borrow().rules());
@@ -579,37 +573,6 @@ impl World {
             self.machines.iter().flat_map(|machine| machine.disk.borrow().ignored_by(&rules));
         let ignored = ignored.collect();
         (rules, ignored)
-    }
-
-    /// What differs between the nodes, but for what has to do with a directory that cannot be
-    /// written to, or with anything that is out of reach on some node; then also with what is in
-    /// trouble, which may have come from there.
-    fn difference_beside(&self) -> Result<Option<String>, String> {
-        let mut excused: Vec<Vec<u8>> = self.given_up()?.into_iter().collect();
-        let is_closed =
-            self.machines.iter().any(|machine| !machine.disk.borrow().closed.is_empty());
-        for machine in &self.machines {
-            excused.extend(machine.disk.borrow().closed_paths());
-            excused.extend(machine.locked_paths());
-            self.check_schedule(machine.at)?;
-            let Some(replica) = &machine.replica else {
-                return Ok(Some(format!("node {} is down", machine.at)));
-            };
-            let status = replica.engine().status().map_err(|error| error.to_string())?;
-            let problems = status.problems.into_iter().filter(|_| is_closed);
-            excused.extend(problems.map(|(path, _)| path.as_bytes().to_vec()));
-        }
-        let (_, ignored) = self.ignored();
-        let beside = |at: usize| {
-            let mut tree = self.full_tree(at);
-            let is_excused = |path: &Vec<u8>| excused.iter().any(|other| is_related(other, path));
-            tree.retain(|path, _| !ignored.contains(path) && !is_excused(path));
-            tree
-        };
-        let first = beside(0);
-        let other =
-            (1..self.machines.len()).map(|at| (at, beside(at))).find(|(_, tree)| *tree != first);
-        Ok(other.map(|(at, tree)| self.show_difference(&first, &tree, at)))
     }
 
     fn wait_for_rest(&mut self) -> Checked {
@@ -637,7 +600,7 @@ impl World {
 
     fn unlock(&mut self, at: usize) {
         self.machines[at].unlocked_at = None;
-        self.machines[at].disk.borrow_mut().troubles.locked.clear();
+        self.machines[at].disk.borrow_mut().end_obstacles();
     }
 
     /// Does everything that is wanted move, or have a time at which it is tried?
@@ -792,7 +755,7 @@ impl World {
     }
 
     /// With permission bits.
-    fn full_tree(&self, at: usize) -> BTreeMap<Vec<u8>, (Option<ContentId>, u16)> {
+    fn full_tree(&self, at: usize) -> FullTree {
         let disk = self.machines[at].disk.borrow();
         disk.tree()
             .into_iter()
@@ -803,12 +766,7 @@ impl World {
             .collect()
     }
 
-    fn show_difference(
-        &self,
-        first: &BTreeMap<Vec<u8>, (Option<ContentId>, u16)>,
-        other: &BTreeMap<Vec<u8>, (Option<ContentId>, u16)>,
-        at: usize,
-    ) -> String {
+    fn show_difference(&self, first: &FullTree, other: &FullTree, at: usize) -> String {
         let mut lines = Vec::new();
         let paths: BTreeSet<&Vec<u8>> = first.keys().chain(other.keys()).collect();
         for path in paths.into_iter().filter(|path| first.get(*path) != other.get(*path)) {

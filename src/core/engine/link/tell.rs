@@ -11,10 +11,10 @@ use super::{
 use crate::{
     core::seam::{Time, Transmit},
     model::{
-        entry::{Content, Row},
+        entry::{Content, Provenance, Row},
         limits::{MAX_INLINE_BYTES, RETIRED_SEGMENT},
         path::RelPath,
-        version::{Advance, Dot, Knowledge, NodeId, Origin},
+        version::{Advance, Dot, Knowledge, NodeId},
     },
     wire::message::Message,
 };
@@ -146,12 +146,12 @@ impl Engine {
 
     /// Moves the cursor on by one component.
     fn next_unsent(&mut self, node: NodeId) -> Result<Option<(Advance, RelPath)>> {
+        let own = self.origin();
         let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
         if !link.is_ready() {
             return Ok(None);
         }
-        let (own, known) =
-            (self.index.summary().origin.unwrap_or(Origin(0)), self.index.knowledge());
+        let known = self.index.knowledge();
         let others = known.iter().map(|dot| dot.origin).filter(|origin| *origin != own);
         for origin in std::iter::once(own).chain(others) {
             let (before, limit) = (link.sent.get(origin), link.limit(origin, own, known));
@@ -208,12 +208,11 @@ impl Engine {
         row: Row,
         advance: Option<Advance>,
     ) -> Result<Transmit> {
-        let inline = match row.base.filter(|base| base.version.is_none()) {
-            Some(base)
-                if is_small_file(&base.content)
-                    && !self.has_content(node, &path, &base.content)? =>
+        let inline = match row.base.as_ref().map(|base| (&base.held, base.seen.proof())) {
+            Some((Provenance::Newest(content), proof))
+                if is_small_file(content) && !self.has_content(node, &path, content)? =>
             {
-                Some(base.stamp)
+                proof
             }
             _ => None,
         };
@@ -238,18 +237,18 @@ impl Engine {
     /// cursor has nothing left to send.
     fn next_knowledge(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
         let Some(link) = self.links.get_mut(&node) else { return Ok(None) };
-        let backed = link.is_ready()
+        let is_complete = link.is_ready()
             && link.settled == Settled::Known
             && link.sent.covers(self.index.knowledge());
-        let first_backed = backed && link.told().is_none_or(|told| !told.backed);
-        if !link.timers.take_due(Timer::Announce) && !first_backed {
+        let is_first_complete = is_complete && link.told().is_none_or(|told| !told.is_complete);
+        if !link.timers.take_due(Timer::Announce) && !is_first_complete {
             return Ok(None);
         }
-        link.sends_all &= !backed;
-        self.knowledge_for(node, backed, time).map(Some)
+        link.sends_all &= !is_complete;
+        self.knowledge_for(node, is_complete, time).map(Some)
     }
 
-    fn knowledge_for(&mut self, node: NodeId, backed: bool, time: Time) -> Result<Transmit> {
+    fn knowledge_for(&mut self, node: NodeId, is_complete: bool, time: Time) -> Result<Transmit> {
         let known = self.index.knowledge().clone();
         let digest = self.settled_digest()?;
         let mut news = known.clone();
@@ -257,9 +256,9 @@ impl Engine {
             if let Some(told) = link.told() {
                 news = known.beyond(&told.known);
             }
-            link.phase = Phase::Told(Told { known, backed, at: time.now });
+            link.phase = Phase::Told(Told { known, is_complete, at: time.now });
         }
-        Ok(Transmit::Message(Message::Knowledge { known: news, digest, backed }))
+        Ok(Transmit::Message(Message::Knowledge { known: news, digest, is_complete }))
     }
 
     /// The sum over all live rows, if knowledge covers them all.

@@ -1,12 +1,14 @@
 //! Files that were touched so soon before they are read that a write after that may leave their
 //! stamps as they are. Such a file is read when the moment is over; a small one before that, too.
 
-use super::super::{Engine, Result, paths::is_just_touched};
+use super::super::{Engine, Result};
 use crate::{
     core::seam::{Found, Hint, Output, Time},
     model::{
         entry::{FileKind, Stat},
+        limits::STAMP_GRANULARITY,
         path::RelPath,
+        stamp::{Trust, trust},
     },
 };
 
@@ -15,7 +17,7 @@ impl Engine {
     pub(super) fn may_hide_writes(&self, stat: &Stat, time: Time) -> bool {
         !self.config.has_fine_times
             && stat.kind == FileKind::File
-            && is_just_touched(&stat.stamp, time.wall_ms)
+            && trust(&stat.stamp, time.wall_ms, STAMP_GRANULARITY) != Trust::Certain
     }
 
     /// What was found, if that is taken in.

@@ -19,14 +19,10 @@ mod torn;
 
 use log::info;
 
-pub(super) use self::{
-    rename::Renames,
-    state::joined,
-    torn::{Durable, holds_torn, is_marked_torn},
-};
+pub(super) use self::{rename::Renames, state::joined, torn::Durable};
 use super::{
     Engine, Result,
-    paths::{Begun, ReadDone, Recheck, Unseen},
+    paths::{Begun, ReadDone, Unseen},
     transfer::is_small,
 };
 use crate::{
@@ -35,6 +31,7 @@ use crate::{
         content::Chunk,
         entry::{Base, Content, FileKind, Row, Standing, Stat},
         path::RelPath,
+        stamp::Recheck,
     },
 };
 
@@ -60,7 +57,7 @@ impl Engine {
                     .index
                     .get(&path)?
                     .and_then(|row| row.base)
-                    .map_or(0, |base| base.stamp.size);
+                    .map_or(0, |base| base.seen.last().size);
                 self.handle_writing(&path, size, time);
             }
             Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
@@ -93,12 +90,22 @@ impl Engine {
     /// looked at next. What is being read, or put there, at this moment is no proof, either.
     pub(super) fn doubt(&mut self, path: &RelPath) -> Result<()> {
         self.paths.doubt(path);
+        self.recheck(path, |base| !base.is_directory())
+    }
+
+    /// What the path holds, if it is such a thing, is found out anew when it is looked at next.
+    pub(super) fn recheck(
+        &mut self,
+        path: &RelPath,
+        is_such: impl Fn(&Base) -> bool,
+    ) -> Result<()> {
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
-        let Some(base) = &mut row.base else { return Ok(()) };
-        if base.stamp == base.stamp.of_no_file() {
-            return Ok(());
+        match &mut row.base {
+            Some(base) if is_such(base) && base.seen.proof().is_some() => {
+                base.seen = base.seen.doubted();
+            }
+            _ => return Ok(()),
         }
-        base.stamp = base.stamp.of_no_file();
         self.put(path, &row)
     }
 
@@ -165,7 +172,7 @@ impl Engine {
     /// as it was.
     fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
         let base = self.index.get(path)?.and_then(|row| row.base);
-        let is_directory = base.is_some_and(|base| base.content == Content::Directory);
+        let is_directory = base.is_some_and(|base| base.is_directory());
         let unseen = if is_directory { Unseen::Closed } else { Unseen::Itself };
         if self.block_unseen(path, (unseen, reason), time)? && is_directory {
             self.scan.handle_unlisted();
@@ -224,7 +231,7 @@ impl Engine {
             (None, None) if was_ignored => self.place(&path, None, time),
             (None, None) => Ok(()),
             (Some(_), None) => self.handle_missing(path, time),
-            (Some(base), Some(stat)) if is_same(base, &stat) && !doubtful => {
+            (Some(base), Some(stat)) if base.is_unchanged(&stat) && !doubtful => {
                 self.handle_same(path, row, time)
             }
             // What is covered is not missing.
@@ -234,9 +241,7 @@ impl Engine {
             (_, Some(stat)) if stat.kind == FileKind::Directory => {
                 self.handle_directory(path, row, stat, time)
             }
-            (Some(base), Some(_))
-                if base.content == Content::Directory && self.holds_something(&path)? =>
-            {
+            (Some(base), Some(_)) if base.is_directory() && self.holds_something(&path)? => {
                 // Something else is in the directory's place: what was in it is gone.
                 let renamed_to = self.renamed_to(&path, time);
                 self.scan.handle_vanished(path, renamed_to);
@@ -350,8 +355,11 @@ impl Engine {
         stat: Stat,
         time: Time,
     ) -> Result<()> {
-        let base = row.and_then(|row| row.base).filter(|base| base.content == Content::Directory);
-        let known = base.as_ref().is_some_and(|base| base.stamp.inode == stat.stamp.inode);
+        let base = row.and_then(|row| row.base).filter(Base::is_directory);
+        let known = base
+            .as_ref()
+            .and_then(|base| base.seen.proof())
+            .is_some_and(|stamp| stamp.inode == stat.stamp.inode);
         if base.is_some() && !known {
             self.forget_listings_below(&path)?;
         }
@@ -402,14 +410,4 @@ impl Engine {
             _ => Ok(()),
         }
     }
-}
-
-/// Does the disk hold what was last seen of it?
-pub(super) fn is_same(base: &Base, stat: &Stat) -> bool {
-    let kind = match base.content {
-        Content::File { .. } => FileKind::File,
-        Content::Directory => FileKind::Directory,
-        Content::Symlink { .. } => FileKind::Symlink,
-    };
-    kind == stat.kind && base.stamp == stat.stamp && base.bits.found == stat.mode
 }

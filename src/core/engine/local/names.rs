@@ -6,9 +6,10 @@ use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Base, Content, Digest, Entry, Row, Stamp, Stat},
+        entry::{Base, Content, Digest, Entry, Provenance, Row, Seen, Stamp, Stat},
         limits::STEP_ENTRIES,
         path::RelPath,
+        version::Author,
     },
 };
 
@@ -21,7 +22,8 @@ impl Engine {
         content: &Content,
         stat: &Stat,
     ) -> Result<()> {
-        let held = self.index.get(path)?.and_then(|row| row.base).map(|base| base.content);
+        let held =
+            self.index.get(path)?.and_then(|row| row.base).and_then(|base| base.content().cloned());
         let Some(Content::File { digest, .. }) =
             held.filter(|held| stat.links > 1 && held != content)
         else {
@@ -42,11 +44,10 @@ impl Engine {
         stat: &Stat,
         time: Time,
     ) -> Result<()> {
-        if let Some(base) = &mut row.base {
-            base.stamp = stat.stamp;
-            base.bits.found = stat.mode;
-            base.version = Some(Box::new(row.entry.version.clone()));
-        }
+        row.base = row.base.map(|mut base| {
+            (base.seen, base.bits.found) = (Seen::at(stat.stamp), stat.mode);
+            base.outdated(|| row.entry.version.clone())
+        });
         self.put(path, &row)?;
         self.place(path, None, time)
     }
@@ -64,7 +65,8 @@ impl Engine {
     ) -> Result<Option<OtherName>> {
         let Content::File { digest, .. } = content else { return Ok(None) };
         let is_held = |row: &Row| {
-            row.base.as_ref().is_some_and(|base| base.content == *content && base.version.is_none())
+            let held = row.base.as_ref().map(|base| &base.held);
+            matches!(held, Some(Provenance::Newest(held)) if held == content)
         };
         if stat.links < 2 || !is_held(row) {
             return Ok(None);
@@ -75,8 +77,8 @@ impl Engine {
         let other = others.into_iter().map(|(_, row)| row.entry).find(is_set);
         Ok(other.map(|other| {
             let when = |entry: &Entry| (entry.version.changed, entry.mode, entry.mtime_ns);
-            let is_newer =
-                other.version.author == self.config.node || when(&other) > when(&row.entry);
+            let is_newer = other.version.author == Author::Node(self.config.node)
+                || when(&other) > when(&row.entry);
             if is_newer {
                 OtherName::Newer { changed: other.version.changed }
             } else {
@@ -93,18 +95,18 @@ impl Engine {
         held: &Base,
         now: &Stat,
     ) -> Result<()> {
-        let Content::File { digest, .. } = &held.content else { return Ok(()) };
-        if now.links < 2 || !held.stamp.is_same_file(&now.stamp) || held.bits.found != now.mode {
+        let Some(Content::File { digest, .. }) = held.content() else { return Ok(()) };
+        let last = held.seen.last();
+        if now.links < 2 || !last.is_same_file(&now.stamp) || held.bits.found != now.mode {
             return Ok(());
         }
-        for (other, mut row) in self.other_names(path, digest, &held.stamp)? {
+        for (other, mut row) in self.other_names(path, digest, last)? {
             // That it got another name may not have been seen yet: then it still is to be.
-            let was = |base: &&mut Base| {
-                Stamp { ctime_ns: held.stamp.ctime_ns, ..base.stamp } == held.stamp
-            };
+            let was =
+                |base: &&mut Base| Stamp { ctime_ns: last.ctime_ns, ..*base.seen.last() } == *last;
             if let Some(base) = row.base.as_mut().filter(was) {
-                let is_seen = base.stamp == held.stamp;
-                base.stamp = if is_seen { now.stamp } else { now.stamp.of_no_file() };
+                let is_seen = base.seen == held.seen && base.seen.proof().is_some();
+                base.seen = Seen::at(now.stamp).doubted_if(!is_seen);
                 self.put(&other, &row)?;
             }
         }
@@ -123,8 +125,9 @@ impl Engine {
         for other in
             self.index.paths_with(digest, STEP_ENTRIES)?.into_iter().filter(|other| other != path)
         {
-            let is_name =
-                |row: &Row| row.base.as_ref().is_some_and(|base| base.stamp.is_same_file(stamp));
+            let is_name = |row: &Row| {
+                row.base.as_ref().is_some_and(|base| base.seen.last().is_same_file(stamp))
+            };
             names.extend(self.index.get(&other)?.filter(is_name).map(|row| (other, row)));
         }
         Ok(names)

@@ -12,13 +12,14 @@ use std::{
     time::Instant,
 };
 
-use super::super::{Engine, Result, local::is_marked_torn, local::is_same, paths::is_shared};
+use super::super::{Engine, Result};
 use crate::{
     core::seam::{Output, Time},
     model::{
-        entry::{Base, Bits, Content, Digest, Stamp, Standing, Stat},
+        entry::{Base, Bits, Content, Digest, Seen, Stamp, Standing, Stat},
         limits::{MAX_INLINE_BYTES, MAX_RENAME_CHAIN, MAX_RENAMES},
         path::RelPath,
+        stamp::Trust,
         version::Dot,
     },
 };
@@ -70,7 +71,8 @@ impl Renames {
         if self.touched.contains(from) && self.touched.len() < MAX_RENAMES {
             self.touched.insert(to.clone());
         } else if let Some((base, dot)) = base.filter(|_| self.moved.len() < MAX_RENAMES) {
-            self.moved.insert((base.stamp.device, base.stamp.inode), (base, dot));
+            let Stamp { device, inode, .. } = *base.seen.last();
+            self.moved.insert((device, inode), (base, dot));
         }
         if self.targets.len() < MAX_RENAMES {
             self.targets.insert(from.clone(), to.clone());
@@ -95,12 +97,12 @@ impl Renames {
         }
         let (base, dot) = self.moved.get(&(stat.stamp.device, stat.stamp.inode))?;
         let dot = *dot;
-        let renamed =
-            Base { stamp: Stamp { ctime_ns: stat.stamp.ctime_ns, ..base.stamp }, ..base.clone() };
-        if !is_same(&renamed, stat) {
+        let seen = Seen::at(Stamp { ctime_ns: stat.stamp.ctime_ns, ..*base.seen.last() });
+        let renamed = Base { seen, ..base.clone() };
+        if !renamed.is_unchanged(stat) {
             return None;
         }
-        Some((renamed.content, dot))
+        Some((renamed.content()?.clone(), dot))
     }
 
     /// The permission bits of what was renamed in this turn.
@@ -173,15 +175,13 @@ impl Engine {
         let row = self.index.get(&from)?.filter(|row| !in_doubt && row.standing == Standing::Known);
         // Another write in the tick of the clock in which it was read would not show; nor what is
         // in doubt already.
-        let is_certain = |base: &Base| {
-            base.content == Content::Directory
-                || !is_shared(&base.stamp, time.wall_ms) && base.stamp != base.stamp.of_no_file()
-        };
+        let is_known =
+            |base: &Base| base.is_directory() || base.seen.trust(time.wall_ms) == Trust::Certain;
         let base = row.and_then(|row| {
             let base = Base { bits: row.bits()?, ..row.base.clone()? };
             Some((base, row.base_version()?.dot))
         });
-        let base = base.filter(|(base, _)| is_certain(base));
+        let base = base.filter(|(base, _)| is_known(base));
         // Another directory may be there already, which the watch has now taken for the one that
         // has gone; and the one that has gone may have been found, and watched, under its new name
         // before this was told.
@@ -218,7 +218,7 @@ impl Engine {
             None if self.renames.is_touched(path, time.now) => None,
             None => self.content_of_inode(stat, time)?,
         };
-        let known = match known.filter(|(content, _)| !is_marked_torn(content)) {
+        let known = match known {
             Some((content, _)) if !self.has_recipe(&content)? => None,
             known => known,
         };
@@ -232,18 +232,18 @@ impl Engine {
     /// What the file with all of this stamp holds, whatever its path was, and the change that made
     /// it.
     fn content_of_inode(&self, stat: &Stat, time: Time) -> Result<Option<(Content, Dot)>> {
-        if is_shared(&stat.stamp, time.wall_ms) {
+        if Seen::at(stat.stamp).trust(time.wall_ms) != Trust::Certain {
             return Ok(None);
         }
-        let is_certain =
+        let is_known =
             |held: &RelPath| !self.paths.is_racy(held, time.now) && !self.paths.is_reading(held);
-        let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_certain) else {
+        let Some(held) = self.index.path_at(&stat.stamp)?.filter(is_known) else {
             return Ok(None);
         };
         let row = self.index.get(&held)?;
         let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
-        let base = row.and_then(|row| row.base).filter(|base| is_same(base, stat));
-        Ok(base.map(|base| base.content).zip(dot))
+        let base = row.and_then(|row| row.base).filter(|base| base.is_unchanged(stat));
+        Ok(base.and_then(|base| base.content().cloned()).zip(dot))
     }
 
     /// Does a path that is missing wait for its new one to be read?

@@ -5,11 +5,7 @@
 
 use log::{debug, info};
 
-use super::super::{
-    Engine, Result,
-    local::{holds_torn, is_marked_torn},
-    paths::HalfDone,
-};
+use super::super::{Engine, Result, paths::HalfDone};
 use super::{names::OtherName, torn::is_still_torn};
 use crate::{
     core::{
@@ -18,11 +14,12 @@ use crate::{
     },
     model::{
         entry::{
-            Base, Bits, Content, Entry, FileKind, MODE_BITS, Row, Stamp, Standing, Stat, Version,
+            Base, Bits, Content, Entry, FileKind, MODE_BITS, Provenance, Row, Seen, Standing, Stat,
+            Version,
         },
         limits::MAX_VECTOR_COMPONENTS,
         path::RelPath,
-        version::{NodeId, VersionVector},
+        version::{Author, VersionVector},
     },
 };
 
@@ -103,8 +100,8 @@ impl Engine {
         (content, stat): (Content, Stat),
         time: Time,
     ) -> Result<()> {
-        let version = Some(Box::new(half_done.version.clone()));
-        let base = Some(Base { version, ..base_of(content, stat, half_done.mode) });
+        let held = Provenance::of(content, Some(half_done.version.clone()));
+        let base = Some(base_of(held, stat, half_done.mode));
         self.put(path, &Row { base, standing: Standing::Known, ..row })?;
         self.place(path, None, time)
     }
@@ -145,14 +142,16 @@ impl Engine {
                 "{path} may be what the last run knew and has forgotten: nobody's, at {}",
                 version.changed
             );
-            version.author = NodeId::NOBODY;
+            version.author = Author::Unattributed;
         }
-        let base = found.map(|(content, stat)| base_of(content, stat, mode));
-        let entry = entry_of(base.as_ref(), version);
+        let base = found.map(|(content, stat)| base_of(Provenance::Newest(content), stat, mode));
+        let entry = match &base {
+            Some(base) => entry_of(base, version),
+            None => Entry::tombstone(version),
+        };
         let row = match row.map(|row| (decide(&row.entry, &entry), row.entry)) {
             Some((Decision::Merge(merged), _)) if merged.version.dot != entry.version.dot => {
-                let version = Some(Box::new(entry.version));
-                Row::new(merged, base.map(|base| Base { version, ..base }))
+                Row::new(merged, base.map(|base| base.outdated(|| entry.version)))
             }
             Some((Decision::Merge(merged), _)) => self.stated(merged, base),
             _ => self.stated(entry, base),
@@ -164,11 +163,12 @@ impl Engine {
 
     /// The row of a version that this node has made. Bits that were handed on, and that the disk
     /// could have, are still to be set on it.
-    fn stated(&self, entry: Entry, mut base: Option<Base>) -> Row {
-        if let Some(base) = &mut base {
+    fn stated(&self, entry: Entry, base: Option<Base>) -> Row {
+        let base = entry.content.clone().zip(base).map(|(content, base)| {
             let is_set = base.bits.found == base.bits.said || !self.config.keeps_bits;
-            base.version = (!is_set).then(|| Box::new(entry.version.clone()));
-        }
+            let version = (!is_set).then(|| entry.version.clone());
+            Base { held: Provenance::of(content, version), ..base }
+        });
         Row::new(entry, base)
     }
 
@@ -182,8 +182,7 @@ impl Engine {
         (content, stat): &(Content, Stat),
         time: Time,
     ) -> Result<u16> {
-        let own = row
-            .filter(|row| row.base.as_ref().is_some_and(|base| is_alike(&base.content, content)));
+        let own = row.filter(|row| row.base.as_ref().is_some_and(|base| is_alike(base, content)));
         let kept = self.paths.take_kept(path);
         let renamed = self.renamed_bits(path, content, stat, time)?;
         let before = renamed.or(own.and_then(Row::bits)).or(kept);
@@ -199,7 +198,7 @@ impl Engine {
         time: Time,
     ) -> Result<Option<Bits>> {
         let is_same =
-            |base: &Base| base.stamp.is_same_file(&stat.stamp) && is_alike(&base.content, content);
+            |base: &Base| base.seen.last().is_same_file(&stat.stamp) && is_alike(base, content);
         let from = self.index.path_at(&stat.stamp)?.filter(|from| from != path);
         let row = from.map(|from| self.index.get(&from)).transpose()?.flatten();
         let row = row.filter(|row| row.base.as_ref().is_some_and(is_same));
@@ -211,16 +210,16 @@ impl Engine {
     /// concurrent delete, a directory a concurrent file. Whoever made the newest version is not
     /// said to have been known, so that its content is kept where it is held.
     pub(in super::super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
-        if holds_torn(&row) {
+        let Some(base) = row.base.as_ref().filter(|base| !base.is_torn()) else {
             // Nobody has what the file held before the power cut, or it is not to be replaced by
             // what others have: what it holds is an edit.
             return self.read_again(path);
-        }
+        };
         let known = row.base_version().map(|version| version.vector().clone());
         let mut version =
             self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
-        let row = self.stated(entry_of(row.base.as_ref(), version), row.base);
+        let row = self.stated(entry_of(base, version), row.base);
         info!(
             "{path} is kept: it was changed here and deleted or replaced elsewhere at the same time"
         );
@@ -228,10 +227,12 @@ impl Engine {
     }
 
     /// When what is on the disk came to be there, in ms since 1970: what was changed while the node
-    /// was not running was not changed now.
+    /// was not running was not changed now. Directories do not tell.
     fn found_since_ms(&self, stat: &Stat, time: Time) -> u64 {
-        let since = u64::try_from(stat.stamp.ctime_ns / 1_000_000).unwrap_or(0);
-        if since == 0 { time.wall_ms } else { since.min(time.wall_ms) }
+        match stat.kind {
+            FileKind::Directory => time.wall_ms,
+            _ => u64::try_from(stat.stamp.ctime_ns / 1_000_000).unwrap_or(0).min(time.wall_ms),
+        }
     }
 
     /// May it be something that the last run, which was killed, knew and this one does not?
@@ -260,7 +261,8 @@ impl Engine {
             made_with.drop_smallest(dot.origin);
         }
         let changed = replaced.map_or(since_ms, |replaced| since_ms.max(replaced + 1));
-        Version { dot, author: self.config.node, changed, made_with, joined: None }
+        let author = Author::Node(self.config.node);
+        Version { dot, author, changed, made_with, joined: None }
     }
 
     pub(in super::super) fn put_own(
@@ -269,10 +271,6 @@ impl Engine {
         row: &Row,
         time: Time,
     ) -> Result<()> {
-        debug_assert!(
-            !row.entry.content.as_ref().is_some_and(is_marked_torn),
-            "{path} has no such content"
-        );
         self.put(path, row)?;
         self.paths.handle_newer(path, row.is_wanted(), time.now);
         self.announce_soon(time);
@@ -299,17 +297,19 @@ fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<
     let newest = row.entry.content.as_ref() == Some(content);
     if let Some(base) = &mut row.base {
         let same_mode = base.bits.found == stat.mode || !keeps_bits;
-        let same_metadata = same_mode && same_mtime(&base.stamp, &stat.stamp);
+        let same_metadata = same_mode && base.seen.last().mtime_ns == stat.stamp.mtime_ns;
         // Bits and time may have been set under another of its names; that does not outlive what
         // others have done.
-        let is_linked = stat.links > 1 && base.version.is_some();
-        if base.content == *content && (same_metadata || is_linked) {
-            base.stamp = stat.stamp;
+        let is_linked = stat.links > 1 && !base.is_newest();
+        if base.content() == Some(content) && (same_metadata || is_linked) {
+            base.seen = Seen::at(stat.stamp);
             let said = base.bits.handed_on(stat.mode, keeps_bits);
             base.bits = Bits { found: stat.mode, said };
             return Some(row);
         }
-        base.version.as_ref()?;
+        if base.is_newest() {
+            return None;
+        }
     }
     if !newest {
         return None;
@@ -320,13 +320,9 @@ fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<
     let done = matches!(content, Content::Symlink { .. })
         || entry.mode == stat.mode
             && (*content == Content::Directory || entry.mtime_ns == stat.stamp.mtime_ns);
-    let version = (!done).then(|| Box::new(entry.version.clone()));
-    row.base = Some(Base { version, ..base_of(content.clone(), *stat, entry.mode) });
+    let held = Provenance::of(content.clone(), (!done).then(|| entry.version.clone()));
+    row.base = Some(base_of(held, *stat, entry.mode));
     Some(row)
-}
-
-fn same_mtime(a: &Stamp, b: &Stamp) -> bool {
-    a.mtime_ns == b.mtime_ns
 }
 
 /// The version that a change on this disk is made on top of.
@@ -335,30 +331,26 @@ fn prior_version(row: &Row) -> Option<&Version> {
 }
 
 /// What was found, as the version whose permission bits are `said`.
-fn base_of(content: Content, stat: Stat, said: u16) -> Base {
-    let bits = match content {
-        Content::Symlink { .. } => Bits::kept(stat.mode),
+fn base_of(held: Provenance, stat: Stat, said: u16) -> Base {
+    let bits = match stat.kind {
+        FileKind::Symlink => Bits::kept(stat.mode),
         _ => Bits { found: stat.mode & MODE_BITS, said: said & MODE_BITS },
     };
-    Base { content, stamp: stat.stamp, bits, version: None }
+    Base { held, seen: Seen::at(stat.stamp), bits }
 }
 
 /// Are both files, or both directories, so that one may have the other's permission bits?
-fn is_alike(a: &Content, b: &Content) -> bool {
-    let has_bits = !matches!(a, Content::Symlink { .. });
-    has_bits && std::mem::discriminant(a) == std::mem::discriminant(b)
+fn is_alike(base: &Base, content: &Content) -> bool {
+    base.kind() == content.kind() && base.kind() != FileKind::Symlink
 }
 
-fn entry_of(base: Option<&Base>, version: Version) -> Entry {
-    let content = base.map(|base| base.content.clone());
-    let (mode, mtime_ns) = match base {
-        Some(Base { content: Content::File { .. }, bits, stamp, .. }) => {
-            (bits.said, stamp.mtime_ns)
-        }
-        Some(Base { content: Content::Directory, bits, .. }) => (bits.said, 0),
+fn entry_of(base: &Base, version: Version) -> Entry {
+    let (mode, mtime_ns) = match base.kind() {
+        FileKind::File => (base.bits.said, base.seen.last().mtime_ns),
+        FileKind::Directory => (base.bits.said, 0),
         _ => (0, 0),
     };
-    Entry { content, mode, mtime_ns, version }
+    Entry { content: base.content().cloned(), mode, mtime_ns, version }
 }
 
 pub(in super::super) fn joined(a: &VersionVector, b: &VersionVector) -> VersionVector {
@@ -371,8 +363,8 @@ pub(in super::super) fn joined(a: &VersionVector, b: &VersionVector) -> VersionV
 mod tests {
     use super::*;
     use crate::model::{
-        entry::Digest,
-        version::{Dot, Origin},
+        entry::{Digest, Stamp},
+        version::{Dot, NodeId, Origin},
     };
 
     /// Its time was set under another name, while a deletion waits; by a user, where nothing waits.
@@ -380,7 +372,7 @@ mod tests {
     fn the_time_of_a_file_with_several_names_does_not_outlive_a_deletion() {
         let version = |seq| {
             let dot = Dot { origin: Origin(1), seq };
-            let author = NodeId([1; 8]);
+            let author = Author::Node(NodeId([1; 8]));
             Version { dot, author, changed: seq, made_with: dot.into(), joined: None }
         };
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 1, ctime_ns: 1 };
@@ -389,16 +381,16 @@ mod tests {
             let stamp = Stamp { mtime_ns, ctime_ns: 2, ..stamp };
             Stat { kind: FileKind::File, stamp, mode: 0o644, links }
         };
-        let (bits, older) = (Bits::kept(0o644), Some(Box::new(version(1))));
-        let base = Base { content: content.clone(), stamp, bits, version: older };
-        let entry = Entry { content: None, mode: 0, mtime_ns: 0, version: version(2) };
-        let deleted = Row::new(entry, Some(base));
+        let held = Provenance::of(content.clone(), Some(version(1)));
+        let base = Base { held, seen: Seen::at(stamp), bits: Bits::kept(0o644) };
+        let deleted = Row::new(Entry::tombstone(version(2)), Some(base));
         let adopted = adopt(&deleted, &content, &stat(9, 2), true).and_then(|row| row.base);
-        assert_eq!(adopted.map(|base| base.stamp), Some(stat(9, 2).stamp));
+        assert_eq!(adopted.and_then(|base| base.seen.proof()), Some(stat(9, 2).stamp));
         assert_eq!(adopt(&deleted, &content, &stat(9, 1), true), None);
         let entry =
             Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
-        let live = Row::new(entry, Some(base_of(content.clone(), stat(1, 2), 0o644)));
+        let live =
+            Row::new(entry, Some(base_of(Provenance::Newest(content.clone()), stat(1, 2), 0o644)));
         assert_eq!(adopt(&live, &content, &stat(9, 2), true), None);
     }
 }

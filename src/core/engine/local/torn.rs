@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::super::{Engine, Result, paths::is_whole_second};
+use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Base, Bits, Content, Digest, FileKind, Row, Stamp, Standing, Stat},
+        entry::{Base, Bits, Content, FileKind, Provenance, Row, Seen, Stamp, Standing, Stat},
         limits::{CLOCK_SET_FORWARD, TORN_SUSPECT},
         path::RelPath,
     },
@@ -87,13 +87,13 @@ impl Engine {
     /// What a user of this machine wrote shortly before the power failed may be in the index, stamp
     /// and all, while the disk has only its length and its times. What was received was synced.
     fn may_be_torn(&self, base: &Base, stat: &Stat) -> bool {
-        !is_marked_torn(&base.content) && self.was_just_written(stat)
+        !base.is_torn() && self.was_just_written(stat)
     }
 
     /// Nor do whole seconds tell whether it was written to again in the second in which the last
     /// run read it.
     pub(in super::super) fn was_just_written(&self, stat: &Stat) -> bool {
-        let is_suspect = self.torn_before_ns.is_some() || is_whole_second(&stat.stamp);
+        let is_suspect = self.torn_before_ns.is_some() || stat.stamp.is_whole_second();
         is_suspect
             && !self.scan.is_known()
             && stat.stamp.ctime_ns / 1_000_000 >= self.durable.before_ms()
@@ -112,8 +112,8 @@ impl Engine {
         else {
             return false;
         };
-        let (Content::File { size, .. }, Content::File { size: was, .. }) =
-            (content, &base.content)
+        let (Content::File { size, .. }, Some(Content::File { size: was, .. })) =
+            (content, base.content())
         else {
             return false;
         };
@@ -123,9 +123,10 @@ impl Engine {
         let is_older = |time_ns: i64| time_ns < before_ns || is_to_come(time_ns);
         // Another file, which has got this name since the power came back, is what somebody has put
         // there.
-        let is_put_there = !base.stamp.is_same_file(&stat.stamp) && !is_older(stat.stamp.ctime_ns);
+        let is_put_there =
+            !base.seen.last().is_same_file(&stat.stamp) && !is_older(stat.stamp.ctime_ns);
         let is_shorter = size < was && is_older(stat.stamp.mtime_ns) && !is_put_there;
-        !is_marked_torn(&base.content) && (is_shorter || base.stamp == stat.stamp)
+        is_shorter || base.seen.proof() == Some(stat.stamp)
     }
 
     /// The index's version is wanted again; what is on the disk goes to the trash when it comes.
@@ -138,40 +139,24 @@ impl Engine {
     ) -> Result<()> {
         let Some(mut row) = row else { return Ok(()) };
         warn!("{path} was cut short by a power cut: it is fetched from the other nodes");
-        let version = row.base_version().cloned().map(Box::new);
-        let said = row.bits().map_or(0, |bits| bits.handed_on(stat.mode, self.config.keeps_bits));
+        row.base = row.base_version().cloned().map(|version| {
+            let said =
+                row.bits().map_or(0, |bits| bits.handed_on(stat.mode, self.config.keeps_bits));
+            let bits = Bits { found: stat.mode, said };
+            Base { held: Provenance::Torn(Box::new(version)), seen: Seen::at(stat.stamp), bits }
+        });
         row.standing = Standing::Known;
-        if let Some(base) = &mut row.base {
-            // The digest is of no content: whatever comes differs from it.
-            base.content = Content::File { size: stat.stamp.size, digest: TORN };
-            (base.stamp, base.bits) = (stat.stamp, Bits { found: stat.mode, said });
-            base.version = version;
-        }
         self.put(path, &row)?;
         self.place(path, None, time)
     }
 }
 
-/// Stands for the content of a file that a power cut has torn.
-const TORN: Digest = Digest([0; 32]);
-
-pub(in super::super) fn is_marked_torn(content: &Content) -> bool {
-    matches!(content, Content::File { digest: TORN, .. })
-}
-
-/// Is what a power cut has left of a file all that this disk has of the path?
-pub(in super::super) fn holds_torn(row: &Row) -> bool {
-    row.base.as_ref().is_some_and(|base| is_marked_torn(&base.content))
-}
-
-/// Is it what a power cut has left, and was nothing but named anew since? (That it is to be
-/// believed, the stamp tells.)
+/// Is it what a power cut has left, and was nothing but named anew since? Once that is doubted, it
+/// is to be believed.
 pub(in super::super) fn is_still_torn(row: &Row, stat: &Stat) -> bool {
-    let Some(base) = row.base.as_ref().filter(|base| is_marked_torn(&base.content)) else {
-        return false;
-    };
-    let was = base.stamp;
-    was != was.of_no_file() && was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp }
+    let torn = row.base.as_ref().filter(|base| base.is_torn());
+    torn.and_then(|base| base.seen.proof())
+        .is_some_and(|was| was == Stamp { ctime_ns: was.ctime_ns, ..stat.stamp })
 }
 
 #[cfg(test)]

@@ -9,10 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Kind, PathState, Paths,
-    fresh::{Fresh, is_fresh},
-};
+use super::{Kind, PathState, Paths, fresh::Fresh};
 use crate::{
     core::seam::Time,
     model::{
@@ -22,6 +19,7 @@ use crate::{
             SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET,
         },
         path::RelPath,
+        stamp::{Recheck, Trust, trust},
     },
 };
 
@@ -75,15 +73,6 @@ pub(in super::super) struct ReadDone {
     pub(in super::super) is_once_more: bool,
 }
 
-/// What has to be shown before what was read is believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Recheck {
-    /// That the file has the stamp that it was read with.
-    IfStampDiffers,
-    /// Nothing is good enough: it is read again.
-    Always,
-}
-
 /// A change to the disk that has been asked for.
 #[derive(Debug)]
 pub(in super::super) struct Pending {
@@ -93,6 +82,8 @@ pub(in super::super) struct Pending {
     pub(in super::super) partial: Option<Digest>,
     /// The path that it is renamed from.
     pub(in super::super) from: Option<RelPath>,
+    /// The time that is set of a file of which nothing else changes but its bits.
+    pub(in super::super) set_mtime_ns: Option<i64>,
     /// The path that it changes places with.
     pub(in super::super) with: Option<RelPath>,
     /// It has the bits and the time that it had before, at another path.
@@ -106,8 +97,9 @@ impl Pending {
     pub(in super::super) fn to(row: &Row) -> Self {
         let (content, mode, version) =
             (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
-        let (partial, from, with) = (None, None, None);
-        Self { content, mode, version, partial, from, with, is_renamed: false, is_doubted: false }
+        let (set_mtime_ns, partial, from, with) = (None, None, None, None);
+        let (is_renamed, is_doubted) = (false, false);
+        Self { content, mode, version, set_mtime_ns, partial, from, with, is_renamed, is_doubted }
     }
 }
 
@@ -366,7 +358,8 @@ impl Paths {
         now: Instant,
     ) {
         let before = self.get(path).and_then(|state| state.racy.as_ref());
-        let is_fresh = is_fresh(stamp, since_ms);
+        let is_fresh = stamp.is_whole_second()
+            && trust(stamp, since_ms, stamp.granularity()) != Trust::Certain;
         if !is_fresh && before.is_none() {
             return;
         }

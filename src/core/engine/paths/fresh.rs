@@ -12,7 +12,7 @@ use super::{
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Stamp, Stat},
+        entry::Stat,
         limits::{MAX_INLINE_BYTES, STAMP_GRANULARITY},
         path::RelPath,
     },
@@ -92,48 +92,10 @@ impl Paths {
     }
 }
 
-/// Does the file system keep whole seconds, perhaps in pairs, and could a file be written to in the
-/// same again?
-pub(super) fn is_fresh(stamp: &Stamp, now_ms: u64) -> bool {
-    is_whole_second(stamp) && is_younger(stamp, now_ms, 2000)
-}
-
-/// May a later state of the file have this stamp as well, or another file that has got its inode?
-pub(in super::super) fn is_shared(stamp: &Stamp, now_ms: u64) -> bool {
-    is_fresh(stamp, now_ms) || is_just_touched(stamp, now_ms)
-}
-
-/// Was the file touched in this tick of a clock, or the last one? (Git calls this "racy", too.)
-pub(in super::super) fn is_just_touched(stamp: &Stamp, now_ms: u64) -> bool {
-    is_younger(stamp, now_ms, STAMP_GRANULARITY.as_millis() as i64)
-}
-
-/// Is it a time of a file system that keeps whole seconds?
-pub(in super::super) fn is_whole_second(stamp: &Stamp) -> bool {
-    stamp.ctime_ns % 1_000_000_000 == 0
-}
-
-fn is_younger(stamp: &Stamp, now_ms: u64, than_ms: i64) -> bool {
-    const CLOCK_WAS_SET_BACK_MS: i64 = 60_000;
-    let age_ms = (now_ms as i64).saturating_sub(stamp.ctime_ns / 1_000_000);
-    (-CLOCK_WAS_SET_BACK_MS..than_ms).contains(&age_ms)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::limits::MAX_READS;
-
-    #[test]
-    fn a_stamp_of_just_now_says_nothing_unless_the_clock_was_set_back() {
-        let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 0, ctime_ns: 1 << 60 };
-        let touched_ms = (stamp.ctime_ns / 1_000_000) as u64;
-        assert!(is_just_touched(&stamp, touched_ms));
-        assert!(is_just_touched(&stamp, touched_ms + 1));
-        assert!(is_just_touched(&stamp, touched_ms - 1));
-        assert!(!is_just_touched(&stamp, touched_ms + 20));
-        assert!(!is_just_touched(&stamp, touched_ms - 3_600_000));
-    }
 
     #[test]
     fn more_than_can_be_kept_in_mind_are_refused_and_wait_for_room_to_be_read() {

@@ -16,8 +16,7 @@ mod retry;
 use std::{collections::BTreeMap, time::Instant};
 
 pub(super) use self::{
-    disk::{Begun, HalfDone, Pending, ReadDone, Recheck},
-    fresh::{is_just_touched, is_shared, is_whole_second},
+    disk::{Begun, HalfDone, Pending, ReadDone},
     retry::{Unseen, Why},
 };
 use self::{
@@ -194,7 +193,7 @@ mod tests {
     use super::{disk::Begun, *};
     use crate::model::{
         entry::{Content, Entry, FileKind, Row, Stamp, Stat, Version},
-        version::{Dot, NodeId, Origin},
+        version::{Author, Dot, NodeId, Origin},
     };
     use crate::{core::seam::Time, model::limits::MAX_INLINE_BYTES};
 
@@ -242,7 +241,7 @@ mod tests {
         let dot = Dot { origin: Origin(1), seq: 1 };
         let version = Version {
             dot,
-            author: NodeId([1; 8]),
+            author: Author::Node(NodeId([1; 8])),
             changed: 1,
             made_with: dot.into(),
             joined: None,

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use log::warn;
 
-use super::super::{Engine, Result, local::holds_torn};
+use super::super::{Engine, Result};
 use crate::{
     core::seam::Time,
     model::{
         entry::{Digest, Entry, Row, Standing},
         limits::{LOST_CONTENT_DELAY, NODE_KEEP},
         path::RelPath,
-        version::NodeId,
+        version::Author,
     },
 };
 
@@ -46,7 +46,7 @@ impl Engine {
         let replaced = row.entry.version;
         let version =
             self.next_version(Some(replaced.vector()), Some(replaced.changed), time.wall_ms);
-        let entry = Entry { content: None, mode: 0, mtime_ns: 0, version };
+        let entry = Entry::tombstone(version);
         self.put_own(path, &Row::new(entry, None), time)?;
         Ok(true)
     }
@@ -55,15 +55,16 @@ impl Engine {
     /// `None`: it is for another node. The torn rest of a file is better than nothing, and worse
     /// than any version that another node holds.
     fn patience(&self, row: &Row) -> Option<Duration> {
-        if holds_torn(row) {
+        if row.holds_torn() {
             return Some(LOST_CONTENT_DELAY * 4);
         }
         if row.standing == Standing::Unknown {
             // It was ignored, and everybody's went meanwhile.
             return Some(LOST_CONTENT_DELAY * 2);
         }
-        let is_own = [self.config.node, NodeId::NOBODY].contains(&row.entry.version.author);
-        let is_held = row.base_version().is_some_and(|held| held.author != NodeId::NOBODY);
+        let is_own = [Author::Node(self.config.node), Author::Unattributed]
+            .contains(&row.entry.version.author);
+        let is_held = row.base_version().is_some_and(|held| held.author != Author::Unattributed);
         match (is_own, self.torn_before_ns.is_some(), is_held) {
             (true, false, _) => Some(LOST_CONTENT_DELAY),
             (false, _, true) => Some(LOST_CONTENT_DELAY * 2),
@@ -90,6 +91,6 @@ impl Engine {
                 return Ok(false);
             }
         }
-        Ok(!counted.is_empty() || holds_torn(row))
+        Ok(!counted.is_empty() || row.holds_torn())
     }
 }

@@ -25,7 +25,6 @@ use log::warn;
 pub(super) use self::relocate::{Waits, file_digest};
 use super::{
     Engine, Result,
-    local::is_marked_torn,
     paths::Pending,
     transfer::{SLOTS, Slot},
 };
@@ -37,10 +36,10 @@ use crate::{
     index::is_before,
     model::{
         content::Chunk,
-        entry::{Base, Content, Digest, Row, Standing},
+        entry::{Base, Content, Digest, FileKind, Provenance, Row, Standing},
         limits::{MAX_INLINE_BYTES, STEP_ENTRIES},
         path::RelPath,
-        version::NodeId,
+        version::Author,
     },
 };
 
@@ -61,17 +60,41 @@ pub(super) struct Placement {
 /// A pass over a table of the index.
 #[derive(Debug, Default)]
 struct Pass {
+    /// Another one is to follow.
     requested: bool,
-    running: bool,
-    cursor: Option<RelPath>,
+    at: Cursor,
+}
+
+/// How far a pass has come.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Cursor {
+    /// None is under way.
+    #[default]
+    Idle,
+    /// At the first path.
+    First,
+    /// At the one behind this.
+    Behind(RelPath),
 }
 
 impl Pass {
     fn begin(&mut self) -> bool {
-        if !self.running && self.requested {
-            (self.requested, self.running, self.cursor) = (false, true, None);
+        if !self.is_running() && self.requested {
+            (self.requested, self.at) = (false, Cursor::First);
         }
-        self.running
+        self.is_running()
+    }
+
+    fn is_running(&self) -> bool {
+        self.at != Cursor::Idle
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.requested && !self.is_running()
+    }
+
+    fn last(&self) -> Option<&RelPath> {
+        if let Cursor::Behind(path) = &self.at { Some(path) } else { None }
     }
 }
 
@@ -115,8 +138,7 @@ impl Placement {
 
     /// Have the passes nothing to do, but for what waits for a download to end?
     pub(super) fn is_done(&self) -> bool {
-        let is_idle = |pass: &Pass| !pass.requested && !pass.running;
-        is_idle(&self.wanted) && is_idle(&self.removals)
+        self.wanted.is_idle() && self.removals.is_idle()
     }
 
     /// Has everything been come by that was to be since the passes were asked for last?
@@ -132,12 +154,9 @@ impl Placement {
 impl Engine {
     pub(super) fn placement_has_work(&self) -> bool {
         let placement = &self.placement;
-        let is_asked = |pass: &Pass| pass.requested || pass.running;
         self.may_step_placement()
             && !self.rules.are_changing()
-            && (is_asked(&placement.wanted)
-                || is_asked(&placement.removals)
-                || self.next_slot().is_some())
+            && (!placement.is_done() || self.next_slot().is_some())
     }
 
     /// Does nothing hold the passes up that has a wake-up of its own: changes under way, or a
@@ -190,12 +209,12 @@ impl Engine {
     }
 
     fn step_wanted(&mut self, time: Time) -> Result<()> {
-        let Some(path) = self.index.next_wanted(self.placement.wanted.cursor.as_ref())? else {
-            self.placement.wanted.running = false;
+        let Some(path) = self.index.next_wanted(self.placement.wanted.last())? else {
+            self.placement.wanted.at = Cursor::Idle;
             return Ok(());
         };
         self.place(&path, None, time)?;
-        self.placement.wanted.cursor = Some(path);
+        self.placement.wanted.at = Cursor::Behind(path);
         Ok(())
     }
 
@@ -214,13 +233,12 @@ impl Engine {
     }
 
     fn step_removals(&mut self, time: Time) -> Result<()> {
-        let Some(path) = self.index.previous_removal(self.placement.removals.cursor.as_ref())?
-        else {
-            self.placement.removals.running = false;
+        let Some(path) = self.index.previous_removal(self.placement.removals.last())? else {
+            self.placement.removals.at = Cursor::Idle;
             return Ok(());
         };
         self.place(&path, None, time)?;
-        self.placement.removals.cursor = Some(path);
+        self.placement.removals.at = Cursor::Behind(path);
         Ok(())
     }
 
@@ -246,14 +264,19 @@ impl Engine {
         if self.is_ignored(path, Some(&row), None) {
             return Ok(());
         }
-        if row.standing == Standing::Unknown && row.base.is_some() {
-            self.outputs.push_back(Output::Inspect { path: path.clone() });
+        let is_known = row.standing == Standing::Known;
+        if row.base.as_ref().is_some_and(|base| !is_known || base.seen.proof().is_none()) {
+            // What is there is found out first. What is being written is looked at when that is
+            // over.
+            self.paths.postpone(path, true, time.now);
+            if !self.paths.is_settling(path) {
+                self.outputs.push_back(Output::Inspect { path: path.clone() });
+            }
             return Ok(());
         }
         let is_unsure = |base: &Base| {
             // Of a link nobody can change the target: another one has its name then.
-            matches!(base.content, Content::File { .. })
-                && self.paths.is_unsure(path, &base.stamp, time.now)
+            base.kind() == FileKind::File && self.paths.is_unsure(path, base.seen.last(), time.now)
         };
         if row.base.as_ref().is_some_and(is_unsure) {
             // It may have been written to since, in the second in which it was read, and nothing
@@ -271,7 +294,7 @@ impl Engine {
         if self.fate_of(&row) == Some(Fate::Restate) {
             return self.restate(path, row, time);
         }
-        let is_directory = base.content == Content::Directory;
+        let is_directory = base.is_directory();
         if is_directory && self.has_live_children(path)? {
             return self.keep_directory(path, row, false, time);
         }
@@ -281,7 +304,7 @@ impl Engine {
         if self.is_wanted_elsewhere(path, &row, time)? {
             return Ok(());
         }
-        if !is_directory && self.placement.wanted.running {
+        if !is_directory && self.placement.wanted.is_running() {
             self.placement.kick_removals();
             return Ok(());
         }
@@ -297,7 +320,7 @@ impl Engine {
         content: Option<Vec<u8>>,
         time: Time,
     ) -> Result<()> {
-        let held = row.base.as_ref().map(|base| base.content.clone());
+        let held = row.base.as_ref().and_then(|base| base.content().cloned());
         if held.as_ref() == Some(&newest) {
             return self.place_metadata(path, row, &newest, time);
         }
@@ -342,7 +365,7 @@ impl Engine {
     ) -> Result<()> {
         if let Content::Symlink { .. } = newest {
             if let Some(base) = &mut row.base {
-                base.version = None;
+                base.held = Provenance::Newest(newest.clone());
             }
             return self.put(path, &row);
         }
@@ -382,21 +405,12 @@ impl Engine {
         // is not replaced by it, unless it is nobody's. (When a user does that, the base is the
         // directory at once.)
         let is_somebodys =
-            [held, &newest.version].iter().all(|version| version.author != NodeId::NOBODY);
+            [held, &newest.version].iter().all(|version| version.author != Author::Unattributed);
         let is_own = newest.version.dot.origin == self.origin() && is_somebodys;
-        if is_own
-            && newest.content == Some(Content::Directory)
-            && base.content != Content::Directory
-        {
+        if is_own && newest.content == Some(Content::Directory) && !base.is_directory() {
             return Some(Fate::ConflictCopy);
         }
-        // What a power cut has left of a version is not that version: it is never stated, nor kept
-        // beside another.
-        Some(if is_marked_torn(&base.content) {
-            Fate::Superseded
-        } else {
-            fate(base, held, newest)
-        })
+        Some(fate(base, held, newest))
     }
 
     pub(super) fn apply(
@@ -427,8 +441,11 @@ impl Engine {
             self.paths.begin_change(&from, Pending { content: None, ..Pending::to(&row) });
         }
         self.wake(time);
-        let expect = row.base.as_ref().map(|base| base.stamp);
-        let change = Pending { partial, from, with, is_renamed, ..Pending::to(&row) };
+        let expect = row.base.as_ref().and_then(|base| base.seen.proof());
+        debug_assert_eq!(expect.is_some(), row.base.is_some(), "{path} was to be looked at first");
+        let set_mtime_ns =
+            if let Action::SetMetadata { mtime_ns, .. } = &action { *mtime_ns } else { None };
+        let change = Pending { partial, from, with, is_renamed, set_mtime_ns, ..Pending::to(&row) };
         self.paths.begin_change(path, change);
         self.outputs.push_back(Output::Apply(Apply { path: path.clone(), expect, keep, action }));
         Ok(())

@@ -10,8 +10,9 @@ use super::super::{
 use crate::{
     core::seam::{ApplyFailure, Output, Time},
     model::{
-        entry::{Base, Bits, Content, FileKind, Standing, Stat},
+        entry::{Base, Bits, Content, FileKind, Provenance, Seen, Standing, Stat},
         path::RelPath,
+        stamp::is_whole_second,
     },
 };
 
@@ -57,7 +58,7 @@ impl Engine {
         // Another version may have come while this one was being written.
         let newest = row.entry.version.dot == change.version.dot;
         self.leave_retired_out(&mut change.version)?;
-        let version = (!newest).then(|| Box::new(change.version));
+        let version = (!newest).then_some(change.version);
         if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::File) {
             self.paths.handle_known(path, &stat.stamp, time.wall_ms, time.now);
         }
@@ -65,31 +66,37 @@ impl Engine {
         if let (Some(held), Some(stat)) = (&held, stat) {
             self.follow_links(path, held, &stat)?;
         }
-        let held = held.map(|base| base.content);
+        let held = held.and_then(|base| base.content().cloned());
         row.standing = Standing::Known;
         row.base = stat.zip(change.content).map(|(stat, content)| {
             // What is written in this instant may leave no trace in the stamp: where only bits and
             // time were set, or where the time is that of a second. No event will tell.
-            let is_coarse = stat.stamp.mtime_ns % 1_000_000_000 == 0;
+            let is_coarse = is_whole_second(stat.stamp.mtime_ns);
             let is_unsure =
                 self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
-            let is_unsure = is_unsure || change.is_doubted && content != Content::Directory;
-            let stamp = if is_unsure { stat.stamp.of_no_file() } else { stat.stamp };
-            Base { content, stamp, bits: Bits { found: stat.mode, said: change.mode }, version }
+            // The file system keeps the time less exactly, or the file was written to since.
+            let is_other_time =
+                change.set_mtime_ns.is_some_and(|set_ns| set_ns != stat.stamp.mtime_ns);
+            let is_unsure =
+                content != Content::Directory && (is_unsure || is_other_time || change.is_doubted);
+            let seen = Seen::at(stat.stamp).doubted_if(is_unsure);
+            let bits = Bits { found: stat.mode, said: change.mode };
+            Base { held: Provenance::of(content, version), seen, bits }
         });
         // What was renamed has the bits and the time that it had before.
-        if let (Some(base), true) = (&mut row.base, newest && change.is_renamed) {
-            base.version =
-                (!is_realised(&row.entry, base)).then(|| Box::new(row.entry.version.clone()));
+        if newest && change.is_renamed {
+            let entry = &row.entry;
+            row.base = row.base.map(|base| match is_realised(entry, &base) {
+                true => base,
+                false => base.outdated(|| entry.version.clone()),
+            });
         }
         self.put(path, &row)?;
         if change.is_doubted {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
         }
-        match row.base {
-            Some(Base { content: Content::Directory, .. }) => {
-                self.scan.request_listing(path.clone())
-            }
+        match &row.base {
+            Some(base) if base.is_directory() => self.scan.request_listing(path.clone()),
             None => self.placement.kick_removals(),
             _ => {}
         }

@@ -7,10 +7,10 @@ use super::super::{Engine, Result, local::joined, paths::Pending};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Content, Entry, Row, Standing, Version},
+        entry::{Base, Content, Entry, Row, Standing, Version},
         limits::STEP_ENTRIES,
         path::RelPath,
-        version::{Dot, NodeId},
+        version::{Author, Dot},
     },
 };
 
@@ -51,7 +51,7 @@ impl Engine {
             return Ok(false);
         }
         let is_made = |change: &Pending| change.content == Some(Content::Directory);
-        Ok(row.base.is_some_and(|base| base.content == Content::Directory)
+        Ok(row.base.is_some_and(|base| base.is_directory())
             || self.paths.change(&parent).is_some_and(is_made))
     }
 
@@ -104,15 +104,12 @@ impl Engine {
             .filter(|joined| *joined != version.made_with);
         let replaced = (row.entry.version.author, row.entry.version.dot);
         if !holds_own && !self.holds_others(path, replaced)? {
-            version.author = NodeId::NOBODY;
+            version.author = Author::Unattributed;
         }
-        let is_held = row.base.as_ref().is_some_and(|base| base.content == Content::Directory);
+        let is_held = row.base.as_ref().is_some_and(Base::is_directory);
         let mode = row.bits().filter(|_| is_held).map_or(0o755, |bits| bits.said);
         let entry = Entry { content: Some(Content::Directory), mode, mtime_ns: 0, version };
-        let mut base = row.base;
-        if let Some(base) = &mut base {
-            base.version.get_or_insert_with(|| Box::new(row.entry.version));
-        }
+        let base = row.base.map(|base| base.outdated(|| row.entry.version));
         let row = Row { entry, base, standing: row.standing };
         self.put_own(path, &row, time)?;
         self.place(path, None, time)
@@ -121,12 +118,12 @@ impl Engine {
     /// Is there something in a directory, at any depth, that somebody else made than who made what
     /// is in its place? The directories in between are asked for what is in them: they may have
     /// been stated for that by anybody.
-    fn holds_others(&self, directory: &RelPath, (author, dot): (NodeId, Dot)) -> Result<bool> {
+    fn holds_others(&self, directory: &RelPath, (author, dot): (Author, Dot)) -> Result<bool> {
         let is_others = |row: &Row| {
             // Who removed the directory knew of what is ignored in it, and did not remove that.
             let made = row.entry.version.dot;
             let is_left = made.origin == dot.origin && made.seq < dot.seq;
-            let is_others = ![NodeId::NOBODY, author].contains(&row.entry.version.author);
+            let is_others = ![Author::Unattributed, author].contains(&row.entry.version.author);
             is_others || is_left || row.standing != Standing::Known
         };
         self.any_child(directory, |path, row| {
@@ -145,7 +142,7 @@ impl Engine {
         path: &RelPath,
         time: Time,
     ) -> Result<()> {
-        let version = Version { author: NodeId::NOBODY, ..self.next_version(None, None, 0) };
+        let version = Version { author: Author::Unattributed, ..self.next_version(None, None, 0) };
         let entry = Entry { content: Some(Content::Directory), mode: 0o700, mtime_ns: 0, version };
         debug!("{path} is stated: something lives in it, and nobody knows of it");
         self.put_own(path, &Row::new(entry, None), time)?;

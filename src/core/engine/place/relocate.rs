@@ -16,7 +16,7 @@ use crate::{
         seam::{Action, ApplyFailure, Output, Time},
     },
     model::{
-        entry::{Content, Digest, Row, Stamp, Standing},
+        entry::{Base, Content, Digest, Row, Stamp, Standing},
         limits::{MAX_RENAME_WAITS, RENAME_WAIT},
         path::RelPath,
     },
@@ -32,23 +32,38 @@ struct Wait {
     path: RelPath,
     /// A path that holds it and is to go.
     from: Option<RelPath>,
-    /// `None` when it has waited for long enough.
-    until: Option<Instant>,
+    state: Waiting,
+}
+
+/// How far a wait has come.
+#[derive(Debug)]
+enum Waiting {
+    /// For a moment.
+    Until(Instant),
+    /// It was long enough.
+    Over,
     /// Renaming did not work: it is copied.
-    failed: bool,
+    Failed,
+}
+
+impl Wait {
+    fn until(&self) -> Option<Instant> {
+        if let Waiting::Until(until) = self.state { Some(until) } else { None }
+    }
 }
 
 impl Waits {
     pub(in super::super) fn next_timeout(&self) -> Option<Instant> {
-        self.0.values().filter_map(|wait| wait.until).min()
+        self.0.values().filter_map(Wait::until).min()
     }
 
     /// Has one waited for long enough?
     pub(in super::super) fn handle_timeout(&mut self, now: Instant) -> bool {
         let mut any = false;
-        for wait in self.0.values_mut().filter(|wait| wait.until.is_some_and(|until| until <= now))
+        for wait in
+            self.0.values_mut().filter(|wait| wait.until().is_some_and(|until| until <= now))
         {
-            wait.until = None;
+            wait.state = Waiting::Over;
             any = true;
         }
         any
@@ -57,12 +72,12 @@ impl Waits {
     /// Its content is on its way, or is not wanted there any more. True when it had not waited for
     /// long enough.
     pub(in super::super) fn remove(&mut self, digest: &Digest) -> bool {
-        self.0.remove(digest).is_some_and(|wait| wait.until.is_some())
+        self.0.remove(digest).is_some_and(|wait| wait.until().is_some())
     }
 
     /// Does it wait for a moment still?
     pub(in super::super) fn is_on(&self, digest: &Digest) -> bool {
-        self.0.get(digest).is_some_and(|wait| wait.until.is_some())
+        self.0.get(digest).is_some_and(|wait| wait.until().is_some())
     }
 
     pub(in super::super) fn is_bounded(&self) -> bool {
@@ -72,7 +87,7 @@ impl Waits {
     /// False when the table is full.
     fn insert(&mut self, digest: Digest, wait: Wait) -> bool {
         if self.0.len() >= MAX_RENAME_WAITS {
-            self.0.retain(|_, wait| wait.until.is_some());
+            self.0.retain(|_, wait| wait.until().is_some());
         }
         let has_room = self.0.len() < MAX_RENAME_WAITS;
         if has_room {
@@ -98,8 +113,8 @@ impl Engine {
             return Ok(false);
         }
         let wait = self.placement.waits.0.get(&digest);
-        let (failed, waits) =
-            wait.map_or((false, true), |wait| (wait.failed, wait.until.is_some()));
+        let failed = wait.is_some_and(|wait| matches!(wait.state, Waiting::Failed));
+        let waits = wait.is_none_or(|wait| wait.until().is_some());
         let announced = wait.and_then(|wait| wait.from.clone());
         let Some((holder, _)) = self.holder(path, &digest)? else { return Ok(false) };
         for from in announced.into_iter().chain([holder]).filter(|_| !failed) {
@@ -122,8 +137,8 @@ impl Engine {
         if is_here || !waits {
             return Ok(false);
         }
-        let wait =
-            Wait { path: path.clone(), from: None, until: Some(time.now + RENAME_WAIT), failed };
+        let state = Waiting::Until(time.now + RENAME_WAIT);
+        let wait = Wait { path: path.clone(), from: None, state };
         let waits = self.placement.waits.0.contains_key(&digest)
             || self.placement.waits.insert(digest, wait);
         Ok(waits)
@@ -147,7 +162,7 @@ impl Engine {
         let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
         let base = row.filter(leaves).and_then(|row| row.base);
         let stamp =
-            base.filter(|base| file_digest(&base.content) == Some(*digest)).map(|base| base.stamp);
+            base.filter(|base| base.digest() == Some(*digest)).and_then(|base| base.seen.proof());
         Ok(stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now)))
     }
 
@@ -163,12 +178,12 @@ impl Engine {
         if !self.may_move(path) {
             return Ok(None);
         }
-        let held = |row: &Row| row.base.as_ref().and_then(|base| file_digest(&base.content));
+        let held = |row: &Row| row.base.as_ref().and_then(Base::digest);
         let is_known = |other: &Row| other.standing == Standing::Known && other.is_wanted();
         let Some(other) = self.index.get(path)?.filter(is_known) else { return Ok(None) };
         let wanted = other.entry.content.as_ref().and_then(file_digest);
         let fits = wanted.is_some() && wanted == held(row) && held(&other) == Some(*digest);
-        let stamp = other.base.as_ref().map(|base| base.stamp);
+        let stamp = other.base.as_ref().and_then(|base| base.seen.proof());
         let stamp = stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now));
         let is_free = fits && self.fate_of(&other) == Some(Fate::Superseded);
         Ok(stamp.filter(|_| is_free).map(|stamp| (other, stamp)))
@@ -182,7 +197,7 @@ impl Engine {
         row: &Row,
         time: Time,
     ) -> Result<bool> {
-        let Some(digest) = row.base.as_ref().and_then(|base| file_digest(&base.content)) else {
+        let Some(digest) = row.base.as_ref().and_then(Base::digest) else {
             return Ok(false);
         };
         if self.transfers.is_copying(&digest) {
@@ -212,7 +227,7 @@ impl Engine {
 
     /// Is what this path holds being copied? Then it stays until that is done.
     pub(in super::super) fn is_being_copied(&self, row: &Row) -> bool {
-        let held = row.base.as_ref().and_then(|base| file_digest(&base.content));
+        let held = row.base.as_ref().and_then(Base::digest);
         held.is_some_and(|digest| self.transfers.is_copying(&digest))
     }
 
@@ -242,7 +257,7 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         debug!("{from} cannot be renamed to {path}: {failure:?}");
-        let wait = Wait { path: path.clone(), from: None, until: None, failed: true };
+        let wait = Wait { path: path.clone(), from: None, state: Waiting::Failed };
         let noted = content
             .and_then(file_digest)
             .is_some_and(|digest| self.placement.waits.insert(digest, wait));
@@ -256,5 +271,5 @@ impl Engine {
 }
 
 pub(in super::super) fn file_digest(content: &Content) -> Option<Digest> {
-    if let Content::File { digest, .. } = content { Some(*digest) } else { None }
+    content.digest().copied()
 }

@@ -4,7 +4,7 @@
 use log::{debug, warn};
 
 use super::super::{Engine, Result, paths::Unseen};
-use super::{Listing, hash};
+use super::{Listing, Stage, hash};
 use crate::{
     core::seam::{Listed, ListedEntry, Output, Time},
     model::{
@@ -80,7 +80,7 @@ impl Engine {
         }
         if let Some(listing) = self.scan.listing.as_mut().filter(|_| last) {
             listing.names.sort_unstable();
-            listing.listed = true;
+            listing.stage = Stage::Comparing { after: None };
             if listing.is_kept {
                 return self.keep_for_what_stays(directory, time);
             }
@@ -122,14 +122,14 @@ impl Engine {
 
     /// What the index says is in the directory but was not listed is looked at by itself.
     pub(super) fn step_missing(&mut self) -> Result<()> {
-        let Some(listing) = &self.scan.listing else { return Ok(()) };
-        let rows = self.index.children(
-            &listing.directory,
-            listing.missing_after.as_deref(),
-            STEP_ENTRIES,
-        )?;
+        let Some(Listing { directory, names, stage: Stage::Comparing { after }, .. }) =
+            &self.scan.listing
+        else {
+            return Ok(());
+        };
+        let rows = self.index.children(directory, after.as_deref(), STEP_ENTRIES)?;
         for (path, row) in &rows {
-            let is_listed = listing.names.binary_search(&hash(path.name())).is_ok();
+            let is_listed = names.binary_search(&hash(path.name())).is_ok();
             if !is_listed && self.may_be_missed(path, row) {
                 self.outputs.push_back(Output::Inspect { path: path.clone() });
             }
@@ -139,7 +139,7 @@ impl Engine {
             .filter(|_| rows.len() == STEP_ENTRIES)
             .map(|(path, _)| path.name().to_vec());
         match self.scan.listing.as_mut().filter(|_| last.is_some()) {
-            Some(listing) => listing.missing_after = last,
+            Some(listing) => listing.stage = Stage::Comparing { after: last },
             None => {
                 self.scan.listing = None;
                 self.finish_listing();
@@ -175,8 +175,7 @@ impl Engine {
         self.scan.listing = Some(Listing {
             directory: directory.clone(),
             names: Vec::new(),
-            missing_after: None,
-            listed: false,
+            stage: Stage::Listing,
             is_kept: false,
         });
         self.outputs.push_back(Output::List { directory });

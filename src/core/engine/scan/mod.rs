@@ -23,7 +23,7 @@ use super::{Engine, Result};
 use crate::{
     core::seam::{Output, Time},
     model::{
-        entry::Content,
+        entry::Base,
         limits::{
             FULL_SCAN_INTERVAL, MAX_DEGRADED, MAX_FAILED_WALKS, MAX_LIST_QUEUE, MAX_READS,
             POLL_INTERVAL, STEP_ENTRIES,
@@ -66,11 +66,23 @@ struct Listing {
     directory: RelPath,
     /// Hashes of the names that were listed; sorted once all are.
     names: Vec<u64>,
-    /// The last row that was compared with the names, once all are listed.
-    missing_after: Option<Vec<u8>>,
-    listed: bool,
+    stage: Stage,
     /// The directory is to go, and holds something that is no business of this program.
     is_kept: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Its entries come.
+    Listing,
+    /// All have: the rows behind this name are still to be compared with them.
+    Comparing { after: Option<Vec<u8>> },
+}
+
+impl Listing {
+    fn is_listed(&self) -> bool {
+        matches!(self.stage, Stage::Comparing { .. })
+    }
 }
 
 impl Scan {
@@ -187,7 +199,7 @@ impl Scan {
 
     /// `has_room`: what a listing finds can be read.
     fn has_work(&self, has_room: bool) -> bool {
-        let listed = self.listing.as_ref().is_some_and(|listing| listing.listed);
+        let listed = self.listing.as_ref().is_some_and(Listing::is_listed);
         let idle = self.listing.is_none() && has_room;
         let more = self.walk_wanted || self.walk.is_some() || !self.queue.is_empty();
         self.next_vanished().is_some() || listed || idle && more
@@ -272,7 +284,7 @@ impl Engine {
         if let Some(at) = self.scan.next_vanished() {
             return self.step_vanished(at, time);
         }
-        if self.scan.listing.as_ref().is_some_and(|listing| listing.listed) {
+        if self.scan.listing.as_ref().is_some_and(Listing::is_listed) {
             return self.step_missing();
         }
         self.begin_next_listing()
@@ -280,14 +292,7 @@ impl Engine {
 
     /// Has the directory listed when it is seen next, as if it were another one.
     pub(super) fn forget_listing(&mut self, directory: &RelPath) -> Result<()> {
-        let Some(mut row) = self.index.get(directory)? else { return Ok(()) };
-        match &mut row.base {
-            Some(base) if base.content == Content::Directory && base.stamp.inode != 0 => {
-                base.stamp.inode = 0
-            }
-            _ => return Ok(()),
-        }
-        self.put(directory, &row)
+        self.recheck(directory, Base::is_directory)
     }
 
     /// As [`Self::forget_listing`], of all directories below this one, which is not the one that

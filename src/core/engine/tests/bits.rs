@@ -157,9 +157,8 @@ fn bits_that_are_handed_on_and_can_be_kept_are_set() {
     world.settle();
     let index = &mut world.nodes[1].engine.index;
     let mut row = index.get(&path("a")).unwrap().unwrap();
-    let version = Some(Box::new(row.entry.version.clone()));
-    row.base =
-        row.base.map(|base| Base { bits: Bits { found: 0o644, said: 0o600 }, version, ..base });
+    let bits = Bits { found: 0o644, said: 0o600 };
+    row.base = row.base.map(|base| Base { bits, ..base.outdated(|| row.entry.version.clone()) });
     index.put(&path("a"), &row).unwrap();
     world.write(1, "a", b"second");
     assert_eq!(mode(&world, 1, "a"), 0o644);

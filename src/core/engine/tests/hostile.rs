@@ -9,7 +9,7 @@ use crate::{
         content::Chunk,
         entry::{Content, Digest, Entry, Version},
         limits::{MAX_CHANGED_MS, MAX_PIECE_BYTES, MAX_SERVING},
-        version::{Advance, Knowledge, Seq},
+        version::{Advance, Author, Knowledge, Seq},
     },
     wire::message::Message,
 };
@@ -69,7 +69,7 @@ fn said() -> impl Strategy<Value = Said> {
         2 => (prop::collection::vec(dot.clone(), 0..4), any::<bool>())
             .prop_map(|(settled, is_first)| Said::Retired(settled, is_first)),
         3 => (prop::collection::vec(dot, 0..4), any::<Option<u128>>(), any::<bool>())
-            .prop_map(|(known, digest, backed)| Said::Knowledge(known, digest, backed)),
+            .prop_map(|(known, digest, is_complete)| Said::Knowledge(known, digest, is_complete)),
         8 => update.prop_map(|(name, content, dot, more, before, changed, inline)| Said::Update {
             name, content, dot, more, before, changed, inline
         }),
@@ -117,10 +117,10 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
             settled.iter().for_each(|settled| vector.insert(dot(*settled)));
             Message::Retired { is_first: *is_first, settled: vector }
         }
-        Said::Knowledge(known, digest, backed) => {
+        Said::Knowledge(known, digest, is_complete) => {
             let mut vector = Knowledge::default();
             known.iter().for_each(|known| vector.insert(dot(*known)));
-            Message::Knowledge { known: vector, digest: *digest, backed: *backed }
+            Message::Knowledge { known: vector, digest: *digest, is_complete: *is_complete }
         }
         Said::Update { name, content, dot: made, more, before, changed, inline } => {
             let mut made_with = Knowledge::from(dot(*more));
@@ -128,7 +128,7 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
             if !is_settled {
                 made_with.insert(dot(*made));
             }
-            let author = NodeId([9; 8]);
+            let author = Author::Node(NodeId([9; 8]));
             let seq = made_with.get(origin(made.0)).max(made.1);
             let dot = Dot { seq, ..dot(*made) };
             let version = Version { dot, author, changed: *changed, made_with, joined: None };

@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     core::seam::{Found, Listed},
-    model::entry::Content,
+    model::{entry::Content, version::Author},
 };
 
 /// Both hold `d/x.o`, `d/y` and `c/f`, and are in sync.
@@ -276,7 +276,7 @@ fn so_is_one_that_holds_a_socket() {
     let row = world.nodes[0].engine.index().get(&path("c")).unwrap().unwrap();
     let mut gone = row.clone();
     gone.entry.content = None;
-    gone.base.as_mut().unwrap().version = Some(Box::new(row.entry.version));
+    gone.base = gone.base.map(|base| base.outdated(|| row.entry.version));
     let engine = &mut world.nodes[0].engine;
     engine.index.put(&path("c"), &gone).unwrap();
     engine.scan.request_listing(path("c"));
@@ -289,7 +289,10 @@ fn so_is_one_that_holds_a_socket() {
     let engine = &mut world.nodes[0].engine;
     engine.handle_input(Input::Listed { directory: path("c"), listed }, world.time).unwrap();
     let now = engine.index().get(&path("c")).unwrap().unwrap();
-    assert_eq!((now.entry.content, now.entry.version.author), (Some(Content::Directory), id(0)));
+    assert_eq!(
+        (now.entry.content, now.entry.version.author),
+        (Some(Content::Directory), Author::Node(id(0)))
+    );
 }
 
 #[test]

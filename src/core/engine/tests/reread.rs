@@ -92,7 +92,6 @@ fn what_would_be_read_once_more_is_in_doubt_at_the_end() {
         }
         world.nodes[0].engine.handle_input(Input::Stopped, world.time).unwrap();
         let row = world.nodes[0].engine.index.get(&path("a")).unwrap().unwrap();
-        let stamp = row.base.unwrap().stamp;
-        assert_eq!(stamp, stamp.of_no_file(), "asked for: {is_asked}");
+        assert_eq!(row.base.unwrap().seen.proof(), None, "asked for: {is_asked}");
     }
 }

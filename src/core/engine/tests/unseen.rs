@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     core::seam::{ApplyFailure, Change, Found, Hint},
-    model::{entry::FileKind, version::NodeId},
+    model::{entry::FileKind, version::Author},
 };
 
 fn looks_in_vain(world: &mut World, node: usize, name: &str) {
@@ -247,6 +247,33 @@ fn what_the_watch_tells_as_a_write_is_read_though_its_stamp_is_what_it_was() {
     assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"other".to_vec()));
 }
 
+/// Nothing is done about it before, and it is not asked for over and over while it is written to.
+#[test]
+fn what_is_in_doubt_is_looked_at_before_it_gives_way() {
+    let mut world = linked(2);
+    world.write(0, "a", b"first");
+    world.settle();
+    let (time, stat) = (world.time, world.nodes[0].disk.stat(&path("a")));
+    let engine = &mut world.nodes[0].engine;
+    engine.doubt(&path("a")).unwrap();
+    let mut row = engine.index().get(&path("a")).unwrap().unwrap();
+    row.base = row.base.map(|base| base.outdated(|| row.entry.version.clone()));
+    row.entry.content = None;
+    engine.index.put(&path("a"), &row).unwrap();
+    let disk_work = |engine: &mut Engine| -> Vec<Output> {
+        let is_for_disk =
+            |output: &Output| matches!(output, Output::Apply(_) | Output::Inspect { .. });
+        std::iter::from_fn(|| engine.poll_output()).filter(is_for_disk).collect()
+    };
+    engine.place(&path("a"), None, time).unwrap();
+    assert_eq!(disk_work(engine), [Output::Inspect { path: path("a") }]);
+    engine.paths.block(&path("a"), "refused", time.now);
+    engine.handle_writing(&path("a"), 0, time);
+    assert_eq!(engine.paths.take_due(time.now + RETRY_DELAY_MAX), [path("a")]);
+    engine.handle_input(Input::Seen { path: path("a"), stat: Ok(stat) }, time).unwrap();
+    assert_eq!(disk_work(engine), []);
+}
+
 /// Node 0 is told what came of a change of its file.
 fn change_fails(world: &mut World, failure: ApplyFailure) {
     let row = world.nodes[0].engine.index().get(&path("a")).unwrap().unwrap();
@@ -283,10 +310,10 @@ fn what_a_change_may_have_left_is_nobodys() {
     };
     world.write(0, "a", b"received, and not known to be");
     while world.turn() {}
-    assert_eq!(author(&world), NodeId::NOBODY);
+    assert_eq!(author(&world), Author::Unattributed);
     world.write(0, "a", b"edited");
     while world.turn() {}
-    assert_eq!(author(&world), id(0));
+    assert_eq!(author(&world), Author::Node(id(0)));
 }
 
 /// Its name was given, which could not be seen, and a newer version came before it could be.
@@ -313,7 +340,7 @@ fn what_a_change_was_to_put_there_and_is_there_is_that_version() {
     wait_for_a_try(&mut world);
     world.assert_equal();
     let row = world.nodes[0].engine.index.get(&path("a")).unwrap().unwrap();
-    assert_eq!(row.entry.version.author, id(1));
+    assert_eq!(row.entry.version.author, Author::Node(id(1)));
     assert_eq!(world.nodes[0].disk.tree[&path("a")].data, Data::File(b"second".to_vec()));
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     core::seam::{ApplyFailure, Output, Time},
     model::{
-        entry::{Content, Digest},
+        entry::{Base, Content, Digest},
         limits::ORPHAN_WAIT,
         path::RelPath,
     },
@@ -233,7 +233,7 @@ impl Engine {
             .filter(|row| row.is_wanted() && !self.is_ignored(path, Some(row), None));
         let is_this = |content: &Content| content.digest() == Some(digest);
         let is_here = |content: &Option<Content>| content.as_ref().is_some_and(is_this);
-        let held = |base: &crate::model::entry::Base| is_this(&base.content);
+        let held = |base: &Base| base.content().is_some_and(is_this);
         Ok(wanted
             .is_some_and(|row| is_here(&row.entry.content) && !row.base.as_ref().is_some_and(held)))
     }

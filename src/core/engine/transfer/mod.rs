@@ -163,6 +163,7 @@ impl Engine {
         let may_copy = !may_ask || !self.paths.has_failed_copy(path);
         let local = self
             .holder(path, &digest)?
+            .and_then(|(from, seen)| Some((from, seen.proof()?)))
             .filter(|(from, _)| may_copy && !self.paths.is_reading(from));
         self.transfers.look_soon(time.now);
         let stage = if local.is_some() { Stage::Copying } else { Stage::Recipe };
@@ -301,8 +302,9 @@ impl Engine {
     /// The file that is at the path now, and its chunks.
     fn old_version(&self, path: &RelPath) -> Result<Option<(RelPath, Stamp, Vec<Chunk>)>> {
         let base = self.index.get(path)?.and_then(|row| row.base);
-        let Some((stamp, Content::File { size, digest })) =
-            base.map(|base| (base.stamp, base.content))
+        let Some(base) = base else { return Ok(None) };
+        let (Some(&Content::File { size, digest }), Some(stamp)) =
+            (base.content(), base.seen.proof())
         else {
             return Ok(None);
         };

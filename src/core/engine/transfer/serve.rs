@@ -11,7 +11,7 @@ use crate::{
     core::seam::{MissingPiece, Output, PieceSource, Transmit},
     model::{
         content::Chunk,
-        entry::{Content, Digest, Stamp},
+        entry::{Content, Digest, Seen},
         limits::{MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
         path::RelPath,
         version::NodeId,
@@ -63,7 +63,7 @@ impl Engine {
     ) -> Result<()> {
         if let PieceSource::File { path, stamp } = source {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
-            if self.holder(&path, &digest)?.is_some_and(|(_, now)| now != stamp) {
+            if self.holder(&path, &digest)?.is_some_and(|(_, now)| *now.last() != stamp) {
                 self.serve_again(node, path, digest, range);
                 return Ok(());
             }
@@ -142,7 +142,9 @@ impl Engine {
         offset: u64,
         end: u64,
     ) -> Result<Option<PieceSource>> {
-        if let Some((path, stamp)) = self.holder(path, digest)? {
+        if let Some((path, seen)) = self.holder(path, digest)? {
+            // Whether it still holds that is told by the digests of its chunks.
+            let stamp = *seen.last();
             return Ok((end <= stamp.size).then_some(PieceSource::File { path, stamp }));
         }
         let holds = match self.transfers.whole.get(digest) {
@@ -162,17 +164,17 @@ impl Engine {
                 (segment * RECIPE_SEGMENT_CHUNKS as u32, self.index.recipe_length(&digest)?);
             return Ok(Transmit::Message(Message::Recipe { digest, first, total, chunks }));
         }
-        let Some((held_at, stamp)) =
-            self.holder(path, &digest)?.filter(|(_, stamp)| first == 0 && stamp.size > 0)
-        else {
+        let Some((held_at, seen)) = self.holder(path, &digest)? else { return Ok(unavailable) };
+        let size = seen.last().size;
+        if first > 0 || size == 0 {
             return Ok(unavailable);
-        };
-        if !is_small(stamp.size) {
+        }
+        if !is_small(size) {
             // Its list went when no row had the content for a while, and comes with the next read.
             self.read_again(&held_at)?;
             return Ok(Transmit::Message(Message::NotNow { digest }));
         }
-        let chunks = vec![Chunk { length: stamp.size as u32, digest }];
+        let chunks = vec![Chunk { length: size as u32, digest }];
         Ok(Transmit::Message(Message::Recipe { digest, first: 0, total: 1, chunks }))
     }
 
@@ -181,12 +183,12 @@ impl Engine {
         &self,
         path: &RelPath,
         digest: &Digest,
-    ) -> Result<Option<(RelPath, Stamp)>> {
+    ) -> Result<Option<(RelPath, Seen)>> {
         for candidate in [Some(path.clone()), self.index.path_with(digest)?].into_iter().flatten() {
             let base = self.index.get(&candidate)?.and_then(|row| row.base);
             let holds = |content: &Content| content.digest() == Some(digest);
-            if let Some(base) = base.filter(|base| holds(&base.content)) {
-                return Ok(Some((candidate, base.stamp)));
+            if let Some(base) = base.filter(|base| base.content().is_some_and(holds)) {
+                return Ok(Some((candidate, base.seen)));
             }
         }
         Ok(None)

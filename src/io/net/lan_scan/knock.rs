@@ -79,7 +79,7 @@ impl Knock {
             }
             result => result?,
         };
-        let hello = Hello::new(NodeId::NOBODY, 0, SYNC_PORT, self.nonce);
+        let hello = Hello::new(NodeId::ANONYMOUS, 0, SYNC_PORT, self.nonce);
         // The buffer of a new connection has room for a hello.
         self.stream.write_all(&hello.encode(key, None))
     }
@@ -156,7 +156,7 @@ mod tests {
             let mut call = [0; HELLO_BYTES];
             stream.read_exact(&mut call).unwrap();
             if let Ok(call) = Hello::decode(&call, &key, None) {
-                assert_eq!(call.node, NodeId::NOBODY);
+                assert_eq!(call.node, NodeId::ANONYMOUS);
                 let answer = Hello::new(NODE, 1, SYNC_PORT, Nonce([9; 16]));
                 stream.write_all(&answer.encode(&key, Some(&call.nonce))).unwrap();
             }

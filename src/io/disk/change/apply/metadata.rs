@@ -58,11 +58,6 @@ impl Site<'_> {
         if set.stamp.size != old.stamp.size {
             return Err(ApplyError::Unexpected(Some(set)));
         }
-        if mtime_ns.is_some_and(|mtime_ns| set.stamp.mtime_ns != mtime_ns) {
-            // The file system keeps it less exactly, or the file was written to since: the next
-            // look reads it.
-            set.stamp = set.stamp.of_no_file();
-        }
         Ok(Some(set))
     }
 

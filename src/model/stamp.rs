@@ -1,0 +1,209 @@
+//! What tells a state of a file on this disk without reading it, and how far that is to be
+//! believed.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::limits::STAMP_GRANULARITY;
+
+/// Identifies a state of a file on this disk without reading it. All times in ns since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Length in bytes; 0 for a directory, whose own length says nothing.
+    pub size: u64,
+    /// Modification time; 0 for a directory, whose children speak for themselves.
+    pub mtime_ns: i64,
+    /// Time of the last change of the inode; 0 for a directory.
+    pub ctime_ns: i64,
+}
+
+impl Stamp {
+    /// Is it the same file, in whatever state?
+    pub fn is_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Is it the same file, longer than it was?
+    pub fn has_grown_since(&self, was: &Stamp) -> bool {
+        self.is_same_file(was) && self.size > was.size
+    }
+
+    /// Is its time of change one of a file system that keeps whole seconds?
+    pub fn is_whole_second(&self) -> bool {
+        is_whole_second(self.ctime_ns)
+    }
+
+    /// Two changes of the file closer than this can leave the same stamp.
+    pub fn granularity(&self) -> Duration {
+        if self.is_whole_second() { WHOLE_SECONDS } else { STAMP_GRANULARITY }
+    }
+}
+
+/// What makes that what is known of a path is found out anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Recheck {
+    /// Another stamp than the one that was seen.
+    #[default]
+    IfStampDiffers,
+    /// Nothing is needed: whatever its stamp says, a file is read, and a directory listed, as if it
+    /// were another one.
+    Always,
+}
+
+/// The stamp that a path had when it was last seen, and whether that proves anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    stamp: Stamp,
+    /// The index keeps it behind the row's other bytes.
+    #[serde(skip)]
+    recheck: Recheck,
+}
+
+impl Seen {
+    /// What has this stamp is what was seen.
+    pub fn at(stamp: Stamp) -> Self {
+        Self { stamp, recheck: Recheck::IfStampDiffers }
+    }
+
+    /// The same, with no proof that it still is so.
+    #[must_use]
+    pub fn doubted(self) -> Self {
+        Self { recheck: Recheck::Always, ..self }
+    }
+
+    /// As [`Self::doubted`], if there is a doubt.
+    #[must_use]
+    pub fn doubted_if(self, is_doubted: bool) -> Self {
+        if is_doubted { self.doubted() } else { self }
+    }
+
+    /// What has this stamp is what was seen. `None`: whatever is there is to be looked at.
+    pub fn proof(&self) -> Option<Stamp> {
+        (self.recheck == Recheck::IfStampDiffers).then_some(self.stamp)
+    }
+
+    /// The stamp that was seen. It tells which file it was, and proves nothing.
+    pub fn last(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Does the stamp prove at `now_ms` since 1970, by itself, what was seen?
+    pub fn trust(&self, now_ms: u64) -> Trust {
+        match self.recheck {
+            Recheck::IfStampDiffers => trust(&self.stamp, now_ms, self.stamp.granularity()),
+            Recheck::Always => Trust::Never,
+        }
+    }
+}
+
+/// What [`Stamp::granularity`] is where whole seconds are kept, perhaps in pairs, as FAT does.
+pub const WHOLE_SECONDS: Duration = Duration::from_secs(2);
+
+/// Does a stamp prove what was read with it?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It does: every later write shows in it.
+    Certain,
+    /// Not yet: a write in the same tick of the file system's clock leaves it as it is. It is proof
+    /// if the file is read again when that is over. (Git calls such a file "racy".)
+    NotYet,
+    /// There was a write, or the end of one, that it does not show.
+    Never,
+}
+
+/// Does the stamp of a file that is read at `now_ms` since 1970 prove what was read, if two changes
+/// closer than `granularity` can leave the same stamp?
+///
+/// A time a little ahead of the clock is one of a moment ago: the two need not agree. One far ahead
+/// is that of a clock which was set back since, and is old.
+pub fn trust(stamp: &Stamp, now_ms: u64, granularity: Duration) -> Trust {
+    const CLOCK_WAS_SET_BACK: Duration = Duration::from_secs(60);
+    let ns = |duration: Duration| duration.as_nanos() as i128;
+    let age_ns = i128::from(now_ms) * 1_000_000 - i128::from(stamp.ctime_ns);
+    let is_racy = (-ns(CLOCK_WAS_SET_BACK)..ns(granularity)).contains(&age_ns);
+    if is_racy { Trust::NotYet } else { Trust::Certain }
+}
+
+/// Is this a time of a file system that keeps whole seconds?
+pub fn is_whole_second(time_ns: i64) -> bool {
+    time_ns % 1_000_000_000 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_795_300_000_000;
+
+    fn changed_at(ctime_ns: i64) -> Stamp {
+        Stamp { device: 1, inode: 1, size: 1, mtime_ns: 0, ctime_ns }
+    }
+
+    #[test]
+    fn a_stamp_of_just_now_proves_nothing_yet() {
+        let now_ns = NOW_MS as i64 * 1_000_000;
+        let of = |age_ms: i64| {
+            trust(&changed_at(now_ns - age_ms * 1_000_000), NOW_MS, STAMP_GRANULARITY)
+        };
+        assert_eq!([-60_000, -1, 0, 19].map(of), [Trust::NotYet; 4]);
+        assert_eq!([20, 3_600_000].map(of), [Trust::Certain; 2]);
+        assert_eq!(
+            of(-60_001),
+            Trust::Certain,
+            "the clock was set back: it stays certain for ever"
+        );
+    }
+
+    #[test]
+    fn what_is_doubted_is_no_proof_however_old_it_is() {
+        let seen = Seen::at(changed_at(1));
+        assert_eq!((seen.trust(NOW_MS), seen.proof()), (Trust::Certain, Some(changed_at(1))));
+        let doubted = seen.doubted();
+        assert_eq!((doubted.trust(NOW_MS), doubted.proof()), (Trust::Never, None));
+        assert_eq!(doubted.last(), seen.last());
+    }
+
+    #[test]
+    fn whole_seconds_are_told_by_the_time_itself() {
+        assert_eq!(changed_at(-3_000_000_000).granularity(), WHOLE_SECONDS);
+        assert_eq!(changed_at(3_000_000_001).granularity(), STAMP_GRANULARITY);
+    }
+
+    proptest! {
+        /// The clock of the file system moves in ticks; a file is written, read, and written again.
+        #[test]
+        fn what_is_certain_is_not_written_again_under_the_same_stamp(
+            tick_ms in 1..2_000u64,
+            written_ms in 0..4_000u64,
+            read_after_ms in 0..4_000u64,
+            again_after_ms in 0..4_000u64,
+        ) {
+            let tick_of = |ms: u64| changed_at((ms - ms % tick_ms) as i64 * 1_000_000);
+            let written_ms = NOW_MS + written_ms;
+            let read_ms = written_ms + read_after_ms;
+            let stamp = tick_of(written_ms);
+            if trust(&stamp, read_ms, Duration::from_millis(tick_ms)) == Trust::Certain {
+                prop_assert_ne!(stamp, tick_of(read_ms + again_after_ms));
+            }
+        }
+
+        #[test]
+        fn a_coarser_clock_never_makes_a_stamp_certain(
+            ctime_ns: i64,
+            now_ms: u64,
+            fine_ms in 0..2_000u64,
+            coarse_ms in 0..2_000u64,
+        ) {
+            prop_assume!(fine_ms <= coarse_ms);
+            let of = |ms| trust(&changed_at(ctime_ns), now_ms, Duration::from_millis(ms));
+            prop_assert!(of(fine_ms) == Trust::Certain || of(coarse_ms) == Trust::NotYet);
+        }
+    }
+}
