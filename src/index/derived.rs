@@ -83,8 +83,7 @@ impl Derived {
                 .base
                 .as_ref()
                 .filter(|_| row.is_ignored())
-                .and_then(Base::content)
-                .and_then(Used::in_chunks),
+                .and_then(|base| base.content().and_then(Used::in_chunks)),
             inode: base.map(|base| base.seen.last()).map(|stamp| (stamp.device, stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),

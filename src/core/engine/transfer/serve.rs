@@ -164,9 +164,11 @@ impl Engine {
                 (segment * RECIPE_SEGMENT_CHUNKS as u32, self.index.recipe_length(&digest)?);
             return Ok(Transmit::Message(Message::Recipe { digest, first, total, chunks }));
         }
-        let Some((held_at, seen)) = self.holder(path, &digest)? else { return Ok(unavailable) };
-        let size = seen.last().size;
-        if first > 0 || size == 0 {
+        let held = self.holder(path, &digest)?.filter(|_| first == 0);
+        let Some((held_at, size)) = held.map(|(at, seen)| (at, seen.last().size)) else {
+            return Ok(unavailable);
+        };
+        if size == 0 {
             return Ok(unavailable);
         }
         if !is_small(size) {
