@@ -250,8 +250,8 @@ impl Disk {
         let directory = *directories.get(deed.second as usize % directories.len().max(1))?;
         let (small, large) = (deed.content(40), Deed { token: deed.token + 1, ..*deed });
         let name: Name = format!("n{}", deed.first % 4).into_bytes().into();
-        self.create_at(directory, name, small);
-        self.create_at(directory, b"o".as_slice().into(), large.content(90_000))
+        let small = self.create_at(directory, name, small);
+        small.or(self.create_at(directory, b"o".as_slice().into(), large.content(90_000)))
     }
 
     fn has_closed(&self, directory: Ino) -> bool {

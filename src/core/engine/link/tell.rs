@@ -43,6 +43,8 @@ impl Engine {
         if transmit.is_some() {
             link.handle_sent(time.now);
         }
+        // What cannot be served is read again, and the index says so.
+        self.schedule_commit(time);
         self.check_invariants();
         Ok(transmit)
     }
