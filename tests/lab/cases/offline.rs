@@ -1,6 +1,6 @@
 //! What was done while a node, or all of them, did not run.
 
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use crate::harness::{DEFAULT_BOUND, Lab, noise, wait_identical, wait_until};
 
@@ -129,6 +129,31 @@ fn node_killed_at_rest_remembers() {
     lab.wait_identical();
     assert_eq!(a.read("old"), "edited on b");
     assert!(b.has("made-while-dead") && !b.has("gone"));
+    a.assert_no_conflicts();
+}
+
+/// Each end by SIGKILL right after a save is a new origin: those before are retired again.
+/// `P2PNETWORK_KILLS` asks for more than a few of each node.
+#[test]
+fn nodes_killed_right_after_a_save_know_few_origins() {
+    const MAX_ORIGINS: u64 = 10;
+    let kills = env::var("P2PNETWORK_KILLS").map_or(8, |text| text.parse().unwrap());
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    for round in 0..kills {
+        for (victim, other) in [(a, b), (b, a)] {
+            let saved = format!("{round} on {}", victim.name());
+            victim.write("saved", &saved);
+            wait_until("the save", DEFAULT_BOUND, || {
+                other.has("saved") && other.read("saved") == saved.as_str()
+            });
+            victim.kill();
+            victim.start();
+            lab.wait_identical();
+            let origins = [a, b].map(|host| host.status().origins);
+            assert!(origins.iter().all(|origins| *origins < MAX_ORIGINS), "{round}: {origins:?}");
+        }
+    }
     a.assert_no_conflicts();
 }
 
