@@ -1,9 +1,10 @@
 //! What to make of another version of a path: pure decisions, nothing is read or written here.
 //!
-//! [`decide`] says which of two versions is the newest known; [`fate`] what becomes of the content
-//! on this disk when it is not that version. The two are apart because a node may learn of the
-//! winner only after somebody else has joined the vectors: whether *this* content lost a race is
-//! told by what the winner's author knew ([`Version::knew`]), not by the joined vector.
+//! [`decide`] says which of two versions is the newest known; [`resolve`] what becomes of the
+//! content on this disk when it is not that version. The two are apart because a node may learn of
+//! the winner only after somebody else has joined the vectors: whether *this* content lost a race
+//! is told by what the winner's author knew ([`Version::was_made_knowing`]), not by the joined
+//! vector.
 
 use crate::model::{
     calendar::Date,
@@ -72,28 +73,31 @@ fn bound(vector: &mut VersionVector, of: &Version) {
 
 /// What becomes of the content on this disk, now that the newest version is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Resolution {
     /// It is replaced or deleted, and goes to the trash: the newest version was made knowing it.
-    Superseded,
+    Replace,
     /// It lost against a concurrent version: kept beside it under the name of [`conflict_name`].
-    ConflictCopy,
-    /// It must not go: stated anew as a version above both. An edit outlives a concurrent delete, a
+    KeepCopy,
+    /// It must not go: republished as a version above both. An edit outlives a concurrent delete, a
     /// directory outlives a concurrent file.
-    Restate,
+    Republish,
 }
 
-/// The fate of `base`, of the version `held`, when `newest` is another version.
-pub fn fate(base: &Base, held: &Version, newest: &Entry) -> Fate {
-    // What a power cut has left of a version is not that version: it is never stated, nor kept
+/// What becomes of `base`, of the version `held`, when `newest` is another version.
+pub fn resolve(base: &Base, held: &Version, newest: &Entry) -> Resolution {
+    // What a power cut has left of a version is not that version: it is never published, nor kept
     // beside another.
-    if base.is_torn() || newest.version.knew(held) || is_forgotten(held, &newest.version) {
-        return Fate::Superseded;
+    if base.is_torn()
+        || newest.version.was_made_knowing(held)
+        || is_forgotten(held, &newest.version)
+    {
+        return Resolution::Replace;
     }
     match &newest.content {
-        None => Fate::Restate,
-        Some(content) if base.content() == Some(content) => Fate::Superseded,
-        Some(_) if base.is_directory() => Fate::Restate,
-        Some(_) => Fate::ConflictCopy,
+        None => Resolution::Republish,
+        Some(content) if base.content() == Some(content) => Resolution::Replace,
+        Some(_) if base.is_directory() => Resolution::Republish,
+        Some(_) => Resolution::KeepCopy,
     }
 }
 
@@ -275,9 +279,9 @@ mod tests {
             for held in &versions {
                 for newest in &versions {
                     let Some(base) = base_of(held) else { continue };
-                    let fate = fate(&base, &held.version, newest);
+                    let resolution = resolve(&base, &held.version, newest);
                     let ordered = newest.version.made_with.contains(held.version.dot);
-                    if fate != Fate::Superseded {
+                    if resolution != Resolution::Replace {
                         prop_assert!(!ordered);
                         prop_assert_ne!(&held.content, &newest.content);
                     }
@@ -314,7 +318,7 @@ mod tests {
     /// A file that was written in place has one time for its content and its inode: so has what a
     /// power cut leaves of it.
     #[test]
-    fn what_nobody_made_loses_a_tie() {
+    fn what_is_unattributed_loses_a_tie() {
         let node = Author::Node(NodeId([7; 8]));
         for origin in [1, 3] {
             let versions = [(2, node, 1), (origin, Author::Unattributed, 2)];

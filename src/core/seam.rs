@@ -101,7 +101,7 @@ pub enum ApplyFailure {
     /// The system said no, for this reason.
     System(String),
     /// The same, when the change may have been made already.
-    HalfDone(String),
+    UnknownOutcome(String),
 }
 
 /// What a path was found to hold.

@@ -64,9 +64,9 @@ fn rows_have_the_bytes_of_format_2() {
 /// One byte more, so that ordinary rows keep theirs.
 #[test]
 fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
-    let doubted = |base: Base| Base { seen: base.seen.doubted(), ..base };
+    let doubted = |base: Base| Base { seen: base.seen.unproven(), ..base };
     for (row, expected) in rows().into_iter().filter(|(row, _)| row.base.is_some()) {
-        for (standing, is_doubted, mark) in [
+        for (standing, is_marked_for_reread, mark) in [
             (Standing::Known, false, ""),
             (Standing::Ignored, false, "01"),
             (Standing::Unknown, false, "02"),
@@ -74,7 +74,10 @@ fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
             (Standing::Ignored, true, "05"),
             (Standing::Unknown, true, "06"),
         ] {
-            let base = row.base.clone().map(|base| if is_doubted { doubted(base) } else { base });
+            let base = row
+                .base
+                .clone()
+                .map(|base| if is_marked_for_reread { doubted(base) } else { base });
             let row = Row { standing, base, ..row.clone() };
             let bytes = encode_row(&row);
             assert_eq!(hex(&bytes), format!("{expected}{mark}"), "{row:?}");

@@ -17,8 +17,8 @@ pub fn encode_row(row: &Row) -> Vec<u8> {
         Standing::Ignored => Some(IGNORED),
         Standing::Unknown => Some(UNKNOWN),
     };
-    let is_doubted = row.base.as_ref().is_some_and(|base| base.seen.proof().is_none());
-    let doubted = is_doubted.then_some(DOUBTED);
+    let is_marked_for_reread = row.base.as_ref().is_some_and(|base| base.seen.proof().is_none());
+    let doubted = is_marked_for_reread.then_some(DOUBTED);
     bytes.extend(standing.into_iter().chain(doubted).reduce(|a, b| a | b));
     bytes
 }
@@ -40,7 +40,7 @@ pub fn decode_row(bytes: &[u8]) -> Result<Row, IndexError> {
     };
     if mark & DOUBTED != 0 {
         let base = row.base.as_mut().ok_or(CORRUPT)?;
-        base.seen = base.seen.doubted();
+        base.seen = base.seen.unproven();
     }
     Ok(row)
 }

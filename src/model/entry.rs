@@ -89,7 +89,7 @@ impl Version {
 
     /// Was this version made by someone who knew `other`? If not, and it replaces it all the same,
     /// the two were concurrent. What is settled was known to everybody.
-    pub fn knew(&self, other: &Version) -> bool {
+    pub fn was_made_knowing(&self, other: &Version) -> bool {
         other.is_settled() || self.made_with.contains(other.dot)
     }
 

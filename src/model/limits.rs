@@ -347,9 +347,9 @@ pub const HASH_READ_BYTES: usize = 64 * 1024;
 /// Two writes of one file closer than this can leave the same times: twice the longest tick of a
 /// kernel's clock.
 pub const STAMP_GRANULARITY: Duration = Duration::from_millis(20);
-/// Changes to the disk that share one barrier. A further one is handed back and waits for the next
+/// Changes to the disk that share one batch. A further one is handed back and waits for the next
 /// turn.
-pub const MAX_BARRIER_APPLIES: usize = MAX_IN_FLIGHT;
+pub const MAX_BATCH_CHANGES: usize = MAX_IN_FLIGHT;
 /// Up to so many files are synced one by one; more of them by one `syncfs`.
 pub const MAX_SINGLE_SYNCS: usize = 8;
 /// Directories in which names have changed since the last commit: so many are synced one by one,

@@ -72,14 +72,14 @@ impl Seen {
 
     /// The same, with no proof that it still is so.
     #[must_use]
-    pub fn doubted(self) -> Self {
+    pub fn unproven(self) -> Self {
         Self { recheck: Recheck::Always, ..self }
     }
 
-    /// As [`Self::doubted`], if there is a doubt.
+    /// As [`Self::unproven`], if there is a doubt.
     #[must_use]
-    pub fn doubted_if(self, is_doubted: bool) -> Self {
-        if is_doubted { self.doubted() } else { self }
+    pub fn unproven_if(self, is_marked_for_reread: bool) -> Self {
+        if is_marked_for_reread { self.unproven() } else { self }
     }
 
     /// What has this stamp is what was seen. `None`: whatever is there is to be looked at.
@@ -165,7 +165,7 @@ mod tests {
     fn what_is_doubted_is_no_proof_however_old_it_is() {
         let seen = Seen::at(changed_at(1));
         assert_eq!((seen.trust(NOW_MS), seen.proof()), (Trust::Certain, Some(changed_at(1))));
-        let doubted = seen.doubted();
+        let doubted = seen.unproven();
         assert_eq!((doubted.trust(NOW_MS), doubted.proof()), (Trust::Never, None));
         assert_eq!(doubted.last(), seen.last());
     }

@@ -4,7 +4,7 @@
 //! Absence with knowledge means deleted. A node that was away for longer than tombstones are kept
 //! still holds what was deleted meanwhile, and nothing that it is told says so. So of each origin
 //! the highest change of a dropped tombstone is remembered; whoever knows less is asked for
-//! everything it has, and what is covered by that, but has no row here any more, is stated to be
+//! everything it has, and what is covered by that, but has no row here any more, is published as
 //! deleted.
 
 use std::time::Instant;

@@ -41,8 +41,8 @@ use log::{info, warn};
 
 use self::{
     activity::Activity, forget::Forgetting, local::Durable, local::Renames, paths::Paths,
-    place::Placement, remote::Gaps, rest::Rest, retire::Retiring, rules::Rules, scan::Scan,
-    transfer::Transfers,
+    place::Placement, remote::MissingChanges, rest::Rest, retire::Retiring, rules::Rules,
+    scan::Scan, transfer::Transfers,
 };
 pub use self::{
     link::Link,
@@ -101,7 +101,7 @@ pub struct Engine {
     transfers: Transfers,
     forgetting: Forgetting,
     retiring: Retiring,
-    gaps: Gaps,
+    gaps: MissingChanges,
     activity: Activity,
     rules: Rules,
     /// The root is not what it was: nothing on the disk is believed or changed.
@@ -114,7 +114,7 @@ pub struct Engine {
     torn_before_ns: Option<i64>,
     /// The last run was killed: what the first walk finds from before this start may be what that
     /// run had received, or made and announced, and did not live to remember.
-    ambiguous_before_ms: Option<u64>,
+    unattributed_before_ms: Option<u64>,
 }
 
 impl Engine {
@@ -145,7 +145,7 @@ impl Engine {
             transfers: Transfers::default(),
             forgetting: Forgetting::new(time.now),
             retiring: Retiring::default(),
-            gaps: Gaps::default(),
+            gaps: MissingChanges::default(),
             activity: Activity::default(),
             rules,
             paused: None,
@@ -154,7 +154,7 @@ impl Engine {
             durable: Durable::new(last.durable_before_ms, time),
             rest: Rest::new(time.now),
             torn_before_ns: power_cut.then_some(config.boot_time_ns),
-            ambiguous_before_ms: (!remembers).then_some(time.wall_ms),
+            unattributed_before_ms: (!remembers).then_some(time.wall_ms),
             config,
         };
         let moved = last.root.is_some_and(|(_, inode)| inode != engine.config.root.1);
@@ -209,7 +209,7 @@ impl Engine {
         self.handle_placement_timeout(time);
         self.handle_transfer_timeout(time)?;
         self.handle_link_timeout(time);
-        self.handle_gap_timeout(time)?;
+        self.handle_missing_changes_timeout(time)?;
         self.handle_forget_timeout(time)?;
         if self.commit_at.is_some_and(|at| at <= time.now) && !self.commit_asked {
             self.commit_asked = true;
@@ -303,8 +303,8 @@ impl Engine {
 
     /// Ends in an orderly way: all that was announced is durable.
     fn handle_stopped(&mut self) -> Result<()> {
-        let is_known = self.ambiguous_before_ms.is_none() || self.is_walk_through();
-        self.doubt_fresh_files()?;
+        let is_known = self.unattributed_before_ms.is_none() || self.is_walk_through();
+        self.mark_fresh_files_for_reread()?;
         self.note_boot();
         self.index.update_summary(|summary| summary.clean_stop = is_known);
         self.index.commit()

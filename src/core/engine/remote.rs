@@ -22,7 +22,7 @@ use crate::{
 /// Since when entries are held that this node's knowledge does not cover, and when that is looked
 /// at next.
 #[derive(Debug, Default)]
-pub(super) struct Gaps {
+pub(super) struct MissingChanges {
     since: Option<Instant>,
     check_at: Option<Instant>,
 }
@@ -31,7 +31,7 @@ impl Engine {
     /// A node that was killed may have taken some of its changes with it, and others hold what it
     /// made after them. When nobody has anything more to tell, the gap will not be filled: what is
     /// held counts as known. Should that be wrong, equal knowledge with unequal sums tells.
-    pub(super) fn handle_gap_timeout(&mut self, time: Time) -> Result<()> {
+    pub(super) fn handle_missing_changes_timeout(&mut self, time: Time) -> Result<()> {
         if self.gaps.check_at.is_some_and(|at| time.now < at) {
             return Ok(());
         }

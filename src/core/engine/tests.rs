@@ -5,13 +5,13 @@ mod clocks;
 mod closed;
 mod hostile;
 mod ignored;
-mod lost;
 mod names;
 mod reread;
 mod rest;
 mod retired;
 mod serving;
 mod slots;
+mod unrecoverable;
 mod unseen;
 mod world;
 

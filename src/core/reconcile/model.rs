@@ -22,7 +22,7 @@ const NODES: usize = 4;
 enum Step {
     /// A user changes what is on the disk.
     Edit { node: usize, content: Option<u8>, clock: u64 },
-    /// What is on the disk is stated above the newest version, as an edit against a concurrent
+    /// What is on the disk is published above the newest version, as an edit against a concurrent
     /// delete.
     Restate { node: usize, clock: u64 },
     /// The newest version is put on the disk.
@@ -109,7 +109,7 @@ impl History {
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Edit { node, content, clock } => self.edit(node, content, clock),
-            Step::Restate { node, clock } => self.restate(node, clock),
+            Step::Restate { node, clock } => self.republish(node, clock),
             Step::Place { node } => {
                 let newest = self.nodes[node].newest.clone();
                 self.nodes[node].disk = newest.filter(|newest| !newest.entry.is_tombstone());
@@ -141,7 +141,7 @@ impl History {
         self.nodes[node] = Node { disk, newest: Some(newest) };
     }
 
-    fn restate(&mut self, node: usize, clock: u64) {
+    fn republish(&mut self, node: usize, clock: u64) {
         let Node { disk: Some(disk), newest: Some(newest) } = self.nodes[node].clone() else {
             return;
         };
@@ -286,14 +286,15 @@ proptest! {
                 let content = held.entry.content.clone().expect("nothing is not on a disk");
                 let (content, seen) = (Provenance::Newest(content), Seen::at(stamp));
                 let base = Base { held: content, seen, bits: Bits::kept(0o644) };
-                let fate = fate(&base, &held.entry.version, &newest.entry);
+                let resolution = resolve(&base, &held.entry.version, &newest.entry);
                 let change = history.made.iter()
                     .position(|made| made.dot == held.entry.version.dot);
                 let change = change.expect("whatever is held was made");
                 let was_known = history.winner(&newest.set).made_with.contains(&change);
                 let (of_held, of_newest) = (held.entry.version.author, newest.entry.version.author);
                 let is_excused = held.entry.content == newest.entry.content || of_held == of_newest;
-                prop_assert_eq!(fate == Fate::Superseded, was_known || is_excused, "{:?} {:?}",
+                let is_replaced = resolution == Resolution::Replace;
+                prop_assert_eq!(is_replaced, was_known || is_excused, "{:?} {:?}",
                     held, newest);
             }
         }

@@ -11,8 +11,8 @@ use crate::{
     io::{
         disk::{
             change::{
-                barrier::{Barrier, Outcome},
                 error::ApplyError,
+                sync_batch::{Outcome, SyncBatch},
             },
             testing::{NOW_MS, Tree, path},
         },
@@ -247,11 +247,11 @@ fn each_ability(files: impl Fn() -> Folding, test: impl Fn(&Tree)) {
 }
 
 fn run(tree: &Tree, at: &str, expect: Option<Stat>, keep: Option<&str>, action: Action) -> Outcome {
-    let mut barrier = Barrier::default();
+    let mut batch = SyncBatch::default();
     let expect = expect.map(|stat| stat.stamp);
     let apply = Apply { path: path(at), expect, keep: keep.map(path), action };
-    barrier.push(tree.staged(apply)).unwrap();
-    barrier.run(&tree.root, NOW_MS).pop().unwrap().1
+    batch.push(tree.staged(apply)).unwrap();
+    batch.run(&tree.root, NOW_MS).pop().unwrap().1
 }
 
 fn content(tree: &Tree) -> Action {
@@ -409,7 +409,7 @@ fn what_is_not_seen_under_the_name_that_it_was_given_is_not_said_to_be_there() {
         |tree| {
             let outcome = run(tree, "a#b", None, None, content(tree));
             assert!(
-                matches!(outcome, Err(ApplyError::HalfDone(_) | ApplyError::Io { .. })),
+                matches!(outcome, Err(ApplyError::UnknownOutcome(_) | ApplyError::Io { .. })),
                 "{outcome:?}"
             );
             assert!(outcome.unwrap_err().to_string().contains("a_b"));

@@ -174,7 +174,7 @@ impl Tree {
     }
 
     /// The turn's changes become durable and get their names. True when there were any.
-    pub fn run_barrier(&mut self, wall_ms: u64) -> bool {
+    pub fn run_sync_batch(&mut self, wall_ms: u64) -> bool {
         if self.changes.is_empty() {
             return false;
         }
@@ -372,7 +372,7 @@ mod tests {
             Action::WriteFile { source: Source::Partial(digest), mode: 0o644, mtime_ns: 0 };
         let apply = Apply { path: testing::path("a"), expect: None, keep: None, action };
         tree.perform(Output::Apply(apply.clone()));
-        tree.run_barrier(testing::NOW_MS);
+        tree.run_sync_batch(testing::NOW_MS);
         let told = tree.take_inputs();
         assert!(matches!(told[0], Input::PieceFailed { .. }), "{told:?}");
         assert!(
@@ -383,7 +383,7 @@ mod tests {
         tree.perform(Output::DropPartial { digest });
         tree.perform(Output::WritePiece { digest, offset: 0, bytes: vec![1; 5] });
         tree.perform(Output::Apply(apply));
-        tree.run_barrier(testing::NOW_MS);
+        tree.run_sync_batch(testing::NOW_MS);
         assert_eq!(std::fs::read(on.at.join("a")).unwrap(), [1; 5]);
     }
 

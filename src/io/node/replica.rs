@@ -169,8 +169,8 @@ impl Replica {
 
     // --- ... and goes on with what follows
 
-    /// The rest of a turn: what is due; what the core decides; one slice of disk work; the barrier,
-    /// after which this turn's files have their names; what the other nodes are told.
+    /// The rest of a turn: what is due; what the core decides; one slice of disk work; the sync
+    /// batch, after which this turn's files have their names; what the other nodes are told.
     pub fn turn(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
         self.stopwatch.lap(Part::Events);
         if let Some(input) = self.tree.handle_timeout(time.now) {
@@ -187,8 +187,8 @@ impl Replica {
         self.settle(links, time)?;
         self.stopwatch.lap(Part::Jobs);
 
-        self.run_barrier(links, time)?;
-        self.stopwatch.lap(Part::Barrier);
+        self.run_sync_batch(links, time)?;
+        self.stopwatch.lap(Part::SyncBatch);
         self.transmit(links, time)?;
         self.tree.end_of_turn();
         self.stopwatch.lap(Part::Transmit);
@@ -199,7 +199,7 @@ impl Replica {
     /// does not promise it.
     pub fn stop(&mut self, links: &mut impl Links, time: Time) -> Result<bool> {
         self.settle(links, time)?;
-        self.run_barrier(links, time)?;
+        self.run_sync_batch(links, time)?;
         match self.tree.sync_everything() {
             Ok(()) => self.engine.handle_input(Input::Stopped, time).map(|()| true),
             Err(error) => {
@@ -212,8 +212,8 @@ impl Replica {
         }
     }
 
-    fn run_barrier(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
-        while self.tree.run_barrier(time.wall_ms) {
+    fn run_sync_batch(&mut self, links: &mut impl Links, time: Time) -> Result<()> {
+        while self.tree.run_sync_batch(time.wall_ms) {
             self.settle(links, time)?;
         }
         Ok(())

@@ -15,7 +15,7 @@ pub enum Part {
     /// Reading, hashing, listing, copying.
     Jobs,
     /// Contents were made durable and given their names.
-    Barrier,
+    SyncBatch,
     /// The index was made durable.
     Commit,
     /// The other nodes were told.
@@ -24,7 +24,7 @@ pub enum Part {
 
 impl Part {
     const ALL: [Self; 6] =
-        [Self::Events, Self::Decisions, Self::Jobs, Self::Barrier, Self::Commit, Self::Transmit];
+        [Self::Events, Self::Decisions, Self::Jobs, Self::SyncBatch, Self::Commit, Self::Transmit];
 
     /// One word for people.
     pub fn name(self) -> &'static str {
@@ -32,7 +32,7 @@ impl Part {
             Self::Events => "events",
             Self::Decisions => "decisions",
             Self::Jobs => "jobs",
-            Self::Barrier => "barrier",
+            Self::SyncBatch => "sync batch",
             Self::Commit => "commit",
             Self::Transmit => "transmit",
         }

@@ -33,7 +33,7 @@ impl Engine {
     pub(super) fn read_once_more(&mut self, path: &RelPath, stat: &Stat, time: Time) -> Result<()> {
         if self.may_hide_writes(stat, time) && !self.paths.read_once_more(path, stat, time.now) {
             self.scan.request_walk();
-            return self.doubt(path);
+            return self.mark_for_reread(path);
         }
         Ok(())
     }
@@ -41,7 +41,7 @@ impl Engine {
     /// It has gone, perhaps to another name: what it holds there is not known.
     pub(super) fn handle_not_read_once_more(&mut self, path: RelPath, time: Time) -> Result<()> {
         self.inspect_old_names(&path);
-        self.doubt(&path)?;
+        self.mark_for_reread(&path)?;
         self.handle_changed(path, Hint::Writing, time)
     }
 
@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// What would be read once more is in doubt: the node stops before that.
-    pub(in super::super) fn doubt_fresh_files(&mut self) -> Result<()> {
-        self.paths.fresh_files().iter().try_for_each(|path| self.doubt(path))
+    pub(in super::super) fn mark_fresh_files_for_reread(&mut self) -> Result<()> {
+        self.paths.fresh_files().iter().try_for_each(|path| self.mark_for_reread(path))
     }
 }

@@ -43,12 +43,12 @@ impl Engine {
         if self.rules.leave_alone_anything(&path) {
             self.follow_ignore_file(&path);
             // Should it be ignored no more, what it holds is what it holds then.
-            return self.doubt(&path);
+            return self.mark_for_reread(&path);
         }
         self.distrust(&path, time)?;
         if matches!(hint, Hint::Writing | Hint::Closed) {
             // Its stamp need not show it, if that was set, or looked at, in the same instant.
-            self.doubt(&path)?;
+            self.mark_for_reread(&path)?;
         }
         match hint {
             Hint::Writing if self.paths.is_settling(&path) => self.handle_writing(&path, 0, time),
@@ -88,8 +88,8 @@ impl Engine {
 
     /// What a file holds may have changed without a trace in its stamp: it is read when it is
     /// looked at next. What is being read, or put there, at this moment is no proof, either.
-    pub(super) fn doubt(&mut self, path: &RelPath) -> Result<()> {
-        self.paths.doubt(path);
+    pub(super) fn mark_for_reread(&mut self, path: &RelPath) -> Result<()> {
+        self.paths.mark_for_reread(path);
         self.recheck(path, |base| !base.is_directory())
     }
 
@@ -102,7 +102,7 @@ impl Engine {
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         match &mut row.base {
             Some(base) if is_such(base) && base.seen.proof().is_some() => {
-                base.seen = base.seen.doubted();
+                base.seen = base.seen.unproven();
             }
             _ => return Ok(()),
         }
@@ -111,7 +111,7 @@ impl Engine {
 
     /// What the path holds is read, whatever its stamp says, as soon as it can be.
     pub(super) fn read_again(&mut self, path: &RelPath) -> Result<()> {
-        self.doubt(path)?;
+        self.mark_for_reread(path)?;
         self.outputs.push_back(Output::Inspect { path: path.clone() });
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Engine {
         // What was ignored may have been torn since, or have changed unseen.
         let was_unknown = row.as_ref().is_some_and(|row| row.standing == Standing::Unknown);
         let doubtful = base.zip(stat).is_some_and(|(base, stat)| {
-            self.is_doubtful(&path, base, &stat, time) || was_unknown && stat.kind == FileKind::File
+            self.must_reread(&path, base, &stat, time) || was_unknown && stat.kind == FileKind::File
         });
         match (base, stat) {
             (None, None) if was_ignored => self.place(&path, None, time),
@@ -301,7 +301,7 @@ impl Engine {
             self.read_once_more(&path, &stat, time)?;
         }
         if again == Some(Recheck::Always) {
-            self.doubt(&path)?;
+            self.mark_for_reread(&path)?;
         }
         if again.is_some() {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
@@ -320,14 +320,14 @@ impl Engine {
                 self.paths.handle_was_read(path, stat.stamp.size, time.now);
                 self.paths.unblock(path);
                 self.keep_recipe(&content, &chunks)?;
-                self.doubt_other_names(path, &content, &stat)?;
+                self.mark_other_names_for_reread(path, &content, &stat)?;
                 self.observe(path, Some((content, stat)), time)?;
             }
             Found::Changed => self.handle_writing(path, 0, time),
             Found::Gone => self.outputs.push_back(Output::Inspect { path: path.clone() }),
             Found::Unreadable(reason) => {
                 // There was a reason to read it, which its stamp need not show.
-                self.doubt(path)?;
+                self.mark_for_reread(path)?;
                 self.block_unseen(path, (Unseen::Itself, &reason), time)?;
             }
         }

@@ -16,7 +16,7 @@ use crate::{
 impl Engine {
     /// A file was written to by one of its names: the watch tells of that name alone, and the stamp
     /// need not.
-    pub(super) fn doubt_other_names(
+    pub(super) fn mark_other_names_for_reread(
         &mut self,
         path: &RelPath,
         content: &Content,
@@ -53,9 +53,9 @@ impl Engine {
     }
 
     /// Has the file bits and a time that were set under another of its names? It can have those of
-    /// one name only. The newest are for all, and are stated as of the time at which they were set:
-    /// so nodes that set those of several names at the same time agree, where each would else set
-    /// them back for ever.
+    /// one name only. The newest are for all, and are published as of the time at which they were
+    /// set: so nodes that set those of several names at the same time agree, where each would else
+    /// set them back for ever.
     pub(super) fn set_under_other_name(
         &self,
         path: &RelPath,
@@ -106,7 +106,7 @@ impl Engine {
                 |base: &&mut Base| Stamp { ctime_ns: last.ctime_ns, ..*base.seen.last() } == *last;
             if let Some(base) = row.base.as_mut().filter(was) {
                 let is_seen = base.seen == held.seen && base.seen.proof().is_some();
-                base.seen = Seen::at(now.stamp).doubted_if(!is_seen);
+                base.seen = Seen::at(now.stamp).unproven_if(!is_seen);
                 self.put(&other, &row)?;
             }
         }

@@ -1,5 +1,5 @@
-//! Local renames: content that only changed its place is not read again, and is stated at its new
-//! place before it is said to be gone from the old one.
+//! Local renames: content that only changed its place is not read again, and is published at its
+//! new place before it is said to be gone from the old one.
 //!
 //! Two proofs are good enough. All of the stamp is that of a row: nothing about the inode has
 //! changed, only a directory above it was renamed. Or the kernel says that the file was renamed,
@@ -41,7 +41,7 @@ pub(in super::super) struct Renames {
     /// The last paths that were not read because of a rename. An event that is still to come may
     /// speak of a write from before they were looked at: the next one makes them be read.
     believed: VecDeque<RelPath>,
-    /// New paths, which are being read, by the old ones: the new one is stated first.
+    /// New paths, which are being read, by the old ones: the new one is published first.
     unread: BTreeMap<RelPath, RelPath>,
 }
 
@@ -203,7 +203,7 @@ impl Engine {
         if !self.renames.handle_changed(path, time.now) {
             return Ok(());
         }
-        self.doubt(path)
+        self.mark_for_reread(path)
     }
 
     /// What the path holds, if that is known without reading it.

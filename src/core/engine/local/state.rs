@@ -5,7 +5,7 @@
 
 use log::{debug, info};
 
-use super::super::{Engine, Result, paths::HalfDone};
+use super::super::{Engine, Result, paths::UnknownOutcome};
 use super::{names::OtherName, torn::is_still_torn};
 use crate::{
     core::{
@@ -36,9 +36,9 @@ impl Engine {
         if self.is_ignored(path, row.as_ref(), found.as_ref().map(|(_, stat)| stat)) {
             return self.leave_alone(path, row);
         }
-        let mut half_done = self.paths.take_half_done(path);
-        if let Some(half_done) = &mut half_done {
-            self.leave_retired_out(&mut half_done.version)?;
+        let mut unknown_outcome = self.paths.take_unknown_outcome(path);
+        if let Some(unknown_outcome) = &mut unknown_outcome {
+            self.leave_retired_out(&mut unknown_outcome.version)?;
         }
         if let Some((content, stat)) = &found {
             if let Some(adopted) =
@@ -61,18 +61,19 @@ impl Engine {
         } else {
             return Ok(());
         }
-        if let (Some(row), Some((content, stat)), Some(half_done)) = (&row, &found, &half_done)
-            && half_done.content.as_ref() == Some(content)
+        if let (Some(row), Some((content, stat)), Some(unknown_outcome)) =
+            (&row, &found, &unknown_outcome)
+            && unknown_outcome.content.as_ref() == Some(content)
         {
-            return self.find_half_done(
+            return self.settle_unknown_outcome(
                 path,
                 row.clone(),
-                half_done,
+                unknown_outcome,
                 (content.clone(), *stat),
                 time,
             );
         }
-        let mut cause = if half_done.is_some() { Cause::MayBeOwn } else { Cause::Edit };
+        let mut cause = if unknown_outcome.is_some() { Cause::Unattributed } else { Cause::Edit };
         if let (Some(row), Some((content, stat))) = (&row, &found) {
             match self.set_under_other_name(path, row, content, stat)? {
                 Some(OtherName::Older) => return self.set_back(path, row.clone(), stat, time),
@@ -80,7 +81,7 @@ impl Engine {
                 None => {}
             }
         }
-        self.state(path, row, found, cause, time)
+        self.publish(path, row, found, cause, time)
     }
 
     /// It went while it was ignored, so it was not deleted: it is wanted.
@@ -92,22 +93,22 @@ impl Engine {
 
     /// What this node was to put there is there, though it could not be seen that it was done: it
     /// is that version.
-    fn find_half_done(
+    fn settle_unknown_outcome(
         &mut self,
         path: &RelPath,
         row: Row,
-        half_done: &HalfDone,
+        unknown_outcome: &UnknownOutcome,
         (content, stat): (Content, Stat),
         time: Time,
     ) -> Result<()> {
-        let held = Provenance::of(content, Some(half_done.version.clone()));
-        let base = Some(base_of(held, stat, half_done.mode));
+        let held = Provenance::of(content, Some(unknown_outcome.version.clone()));
+        let base = Some(base_of(held, stat, unknown_outcome.mode));
         self.put(path, &Row { base, standing: Standing::Known, ..row })?;
         self.place(path, None, time)
     }
 
     /// Makes a version of what the disk holds, on top of the version that was there.
-    fn state(
+    fn publish(
         &mut self,
         path: &RelPath,
         row: Option<Row>,
@@ -126,10 +127,10 @@ impl Engine {
             (_, None) => time.wall_ms,
         };
         let ambiguous = found.as_ref().filter(|(_, stat)| {
-            cause == Cause::MayBeOwn
-                || cause == Cause::Edit && self.is_ambiguous(stat, since_ms, time)
+            cause == Cause::Unattributed
+                || cause == Cause::Edit && self.is_unattributable(stat, since_ms, time)
         });
-        let is_ambiguous = ambiguous.is_some();
+        let is_unattributable = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {
             // What was received has its maker's mtime, and a later ctime: it must not win against
             // what its maker has written since.
@@ -137,9 +138,9 @@ impl Engine {
         }
         let (known, replaced) = (prior.map(Version::vector), prior.map(|prior| prior.changed));
         let mut version = self.next_version(known, replaced, since_ms);
-        if is_ambiguous {
+        if is_unattributable {
             debug!(
-                "{path} may be what the last run knew and has forgotten: nobody's, at {}",
+                "{path} may be what the last run knew and has forgotten: unattributed, at {}",
                 version.changed
             );
             version.author = Author::Unattributed;
@@ -153,8 +154,8 @@ impl Engine {
             Some((Decision::Merge(merged), _)) if merged.version.dot != entry.version.dot => {
                 Row::new(merged, base.map(|base| base.outdated(|| entry.version)))
             }
-            Some((Decision::Merge(merged), _)) => self.stated(merged, base),
-            _ => self.stated(entry, base),
+            Some((Decision::Merge(merged), _)) => self.published_row(merged, base),
+            _ => self.published_row(entry, base),
         };
         self.put_own(path, &row, time)?;
         self.activity.handle_local(path, &row.entry);
@@ -163,7 +164,7 @@ impl Engine {
 
     /// The row of a version that this node has made. Bits that were handed on, and that the disk
     /// could have, are still to be set on it.
-    fn stated(&self, entry: Entry, base: Option<Base>) -> Row {
+    fn published_row(&self, entry: Entry, base: Option<Base>) -> Row {
         let base = entry.content.clone().zip(base).map(|(content, base)| {
             let is_set = base.bits.found == base.bits.said || !self.config.keeps_bits;
             let version = (!is_set).then(|| entry.version.clone());
@@ -173,7 +174,7 @@ impl Engine {
     }
 
     /// The permission bits of the next version. Those that the disk has because it could not keep
-    /// what it was told are nobody's edit, also where the file was saved under another name,
+    /// what it was told are no edit of anybody, also where the file was saved under another name,
     /// renamed, or is a copy of what lost.
     fn handed_on_bits(
         &mut self,
@@ -209,7 +210,12 @@ impl Engine {
     /// States the content on this disk anew, above the newest version: an edit outlives a
     /// concurrent delete, a directory a concurrent file. Whoever made the newest version is not
     /// said to have been known, so that its content is kept where it is held.
-    pub(in super::super) fn restate(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
+    pub(in super::super) fn republish(
+        &mut self,
+        path: &RelPath,
+        row: Row,
+        time: Time,
+    ) -> Result<()> {
         let Some(base) = row.base.as_ref().filter(|base| !base.is_torn()) else {
             // Nobody has what the file held before the power cut, or it is not to be replaced by
             // what others have: what it holds is an edit.
@@ -219,7 +225,7 @@ impl Engine {
         let mut version =
             self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
-        let row = self.stated(entry_of(base, version), row.base);
+        let row = self.published_row(entry_of(base, version), row.base);
         info!(
             "{path} is kept: it was changed here and deleted or replaced elsewhere at the same time"
         );
@@ -238,14 +244,14 @@ impl Engine {
     /// May it be something that the last run, which was killed, knew and this one does not?
     /// Directories do not tell since when they are there, nor do files of a time to come: the clock
     /// was set back.
-    fn is_ambiguous(&self, stat: &Stat, since_ms: u64, time: Time) -> bool {
+    fn is_unattributable(&self, stat: &Stat, since_ms: u64, time: Time) -> bool {
         let is_timeless = stat.kind == FileKind::Directory
             || stat.stamp.ctime_ns / 1_000_000 > time.wall_ms as i64;
         // A clock may stand still over a restart.
         let before = |start| {
             since_ms < start || (is_timeless || since_ms == start) && !self.scan.is_first_over()
         };
-        self.ambiguous_before_ms.is_some_and(before)
+        self.unattributed_before_ms.is_some_and(before)
     }
 
     pub(in super::super) fn next_version(
@@ -283,8 +289,8 @@ impl Engine {
 enum Cause {
     /// A user or a program has changed it.
     Edit,
-    /// It may be what a change has left that was not seen to be done: then it is nobody's.
-    MayBeOwn,
+    /// It may be what a change has left that was not seen to be done: then it is unattributed.
+    Unattributed,
     /// Bits and time were set under another name of the file, in a version of this time, in ms
     /// since 1970.
     OtherName { changed: u64 },

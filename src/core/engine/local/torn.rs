@@ -73,7 +73,7 @@ impl Engine {
     }
 
     /// Must a file be read although its stamp is what it was?
-    pub(in super::super) fn is_doubtful(
+    pub(in super::super) fn must_reread(
         &self,
         path: &RelPath,
         base: &Base,

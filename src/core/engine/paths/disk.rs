@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kind, PathState, Paths, fresh::Fresh};
+use super::{Kind, PathState, Paths, UnknownOutcome, fresh::Fresh};
 use crate::{
     core::seam::Time,
     model::{
@@ -89,7 +89,7 @@ pub(in super::super) struct Pending {
     /// It has the bits and the time that it had before, at another path.
     pub(in super::super) is_renamed: bool,
     /// Something was written there meanwhile, which the stamp need not show.
-    pub(in super::super) is_doubted: bool,
+    pub(in super::super) is_marked_for_reread: bool,
 }
 
 impl Pending {
@@ -98,17 +98,19 @@ impl Pending {
         let (content, mode, version) =
             (row.entry.content.clone(), row.entry.mode, row.entry.version.clone());
         let (set_mtime_ns, partial, from, with) = (None, None, None, None);
-        let (is_renamed, is_doubted) = (false, false);
-        Self { content, mode, version, set_mtime_ns, partial, from, with, is_renamed, is_doubted }
+        let (is_renamed, is_marked_for_reread) = (false, false);
+        Self {
+            content,
+            mode,
+            version,
+            set_mtime_ns,
+            partial,
+            from,
+            with,
+            is_renamed,
+            is_marked_for_reread,
+        }
     }
-}
-
-/// What a change was to put at a path, when it could not be found out whether it did.
-#[derive(Debug)]
-pub(in super::super) struct HalfDone {
-    pub(in super::super) content: Option<Content>,
-    pub(in super::super) mode: u16,
-    pub(in super::super) version: Version,
 }
 
 /// A file that was read in the second in which it was written, on a file system that keeps whole
@@ -157,10 +159,10 @@ impl Disk {
     }
 
     /// Something may have been written to the path, without a trace in its stamp.
-    fn doubt(&mut self) {
+    fn mark_for_reread(&mut self) {
         match self {
             Self::Reading(reading) => reading.again = Some(Recheck::Always),
-            Self::Changing(change) => change.is_doubted = true,
+            Self::Changing(change) => change.is_marked_for_reread = true,
             Self::Quiet | Self::Writing(_) | Self::Resting { .. } => {}
         }
     }
@@ -185,7 +187,7 @@ impl Paths {
             Disk::Writing(writing) => writing.go_on(now),
             // It is read when its rest is over, whoever writes to it.
             Disk::Resting { .. } => {}
-            busy @ (Disk::Reading(_) | Disk::Changing(_)) => busy.doubt(),
+            busy @ (Disk::Reading(_) | Disk::Changing(_)) => busy.mark_for_reread(),
         });
         true
     }
@@ -297,7 +299,7 @@ impl Paths {
                 Begun::Already
             }
             Disk::Changing(change) => {
-                change.is_doubted = true;
+                change.is_marked_for_reread = true;
                 Begun::Already
             }
             free @ (Disk::Quiet | Disk::Writing(_) | Disk::Resting { .. }) => {
@@ -312,9 +314,9 @@ impl Paths {
 
     /// Something may be written to the path, without a trace in its stamp, after it was read or
     /// changed, and before that is known.
-    pub(in super::super) fn doubt(&mut self, path: &RelPath) {
+    pub(in super::super) fn mark_for_reread(&mut self, path: &RelPath) {
         if self.get(path).is_some_and(|state| state.is(Kind::Read) || state.is(Kind::Change)) {
-            self.edit(path, |state| state.disk.doubt());
+            self.edit(path, |state| state.disk.mark_for_reread());
         }
     }
 
@@ -420,7 +422,10 @@ impl Paths {
         debug_assert!(self.is_free(path), "{path} is read or changed already");
         self.edit(path, |state| {
             let is_written = matches!(state.disk, Disk::Writing(_));
-            let change = Pending { is_doubted: change.is_doubted || is_written, ..change };
+            let change = Pending {
+                is_marked_for_reread: change.is_marked_for_reread || is_written,
+                ..change
+            };
             state.disk = Disk::Changing(Box::new(change));
         });
     }
@@ -454,14 +459,21 @@ impl Paths {
 
     /// What is found at the path next may be what this node has put there, without learning that it
     /// had. When there are too many, it counts as a user's.
-    pub(in super::super) fn note_half_done(&mut self, path: &RelPath, half_done: HalfDone) {
+    pub(in super::super) fn note_unknown_outcome(
+        &mut self,
+        path: &RelPath,
+        unknown_outcome: UnknownOutcome,
+    ) {
         if self.has_place(Kind::Left, path) {
-            self.edit(path, |state| state.left = Some(half_done));
+            self.edit(path, |state| state.left = Some(unknown_outcome));
         }
     }
 
     /// What this node may have put at the path. Asked once.
-    pub(in super::super) fn take_half_done(&mut self, path: &RelPath) -> Option<HalfDone> {
+    pub(in super::super) fn take_unknown_outcome(
+        &mut self,
+        path: &RelPath,
+    ) -> Option<UnknownOutcome> {
         self.get(path)?.left.as_ref()?;
         self.edit(path, |state| state.left.take())
     }

@@ -70,7 +70,7 @@ impl Paths {
             let Some(fresh) = state.fresh.take() else { return };
             match &mut state.disk {
                 Disk::Reading(_) => {}
-                Disk::Changing(change) => change.is_doubted = true,
+                Disk::Changing(change) => change.is_marked_for_reread = true,
                 Disk::Quiet | Disk::Writing(_) | Disk::Resting { .. } if room == 0 => {
                     state.fresh = Some(Fresh::new(fresh.stat, now));
                 }

@@ -16,7 +16,7 @@ mod retry;
 use std::{collections::BTreeMap, time::Instant};
 
 pub(super) use self::{
-    disk::{Begun, HalfDone, Pending, ReadDone},
+    disk::{Begun, Pending, ReadDone},
     retry::{Unseen, Why},
 };
 use self::{
@@ -25,7 +25,7 @@ use self::{
     retry::{Crowd, Retry},
 };
 use crate::model::{
-    entry::Bits,
+    entry::{Bits, Content, Version},
     limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_READS, MAX_SETTLING},
     path::RelPath,
 };
@@ -44,7 +44,7 @@ pub(super) struct Paths {
 struct PathState {
     disk: Disk,
     /// What a change may have left there, when it could not be seen whether it was made.
-    left: Option<HalfDone>,
+    left: Option<UnknownOutcome>,
     /// It could not be brought to its newest version, or not be looked at.
     retry: Option<Retry>,
     /// The stamp that its file was read with proves nothing for a while.
@@ -184,6 +184,14 @@ impl Paths {
     }
 }
 
+/// What a change was to put at a path, when it could not be found out whether it did.
+#[derive(Debug)]
+pub(super) struct UnknownOutcome {
+    pub(super) content: Option<Content>,
+    pub(super) mode: u16,
+    pub(super) version: Version,
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -206,7 +214,7 @@ mod tests {
         Doubt,
         ReadDone { size: u64, is_fresh: bool },
         BeginChange,
-        EndChange { half_done: bool },
+        EndChange { unknown_outcome: bool },
         Refused { unseen: Option<Unseen> },
         Unblock,
         Newer { wanted: bool },
@@ -226,7 +234,7 @@ mod tests {
             Just(Event::Doubt),
             (sizes, any::<bool>()).prop_map(|(size, is_fresh)| Event::ReadDone { size, is_fresh }),
             Just(Event::BeginChange),
-            any::<bool>().prop_map(|half_done| Event::EndChange { half_done }),
+            any::<bool>().prop_map(|unknown_outcome| Event::EndChange { unknown_outcome }),
             prop::sample::select(unseen.to_vec()).prop_map(|unseen| Event::Refused { unseen }),
             Just(Event::Unblock),
             any::<bool>().prop_map(|wanted| Event::Newer { wanted }),
@@ -270,7 +278,7 @@ mod tests {
                 let waits = is_fresh && size > MAX_INLINE_BYTES as u64;
                 assert!(begun.is_none_or(|begun| (begun == Begun::Now) != waits));
             }
-            Event::Doubt => paths.doubt(path),
+            Event::Doubt => paths.mark_for_reread(path),
             Event::ReadDone { size, is_fresh } => {
                 let was_read = paths.is_reading(path);
                 let done = paths.handle_read_done(path, Some(&stat(size).stamp), *now);
@@ -283,14 +291,14 @@ mod tests {
                 paths.begin_change(path, Pending::to(&row()))
             }
             Event::BeginChange => {}
-            Event::EndChange { half_done } => {
-                let change = paths.end_change(path).filter(|_| half_done);
-                let left = change.map(|Pending { content, mode, version, .. }| HalfDone {
+            Event::EndChange { unknown_outcome } => {
+                let change = paths.end_change(path).filter(|_| unknown_outcome);
+                let left = change.map(|Pending { content, mode, version, .. }| UnknownOutcome {
                     content,
                     mode,
                     version,
                 });
-                left.into_iter().for_each(|left| paths.note_half_done(path, left));
+                left.into_iter().for_each(|left| paths.note_unknown_outcome(path, left));
             }
             Event::Refused { unseen: Some(unseen) } => {
                 paths.block_unseen(path, (unseen, "a reason"), *now)
@@ -308,7 +316,7 @@ mod tests {
                 assert!(paths.next_timeout().is_none_or(|at| at > *now), "what is due is done");
             }
             Event::Forget => {
-                paths.take_half_done(path);
+                paths.take_unknown_outcome(path);
                 paths.take_kept(path);
                 paths.forget_settling();
             }

@@ -13,10 +13,10 @@
 //! * `outcome`: what came of a change.
 //! * `lost`: versions whose content is nowhere any more.
 
-mod lost;
 mod outcome;
 mod parents;
 mod relocate;
+mod unrecoverable;
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     core::{
-        reconcile::{Fate, conflict_name, fate},
+        reconcile::{Resolution, conflict_name, resolve},
         seam::{Action, Apply, Output, Source, Time},
     },
     index::is_before,
@@ -291,8 +291,8 @@ impl Engine {
 
     fn place_removal(&mut self, path: &RelPath, row: Row, time: Time) -> Result<()> {
         let Some(base) = &row.base else { return Ok(()) };
-        if self.fate_of(&row) == Some(Fate::Restate) {
-            return self.restate(path, row, time);
+        if self.resolution_of(&row) == Some(Resolution::Republish) {
+            return self.republish(path, row, time);
         }
         let is_directory = base.is_directory();
         if is_directory && self.has_live_children(path)? {
@@ -327,15 +327,15 @@ impl Engine {
         if !self.is_parent_coming(path, time)? {
             return Ok(());
         }
-        let fate = self.fate_of(&row);
-        if fate == Some(Fate::Restate) {
-            return self.restate(path, row, time);
+        let resolution = self.resolution_of(&row);
+        if resolution == Some(Resolution::Republish) {
+            return self.republish(path, row, time);
         }
         if held == Some(Content::Directory) && self.has_live_children(path)? {
             return self.keep_directory(path, row, false, time);
         }
         if let Content::File { size: 1.., digest } = newest
-            && self.relocate(path, &row, digest, fate, content.is_some(), time)?
+            && self.relocate(path, &row, digest, resolution, content.is_some(), time)?
         {
             return Ok(());
         }
@@ -353,7 +353,7 @@ impl Engine {
                 }
             }
         };
-        self.apply(path, row, action, fate, time)
+        self.apply(path, row, action, resolution, time)
     }
 
     fn place_metadata(
@@ -393,24 +393,24 @@ impl Engine {
             let is_free = self.transfers.begin_install(&digest, path);
             return Ok(is_free.then_some(Source::Partial(digest)));
         }
-        if !self.give_up_lost(path, &digest, time)? {
+        if !self.give_up_unrecoverable(path, &digest, time)? {
             self.fetch(path, size, digest, time)?;
         }
         Ok(None)
     }
 
-    pub(super) fn fate_of(&self, row: &Row) -> Option<Fate> {
+    pub(super) fn resolution_of(&self, row: &Row) -> Option<Resolution> {
         let (base, held, newest) = (row.base.as_ref()?, row.base_version()?, &row.entry);
-        // A directory that this node states over its own file is stated for what is in it: the file
-        // is not replaced by it, unless it is nobody's. (When a user does that, the base is the
-        // directory at once.)
+        // A directory that this node publishes over its own file is published for what is in it:
+        // the file is not replaced by it, unless it is unattributed. (When a user does that, the
+        // base is the directory at once.)
         let is_somebodys =
             [held, &newest.version].iter().all(|version| version.author != Author::Unattributed);
         let is_own = newest.version.dot.origin == self.origin() && is_somebodys;
         if is_own && newest.content == Some(Content::Directory) && !base.is_directory() {
-            return Some(Fate::ConflictCopy);
+            return Some(Resolution::KeepCopy);
         }
-        Some(fate(base, held, newest))
+        Some(resolve(base, held, newest))
     }
 
     pub(super) fn apply(
@@ -418,10 +418,10 @@ impl Engine {
         path: &RelPath,
         row: Row,
         action: Action,
-        fate: Option<Fate>,
+        resolution: Option<Resolution>,
         time: Time,
     ) -> Result<()> {
-        let keep = row.base_version().filter(|_| fate == Some(Fate::ConflictCopy));
+        let keep = row.base_version().filter(|_| resolution == Some(Resolution::KeepCopy));
         let keep = keep.and_then(|loser| conflict_name(path, loser));
         if let Some(keep) = &keep {
             warn!("{path} was changed in two places at once: what was here is kept as {keep}");

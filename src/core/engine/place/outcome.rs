@@ -4,7 +4,7 @@ use log::debug;
 
 use super::super::{
     Engine, Result,
-    paths::{HalfDone, Pending, Why},
+    paths::{Pending, UnknownOutcome, Why},
     remote::is_realised,
 };
 use crate::{
@@ -25,7 +25,7 @@ impl Engine {
     ) -> Result<()> {
         let Some(mut change) = self.paths.end_change(&path) else { return Ok(()) };
         let leaving = change.from.as_ref().and_then(|from| self.paths.end_change(from));
-        change.is_doubted |= leaving.is_some_and(|leaving| leaving.is_doubted);
+        change.is_marked_for_reread |= leaving.is_some_and(|leaving| leaving.is_marked_for_reread);
         match result {
             Ok(stat) => self.handle_done(&path, change, stat, time),
             Err(failure)
@@ -46,7 +46,7 @@ impl Engine {
         time: Time,
     ) -> Result<()> {
         self.paths.handle_written(path, time.now);
-        self.paths.take_half_done(path);
+        self.paths.take_unknown_outcome(path);
         if let Some(digest) = change.partial {
             self.finish_install(&digest);
         }
@@ -77,9 +77,9 @@ impl Engine {
             // The file system keeps the time less exactly, or the file was written to since.
             let is_other_time =
                 change.set_mtime_ns.is_some_and(|set_ns| set_ns != stat.stamp.mtime_ns);
-            let is_unsure =
-                content != Content::Directory && (is_unsure || is_other_time || change.is_doubted);
-            let seen = Seen::at(stat.stamp).doubted_if(is_unsure);
+            let is_unsure = content != Content::Directory
+                && (is_unsure || is_other_time || change.is_marked_for_reread);
+            let seen = Seen::at(stat.stamp).unproven_if(is_unsure);
             let bits = Bits { found: stat.mode, said: change.mode };
             Base { held: Provenance::of(content, version), seen, bits }
         });
@@ -92,7 +92,7 @@ impl Engine {
             });
         }
         self.put(path, &row)?;
-        if change.is_doubted {
+        if change.is_marked_for_reread {
             self.outputs.push_back(Output::Inspect { path: path.clone() });
         }
         match &row.base {
@@ -147,10 +147,10 @@ impl Engine {
             ApplyFailure::System(reason) | ApplyFailure::NotWritable(reason) => {
                 self.refuse(path, &reason, time)?;
             }
-            ApplyFailure::HalfDone(reason) => {
+            ApplyFailure::UnknownOutcome(reason) => {
                 self.refuse(path, &reason, time)?;
                 let Pending { content, mode, version, .. } = change;
-                self.paths.note_half_done(path, HalfDone { content, mode, version });
+                self.paths.note_unknown_outcome(path, UnknownOutcome { content, mode, version });
             }
         }
         Ok(())

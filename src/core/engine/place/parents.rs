@@ -28,11 +28,11 @@ impl Engine {
             return Ok(());
         }
         debug!("{path} is kept: something lives in it");
-        self.state_parent(path, row, holds_own, time)
+        self.publish_parent(path, row, holds_own, time)
     }
 
     /// The directory above must be on the disk, or about to be made before this path's turn. One
-    /// that is said to be deleted, or not known, but has something living in it, is stated anew
+    /// that is said to be deleted, or not known, but has something living in it, is republished
     /// once it is certain that this is so.
     pub(super) fn is_parent_coming(&mut self, path: &RelPath, time: Time) -> Result<bool> {
         let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else {
@@ -40,13 +40,13 @@ impl Engine {
         };
         let Some(row) = self.index.get(&parent)? else {
             if self.has_heard_all() {
-                self.state_unknown_parent(&parent, time)?;
+                self.publish_unknown_parent(&parent, time)?;
             }
             return Ok(false);
         };
         if row.entry.content != Some(Content::Directory) {
             if self.is_caught_up() && !self.paths.is_changing(&parent) {
-                self.state_parent(&parent, row, false, time)?;
+                self.publish_parent(&parent, row, false, time)?;
             }
             return Ok(false);
         }
@@ -87,10 +87,10 @@ impl Engine {
         }
     }
 
-    /// States a directory that lives because something in it does. If that is nobody's, or of
-    /// whoever made what is in the directory's place, which cannot have been there at the same
+    /// Publishes a directory that lives because something in it does. If that is unattributed, or
+    /// of whoever made what is in the directory's place, which cannot have been there at the same
     /// time, so is the directory. `holds_own` says that something in it is this machine's alone.
-    pub(in super::super) fn state_parent(
+    pub(in super::super) fn publish_parent(
         &mut self,
         path: &RelPath,
         row: Row,
@@ -117,7 +117,7 @@ impl Engine {
 
     /// Is there something in a directory, at any depth, that somebody else made than who made what
     /// is in its place? The directories in between are asked for what is in them: they may have
-    /// been stated for that by anybody.
+    /// been published for that by anybody.
     fn holds_others(&self, directory: &RelPath, (author, dot): (Author, Dot)) -> Result<bool> {
         let is_others = |row: &Row| {
             // Who removed the directory knew of what is ignored in it, and did not remove that.
@@ -133,18 +133,18 @@ impl Engine {
         })
     }
 
-    /// States a directory of which no linked node knows, though something in it lives: whoever knew
-    /// of it has lost power, and forgotten it, or was cut off before it could tell. So it is
-    /// nobody's, and loses against whatever is known of it elsewhere. What it may be read by is not
-    /// known, either.
-    pub(in super::super) fn state_unknown_parent(
+    /// Publishes a directory of which no linked node knows, though something in it lives: whoever
+    /// knew of it has lost power, and forgotten it, or was cut off before it could tell. So it is
+    /// unattributed, and loses against whatever is known of it elsewhere. What it may be read by is
+    /// not known, either.
+    pub(in super::super) fn publish_unknown_parent(
         &mut self,
         path: &RelPath,
         time: Time,
     ) -> Result<()> {
         let version = Version { author: Author::Unattributed, ..self.next_version(None, None, 0) };
         let entry = Entry { content: Some(Content::Directory), mode: 0o700, mtime_ns: 0, version };
-        debug!("{path} is stated: something lives in it, and nobody knows of it");
+        debug!("{path} is published: something lives in it, and nobody knows of it");
         self.put_own(path, &Row::new(entry, None), time)?;
         self.place(path, None, time)
     }

@@ -12,7 +12,7 @@ use log::debug;
 use super::super::{Engine, Result, paths::Pending};
 use crate::{
     core::{
-        reconcile::Fate,
+        reconcile::Resolution,
         seam::{Action, ApplyFailure, Output, Time},
     },
     model::{
@@ -105,7 +105,7 @@ impl Engine {
         path: &RelPath,
         row: &Row,
         digest: Digest,
-        fate: Option<Fate>,
+        resolution: Option<Resolution>,
         is_here: bool,
         time: Time,
     ) -> Result<bool> {
@@ -121,15 +121,15 @@ impl Engine {
             if let Some(stamp) = self.is_leaving(&from, &digest, time)? {
                 self.placement.end_wait(&digest);
                 let action = Action::RenameFrom { from, stamp };
-                self.apply(path, row.clone(), action, fate, time)?;
+                self.apply(path, row.clone(), action, resolution, time)?;
                 return Ok(true);
             }
-            if fate == Some(Fate::Superseded)
+            if resolution == Some(Resolution::Replace)
                 && let Some((other, stamp)) = self.wants_in_return(&from, &digest, row, time)?
             {
                 self.placement.end_wait(&digest);
                 let action = Action::Exchange { with: from.clone(), stamp };
-                self.apply(path, row.clone(), action, fate, time)?;
+                self.apply(path, row.clone(), action, resolution, time)?;
                 self.paths.begin_change(&from, Pending { is_renamed: true, ..Pending::to(&other) });
                 return Ok(true);
             }
@@ -159,7 +159,7 @@ impl Engine {
             .index
             .get(path)?
             .filter(|row| row.standing == Standing::Known && row.entry.is_tombstone());
-        let leaves = |row: &Row| self.fate_of(row) == Some(Fate::Superseded);
+        let leaves = |row: &Row| self.resolution_of(row) == Some(Resolution::Replace);
         let base = row.filter(leaves).and_then(|row| row.base);
         let stamp =
             base.filter(|base| base.digest() == Some(*digest)).and_then(|base| base.seen.proof());
@@ -185,7 +185,7 @@ impl Engine {
         let fits = wanted.is_some() && wanted == held(row) && held(&other) == Some(*digest);
         let stamp = other.base.as_ref().and_then(|base| base.seen.proof());
         let stamp = stamp.filter(|stamp| !self.paths.is_unsure(path, stamp, time.now));
-        let is_free = fits && self.fate_of(&other) == Some(Fate::Superseded);
+        let is_free = fits && self.resolution_of(&other) == Some(Resolution::Replace);
         Ok(stamp.filter(|_| is_free).map(|stamp| (other, stamp)))
     }
 

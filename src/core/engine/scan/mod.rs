@@ -52,7 +52,7 @@ pub(super) struct Scan {
     listing: Option<Listing>,
     queue: VecDeque<RelPath>,
     /// Directories that are gone, whose rows are being gone through, and where they have gone, if
-    /// that is known: what is there is listed first, so that it is stated there before it is
+    /// that is known: what is there is listed first, so that it is published there before it is
     /// deleted here.
     vanished: VecDeque<(RelPath, Option<RelPath>)>,
     degraded: BTreeSet<RelPath>,

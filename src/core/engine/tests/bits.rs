@@ -1,4 +1,4 @@
-//! Disks that do not keep permission bits: what they make of them is nobody's edit.
+//! Disks that do not keep permission bits: what they make of them is no edit of anybody.
 
 use super::*;
 use crate::model::entry::{Base, Bits};

@@ -109,7 +109,7 @@ fn a_file_in_doubt_is_not_believed_under_its_new_name() {
     world.settle();
     world.wait(5);
     store(&mut world, "a", b"other");
-    world.nodes[0].engine.doubt(&path("a")).unwrap();
+    world.nodes[0].engine.mark_for_reread(&path("a")).unwrap();
     world.time.now += Duration::from_secs(1);
     world.rename(0, "a", "b");
     world.settle();

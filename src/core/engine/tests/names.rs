@@ -57,7 +57,7 @@ fn bits_set_under_two_names_at_once_come_to_rest() {
             world.settle();
         }
         assert_eq!(modes(&world), [0o640; 4], "{order:?}");
-        assert_eq!(known(&world), before, "nothing is stated any more");
+        assert_eq!(known(&world), before, "nothing is published any more");
         world.assert_equal();
     }
 }

@@ -18,7 +18,7 @@ fn written_unseen(first: &[u8], second: &[u8]) -> World {
     world
 }
 
-fn stated(world: &World) -> Option<Content> {
+fn published(world: &World) -> Option<Content> {
     world.nodes[0].engine.index.get(&path("a")).unwrap()?.entry.content
 }
 
@@ -34,9 +34,9 @@ fn wait_for_the_clock(world: &mut World) {
 #[test]
 fn what_is_found_by_reading_once_more_is_a_change() {
     let mut world = written_unseen(b"one", b"two");
-    assert_eq!(stated(&world), file(b"one"), "it is told at once");
+    assert_eq!(published(&world), file(b"one"), "it is told at once");
     wait_for_the_clock(&mut world);
-    assert_eq!(stated(&world), file(b"two"));
+    assert_eq!(published(&world), file(b"two"));
     let reads = world.nodes[0].disk.reads;
     world.time.now += STAMP_GRANULARITY;
     while world.turn() {}
@@ -46,11 +46,11 @@ fn what_is_found_by_reading_once_more_is_a_change() {
 #[test]
 fn a_large_file_is_not_read_just_after_it_was_touched() {
     let mut world = written_unseen(&large(1), &large(2));
-    assert_eq!((stated(&world), world.nodes[0].disk.reads), (None, 0));
+    assert_eq!((published(&world), world.nodes[0].disk.reads), (None, 0));
     assert_eq!(world.nodes[0].engine.paths.reads(), 1, "it waits to be read");
     wait_for_the_clock(&mut world);
     assert_eq!(world.nodes[0].disk.reads, 1);
-    assert_eq!(stated(&world).map(|content| content.size()), Some(LARGE as u64));
+    assert_eq!(published(&world).map(|content| content.size()), Some(LARGE as u64));
 }
 
 #[test]
@@ -59,12 +59,12 @@ fn what_is_changed_when_it_would_be_read_once_more_is_read_afterwards() {
     let row = world.nodes[0].engine.index.get(&path("a")).unwrap().unwrap();
     world.nodes[0].engine.paths.begin_change(&path("a"), paths::Pending::to(&row));
     wait_for_the_clock(&mut world);
-    assert_eq!(stated(&world), file(b"one"));
+    assert_eq!(published(&world), file(b"one"));
     let result = Ok(world.nodes[0].disk.stat(&path("a")));
     let applied = Input::Applied { path: path("a"), result };
     world.nodes[0].engine.handle_input(applied, world.time).unwrap();
     while world.turn() {}
-    assert_eq!(stated(&world), file(b"two"));
+    assert_eq!(published(&world), file(b"two"));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn what_cannot_be_read_once_more_is_looked_at_soon() {
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     assert!(world.nodes[0].engine.paths.is_settling(&path("a")));
     world.settle();
-    assert_eq!(stated(&world), file(b"two"), "its stamp is no proof any more");
+    assert_eq!(published(&world), file(b"two"), "its stamp is no proof any more");
 }
 
 #[test]

@@ -314,7 +314,7 @@ fn what_fails_when_nobody_wants_it_any_more_is_no_problem() {
     }
 }
 
-/// A directory was removed, which could not be carried out here; it is stated anew for what is in
+/// A directory was removed, which could not be carried out here; it is republished for what is in
 /// it, and cannot be changed.
 #[test]
 fn what_is_in_a_directory_that_is_stated_anew_gets_there_though_the_directory_cannot_be_changed() {

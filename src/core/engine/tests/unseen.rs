@@ -84,7 +84,7 @@ fn what_could_not_be_looked_at_is_looked_at_again_whatever_others_say_meanwhile(
     world.nodes[0].disk.tree.remove(&path("d"));
     looks_in_vain(&mut world, 0, "d");
     let row = world.nodes[1].engine.index().get(&path("d")).unwrap().unwrap();
-    world.nodes[1].engine.restate(&path("d"), row, world.time).unwrap();
+    world.nodes[1].engine.republish(&path("d"), row, world.time).unwrap();
     world.settle();
     world.assert_equal();
     assert!(names(&world.nodes[0]).is_empty());
@@ -165,7 +165,7 @@ fn what_is_in_doubt_is_read_though_its_stamp_is_what_it_was() {
     world.tell(0, path("a"));
     world.settle();
     assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"first".to_vec()));
-    world.nodes[0].engine.doubt(&path("a")).unwrap();
+    world.nodes[0].engine.mark_for_reread(&path("a")).unwrap();
     world.tell(0, path("a"));
     world.settle();
     assert_eq!(world.nodes[1].disk.tree[&path("a")].data, Data::File(b"other".to_vec()));
@@ -255,7 +255,7 @@ fn what_is_in_doubt_is_looked_at_before_it_gives_way() {
     world.settle();
     let (time, stat) = (world.time, world.nodes[0].disk.stat(&path("a")));
     let engine = &mut world.nodes[0].engine;
-    engine.doubt(&path("a")).unwrap();
+    engine.mark_for_reread(&path("a")).unwrap();
     let mut row = engine.index().get(&path("a")).unwrap().unwrap();
     row.base = row.base.map(|base| base.outdated(|| row.entry.version.clone()));
     row.entry.content = None;
@@ -303,7 +303,7 @@ fn what_a_change_may_have_left_is_nobodys() {
     let mut world = linked(2);
     world.write(0, "a", b"first");
     world.settle();
-    change_fails(&mut world, ApplyFailure::HalfDone("Input/output error".to_owned()));
+    change_fails(&mut world, ApplyFailure::UnknownOutcome("Input/output error".to_owned()));
     let author = |world: &World| {
         let row = world.nodes[0].engine.index().get(&path("a")).unwrap().unwrap();
         row.entry.version.author
@@ -334,7 +334,7 @@ fn what_a_change_was_to_put_there_and_is_there_is_that_version() {
     (stamp.mtime_ns, stamp.ctime_ns) = (later_ns, later_ns);
     world.write(1, "a", b"second");
     while world.turn() {}
-    let failure = ApplyFailure::HalfDone("Input/output error".to_owned());
+    let failure = ApplyFailure::UnknownOutcome("Input/output error".to_owned());
     let applied = Input::Applied { path: path("a"), result: Err(failure) };
     world.nodes[0].engine.handle_input(applied, world.time).unwrap();
     wait_for_a_try(&mut world);
@@ -368,7 +368,7 @@ fn a_power_cut_is_in_mind_until_everything_was_looked_at() {
     world.nodes[0].engine.handle_stopped().unwrap();
     world.crash(0);
     assert!(world.nodes[0].engine.torn_before_ns.is_some(), "it was stopped before its first walk");
-    assert!(world.nodes[0].engine.ambiguous_before_ms.is_some());
+    assert!(world.nodes[0].engine.unattributed_before_ms.is_some());
     world.write(0, "a", b"a");
     world.settle();
     world.crash(0);
@@ -391,7 +391,7 @@ fn nobody_has_it_is_counted_by_itself() {
     assert!(problems.is_without_source(&path("a"), second));
 }
 
-/// Its own directory was deleted by whoever put a file in its place, and is stated again by the
+/// Its own directory was deleted by whoever put a file in its place, and is republished by the
 /// same node: what is deeper in it is somebody else's.
 #[test]
 fn a_file_in_the_place_of_a_directory_that_somebody_works_in_is_kept_beside_it() {

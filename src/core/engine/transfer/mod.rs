@@ -214,8 +214,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Of two paths that want the same content, the download is for the one that was stated later:
-    /// when the file was renamed meanwhile, the other one is about to go.
+    /// Of two paths that want the same content, the download is for the one that was published
+    /// later: when the file was renamed meanwhile, the other one is about to go.
     fn retarget(&mut self, path: &RelPath, digest: Digest, time: Time) -> Result<()> {
         let is_gone = !self.is_still_wanted(&digest)?;
         let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };

@@ -43,8 +43,8 @@ type Result<T> = std::result::Result<T, ApplyError>;
 /// without the right to write, owned by this user, is given it for the moment, since `0555` is
 /// meant for people.
 ///
-/// Only [`crate::io::disk::change::barrier::Barrier`] calls this: it has synced the temporary file
-/// and set its bits and time.
+/// Only [`crate::io::disk::change::sync_batch::SyncBatch`] calls this: it has synced the temporary
+/// file and set its bits and time.
 pub(crate) fn apply(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<Stat>> {
     match carry_out(root, staged, now_ms) {
         Err(ApplyError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -82,7 +82,7 @@ fn carry_out(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<Stat>> 
     };
     match done {
         Err(error @ ApplyError::Io { .. }) if site.has_new.get() => {
-            Err(ApplyError::HalfDone(Box::new(error)))
+            Err(ApplyError::UnknownOutcome(Box::new(error)))
         }
         done => done,
     }

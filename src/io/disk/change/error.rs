@@ -31,7 +31,7 @@ pub enum ApplyError {
     /// The disk, or this user's part of it, is full.
     NoSpace,
     /// It could not be found out what came of it: new content may have its name.
-    HalfDone(Box<ApplyError>),
+    UnknownOutcome(Box<ApplyError>),
     /// Anything else that the system says.
     Io {
         /// What was tried.
@@ -53,7 +53,7 @@ impl fmt::Display for ApplyError {
             Self::NotDurable(error) => write!(f, "its content cannot be made durable: {error}"),
             Self::Reserved => f.write_str("it is the node's own"),
             Self::NoSpace => f.write_str("the disk is full; make room and it goes on"),
-            Self::HalfDone(error) => write!(f, "it may have been changed, but {error}"),
+            Self::UnknownOutcome(error) => write!(f, "it may have been changed, but {error}"),
             Self::Io { op, path, error } => write!(f, "cannot {op} {path}: {error}"),
         }
     }
@@ -76,7 +76,7 @@ impl From<ApplyError> for ApplyFailure {
             ApplyError::NotEmpty => Self::NotEmpty,
             ApplyError::Parent => Self::Parent,
             ApplyError::Content => Self::Content,
-            ApplyError::HalfDone(error) => Self::HalfDone(error.to_string()),
+            ApplyError::UnknownOutcome(error) => Self::UnknownOutcome(error.to_string()),
             other => Self::System(other.to_string()),
         }
     }

@@ -1,22 +1,22 @@
-//! The core's changes to the disk, on their way through the barrier.
+//! The core's changes to the disk, on their way through the batch.
 //!
 //! Small files' bytes are written to temporary files as the changes come; the names follow in
 //! [`Changes::run`], once a turn.
 
 pub mod apply;
-pub mod barrier;
 pub mod error;
 mod names;
 pub mod partial;
 pub mod stage;
+pub mod sync_batch;
 pub mod temp;
 
 use std::io;
 
 use self::{
-    barrier::Barrier,
     error::ApplyError,
     stage::{Stage, Staged},
+    sync_batch::SyncBatch,
 };
 use crate::{
     core::seam::{Action, Apply, ApplyFailure},
@@ -40,7 +40,7 @@ pub struct Done {
 /// The changes of this turn, in order.
 #[derive(Default)]
 pub struct Changes {
-    barrier: Barrier,
+    batch: SyncBatch,
     stage: Stage,
 }
 
@@ -48,14 +48,14 @@ impl Changes {
     /// Of a run that has just begun. Names that the last one gave, and did not live to make
     /// durable, are as new as those that this one gives.
     pub fn after_start() -> Self {
-        Self { barrier: Barrier::after_start(), ..Self::default() }
+        Self { batch: SyncBatch::after_start(), ..Self::default() }
     }
 
-    /// Adds a change. The core has at most `MAX_IN_FLIGHT` under way, which the barrier has room
+    /// Adds a change. The core has at most `MAX_IN_FLIGHT` under way, which the sync batch has room
     /// for.
     pub fn push(&mut self, root: &Root, change: Apply) -> Result<(), ApplyFailure> {
         let staged = self.stage.prepare(root, change)?;
-        self.barrier
+        self.batch
             .push(staged)
             .map_err(|_| ApplyFailure::System("too many changes at a time".to_owned()))
     }
@@ -67,17 +67,17 @@ impl Changes {
 
     /// The partial files that are about to get their names.
     pub fn partials(&self) -> impl Iterator<Item = Digest> {
-        self.barrier.waiting().filter_map(Staged::partial)
+        self.batch.waiting().filter_map(Staged::partial)
     }
 
     /// Is there nothing to do?
     pub fn is_empty(&self) -> bool {
-        self.barrier.is_empty()
+        self.batch.is_empty()
     }
 
     /// Makes the contents durable, then gives them their names.
     pub fn run(&mut self, root: &Root, now_ms: u64) -> impl Iterator<Item = Done> {
-        let outcomes = self.barrier.run(root, now_ms);
+        let outcomes = self.batch.run(root, now_ms);
         outcomes.into_iter().flat_map(|(staged, outcome)| {
             discard(root, &staged, outcome.as_ref().err());
             let change = staged.apply();
@@ -94,21 +94,21 @@ impl Changes {
 
     /// Makes the names durable that were given since the last time.
     pub fn sync_names(&mut self, root: &Root) -> io::Result<()> {
-        self.barrier.sync_names(root)
+        self.batch.sync_names(root)
     }
 
     /// Makes everything durable, what users have written included.
     pub fn sync_everything(&mut self, root: &Root) -> io::Result<()> {
-        self.barrier.sync_everything(root)
+        self.batch.sync_everything(root)
     }
 }
 
 /// A small file that did not get its name is written again when it is tried again. A larger one is
 /// kept for the next try, unless the disk may have lost some of it.
 fn discard(root: &Root, staged: &Staged, error: Option<&ApplyError>) {
-    let is_doubtful = matches!(error, Some(ApplyError::NotDurable(_)));
+    let must_reread = matches!(error, Some(ApplyError::NotDurable(_)));
     if let Some(temp) = staged.temp()
-        && (is_doubtful || staged.partial().is_none() && error.is_some())
+        && (must_reread || staged.partial().is_none() && error.is_some())
         && let Err(error) = temp::remove(root, temp.as_bytes())
     {
         log::debug!("a temporary file stays until the next start: {error}");

@@ -1,8 +1,8 @@
 //! Disk work that takes long, a bounded slice a turn: reading and hashing, listing, copying.
 //!
 //! What is short (a rename, a small write) is not here: see
-//! [`Barrier`](crate::io::disk::change::barrier). Nothing here knows the index; what is found goes
-//! to the core as it is.
+//! [`SyncBatch`](crate::io::disk::change::sync_batch). Nothing here knows the index; what is found
+//! goes to the core as it is.
 
 pub mod assemble;
 mod copy;

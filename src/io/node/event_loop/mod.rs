@@ -2,8 +2,8 @@
 //!
 //! A turn: wait until the nearest deadline, not at all when work is waiting; read the clock once;
 //! take in what is ready, each source up to its budget; do what is due. What follows from that is
-//! [`Replica::turn`]: carry out what the core decided; one slice of disk work; the barrier, after
-//! which this turn's files have their names; tell the other nodes; flush.
+//! [`Replica::turn`]: carry out what the core decided; one slice of disk work; the sync batch,
+//!                    after which this turn's files have their names; tell the other nodes; flush.
 
 mod arp;
 mod report;

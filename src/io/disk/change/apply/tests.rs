@@ -14,9 +14,9 @@ use crate::{
     io::{
         disk::{
             change::{
-                barrier::{Barrier, Outcome},
                 partial,
                 stage::Stage,
+                sync_batch::{Outcome, SyncBatch},
                 temp::{self, Temp},
             },
             testing::*,
@@ -27,11 +27,11 @@ use crate::{
 };
 
 fn run(tree: &Tree, at: &RelPath, expect: Option<Stat>, action: Action) -> Outcome {
-    let mut barrier = Barrier::default();
+    let mut batch = SyncBatch::default();
     let apply =
         Apply { path: at.clone(), expect: expect.map(|stat| stat.stamp), keep: None, action };
-    barrier.push(tree.staged(apply)).unwrap();
-    barrier.run(&tree.root, NOW_MS).pop().unwrap().1
+    batch.push(tree.staged(apply)).unwrap();
+    batch.run(&tree.root, NOW_MS).pop().unwrap().1
 }
 
 fn write_file(tree: &Tree, content: &[u8]) -> Action {
@@ -189,9 +189,9 @@ fn what_is_kept_beside_has_the_bits_that_it_had() {
             keep,
             action: write_file(tree, b"new"),
         };
-        let mut barrier = Barrier::default();
-        barrier.push(tree.staged(apply)).unwrap();
-        barrier.run(&tree.root, NOW_MS).pop().unwrap().1.unwrap();
+        let mut batch = SyncBatch::default();
+        batch.push(tree.staged(apply)).unwrap();
+        batch.run(&tree.root, NOW_MS).pop().unwrap().1.unwrap();
         let kept = tree.stat("a.kept").unwrap();
         assert_eq!((tree.read("a.kept"), kept.mode), (b"old".to_vec(), 0o640));
         assert_eq!((tree.read("a"), kept.stamp.mtime_ns), (b"new".to_vec(), old.stamp.mtime_ns));
@@ -503,11 +503,11 @@ fn a_full_disk_loses_nothing() {
             .take_while(|name| std::fs::create_dir(name).is_ok())
             .collect();
         let outcome = |action, expect: Option<Stat>, name: &str| {
-            let mut barrier = Barrier::default();
+            let mut batch = SyncBatch::default();
             let expect = expect.map(|stat| stat.stamp);
             let apply = Apply { path: path(name), expect, keep: None, action };
-            barrier.push(Stage::default().prepare(&root, apply).unwrap()).unwrap();
-            barrier.run(&root, NOW_MS).pop().unwrap().1
+            batch.push(Stage::default().prepare(&root, apply).unwrap()).unwrap();
+            batch.run(&root, NOW_MS).pop().unwrap().1
         };
         let replace =
             || Action::WriteFile { source: Source::Partial(digest), mode: 0o600, mtime_ns: 0 };

@@ -22,8 +22,8 @@ use crate::{
 
 impl Engine {
     /// Gives the newest version of a path up, if nobody can have its content: what is on this disk
-    /// is stated anew, or that nothing is. False when there is hope.
-    pub(in super::super) fn give_up_lost(
+    /// is republished, or that nothing is. False when there is hope.
+    pub(in super::super) fn give_up_unrecoverable(
         &mut self,
         path: &RelPath,
         digest: &Digest,
@@ -35,12 +35,12 @@ impl Engine {
         let Some(row) = self.index.get(path)? else { return Ok(false) };
         let has_waited =
             self.patience(&row).is_some_and(|delay| self.paths.is_without_source(path, delay));
-        if !has_waited || !self.is_lost(path, digest, &row, time)? {
+        if !has_waited || !self.is_unrecoverable(path, digest, &row, time)? {
             return Ok(false);
         }
         warn!("{path} is given up: what others were told of it was gone before any of them had it");
         if row.base.is_some() {
-            self.restate(path, row, time)?;
+            self.republish(path, row, time)?;
             return Ok(true);
         }
         let replaced = row.entry.version;
@@ -75,7 +75,13 @@ impl Engine {
 
     /// Has every node that is still counted with been asked in vain? If there is none, what is torn
     /// is all that there is.
-    fn is_lost(&self, path: &RelPath, digest: &Digest, row: &Row, time: Time) -> Result<bool> {
+    fn is_unrecoverable(
+        &self,
+        path: &RelPath,
+        digest: &Digest,
+        row: &Row,
+        time: Time,
+    ) -> Result<bool> {
         let version = &row.entry.version;
         if self.transfers.is_coming(digest, time.now) || self.holder(path, digest)?.is_some() {
             return Ok(false);

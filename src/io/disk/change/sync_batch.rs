@@ -17,7 +17,7 @@ use crate::{
     },
     model::{
         entry::Stat,
-        limits::{MAX_BARRIER_APPLIES, MAX_SINGLE_SYNCS, MAX_SYNCED_DIRECTORIES},
+        limits::{MAX_BATCH_CHANGES, MAX_SINGLE_SYNCS, MAX_SYNCED_DIRECTORIES},
         path::RelPath,
     },
 };
@@ -27,7 +27,7 @@ pub type Outcome = std::result::Result<Option<Stat>, ApplyError>;
 
 /// The changes of one turn.
 #[derive(Debug, Default)]
-pub struct Barrier {
+pub struct SyncBatch {
     changes: Vec<Staged>,
     new_names: NewNames,
 }
@@ -41,7 +41,7 @@ struct NewNames {
     everywhere: bool,
 }
 
-impl Barrier {
+impl SyncBatch {
     /// Of a run that has just begun: any name may be one that the last run, which was killed, gave.
     pub fn after_start() -> Self {
         let new_names = NewNames { everywhere: true, ..NewNames::default() };
@@ -49,7 +49,7 @@ impl Barrier {
     }
 
     /// Adds a change, to be carried out after those before it. Handed back when there are
-    /// `MAX_BARRIER_APPLIES`.
+    /// `MAX_BATCH_CHANGES`.
     #[expect(clippy::result_large_err, reason = "handed back as it came, and rarely")]
     pub fn push(&mut self, change: Staged) -> std::result::Result<(), Staged> {
         if self.is_full() {
@@ -66,7 +66,7 @@ impl Barrier {
 
     /// Can no more be added before [`Self::run`]?
     pub fn is_full(&self) -> bool {
-        self.changes.len() >= MAX_BARRIER_APPLIES
+        self.changes.len() >= MAX_BATCH_CHANGES
     }
 
     /// Is there nothing to do?
@@ -211,24 +211,24 @@ mod tests {
 
     #[test]
     fn few_and_many_files_get_their_names() {
-        for count in [1, MAX_SINGLE_SYNCS, MAX_SINGLE_SYNCS + 1, MAX_BARRIER_APPLIES] {
+        for count in [1, MAX_SINGLE_SYNCS, MAX_SINGLE_SYNCS + 1, MAX_BATCH_CHANGES] {
             each_mode(|tree| {
-                let mut barrier = Barrier::default();
+                let mut batch = SyncBatch::default();
                 for n in 0..count {
-                    barrier
+                    batch
                         .push(tree.staged(write(tree, &format!("f{n}"), format!("{n}").as_bytes())))
                         .unwrap();
                 }
-                assert_eq!(barrier.is_full(), count == MAX_BARRIER_APPLIES);
-                let outcomes = barrier.run(&tree.root, NOW_MS);
-                assert!(barrier.is_empty());
+                assert_eq!(batch.is_full(), count == MAX_BATCH_CHANGES);
+                let outcomes = batch.run(&tree.root, NOW_MS);
+                assert!(batch.is_empty());
                 for (n, (change, outcome)) in outcomes.into_iter().enumerate() {
                     let stat = outcome.unwrap().unwrap();
                     assert_eq!((stat.mode, stat.stamp.mtime_ns, stat.links), (0o640, 7, 1));
                     assert_eq!(tree.root.stat(&change.apply().path).unwrap(), Some(stat));
                     assert_eq!(tree.read(&format!("f{n}")), format!("{n}").as_bytes());
                 }
-                barrier.sync_names(&tree.root).unwrap();
+                batch.sync_names(&tree.root).unwrap();
                 assert_eq!(tree.temps(), 0);
             });
         }
@@ -237,19 +237,19 @@ mod tests {
     #[test]
     fn the_first_names_to_be_made_durable_are_all_that_there_are() {
         each_mode(|tree| {
-            let mut barrier = Barrier::after_start();
-            barrier.push(tree.staged(write(tree, "a", b"a"))).unwrap();
-            barrier.run(&tree.root, NOW_MS);
-            assert!(barrier.new_names.everywhere, "some may be of a run that was killed");
-            barrier.sync_names(&tree.root).unwrap();
-            assert!(!barrier.new_names.everywhere);
+            let mut batch = SyncBatch::after_start();
+            batch.push(tree.staged(write(tree, "a", b"a"))).unwrap();
+            batch.run(&tree.root, NOW_MS);
+            assert!(batch.new_names.everywhere, "some may be of a run that was killed");
+            batch.sync_names(&tree.root).unwrap();
+            assert!(!batch.new_names.everywhere);
         });
     }
 
     #[test]
     fn a_missing_temporary_file_fails_alone_and_order_is_kept() {
         each_mode(|tree| {
-            let mut barrier = Barrier::default();
+            let mut batch = SyncBatch::default();
             let source = Source::Partial(Digest([0; 32]));
             let missing = Action::WriteFile { source, mode: 0o600, mtime_ns: 0 };
             for change in [
@@ -258,10 +258,10 @@ mod tests {
                 write(tree, "d-file", b"x"),
                 Apply { path: path("d/b"), ..write(tree, "b", b"in") },
             ] {
-                barrier.push(tree.staged(change)).unwrap();
+                batch.push(tree.staged(change)).unwrap();
             }
             let results: Vec<_> =
-                barrier.run(&tree.root, NOW_MS).into_iter().map(|(_, o)| o.is_ok()).collect();
+                batch.run(&tree.root, NOW_MS).into_iter().map(|(_, o)| o.is_ok()).collect();
             assert_eq!(results, [false, true, true, true]);
             assert_eq!(tree.read("d/b"), b"in");
         });
@@ -274,9 +274,9 @@ mod tests {
             let expect = Some(old.stamp);
             let replace = Apply { path: path("a"), expect, ..write(tree, "temp", b"new") };
             let remove = Apply { path: path("a"), expect, keep: None, action: Action::RemoveFile };
-            let mut barrier = Barrier::default();
+            let mut batch = SyncBatch::default();
             let changes = [replace, remove].map(|change| (tree.staged(change), Ok(()))).into_iter();
-            for (_, outcome) in barrier.carry_out(&tree.root, NOW_MS, changes, Err(Errno::IO)) {
+            for (_, outcome) in batch.carry_out(&tree.root, NOW_MS, changes, Err(Errno::IO)) {
                 assert!(matches!(outcome, Err(ApplyError::NotDurable(_))), "{outcome:?}");
             }
             assert_eq!(
@@ -288,11 +288,11 @@ mod tests {
 
     #[test]
     fn a_full_barrier_hands_back() {
-        let (tree, mut barrier) = (Tree::new(Abilities::ALL), Barrier::default());
+        let (tree, mut batch) = (Tree::new(Abilities::ALL), SyncBatch::default());
         let change = tree.staged(apply("a", Action::RemoveFile));
-        for _ in 0..MAX_BARRIER_APPLIES {
-            barrier.push(change.clone()).unwrap();
+        for _ in 0..MAX_BATCH_CHANGES {
+            batch.push(change.clone()).unwrap();
         }
-        assert_eq!(barrier.push(change.clone()), Err(change));
+        assert_eq!(batch.push(change.clone()), Err(change));
     }
 }
