@@ -4,7 +4,11 @@
 //! directory comes before all that is in it (NUL sorts before the `/` of a deeper parent).
 
 use super::IndexError;
-use crate::model::{entry::Digest, path::RelPath};
+use crate::model::{
+    entry::Digest,
+    path::RelPath,
+    version::{Dot, Origin},
+};
 
 /// The key of a path's row.
 pub fn row(path: &RelPath) -> Vec<u8> {
@@ -40,6 +44,36 @@ pub enum Use {
 /// The key under which `path` uses content.
 pub fn digest(digest: &Digest, using: Use, path: &RelPath) -> Vec<u8> {
     [&digest.0[..], &[using as u8], path.as_bytes()].concat()
+}
+
+/// The key of a component that stands at `path`.
+pub fn component(dot: Dot, path: &[u8]) -> Vec<u8> {
+    [&dot.origin.0.to_be_bytes()[..], &dot.seq.to_be_bytes(), path].concat()
+}
+
+/// What the key of a component stands for, and the path.
+pub fn split_component(key: &[u8]) -> Result<(Dot, &[u8]), IndexError> {
+    let (dot, path) = key.split_at_checked(16).ok_or(IndexError::Corrupt("key"))?;
+    let number = |at: usize| dot[at..at + 8].try_into().map(u64::from_be_bytes);
+    match (number(0), number(8)) {
+        (Ok(origin), Ok(seq)) => Ok((Dot { origin: Origin(origin), seq }, path)),
+        _ => Err(IndexError::Corrupt("key")),
+    }
+}
+
+/// The key of (device, inode).
+pub fn inode((device, inode): (u64, u64)) -> [u8; 16] {
+    (u128::from(device) << 64 | u128::from(inode)).to_be_bytes()
+}
+
+/// The key of an origin.
+pub fn origin(origin: Origin) -> [u8; 8] {
+    origin.0.to_be_bytes()
+}
+
+/// The 8 bytes of a number or a node that are all of a key.
+pub fn eight(key: &[u8]) -> Result<[u8; 8], IndexError> {
+    key.try_into().map_err(|_| IndexError::Corrupt("key"))
 }
 
 /// The key of one part of a recipe.

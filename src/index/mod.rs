@@ -245,17 +245,15 @@ impl Index {
         path: Option<&RelPath>,
     ) -> Result<Option<(Seq, RelPath)>> {
         let components = self.transaction().open_table(COMPONENTS)?;
-        let low = match path {
-            Some(path) => Bound::Excluded((origin.0, after, path.as_bytes())),
-            None => Bound::Included((origin.0, after.saturating_add(1), &[][..])),
-        };
-        let Some(item) = components.range::<(u64, u64, &[u8])>((low, Bound::Unbounded))?.next()
-        else {
-            return Ok(None);
-        };
+        let at = |seq, path| keys::component(Dot { origin, seq }, path);
+        let key = path
+            .map_or_else(|| at(after.saturating_add(1), &[]), |path| at(after, path.as_bytes()));
+        // No path is empty, so a key without one is before all that have one.
+        let mut range = components.range::<&[u8]>((Bound::Excluded(&key[..]), Bound::Unbounded))?;
+        let Some(item) = range.next() else { return Ok(None) };
         let key = item?.0;
-        let (found, seq, path) = key.value();
-        if found != origin.0 { Ok(None) } else { Ok(Some((seq, keys::path(path)?))) }
+        let (dot, path) = keys::split_component(key.value())?;
+        if dot.origin != origin { Ok(None) } else { Ok(Some((dot.seq, keys::path(path)?))) }
     }
 
     /// The last change of each origin that stands anywhere.
@@ -272,15 +270,14 @@ impl Index {
     fn find_last_components(&self) -> Result<Vec<Dot>> {
         let components = self.transaction().open_table(COMPONENTS)?;
         let mut last = Vec::new();
-        let mut below = Bound::Unbounded;
-        while let Some((key, _)) = components
-            .range::<(u64, u64, &[u8])>((Bound::Unbounded, below))?
-            .next_back()
-            .transpose()?
-        {
-            let (origin, seq, _) = key.value();
-            last.push(Dot { origin: Origin(origin), seq });
-            below = Bound::Excluded((origin, 0, &[][..]));
+        let mut below: Option<Vec<u8>> = None;
+        loop {
+            let high = below.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut range = components.range::<&[u8]>((Bound::Unbounded, high))?;
+            let Some(item) = range.next_back() else { break };
+            let dot = keys::split_component(item?.0.value())?.0;
+            last.push(dot);
+            below = Some(keys::component(Dot { seq: 0, ..dot }, &[]));
         }
         Ok(last)
     }
@@ -340,7 +337,7 @@ impl Index {
     /// The path that was last seen at this inode.
     pub fn path_at(&self, stamp: &Stamp) -> Result<Option<RelPath>> {
         let inodes = self.transaction().open_table(INODES)?;
-        let bytes = inodes.get((stamp.device, stamp.inode))?;
+        let bytes = inodes.get(&keys::inode((stamp.device, stamp.inode))[..])?;
         bytes.map(|bytes| keys::path(bytes.value())).transpose()
     }
 
@@ -366,7 +363,7 @@ impl Index {
             .iter()?
             .map(|item| {
                 let (key, value) = item?;
-                Ok((NodeId(key.value()), error::decode("node", value.value())?))
+                Ok((NodeId(keys::eight(key.value())?), error::decode("node", value.value())?))
             })
             .collect()
     }
@@ -374,14 +371,14 @@ impl Index {
     /// Keeps what is known of another node.
     pub fn put_node(&mut self, node: NodeId, record: &NodeRecord) -> Result<()> {
         self.dirty = true;
-        self.transaction().open_table(NODES)?.insert(node.0, &encode(record)[..])?;
+        self.transaction().open_table(NODES)?.insert(&node.0[..], &encode(record)[..])?;
         Ok(())
     }
 
     /// Forgets another node.
     pub fn remove_node(&mut self, node: NodeId) -> Result<()> {
         self.dirty = true;
-        self.transaction().open_table(NODES)?.remove(node.0)?;
+        self.transaction().open_table(NODES)?.remove(&node.0[..])?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use super::{
     Index, Result,
     error::{decode, encode},
+    keys,
     tables::{RETIRED, Retired},
 };
 use crate::model::{
@@ -17,7 +18,7 @@ impl Index {
     /// What is remembered of an origin, if it is retired.
     pub fn retired(&self, origin: Origin) -> Result<Option<Retired>> {
         let table = self.transaction().open_table(RETIRED)?;
-        let bytes = table.get(origin.0)?;
+        let bytes = table.get(&keys::origin(origin)[..])?;
         bytes.map(|bytes| decode("retired origin", bytes.value())).transpose()
     }
 
@@ -36,10 +37,11 @@ impl Index {
         let low = after.map_or(Some(0), |after| after.0.checked_add(1));
         let Some(low) = low else { return Ok(Vec::new()) };
         let item = |item: std::result::Result<_, redb::StorageError>| {
-            let (origin, bytes): (redb::AccessGuard<u64>, redb::AccessGuard<&[u8]>) = item?;
-            Ok((Origin(origin.value()), decode("retired origin", bytes.value())?))
+            let (key, bytes): (redb::AccessGuard<&[u8]>, redb::AccessGuard<&[u8]>) = item?;
+            let origin = Origin(u64::from_be_bytes(keys::eight(key.value())?));
+            Ok((origin, decode("retired origin", bytes.value())?))
         };
-        table.range(low..)?.take(limit).map(item).collect()
+        table.range::<&[u8]>(&keys::origin(Origin(low))[..]..)?.take(limit).map(item).collect()
     }
 
     /// Remembers that an origin is retired: no row and no knowledge is to name it any more. Beyond
@@ -51,7 +53,9 @@ impl Index {
         };
         let new = Dot { origin, seq: retired.last }.mixed();
         self.summary.retired = self.summary.retired.wrapping_sub(old).wrapping_add(new);
-        self.transaction().open_table(RETIRED)?.insert(origin.0, &encode(&retired)[..])?;
+        self.transaction()
+            .open_table(RETIRED)?
+            .insert(&keys::origin(origin)[..], &encode(&retired)[..])?;
         self.update_summary(|summary| {
             summary.former.retain(|former| *former != origin);
             summary.knowledge.remove(origin);
@@ -73,7 +77,7 @@ impl Index {
         let oldest = all.iter().min_by_key(|(origin, retired)| (retired.at_ms, *origin));
         if let Some((origin, retired)) = oldest {
             let dot = Dot { origin: *origin, seq: retired.last };
-            self.transaction().open_table(RETIRED)?.remove(origin.0)?;
+            self.transaction().open_table(RETIRED)?.remove(&keys::origin(*origin)[..])?;
             self.summary.retired = self.summary.retired.wrapping_sub(dot.mixed());
         }
         Ok(())

@@ -1,4 +1,7 @@
 //! The tables' names and types, and the values that are not rows.
+//!
+//! All keys are plain bytes, in the order of what they stand for: each other type of key would be
+//! another copy of the database's code.
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -14,14 +17,14 @@ use crate::model::version::{Knowledge, Origin, Seq};
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// `parent NUL name` -> row.
 pub const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
-/// (origin, seq, path); one for every component of every row's vector. One number may be that of
+/// Origin, seq and path; one for every component of every row's vector. One number may be that of
 /// two paths, where a disk was put back as a whole.
-pub const COMPONENTS: TableDefinition<(u64, u64, &[u8]), ()> = TableDefinition::new("components");
+pub const COMPONENTS: TableDefinition<&[u8], ()> = TableDefinition::new("components");
 /// Digest, use and path: of every file on this disk; and of those that are wanted, or ignored, if
 /// they may have more than one chunk. As long as there is one, so is the list of chunks.
 pub const DIGESTS: TableDefinition<&[u8], ()> = TableDefinition::new("digests");
-/// (device, inode) -> path of everything on this disk.
-pub const INODES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("inodes");
+/// Device and inode -> path of everything on this disk.
+pub const INODES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("inodes");
 /// Paths of the directories on this disk, but for ignored ones.
 pub const DIRECTORIES: TableDefinition<&[u8], ()> = TableDefinition::new("directories");
 /// Keys of the rows whose newest version is live and not on this disk.
@@ -34,9 +37,9 @@ pub const RECIPES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("recipes
 /// leads to them.
 pub const SETTLED: TableDefinition<&[u8], ()> = TableDefinition::new("settled");
 /// Origin -> what is remembered of it, now that it is retired.
-pub const RETIRED: TableDefinition<u64, &[u8]> = TableDefinition::new("retired");
+pub const RETIRED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("retired");
 /// Node id -> what is remembered of the node.
-pub const NODES: TableDefinition<[u8; 8], &[u8]> = TableDefinition::new("nodes");
+pub const NODES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("nodes");
 
 const SUMMARY: &str = "summary";
 const RULES: &str = "ignore rules";
