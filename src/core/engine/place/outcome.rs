@@ -69,16 +69,10 @@ impl Engine {
         let held = held.and_then(|base| base.content().cloned());
         row.standing = Standing::Known;
         row.base = stat.zip(change.content).map(|(stat, content)| {
-            // What is written in this instant may leave no trace in the stamp: where only bits and
-            // time were set, or where the time is that of a second. No event will tell.
-            let is_coarse = is_whole_second(stat.stamp.mtime_ns);
-            let is_unsure =
-                self.scan.is_unwatched(path) && (held.as_ref() == Some(&content) || is_coarse);
-            // The file system keeps the time less exactly, or the file was written to since.
-            let is_other_time =
-                change.set_mtime_ns.is_some_and(|set_ns| set_ns != stat.stamp.mtime_ns);
+            let is_same = held.as_ref() == Some(&content);
             let is_unsure = content != Content::Directory
-                && (is_unsure || is_other_time || change.is_marked_for_reread);
+                && (change.is_marked_for_reread
+                    || self.may_have_been_written_to(path, &stat, is_same, change.set_mtime_ns));
             let seen = Seen::at(stat.stamp).unproven_if(is_unsure);
             let bits = Bits { found: stat.mode, said: change.mode };
             Base { held: Provenance::of(content, version), seen, bits }
@@ -101,6 +95,24 @@ impl Engine {
             _ => {}
         }
         self.place(path, None, time)
+    }
+
+    /// Might a file that was just put in place have been written to since, without a trace in its
+    /// stamp? `is_same`: only its bits and its time were set; `set_ns`: to which time, in ns since
+    /// 1970.
+    fn may_have_been_written_to(
+        &self,
+        path: &RelPath,
+        stat: &Stat,
+        is_same: bool,
+        set_ns: Option<i64>,
+    ) -> bool {
+        // What is written in this instant may leave no trace where only bits and time were set, or
+        // where the time is that of a second. No event will tell.
+        let is_coarse = is_whole_second(stat.stamp.mtime_ns);
+        let is_unseen = self.scan.is_unwatched(path) && (is_same || is_coarse);
+        // The file system keeps the time less exactly, or the file was written to since.
+        is_unseen || set_ns.is_some_and(|set_ns| set_ns != stat.stamp.mtime_ns)
     }
 
     fn handle_failure(
