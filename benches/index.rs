@@ -81,6 +81,7 @@ fn row(inode: u64, seq: u64) -> Row {
         changed: 1_700_000_000_000 + seq,
         made_with: VersionVector::from(dot),
         joined: None,
+        content_since: None,
     };
     let content = Content::File { size: 4096, digest: sha256(&seq.to_le_bytes()) };
     let mtime_ns = 1_700_000_000_000_000_000 + seq as i64;

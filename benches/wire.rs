@@ -69,6 +69,7 @@ fn update(content: &[u8]) -> Message<'_> {
         changed: 1_700_000_000_000,
         made_with: VersionVector::from(dot),
         joined: None,
+        content_since: None,
     };
     let size = content.len() as u64;
     Message::Update {

@@ -195,7 +195,8 @@ mod tests {
         made_with.insert(dot);
         let changed = held.as_ref().map_or(clock, |entry| clock.max(entry.version.changed + 1));
         let author = Author::Node(NodeId([node as u8; 8]));
-        let version = Version { dot, author, changed, made_with, joined: None };
+        let version =
+            Version { dot, author, changed, made_with, joined: None, content_since: None };
         Entry { content, mode: 0o644, mtime_ns: 0, version }
     }
 
@@ -293,7 +294,7 @@ mod tests {
     fn version(author: u8, changed: u64) -> Version {
         let dot = Dot { origin: Origin(1), seq: 1 };
         let author = Author::Node(NodeId([author; 8]));
-        Version { dot, author, changed, made_with: dot.into(), joined: None }
+        Version { dot, author, changed, made_with: dot.into(), joined: None, content_since: None }
     }
 
     #[test]
@@ -346,6 +347,7 @@ mod tests {
             changed: 5,
             made_with: dot.into(),
             joined: None,
+            content_since: None,
         };
         let states = [None, Some(file(1)), Some(file(2)), Some(Content::Directory)];
         let entry = |content: &Option<Content>| Entry {

@@ -25,6 +25,7 @@ fn entry(content: Option<Content>, dots: &[Dot]) -> Entry {
         changed: 1,
         made_with,
         joined: None,
+        content_since: None,
     };
     Entry { content, mode: 0o644, mtime_ns: 5, version }
 }

@@ -79,9 +79,17 @@ pub struct Version {
     /// All versions of this path that this one stands for: `made_with` joined with those it won
     /// against. `None` when that is `made_with` alone.
     pub joined: Option<VersionVector>,
+    /// The change that brought this content, at this path or where it was before: whoever knows
+    /// that has the bytes. `None` when it is this one.
+    pub content_since: Option<Dot>,
 }
 
 impl Version {
+    /// The change that brought this content.
+    pub fn content_since(&self) -> Dot {
+        self.content_since.unwrap_or(self.dot)
+    }
+
     /// All versions of the path that this one covers.
     pub fn vector(&self) -> &VersionVector {
         self.joined.as_ref().unwrap_or(&self.made_with)

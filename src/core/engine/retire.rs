@@ -179,6 +179,7 @@ impl Engine {
     fn number_anew(&mut self, version: &mut Version) {
         let mut anew = self.next_version(Some(&version.made_with), Some(version.changed), 0);
         anew.author = version.author;
+        anew.content_since = Some(version.content_since());
         anew.joined = version.joined.take().map(|mut joined| {
             joined.insert(anew.dot);
             joined

@@ -181,7 +181,7 @@ impl History {
         });
         let author = Author::Node(NodeId([node as u8 + 1; 8]));
         let joined = joined.filter(|joined| *joined != made_with);
-        let version = Version { dot, author, changed, made_with, joined };
+        let version = Version { dot, author, changed, made_with, joined, content_since: None };
         Both { entry: Entry { content, mode: 0o644, mtime_ns: 0, version }, set }
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     core::seam::{Time, Transmit},
     model::{
-        entry::{Content, Provenance, Row},
+        entry::{Content, Provenance, Row, Version},
         limits::{MAX_INLINE_BYTES, RETIRED_SEGMENT},
         path::RelPath,
         version::{Advance, Dot, Knowledge, NodeId},
@@ -214,7 +214,7 @@ impl Engine {
     ) -> Result<Transmit> {
         let inline = match row.base.as_ref().map(|base| (&base.held, base.seen.proof())) {
             Some((Provenance::Newest(content), proof))
-                if is_small_file(content) && !self.has_content(node, &path, content)? =>
+                if is_small_file(content) && !self.has_content(node, &row.entry.version)? =>
             {
                 proof
             }
@@ -224,10 +224,12 @@ impl Engine {
         Ok(Transmit::Update { message, inline })
     }
 
-    /// Does the node know the change that made this content, at another path?
-    fn has_content(&self, node: NodeId, path: &RelPath, content: &Content) -> Result<bool> {
-        let Some(made_by) = self.renames.made_by(path, content) else { return Ok(false) };
-        self.links.get(&node).map_or(Ok(false), |link| self.knows(link, made_by))
+    /// Has the node the content of this version, from another version or another path?
+    fn has_content(&self, node: NodeId, version: &Version) -> Result<bool> {
+        match (version.content_since, self.links.get(&node)) {
+            (Some(since), Some(link)) => self.knows(link, since),
+            _ => Ok(false),
+        }
     }
 
     /// Is the node known to have this change?

@@ -16,7 +16,7 @@ use super::super::{Engine, Result};
 use crate::{
     core::seam::{Output, Time},
     model::{
-        entry::{Base, Bits, Content, Digest, Seen, Stamp, Standing, Stat},
+        entry::{Base, Bits, Content, Digest, Row, Seen, Stamp, Standing, Stat, Version},
         limits::{MAX_INLINE_BYTES, MAX_RENAME_CHAIN, MAX_RENAMES},
         path::RelPath,
         stamp::Trust,
@@ -179,7 +179,7 @@ impl Engine {
             |base: &Base| base.is_directory() || base.seen.trust(time.wall_ms) == Trust::Certain;
         let base = row.and_then(|row| {
             let base = Base { bits: row.bits()?, ..row.base.clone()? };
-            Some((base, row.base_version()?.dot))
+            Some((base, row.base_version()?.content_since()))
         });
         let base = base.filter(|(base, _)| is_known(base));
         // Another directory may be there already, which the watch has now taken for the one that
@@ -241,7 +241,7 @@ impl Engine {
             return Ok(None);
         };
         let row = self.index.get(&held)?;
-        let dot = row.as_ref().and_then(|row| row.base_version()).map(|version| version.dot);
+        let dot = row.as_ref().and_then(Row::base_version).map(Version::content_since);
         let base = row.and_then(|row| row.base).filter(|base| base.is_unchanged(stat));
         Ok(base.and_then(|base| base.content().cloned()).zip(dot))
     }

@@ -19,7 +19,7 @@ use crate::{
         },
         limits::MAX_VECTOR_COMPONENTS,
         path::RelPath,
-        version::{Author, VersionVector},
+        version::{Author, Dot, VersionVector},
     },
 };
 
@@ -145,6 +145,7 @@ impl Engine {
             );
             version.author = Author::Unattributed;
         }
+        version.content_since = self.content_since(path, row.as_ref(), found.as_ref());
         let base = found.map(|(content, stat)| base_of(Provenance::Newest(content), stat, mode));
         let entry = match &base {
             Some(base) => entry_of(base, version),
@@ -171,6 +172,21 @@ impl Engine {
             Base { held: Provenance::of(content, version), ..base }
         });
         Row::new(entry, base)
+    }
+
+    /// Which change brought what was found, if that was there before, here or at another path.
+    fn content_since(
+        &self,
+        path: &RelPath,
+        row: Option<&Row>,
+        found: Option<&(Content, Stat)>,
+    ) -> Option<Dot> {
+        let (content, _) = found?;
+        let held = row.and_then(|row| row.base.as_ref()).and_then(Base::content);
+        match row.and_then(Row::base_version).filter(|_| held == Some(content)) {
+            Some(before) => Some(before.content_since()),
+            None => self.renames.made_by(path, content),
+        }
     }
 
     /// The permission bits of the next version. Those that the disk has because it could not keep
@@ -225,6 +241,7 @@ impl Engine {
         let mut version =
             self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
+        version.content_since = row.base_version().map(Version::content_since);
         let row = self.published_row(entry_of(base, version), row.base);
         info!(
             "{path} is kept: it was changed here and deleted or replaced elsewhere at the same time"
@@ -268,7 +285,7 @@ impl Engine {
         }
         let changed = replaced.map_or(since_ms, |replaced| since_ms.max(replaced + 1));
         let author = Author::Node(self.config.node);
-        Version { dot, author, changed, made_with, joined: None }
+        Version { dot, author, changed, made_with, joined: None, content_since: None }
     }
 
     pub(in super::super) fn put_own(
@@ -379,7 +396,14 @@ mod tests {
         let version = |seq| {
             let dot = Dot { origin: Origin(1), seq };
             let author = Author::Node(NodeId([1; 8]));
-            Version { dot, author, changed: seq, made_with: dot.into(), joined: None }
+            Version {
+                dot,
+                author,
+                changed: seq,
+                made_with: dot.into(),
+                joined: None,
+                content_since: None,
+            }
         };
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 1, ctime_ns: 1 };
         let content = Content::File { size: 1, digest: Digest([1; 32]) };

@@ -253,6 +253,7 @@ mod tests {
             changed: 1,
             made_with: dot.into(),
             joined: None,
+            content_since: None,
         };
         Row::new(
             Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version },

@@ -166,3 +166,30 @@ fn bits_that_are_handed_on_and_can_be_kept_are_set() {
     world.assert_equal();
     assert_eq!(mode(&world, 1, "a"), 0o600);
 }
+
+/// Whoever has the bytes is not sent them again, whatever else of the file has changed.
+#[test]
+fn a_change_of_bits_or_time_or_of_the_name_sends_no_content() {
+    let mut world = linked(3);
+    world.write(0, "a", &[7; 60_000]);
+    world.write(0, "b", b"x");
+    world.settle();
+    let before = world.sent;
+    for node in [0, 1] {
+        world.nodes[node].disk.set(&path("a"), 0o600 + node as u16, None);
+        world.tell(node, path("a"));
+        world.settle();
+        world.nodes[node].disk.set(&path("a"), 0o640, Some(5 + node as i64));
+        world.tell(node, path("a"));
+        world.settle();
+    }
+    world.rename(0, "a", "c");
+    world.settle();
+    world.nodes[2].disk.set(&path("c"), 0o755, None);
+    world.tell(2, path("c"));
+    world.settle();
+    world.assert_equal();
+    let sent = world.sent - before;
+    assert!(sent < 20_000, "{sent} bytes sent");
+    assert_eq!(world.nodes[1].disk.tree[&path("c")].data, Data::File(vec![7; 60_000]));
+}

@@ -131,7 +131,14 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
             let author = Author::Node(NodeId([9; 8]));
             let seq = made_with.get(origin(made.0)).max(made.1);
             let dot = Dot { seq, ..dot(*made) };
-            let version = Version { dot, author, changed: *changed, made_with, joined: None };
+            let version = Version {
+                dot,
+                author,
+                changed: *changed,
+                made_with,
+                joined: None,
+                content_since: None,
+            };
             let entry =
                 Entry { content: state(*content), mode: 0o644, mtime_ns: i64::MIN, version };
             let (path, bytes) = (path(NAMES[*name as usize]), inline.then_some(&b"small"[..]));
