@@ -10,12 +10,16 @@
 //! * while something is out of reach, what a node says to be a problem, and the directories above
 //!   that: its content may be what is out of reach, under another name. What is below such a path,
 //!   or beside it, is no excuse: one bad name does not stop its directory;
-//! * what is ignored, and what nobody has any more (see `given_up`).
+//! * what is ignored, and what nobody has any more (see `given_up`);
+//! * everything, while a node cannot put the newest ignore rules in place: it goes by others, which
+//!   leave other paths alone.
 //!
 //! And what cannot be written is said: a node is not at its newest versions, or names a problem,
 //! as long as the nodes differ.
 
 use std::collections::BTreeSet;
+
+use p2pnetwork::core::ignore::IGNORE_FILE;
 
 use super::{
     super::oracle::{is_above, is_related},
@@ -30,11 +34,14 @@ struct Excuses {
     /// With all that is above them.
     problems: BTreeSet<Vec<u8>>,
     exactly: BTreeSet<Vec<u8>>,
+    /// A node goes by other ignore rules than the rest.
+    has_other_rules: bool,
 }
 
 impl Excuses {
     fn excuse(&self, path: &[u8]) -> bool {
-        self.exactly.contains(path)
+        self.has_other_rules
+            || self.exactly.contains(path)
             || self.related.iter().any(|other| is_related(other, path))
             || self.problems.iter().any(|other| other == path || is_above(path, other))
     }
@@ -71,6 +78,8 @@ impl World {
             excuses.related.extend(trees.iter().flat_map(|tree| disk.refused_paths(tree)));
             let Some(replica) = machine.replica.as_ref().filter(|_| is_closed) else { continue };
             let problems = replica.engine().status().map_err(|error| error.to_string())?.problems;
+            excuses.has_other_rules |=
+                problems.iter().any(|(path, _)| path.as_bytes() == IGNORE_FILE.as_bytes());
             excuses.problems.extend(problems.iter().map(|(path, _)| path.as_bytes().to_vec()));
         }
         Ok(excuses)
