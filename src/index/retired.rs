@@ -24,6 +24,10 @@ impl Index {
 
     /// Is this a change of an origin that is retired, and one of those that were settled?
     pub fn is_settled(&self, dot: Dot) -> Result<bool> {
+        // Knowledge names none that is retired, and is at hand.
+        if self.summary.knowledge.get(dot.origin) > 0 {
+            return Ok(false);
+        }
         Ok(self.retired(dot.origin)?.is_some_and(|retired| dot.seq <= retired.last))
     }
 

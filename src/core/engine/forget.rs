@@ -149,12 +149,9 @@ impl Engine {
             return Ok(false);
         }
         for dot in version.vector().iter().chain([version.dot]) {
-            let was_dropped = match self.index.retired(dot.origin)? {
-                // Everybody knew it, and it is not here.
-                Some(retired) => dot.seq <= retired.last,
-                None => summary.dropped.contains(dot) && summary.knowledge.contains(dot),
-            };
-            if !was_dropped {
+            let was_dropped = summary.dropped.contains(dot) && summary.knowledge.contains(dot);
+            // Of what is settled everybody knew, and it is not here.
+            if !was_dropped && !self.index.is_settled(dot)? {
                 return Ok(false);
             }
         }
