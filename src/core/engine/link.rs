@@ -215,9 +215,9 @@ impl Link {
         self.settled = Settled::Behind(None);
     }
 
-    /// An origin, whose last change this is, was retired here: it is in nothing that the node is
-    /// told from now on.
-    pub(super) fn retire(&mut self, origin: Origin, last: Seq) {
+    /// An origin, whose last change this is, was retired here, so that `here` is the sum over all: it
+    /// is in nothing that the node is told from now on.
+    pub(super) fn retire(&mut self, origin: Origin, last: Seq, here: u64) {
         for vector in [&mut self.sent, &mut self.open] {
             vector.remove(origin);
         }
@@ -233,7 +233,7 @@ impl Link {
         if is_listed {
             self.untold.insert(Dot { origin, seq: last });
         }
-        let knew = self.heard.retire(origin, last);
+        let knew = self.heard.retire(origin, last, here);
         if self.is_ready() && !knew {
             self.send_settled();
         }

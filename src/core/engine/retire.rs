@@ -126,8 +126,9 @@ impl Engine {
         debug!("origin {:016x} is retired at {last}", origin.0);
         self.index.retire(origin, Retired { last, at_ms: time.wall_ms })?;
         self.retiring.named.push_back((origin, None));
+        let here = self.index.summary().retired;
         for link in self.links.values_mut() {
-            link.retire(origin, last);
+            link.retire(origin, last, here);
             if before.is_some() {
                 link.list_anew();
             }

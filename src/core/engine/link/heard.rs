@@ -105,7 +105,12 @@ impl Heard {
             Phase::Known { retired, .. } => *retired = sum,
             phase => *phase = Phase::Welcomed { retired: sum },
         }
-        if sum == here {
+        self.compare(here);
+    }
+
+    /// Who has the same sum lacks nothing.
+    fn compare(&mut self, here: u64) {
+        if self.retired() == Some(here) {
             std::mem::take(&mut self.lacks).into_iter().for_each(|origin| self.forget(origin));
         }
     }
@@ -167,14 +172,17 @@ impl Heard {
         }
     }
 
-    /// An origin, whose last change this is, was retired here. Does the node know that change?
-    pub fn retire(&mut self, origin: Origin, last: Seq) -> bool {
+    /// An origin, whose last change this is, was retired here, so that `here` is the sum over all.
+    /// Does the node know that change?
+    pub fn retire(&mut self, origin: Origin, last: Seq, here: u64) -> bool {
         if self.claims.remove(origin) == last {
             self.forget(origin);
             return true;
         }
+        let knows = self.knows(Dot { origin, seq: last }, false);
         self.lacks.insert(origin);
-        self.knows(Dot { origin, seq: last }, false)
+        self.compare(here);
+        knows || !self.lacks.contains(&origin)
     }
 
     fn set_sum(&mut self, change: impl Fn(u64) -> u64) {
@@ -208,7 +216,7 @@ mod tests {
         assert!(heard.knows(ONE, false) && heard.knows(OTHER, true));
         assert_eq!(heard.known_here(), Some(ONE.into()));
         assert_eq!(heard.retired(), Some(ONE.mixed()));
-        assert!(heard.retire(ONE.origin, ONE.seq), "it is retired there, too");
+        assert!(heard.retire(ONE.origin, ONE.seq, 0), "it is retired there, too");
         assert_eq!(heard.known(), Some(&OTHER.into()));
         assert!(heard.claims().is_empty());
     }
@@ -219,8 +227,8 @@ mod tests {
         heard.handle_up();
         heard.handle_welcome(0, 0);
         heard.handle_knowledge(&ONE.into(), None, true);
-        assert!(heard.retire(ONE.origin, ONE.seq));
-        assert!(!heard.retire(OTHER.origin, OTHER.seq), "it has never heard of that");
+        assert!(heard.retire(ONE.origin, ONE.seq, 1));
+        assert!(!heard.retire(OTHER.origin, OTHER.seq, 2), "it has never heard of that");
         assert!(heard.knows(ONE, true) && !heard.knows(OTHER, true));
         heard.handle_retired(OTHER, Some(OTHER.seq));
         assert!(heard.knows(OTHER, true), "and now it has");
@@ -230,13 +238,22 @@ mod tests {
     #[test]
     fn what_it_lacks_outlasts_its_connection() {
         let mut heard = Heard::default();
-        heard.retire(ONE.origin, ONE.seq);
+        heard.retire(ONE.origin, ONE.seq, 1);
         heard.handle_up();
         heard.handle_welcome(0, 1);
         assert!(heard.lacks(ONE.origin), "it has not heard of that when it spoke");
         heard.handle_down();
         heard.handle_up();
         heard.handle_welcome(1, 1);
+        assert!(!heard.lacks(ONE.origin));
+    }
+
+    #[test]
+    fn who_had_retired_an_origin_before_it_was_retired_here_does_not_lack_it() {
+        let mut heard = Heard::default();
+        heard.handle_up();
+        heard.handle_welcome(ONE.mixed(), 0);
+        assert!(heard.retire(ONE.origin, ONE.seq, ONE.mixed()));
         assert!(!heard.lacks(ONE.origin));
     }
 }
