@@ -215,8 +215,8 @@ impl Link {
         self.settled = Settled::Behind(None);
     }
 
-    /// An origin, whose last change this is, was retired here, so that `here` is the sum over all: it
-    /// is in nothing that the node is told from now on.
+    /// An origin, whose last change this is, was retired here, so that `here` is the sum over all:
+    /// it is in nothing that the node is told from now on.
     pub(super) fn retire(&mut self, origin: Origin, last: Seq, here: u64) {
         for vector in [&mut self.sent, &mut self.open] {
             vector.remove(origin);
