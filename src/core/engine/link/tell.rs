@@ -239,7 +239,7 @@ impl Engine {
 
     // --- Knowledge
 
-    /// Tells what is known when that has changed and has been quiet for a moment. Backed when the
+    /// Tells what is known when that has changed and has been quiet for a moment. Complete when the
     /// cursor has nothing left to send.
     fn next_knowledge(&mut self, node: NodeId, time: Time) -> Result<Option<Transmit>> {
         let Some(link) = self.links.get_mut(&node) else { return Ok(None) };

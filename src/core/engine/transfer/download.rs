@@ -204,11 +204,10 @@ impl Download {
 
     /// Nodes that were asked and have been silent, though others spoke, or for too long: they are
     /// not waited for.
-    pub fn drop_silent(&mut self, now: Instant) -> bool {
+    pub fn drop_silent(&mut self, now: Instant) {
         let silent: Vec<NodeId> =
             self.waits_until().filter(|(_, at)| *at <= now).map(|(node, _)| node).collect();
         silent.iter().for_each(|node| self.refuse(*node));
-        !silent.is_empty()
     }
 
     /// When [`Self::drop_silent`] has something to do.

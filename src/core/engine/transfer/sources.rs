@@ -24,9 +24,7 @@ impl Engine {
         digest: Digest,
         time: Time,
     ) -> Result<()> {
-        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
-        download.handle_unavailable(node);
-        self.go_on(digest, download, time)
+        self.go_on_after(digest, time, |download| download.handle_unavailable(node))
     }
 
     pub(in super::super) fn handle_not_now(
@@ -35,17 +33,13 @@ impl Engine {
         digest: Digest,
         time: Time,
     ) -> Result<()> {
-        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
-        download.handle_not_now(node);
-        self.go_on(digest, download, time)
+        self.go_on_after(digest, time, |download| download.handle_not_now(node))
     }
 
     /// A node is gone: what it was asked for is asked of others.
     pub(in super::super) fn drop_source(&mut self, node: NodeId, time: Time) -> Result<()> {
         for digest in self.transfers.slots.digests() {
-            let Some(mut download) = self.transfers.slots.take(&digest) else { continue };
-            download.forget_source(node);
-            self.go_on(digest, download, time)?;
+            self.go_on_after(digest, time, |download| download.forget_source(node))?;
         }
         Ok(())
     }
@@ -53,11 +47,8 @@ impl Engine {
     pub(in super::super) fn handle_transfer_timeout(&mut self, time: Time) -> Result<()> {
         for digest in self.transfers.slots.digests() {
             let waits_until = self.transfers.slots.get(&digest).and_then(Download::next_timeout);
-            if waits_until.is_some_and(|at| at <= time.now)
-                && let Some(mut download) = self.transfers.slots.take(&digest)
-            {
-                download.drop_silent(time.now);
-                self.go_on(digest, download, time)?;
+            if waits_until.is_some_and(|at| at <= time.now) {
+                self.go_on_after(digest, time, |download| download.drop_silent(time.now))?;
             }
         }
         if self.transfers.offer_at.is_some_and(|at| at <= time.now) {
@@ -65,6 +56,18 @@ impl Engine {
             self.offer_news();
         }
         self.look_after_downloads(time)
+    }
+
+    /// Something has happened to a download that has a slot: it goes on, or gives that back.
+    fn go_on_after(
+        &mut self,
+        digest: Digest,
+        time: Time,
+        change: impl FnOnce(&mut Download),
+    ) -> Result<()> {
+        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
+        change(&mut download);
+        self.go_on(digest, download, time)
     }
 
     pub(super) fn offer_soon(&mut self, time: Time) {
@@ -103,9 +106,7 @@ impl Engine {
         chunks: &[u32],
         time: Time,
     ) -> Result<()> {
-        let Some(mut download) = self.transfers.slots.take(&digest) else { return Ok(()) };
-        download.handle_offer(node, chunks, time.now);
-        self.go_on(digest, download, time)
+        self.go_on_after(digest, time, |download| download.handle_offer(node, chunks, time.now))
     }
 }
 
