@@ -29,7 +29,10 @@ use p2pnetwork::{
         node::replica::Replica,
         watch::Watcher,
     },
-    model::{limits::MESSAGE_BATCH, version::NodeId},
+    model::{
+        limits::{MASS_MISSING, MESSAGE_BATCH},
+        version::NodeId,
+    },
     wire::message::Message,
 };
 
@@ -180,6 +183,7 @@ impl Machine {
             index_is_latest: self.index_is_latest,
             keeps_bits: true,
             has_fine_times,
+            mass_missing: MASS_MISSING,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
         Ok(Replica::new(engine, tree))

@@ -36,7 +36,7 @@ use crate::{
         },
         watch::Watcher,
     },
-    model::limits::MAX_EVENTS,
+    model::limits::{MASS_MISSING, MAX_EVENTS},
     wire::identity::Identity,
 };
 
@@ -161,6 +161,7 @@ fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Resul
         index_is_latest: true,
         keeps_bits: root.nature().keeps_bits || !root.is_nature_known(),
         has_fine_times: root.has_fine_times(),
+        mass_missing: MASS_MISSING,
     })
 }
 
