@@ -216,7 +216,8 @@ impl Engine {
 
     // --- All of them
 
-    pub(in super::super) fn hold(&self) -> Hold {
+    /// What becomes of what is missing.
+    pub fn hold(&self) -> Hold {
         self.index.summary().hold
     }
 
@@ -264,7 +265,7 @@ impl Engine {
         let is_read = self.paths.reads() == 0;
         let is_looked_for = missing.walk_at.is_none() && self.scan.has_looked();
         match self.hold() {
-            Hold::Accepted | Hold::Refused => self.scan.is_walked(),
+            Hold::Accepted | Hold::Refused => self.scan.has_looked(),
             Hold::Asked => is_looked_for && (counted == 0 || missing.is_undecided && is_read),
             Hold::Undecided => {
                 is_looked_for && missing.is_undecided && (is_read || !self.is_mass(counted))
