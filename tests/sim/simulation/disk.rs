@@ -174,7 +174,9 @@ pub struct Disk {
     /// A user was faster, in this turn.
     pub is_ambushed: bool,
     /// What a user has moved, in this turn, to where it is ignored. The program may be in the
-    /// middle of changing it, and hold its directory open, which no name leads to any more.
+    /// middle of changing it, and hold its directory open, which no name leads to any more. And the
+    /// directories that the program has made in this turn: it may finish them, though rules name
+    /// them, as `x/` does when a directory comes to where there was a file.
     pub just_ignored: BTreeSet<Ino>,
     /// What users did, not yet told to the checks.
     pub deeds: Vec<Done>,

@@ -450,7 +450,8 @@ impl FileSystem for SimFiles {
 
     fn make_directory(&self, at: At<'_>) -> Result<()> {
         let mut disk = self.enter_to_make("make directory", at)?;
-        disk.make_in(ino(at.0)?, at.1, What::Directory(Default::default()), 0o700);
+        let made = disk.make_in(ino(at.0)?, at.1, What::Directory(Default::default()), 0o700);
+        disk.just_ignored.insert(made);
         Ok(())
     }
 
