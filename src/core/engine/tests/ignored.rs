@@ -110,10 +110,10 @@ fn a_node_that_is_killed_while_the_rules_change_begins_again() {
     set_rules(&mut world, "c");
     world.delete(0, "c");
     world.settle();
-    let input = Input::IgnoreRules { text: Some(b"# none".to_vec()), through: Vec::new() };
+    let input = Input::IgnoreRules { text: Ok(Some(b"# none".to_vec())), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     world.time.now += Duration::from_secs(2);
-    let input = Input::IgnoreRules { text: Some(Vec::new()), through: Vec::new() };
+    let input = Input::IgnoreRules { text: Ok(Some(Vec::new())), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     assert!(world.nodes[0].engine.has_work());
     world.nodes[0].engine.handle_names_synced(Ok(()), world.time).unwrap();
@@ -132,7 +132,7 @@ fn rules_that_come_while_others_take_effect_have_their_turn() {
     world.delete(1, "c/f");
     world.settle();
     for rules in ["d", "c", "*.o"] {
-        let input = Input::IgnoreRules { text: Some(rules.into()), through: Vec::new() };
+        let input = Input::IgnoreRules { text: Ok(Some(rules.into())), through: Vec::new() };
         world.nodes[0].engine.handle_input(input, world.time).unwrap();
     }
     let engine = &world.nodes[0].engine;
@@ -337,14 +337,14 @@ fn what_is_gone_everywhere_when_the_rule_goes_is_given_up() {
 #[test]
 fn what_others_delete_is_not_deleted_where_it_is_ignored() {
     let mut world = holding(2);
-    let input = || Input::IgnoreRules { text: Some(b"c".to_vec()), through: Vec::new() };
+    let input = || Input::IgnoreRules { text: Ok(Some(b"c".to_vec())), through: Vec::new() };
     world.nodes[0].engine.handle_input(input(), world.time).unwrap();
     world.settle();
     world.delete(1, "c");
     world.settle();
     assert_in_sync(&world);
     assert_eq!(held(&world, 0, "c/f"), file("eff"));
-    let input = Input::IgnoreRules { text: Some(Vec::new()), through: Vec::new() };
+    let input = Input::IgnoreRules { text: Ok(Some(Vec::new())), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     world.settle();
     world.assert_equal();
@@ -487,7 +487,7 @@ fn rules_that_cannot_be_read_change_nothing_and_those_behind_a_link_are_followed
 fn rules_that_could_not_be_read_are_read_again() {
     let mut world = linked(1);
     world.nodes[0].disk.put(&path(".p2pignore"), Data::File(b"secret".to_vec()), 0o644, None);
-    let input = Input::IgnoreRules { text: None, through: Vec::new() };
+    let input = Input::IgnoreRules { text: Err("no".to_owned()), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     world.wait(15);
     assert!(world.nodes[0].engine.is_ignored(&path("secret"), None, None));
