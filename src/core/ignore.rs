@@ -150,6 +150,7 @@ fn trim_end(line: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::{MAX_NAME_BYTES, MAX_PATH_BYTES};
 
     fn ignored(rules: &str, path: &str) -> bool {
         IgnoreRules::parse(rules.as_bytes())
@@ -176,6 +177,34 @@ mod tests {
     #[test]
     fn the_last_rule_decides() {
         assert!(!ignored("*.log\n!keep.log", "keep.log") && ignored("*.log\n!keep.log", "a.log"));
+    }
+
+    #[test]
+    fn classes_escapes_and_stars_are_those_of_git() {
+        assert!(ignored("[[:digit:]]x", "1x") && !ignored("[[:digit:]]x", "dx"));
+        assert!(ignored("\\temp", "temp") && ignored("\\b", "b") && !ignored("\\n", "\n"));
+        assert!(ignored("foo**/bar", "foo/x/bar") && ignored("a**/b", "a/b"));
+        assert!(!ignored("[a]/**", "a") && ignored("[a]/**", "a/x"));
+        assert!(ignored("a\\\\ ", "a\\") && ignored("a\\ ", "a ") && !ignored("[a", "[a"));
+        assert!(ignored("??", "\u{e9}") && !ignored("?", "\u{e9}"), "bytes");
+    }
+
+    /// Each star could be as long as the next one lets it.
+    #[test]
+    fn many_stars_take_no_time() {
+        let name = "a".repeat(MAX_NAME_BYTES);
+        assert!(!ignored(&("*a".repeat(120) + "b"), &name) && ignored(&"*a".repeat(120), &name));
+        let path = ["a"; MAX_PATH_BYTES / 2].join("/");
+        assert!(!ignored(&("**/a*/".repeat(1000) + "b"), &path));
+        assert!(ignored(&("**/a*/".repeat(1000) + "a"), &path));
+    }
+
+    #[test]
+    fn too_many_rules_are_none() {
+        let lines = |count| "x\n# y\n\n".repeat(count).into_bytes();
+        assert!(IgnoreRules::parse(&lines(MAX_IGNORE_RULES)).is_ok());
+        let error = IgnoreRules::parse(&lines(MAX_IGNORE_RULES + 1)).unwrap_err().to_string();
+        assert!(error.contains("1025") && error.contains("1024"), "{error}");
     }
 
     #[test]

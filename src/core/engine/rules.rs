@@ -22,7 +22,7 @@ use super::{Engine, Result};
 use crate::{
     core::{
         ignore::{IGNORE_FILE, IgnoreRules},
-        seam::{Output, Time},
+        seam::{Output, RuleText, Time},
     },
     index::{Index, RuleTexts},
     model::{
@@ -171,7 +171,7 @@ impl Engine {
     /// The rules were read, through these files; or they could not be, and those before hold.
     pub(super) fn handle_ignore_rules(
         &mut self,
-        text: std::result::Result<Option<Vec<u8>>, String>,
+        text: RuleText,
         through: Vec<RelPath>,
         time: Time,
     ) -> Result<()> {

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::{
-    core::seam::{Found, Listed},
-    model::{entry::Content, version::Author},
+    core::seam::{Found, Listed, RuleText},
+    model::{entry::Content, limits::MAX_IGNORE_RULES, version::Author},
 };
 
 /// Both hold `d/x.o`, `d/y` and `c/f`, and are in sync.
@@ -491,6 +491,58 @@ fn rules_that_could_not_be_read_are_read_again() {
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     world.wait(15);
     assert!(world.nodes[0].engine.is_ignored(&path("secret"), None, None));
+}
+
+fn tell_rules(world: &mut World, node: usize, text: RuleText) {
+    let input = Input::IgnoreRules { text, through: Vec::new() };
+    world.nodes[node].engine.handle_input(input, world.time).unwrap();
+}
+
+fn problems(world: &World, node: usize) -> Vec<(RelPath, String)> {
+    world.nodes[node].engine.status().unwrap().problems
+}
+
+#[test]
+fn rules_that_do_not_count_are_told_and_those_before_hold() {
+    let mut world = linked(2);
+    set_rules(&mut world, "secret");
+    let too_many = "x\n".repeat(MAX_IGNORE_RULES + 1).into_bytes();
+    for refused in [Ok(Some(too_many)), Err("no".to_owned())] {
+        tell_rules(&mut world, 0, refused);
+        let found = problems(&world, 0);
+        let [(at, problem)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(*at, path(".p2pignore"));
+        assert!(problem.contains("the rules before hold"), "{problem}");
+        let is_ignored = |name: &str| world.nodes[0].engine.is_ignored(&path(name), None, None);
+        assert!(is_ignored("secret") && !is_ignored("x"));
+        tell_rules(&mut world, 0, Ok(Some(b"secret".to_vec())));
+        assert_eq!(problems(&world, 0), []);
+    }
+}
+
+/// What was handed out is not taken back.
+#[test]
+fn until_the_rules_were_read_once_everything_is_left_alone() {
+    let mut world = World::new(2);
+    let disk = &mut world.nodes[0].disk;
+    disk.put(&path("secret"), Data::File(b"s".to_vec()), 0o644, None);
+    disk.put(&path("other"), Data::File(b"o".to_vec()), 0o644, None);
+    disk.put(&path(".p2pignore"), Data::Symlink(b"rules".to_vec()), 0o777, None);
+    for _ in 0..2 {
+        world.settle();
+        world.link_all();
+        world.settle();
+        assert_eq!((held(&world, 1, "secret"), held(&world, 1, "other")), (None, None));
+        let [(_, problem)] = &problems(&world, 0)[..] else { panic!("it is told") };
+        assert!(problem.contains("nothing is synchronised"), "{problem}");
+        world.wait(2);
+        world.crash(0);
+    }
+    world.link_all();
+    world.write(0, "rules", b"secret");
+    world.settle();
+    assert_eq!((held(&world, 1, "secret"), held(&world, 1, "other")), (None, file("o")));
+    assert_eq!(problems(&world, 0), []);
 }
 
 #[test]
