@@ -344,7 +344,7 @@ impl Index {
     // --- Ignore rules
 
     /// The ignore rules by which the rows stand.
-    pub fn rule_texts(&self) -> Result<RuleTexts> {
+    pub fn rule_texts(&self) -> Result<Option<RuleTexts>> {
         tables::load_rule_texts(self.transaction())
     }
 

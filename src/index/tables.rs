@@ -167,11 +167,10 @@ pub struct RuleTexts {
     pub before: Option<Vec<u8>>,
 }
 
-/// Reads the rules; there are none before any were kept.
-pub fn load_rule_texts(transaction: &WriteTransaction) -> Result<RuleTexts, IndexError> {
+/// Reads the rules; `None` before any were kept.
+pub fn load_rule_texts(transaction: &WriteTransaction) -> Result<Option<RuleTexts>, IndexError> {
     let meta = transaction.open_table(META)?;
-    let texts = meta.get(RULES)?.map(|bytes| decode("rule", bytes.value())).transpose()?;
-    Ok(texts.unwrap_or_default())
+    meta.get(RULES)?.map(|bytes| decode("rule", bytes.value())).transpose()
 }
 
 /// Writes the rules.

@@ -100,14 +100,17 @@ const _: () = assert!(MAX_PIECE_BYTES < 65_535 - 16 - 64);
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The whole tree is compared with the index this often, events or not.
 pub const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(600);
-/// Length of `.p2pignore` in bytes; a longer one does not count, and is said not to.
+/// Length of `.p2pignore` in bytes; a longer one does not count, and `status` says so.
 pub const MAX_IGNORE_BYTES: usize = MAX_INLINE_BYTES;
-/// Rules in `.p2pignore`; further ones do not count.
+/// Rules in `.p2pignore`; with more, none of them counts: those before hold, and `status` says why.
 pub const MAX_IGNORE_RULES: usize = 1024;
+/// Names that are looked at when a node starts, in search of other nodes' directories in its own;
+/// one that is not among them is not warned of.
+pub const MAX_NESTED_ENTRIES: usize = 5_000;
 /// When `.p2pignore` cannot be read, that is tried again after so long.
 pub const IGNORE_RETRY: Duration = Duration::from_secs(10);
 /// Symbolic links that `.p2pignore` may be read through; if there are more, the rules before hold,
-/// and a warning says so.
+/// and `status` says so.
 pub const MAX_IGNORE_LINKS: usize = 4;
 /// A file that is being written is read when it has been quiet for this long ...
 pub const SETTLE_QUIET: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! What the node says of itself when it is asked.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{Engine, Result};
 use crate::model::{
@@ -86,13 +86,16 @@ impl Engine {
             at_rest: self.complete_index().is_some(),
             origins: summary.knowledge.len(),
             paused: self.paused.clone(),
-            problems: self
-                .paths
-                .problems()
-                .map(|(path, why)| (path.clone(), why.to_owned()))
-                .collect(),
+            problems: self.problems(),
             more_problems: self.paths.unnamed_problems() as u64,
         })
+    }
+
+    /// By path. That the rules do not count says more than why their file cannot be read.
+    fn problems(&self) -> Vec<(RelPath, String)> {
+        let paths = self.paths.problems().map(|(path, why)| (path.clone(), why.to_owned()));
+        let problems: BTreeMap<_, _> = paths.chain(self.rules.problem()).collect();
+        problems.into_iter().collect()
     }
 
     fn peer_status(&self, node: NodeId, link: &super::Link, digest: Option<u128>) -> PeerStatus {

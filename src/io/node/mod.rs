@@ -4,6 +4,7 @@ mod banner;
 pub mod config;
 pub mod control;
 pub mod event_loop;
+pub mod plain_file;
 pub mod process;
 pub mod replica;
 pub mod report;

@@ -15,7 +15,7 @@ use super::super::*;
 use crate::{
     core::seam::{
         Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, MissingPiece, PieceSource,
-        Source, Transmit,
+        RuleText, Source, Transmit,
     },
     model::{
         content::Chunk,
@@ -323,17 +323,19 @@ impl Disk {
     }
 
     /// What `.p2pignore` holds, which may be a link to another file in the root.
-    fn rules(&self) -> (Option<Vec<u8>>, Vec<RelPath>) {
+    fn rules(&self) -> (RuleText, Vec<RelPath>) {
         let data = |path: &RelPath| self.tree.get(path).map(|inode| &inode.data);
         match data(&path(".p2pignore")) {
-            None => (Some(Vec::new()), Vec::new()),
-            Some(Data::File(bytes)) => (Some(bytes.clone()), Vec::new()),
+            None => (Ok(Some(Vec::new())), Vec::new()),
+            Some(Data::File(bytes)) => (Ok(Some(bytes.clone())), Vec::new()),
             Some(Data::Symlink(target)) => {
                 let target = RelPath::new(target).unwrap();
-                let Some(Data::File(bytes)) = data(&target) else { return (None, vec![target]) };
-                (Some(bytes.clone()), vec![target])
+                let Some(Data::File(bytes)) = data(&target) else {
+                    return (Err(format!("{target} is not there")), vec![target]);
+                };
+                (Ok(Some(bytes.clone())), vec![target])
             }
-            Some(Data::Directory) => (None, Vec::new()),
+            Some(Data::Directory) => (Err("it is no file".to_owned()), Vec::new()),
         }
     }
 

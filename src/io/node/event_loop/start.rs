@@ -27,7 +27,7 @@ use crate::{
             process::{boot, clock, service::Service, signals::Signals},
             replica::Replica,
             state::{
-                State,
+                State, StateError,
                 identity::{self, IdentityError},
                 index_mark,
             },
@@ -45,6 +45,8 @@ use crate::{
 pub enum StartError {
     /// The directory cannot be opened.
     Root(OpenError),
+    /// Nor can the node's own one be made.
+    State(StateError),
     /// The node's key cannot be read or made.
     Identity(IdentityError),
     /// The index cannot be opened.
@@ -59,6 +61,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root(error) => error.fmt(f),
+            Self::State(error) => error.fmt(f),
             Self::Identity(error) => error.fmt(f),
             Self::Index(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
@@ -78,7 +81,7 @@ macro_rules! from {
         })*
     };
 }
-from!(OpenError => Root, IdentityError => Identity, IndexError => Index, BindError => Bind);
+from!(OpenError => Root, StateError => State, IdentityError => Identity, IndexError => Index, BindError => Bind);
 
 impl EventLoop {
     /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one:
@@ -94,7 +97,7 @@ impl EventLoop {
         let poll = Poll::new().map_err(system("the system's event queue cannot be made"))?;
         let root = Root::open(&config.directory)?;
         let tree = Tree::open(root, watcher(&config, &poll), time)
-            .map_err(system("the node's own directory cannot be made"))?;
+            .map_err(|error| StateError::Io { path: state.dir().to_owned(), error })?;
         let identity = if fresh_identity {
             identity::replace(state.dir())?
         } else {
