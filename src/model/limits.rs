@@ -59,6 +59,9 @@ pub const MAX_PATH_BYTES: usize = 4095;
 pub const MAX_NAME_BYTES: usize = 255;
 /// Longest target of a symbolic link, in bytes.
 pub const MAX_SYMLINK_BYTES: usize = 4095;
+/// Longest value of an extended attribute, and all names of those of one file, in bytes; as Linux
+/// has it.
+pub const MAX_ATTRIBUTE_BYTES: usize = 65_536;
 /// Components of one version vector. A local change beyond it drops the origins that are smallest
 /// by sequence number: at worst an old version is then taken for a concurrent one.
 pub const MAX_VECTOR_COMPONENTS: usize = 512;

@@ -6,7 +6,7 @@ use inotify::EventMask;
 
 use super::disk::{Closed, Content, Disk, Ino, Inode, Name, ROOT, Unmounted, What};
 use p2pnetwork::{
-    io::files::{At, FileSystem, Handle, How, Names, Nature},
+    io::files::{At, FileSystem, Handle, How, Names, Nature, Owners},
     model::entry::{FileKind, Stamp, Stat},
 };
 use rustix::io::{Errno, Result};
@@ -284,6 +284,9 @@ fn writable(handle: &Handle) -> Result<Ino> {
         _ => Err(Errno::BADF),
     }
 }
+
+/// Nobody owns anything.
+impl Owners for SimFiles {}
 
 impl FileSystem for SimFiles {
     fn open_root(&self, path: &Path) -> Result<Handle> {

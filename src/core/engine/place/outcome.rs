@@ -54,7 +54,10 @@ impl Engine {
             self.handle_relocated(from, time)?;
         }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
-        self.activity.handle_remote(path, change.content.as_ref());
+        let had = |stat: &Stat| row.base.as_ref().is_some_and(|base| base.is_unchanged(stat));
+        if !stat.as_ref().is_some_and(had) {
+            self.activity.handle_remote(path, change.content.as_ref());
+        }
         // Another version may have come while this one was being written.
         let newest = row.entry.version.dot == change.version.dot;
         self.leave_retired_out(&mut change.version)?;
