@@ -29,7 +29,7 @@ use p2pnetwork::{
         node::replica::Replica,
         watch::Watcher,
     },
-    model::{limits::MESSAGE_BATCH, version::NodeId},
+    model::{limits::MESSAGE_BATCH, stamp::COARSE_NS, version::NodeId},
     wire::message::Message,
 };
 
@@ -179,6 +179,7 @@ impl Machine {
             fresh_origin: self.fresh_identity,
             index_is_latest: self.index_is_latest,
             keeps_bits: true,
+            has_coarse_times: self.style.grain.mtime_ns == COARSE_NS,
             has_fine_times,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;

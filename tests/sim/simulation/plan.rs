@@ -5,6 +5,7 @@
 //! so that older files stay readable: a machine's field in `Machine::default`, any other field by
 //! `#[serde(default)]`. It means what happened before there was such a field.
 
+use p2pnetwork::model::stamp::COARSE_NS;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -161,6 +162,13 @@ pub enum What {
         from: usize,
         down_ms: u64,
     },
+    /// The node stops, and when it is started again all times of its disk, which are kept as those
+    /// of the local clock, are off by so many quarters of an hour.
+    MoveTimes {
+        node: usize,
+        quarters: i64,
+        down_ms: u64,
+    },
     /// One node is away for a year, the others are not.
     Year {
         node: usize,
@@ -282,6 +290,7 @@ impl Plan {
             obstacles::add_to(&mut plan.actions, plan.machines.len(), seed);
         }
         plan.add_rests();
+        plan.add_zones();
         plan
     }
 
@@ -309,6 +318,25 @@ impl Plan {
             .position(|action| action.at_ms > ends.at_ms)
             .unwrap_or(self.actions.len());
         self.actions.insert(at, ends);
+    }
+
+    /// Disks with coarse times get into summer, or into another zone. Drawn by itself: plans without
+    /// such a disk are what they were.
+    fn add_zones(&mut self) {
+        let mut rng = Rng::new(self.seed, 9);
+        for node in 0..self.machines.len() {
+            let is_coarse = self.machines[node].grain.mtime_ns == COARSE_NS;
+            if !is_coarse || !rng.chance(60) || self.actions.is_empty() {
+                continue;
+            }
+            for _ in 0..rng.between(1, 2) {
+                let at = rng.below(self.actions.len() as u64) as usize;
+                let at_ms = self.actions[at].at_ms;
+                let quarters = rng.pick(&[4, -4, 4, -4, 23, 104]);
+                let what = What::MoveTimes { node, quarters, down_ms: rng.pick(&[1, 500, 5000]) };
+                self.actions.insert(at, Action { at_ms, what });
+            }
+        }
     }
 
     /// In some seeds, some things are out of reach for a while. Drawn by itself: the other seeds

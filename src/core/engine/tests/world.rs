@@ -626,6 +626,7 @@ impl Node {
             fresh_origin: false,
             index_is_latest: true,
             keeps_bits: true,
+            has_coarse_times: false,
             has_fine_times: true,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
