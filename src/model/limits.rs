@@ -435,6 +435,18 @@ pub const RENAME_WAIT: Duration = Duration::from_millis(100);
 /// Content that waits so; when full, further content is copied at once.
 pub const MAX_RENAME_WAITS: usize = 1024;
 
+/// Directories that wait for another spelling of their names, where the disk takes both for one.
+/// When full, all are forgotten: those that were not renamed yet are made anew, with what is in
+/// them.
+pub const MAX_RESPELLINGS: usize = 64;
+/// Paths in one such directory; a larger one is made anew, with what is in it.
+pub const MAX_RESPELLED_PATHS: usize = 10_000;
+/// Paths beside a new directory that are looked at for another spelling of its name; beyond, the
+/// disk refuses it.
+pub const MAX_TWIN_LOOKS: usize = 1024;
+/// When the pause between two tries is as long as this, the old name seems to stay.
+pub const RESPELL_PATIENCE: Duration = Duration::from_secs(8);
+
 /// After a power cut, files that were changed so long before the last commit, or later, are read
 /// once more: what was written last may have its stamp on the disk and not its content. What was
 /// changed earlier and not synced till then is long on the disk.

@@ -7,6 +7,7 @@ mod hostile;
 mod ignored;
 mod names;
 mod reread;
+mod respelled;
 mod rest;
 mod retired;
 mod serving;

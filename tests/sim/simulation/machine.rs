@@ -179,6 +179,7 @@ impl Machine {
             fresh_origin: self.fresh_identity,
             index_is_latest: self.index_is_latest,
             keeps_bits: true,
+            alters_names: false,
             has_coarse_times: self.style.grain.mtime_ns == COARSE_NS,
             has_fine_times,
         };

@@ -42,8 +42,9 @@ impl Engine {
         }
         if let Some((content, stat)) = &found {
             let EngineConfig { keeps_bits, has_coarse_times, .. } = self.config;
-            if let Some(adopted) =
-                row.as_ref().and_then(|row| adopt(row, content, stat, (keeps_bits, has_coarse_times)))
+            if let Some(adopted) = row
+                .as_ref()
+                .and_then(|row| adopt(row, content, stat, (keeps_bits, has_coarse_times)))
             {
                 if row.is_none_or(|row| row != adopted) {
                     self.put(path, &adopted)?;
@@ -58,6 +59,9 @@ impl Engine {
         } else if let Some(row) = row.clone().filter(|row| row.base.is_some()) {
             if row.standing != Standing::Known {
                 return self.miss(path, row, time);
+            }
+            if is_deletion_known(&row) {
+                return self.put_own(path, &Row { base: None, ..row }, time);
             }
         } else {
             return Ok(());
@@ -357,6 +361,12 @@ fn adopt(
     Some(row)
 }
 
+/// Was what is missing deleted elsewhere by somebody who knew it? Then there is nothing to say.
+fn is_deletion_known(row: &Row) -> bool {
+    let held = row.base_version();
+    row.entry.is_tombstone() && held.is_some_and(|held| row.entry.version.was_made_knowing(held))
+}
+
 /// The version that a change on this disk is made on top of.
 fn prior_version(row: &Row) -> Option<&Version> {
     row.base_version().or(row.entry.is_tombstone().then_some(&row.entry.version))
@@ -423,7 +433,8 @@ mod tests {
         let held = Provenance::of(content.clone(), Some(version(1)));
         let base = Base { held, seen: Seen::at(stamp), bits: Bits::kept(0o644) };
         let deleted = Row::new(Entry::tombstone(version(2)), Some(base));
-        let adopted = adopt(&deleted, &content, &stat(9, 2), (true, false)).and_then(|row| row.base);
+        let adopted =
+            adopt(&deleted, &content, &stat(9, 2), (true, false)).and_then(|row| row.base);
         assert_eq!(adopted.and_then(|base| base.seen.proof()), Some(stat(9, 2).stamp));
         assert_eq!(adopt(&deleted, &content, &stat(9, 1), (true, false)), None);
         let entry =

@@ -50,8 +50,13 @@ impl Engine {
         if let Some(digest) = change.partial {
             self.finish_install(&digest);
         }
-        if let Some(from) = &change.from {
-            self.handle_relocated(from, time)?;
+        match &change.from {
+            // What is in it is found at its new name, and taken for what it was at its old one.
+            Some(from) if change.content == Some(Content::Directory) => {
+                self.handle_renamed(from.clone(), path.clone(), time)?;
+            }
+            Some(from) => self.handle_relocated(from, time)?,
+            None => {}
         }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
         let had = |stat: &Stat| row.base.as_ref().is_some_and(|base| base.is_unchanged(stat));

@@ -59,6 +59,9 @@ pub(crate) fn apply(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<
 fn carry_out(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<Stat>> {
     let apply = staged.apply();
     let site = Site::new(root, &apply.path, now_ms)?;
+    if let Some(stat) = site.moved_along(apply)? {
+        return Ok(Some(stat));
+    }
     let mut current = site.check(apply.expect)?;
     if current.is_none() && gives_name(&apply.action) {
         names::require(root, &apply.path)?;
