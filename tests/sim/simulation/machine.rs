@@ -303,6 +303,7 @@ fn equip(disk: &mut Disk, style: &plan::Machine) {
     disk.grain = style.grain;
     disk.troubles.no_rename_flags = style.no_rename_flags;
     disk.troubles.no_links = style.no_links;
+    disk.is_shared = style.is_shared;
     disk.events.delay = Duration::from_millis(style.watch.delay_ms);
     disk.events.limit = style.watch.limit;
 }

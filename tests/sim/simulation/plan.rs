@@ -36,6 +36,9 @@ pub struct Machine {
     pub watch: WatchStyle,
     pub no_rename_flags: bool,
     pub no_links: bool,
+    /// Its directories are setgid, and their group may write to them: that can do with a received
+    /// file what its owner can.
+    pub is_shared: bool,
     /// ms since 1970 when the run begins.
     pub wall_ms: u64,
     /// How fast the clock runs, in permille; below 0 it runs backwards.
@@ -246,6 +249,7 @@ impl Default for Machine {
             watch: WatchStyle::default(),
             no_rename_flags: false,
             no_links: false,
+            is_shared: false,
             wall_ms: NOW_MS,
             clock_rate: 1000,
             turn_us: 100,
@@ -291,6 +295,7 @@ impl Plan {
         }
         plan.add_rests();
         plan.add_zones();
+        plan.share_some();
         plan
     }
 
@@ -336,6 +341,14 @@ impl Plan {
                 let what = What::MoveTimes { node, quarters, down_ms: rng.pick(&[1, 500, 5000]) };
                 self.actions.insert(at, Action { at_ms, what });
             }
+        }
+    }
+
+    /// Drawn by itself: the other seeds stay what they are.
+    fn share_some(&mut self) {
+        let mut rng = Rng::new(self.seed, 10);
+        if rng.chance(20) {
+            self.machines.iter_mut().for_each(|machine| machine.is_shared = rng.chance(50));
         }
     }
 
@@ -478,6 +491,7 @@ fn machine(faults: &[Fault], rng: &mut Rng) -> Machine {
         watch,
         no_rename_flags: simple,
         no_links: simple && rng.chance(50),
+        is_shared: false,
         wall_ms,
         // A clock that runs backwards comes by the same coarse times again, and a file changed
         // twice in one of them, to the same length, has one stamp: nobody could tell.

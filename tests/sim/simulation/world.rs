@@ -762,11 +762,14 @@ impl World {
 
     /// With permission bits.
     fn full_tree(&self, at: usize) -> FullTree {
+        let is_shared = self.machines.iter().any(|machine| machine.style.is_shared);
         let disk = self.machines[at].disk.borrow();
         disk.tree()
             .into_iter()
             .map(|(path, id)| {
                 let mode = disk.find(&path).map_or(0, |ino| disk.inodes[&ino].mode);
+                // What the group may do is the directory's to say on such a machine.
+                let mode = if is_shared { mode & !0o070 | mode >> 3 & 0o070 } else { mode };
                 (path, (id, mode))
             })
             .collect()

@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+const IN_ITS_PLACE: &str =
+    "a pipe, a socket or a device is in its place, which is not synchronised; remove it";
+
 impl Engine {
     pub(in super::super) fn handle_applied(
         &mut self,
@@ -147,7 +150,12 @@ impl Engine {
                 }
                 self.placement.kick();
                 if !self.paths.is_reading(path) && !self.paths.is_changing(path) {
-                    self.hold_back(path, "it keeps changing", time)?;
+                    match stat {
+                        Some(Stat { kind: FileKind::Other, .. }) => {
+                            self.refuse(path, IN_ITS_PLACE, time)?;
+                        }
+                        _ => self.hold_back(path, "it keeps changing", time)?,
+                    }
                 }
             }
             ApplyFailure::NotEmpty => {
