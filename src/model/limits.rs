@@ -59,6 +59,9 @@ pub const MAX_PATH_BYTES: usize = 4095;
 pub const MAX_NAME_BYTES: usize = 255;
 /// Longest target of a symbolic link, in bytes.
 pub const MAX_SYMLINK_BYTES: usize = 4095;
+/// Longest value of an extended attribute, and all names of those of one file, in bytes; as Linux
+/// has it.
+pub const MAX_ATTRIBUTE_BYTES: usize = 65_536;
 /// Components of one version vector. A local change beyond it drops the origins that are smallest
 /// by sequence number: at worst an old version is then taken for a concurrent one.
 pub const MAX_VECTOR_COMPONENTS: usize = 512;
@@ -434,6 +437,18 @@ pub const MAX_RENAME_CHAIN: usize = 8;
 pub const RENAME_WAIT: Duration = Duration::from_millis(100);
 /// Content that waits so; when full, further content is copied at once.
 pub const MAX_RENAME_WAITS: usize = 1024;
+
+/// Directories that wait for another spelling of their names, where the disk takes both for one.
+/// When full, all are forgotten: those that were not renamed yet are made anew, with what is in
+/// them.
+pub const MAX_RESPELLINGS: usize = 64;
+/// Paths in one such directory; a larger one is made anew, with what is in it.
+pub const MAX_RESPELLED_PATHS: usize = 10_000;
+/// Paths beside a new directory that are looked at for another spelling of its name; beyond, the
+/// disk refuses it.
+pub const MAX_TWIN_LOOKS: usize = 1024;
+/// When the pause between two tries is as long as this, the old name seems to stay.
+pub const RESPELL_PATIENCE: Duration = Duration::from_secs(8);
 
 /// After a power cut, files that were changed so long before the last commit, or later, are read
 /// once more: what was written last may have its stamp on the disk and not its content. What was

@@ -83,6 +83,10 @@ pub struct EngineConfig {
     pub index_is_latest: bool,
     /// The disk keeps permission bits as it is told them.
     pub keeps_bits: bool,
+    /// The disk may take names for one that differ by case, or by how accents are written.
+    pub alters_names: bool,
+    /// Does the disk keep times in pairs of seconds, perhaps as those of the local clock?
+    pub has_coarse_times: bool,
     /// Every write shows in a file's times, however soon it follows another one.
     pub has_fine_times: bool,
 }

@@ -8,6 +8,7 @@ mod ignored;
 mod names;
 mod races;
 mod reread;
+mod respelled;
 mod rest;
 mod retired;
 mod serving;

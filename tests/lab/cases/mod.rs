@@ -15,6 +15,7 @@ mod mapped;
 mod mounts;
 mod names;
 mod offline;
+mod owners;
 mod process;
 mod renames;
 mod service;

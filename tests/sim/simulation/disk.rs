@@ -157,6 +157,8 @@ pub struct Disk {
     pub dirty: BTreeSet<Ino>,
     pub pending: Vec<NameChange>,
     pub grain: Grain,
+    /// Directories are setgid, and their group may write to them.
+    pub is_shared: bool,
     /// Set before anybody acts.
     pub now: Duration,
     pub wall_ms: u64,
@@ -223,6 +225,7 @@ impl Disk {
             dirty: BTreeSet::new(),
             pending: Vec::new(),
             grain,
+            is_shared: false,
             now: Duration::ZERO,
             wall_ms: 0,
             ticks: 0,

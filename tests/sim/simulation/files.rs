@@ -6,7 +6,7 @@ use inotify::EventMask;
 
 use super::disk::{Closed, Content, Disk, Ino, Inode, Name, ROOT, Unmounted, What};
 use p2pnetwork::{
-    io::files::{At, FileSystem, Handle, How, Names, Nature},
+    io::files::{At, FileSystem, Handle, How, Names, Nature, Owner, Owners},
     model::entry::{FileKind, Stamp, Stat},
 };
 use rustix::io::{Errno, Result};
@@ -282,6 +282,22 @@ fn writable(handle: &Handle) -> Result<Ino> {
     match handle.get::<Open>() {
         Some(open) if open.may_write => Ok(open.ino),
         _ => Err(Errno::BADF),
+    }
+}
+
+/// One user and one group have everything.
+const OWN: u32 = 1000;
+
+impl Owners for SimFiles {
+    fn user(&self) -> Option<(u32, u32)> {
+        self.0.borrow().is_shared.then_some((OWN, OWN))
+    }
+
+    fn owner(&self, (directory, name): At<'_>) -> Result<Owner> {
+        let disk = self.enter()?;
+        let found = disk.look_up(ino(directory)?, name)?;
+        let setgid = if disk.is_directory(found) { 0o2070 } else { 0 };
+        Ok(Owner { user: OWN, group: OWN, mode: setgid | disk.inodes[&found].mode })
     }
 }
 

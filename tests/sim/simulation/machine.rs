@@ -29,7 +29,7 @@ use p2pnetwork::{
         node::replica::Replica,
         watch::Watcher,
     },
-    model::{limits::MESSAGE_BATCH, version::NodeId},
+    model::{limits::MESSAGE_BATCH, stamp::COARSE_NS, version::NodeId},
     wire::message::Message,
 };
 
@@ -179,6 +179,8 @@ impl Machine {
             fresh_origin: self.fresh_identity,
             index_is_latest: self.index_is_latest,
             keeps_bits: true,
+            alters_names: false,
+            has_coarse_times: self.style.grain.mtime_ns == COARSE_NS,
             has_fine_times,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
@@ -301,6 +303,7 @@ fn equip(disk: &mut Disk, style: &plan::Machine) {
     disk.grain = style.grain;
     disk.troubles.no_rename_flags = style.no_rename_flags;
     disk.troubles.no_links = style.no_links;
+    disk.is_shared = style.is_shared;
     disk.events.delay = Duration::from_millis(style.watch.delay_ms);
     disk.events.limit = style.watch.limit;
 }

@@ -36,6 +36,8 @@ const QUIET_WITHIN: Duration = Duration::from_secs(1500);
 /// Nothing happens for so long: that is rest. Longer than any delay of the program that does not
 /// grow with failures.
 const QUIET: Duration = Duration::from_secs(25);
+/// Zones differ by so much, in ns.
+const QUARTER_NS: i64 = 900_000_000_000;
 const MAX_TURNS: u64 = 300_000;
 /// Turns in a row after which what was due is still due.
 const MAX_OVERDUE: u32 = 1000;
@@ -376,6 +378,10 @@ impl World {
             }
             What::Freeze { node, for_ms } => self.machines[node].frozen_until = now + ms(for_ms),
             What::Stop { node, down_ms } => self.stop(node, down_ms),
+            What::MoveTimes { node, quarters, down_ms } => {
+                self.stop(node, down_ms);
+                self.machines[node].disk_at(now).move_times(quarters * QUARTER_NS);
+            }
             What::Kill { node, down_ms } => {
                 if self.machines[node].replica.is_some() {
                     self.stop_running(node, ms(down_ms));
@@ -756,11 +762,14 @@ impl World {
 
     /// With permission bits.
     fn full_tree(&self, at: usize) -> FullTree {
+        let is_shared = self.machines.iter().any(|machine| machine.style.is_shared);
         let disk = self.machines[at].disk.borrow();
         disk.tree()
             .into_iter()
             .map(|(path, id)| {
                 let mode = disk.find(&path).map_or(0, |ino| disk.inodes[&ino].mode);
+                // What the group may do is the directory's to say on such a machine.
+                let mode = if is_shared { mode & !0o070 | mode >> 3 & 0o070 } else { mode };
                 (path, (id, mode))
             })
             .collect()

@@ -70,6 +70,8 @@ pub(super) struct Disk {
     /// All files have the same permission bits, and all directories, whatever they are said to
     /// have.
     pub(super) has_flat_bits: bool,
+    /// Names that differ by case are one.
+    pub(super) folds: bool,
     /// Directories in which nothing can be made, and why.
     pub(super) locked: BTreeMap<RelPath, &'static str>,
     /// Tries to write what cannot be written.
@@ -152,6 +154,13 @@ impl Disk {
         self.closed.keys().any(|closed| path.is_below(closed))
     }
 
+    /// Is the name another's, in another case?
+    fn is_taken(&self, path: &RelPath) -> bool {
+        let folded = |path: &RelPath| path.as_bytes().to_ascii_lowercase();
+        let is_same = |other: &RelPath| other != path && folded(other) == folded(path);
+        self.folds && self.tree.keys().any(is_same)
+    }
+
     /// Why nothing can be put at a path, as far as that shows without trying.
     pub(super) fn refusal(&self, path: &RelPath) -> Option<&'static str> {
         self.locked.get(&path.parent()?).copied()
@@ -181,8 +190,18 @@ impl Disk {
             return Err(ApplyFailure::Parent);
         }
         let current = self.stat(&path);
+        if let Action::RenameFrom { from, stamp } = &action
+            && current.is_some_and(|stat| stat.stamp == *stamp)
+            && self.stat(from).is_none()
+        {
+            return Ok(current);
+        }
         if current.map(|stat| stat.stamp) != expect {
             return Err(ApplyFailure::Unexpected(current));
+        }
+        let is_renamed = matches!(action, Action::RenameFrom { .. });
+        if current.is_none() && !is_renamed && self.is_taken(&path) {
+            return Err(ApplyFailure::System("takes both names for one".to_owned()));
         }
         if let Action::Exchange { with, stamp } = &action {
             let other = self.stat(with);
@@ -628,6 +647,8 @@ impl Node {
             fresh_origin: false,
             index_is_latest: true,
             keeps_bits: true,
+            alters_names: false,
+            has_coarse_times: false,
             has_fine_times: true,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();

@@ -163,6 +163,8 @@ fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Resul
         fresh_origin: false,
         index_is_latest: true,
         keeps_bits: root.nature().keeps_bits || !root.is_nature_known(),
+        alters_names: root.nature().alters_names && root.is_nature_known(),
+        has_coarse_times: root.nature().has_coarse_times,
         has_fine_times: root.has_fine_times(),
     })
 }
