@@ -175,6 +175,17 @@ pub const MAX_LIST_QUEUE: usize = 1024;
 /// Directories without events that are listed one by one; beyond it the whole tree is walked each
 /// time.
 pub const MAX_DEGRADED: usize = 1024;
+/// From so many paths on that are missing at once, if they are a third of all or more, it is asked
+/// whether they were deleted. Fewer were.
+pub const MASS_MISSING: u64 = 100;
+/// A path that was found to be missing by itself, of which nothing tells for so long, has
+/// everything looked at.
+pub const MISSING_WALK_DELAY: Duration = Duration::from_secs(2);
+/// Missing paths that `status` and `deletions` name; further ones are counted.
+pub const MAX_MISSING_NAMED: usize = 20;
+/// Paths that the watch has told of and that were not looked at since; when full, a further one
+/// that is missing is as if nothing had told of it.
+pub const MAX_TOLD: usize = 4096;
 /// Entries of a directory that are looked at, and rows that are gone through, in one step.
 pub const STEP_ENTRIES: usize = 256;
 /// Changes to the disk that are under way at a time, and become durable together; further ones wait

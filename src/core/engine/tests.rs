@@ -5,6 +5,7 @@ mod clocks;
 mod closed;
 mod hostile;
 mod ignored;
+mod missing;
 mod names;
 mod races;
 mod reread;

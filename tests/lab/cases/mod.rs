@@ -12,6 +12,7 @@ mod harness;
 mod ignore;
 mod large;
 mod mapped;
+mod missing;
 mod mounts;
 mod names;
 mod offline;

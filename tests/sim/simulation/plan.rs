@@ -5,10 +5,11 @@
 //! so that older files stay readable: a machine's field in `Machine::default`, any other field by
 //! `#[serde(default)]`. It means what happened before there was such a field.
 
-use p2pnetwork::model::stamp::COARSE_NS;
+use p2pnetwork::model::{limits::MASS_MISSING, stamp::COARSE_NS};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    branches::{self, Then},
     disk::{Closed, Grain, Unmounted},
     obstacles::{self, Locked, Refused},
     random::Rng,
@@ -45,6 +46,8 @@ pub struct Machine {
     pub clock_rate: i64,
     /// How long a turn takes at most, in µs.
     pub turn_us: u64,
+    /// From so many missing paths on the node asks.
+    pub mass_missing: u64,
 }
 
 /// Something happens at a moment.
@@ -143,6 +146,13 @@ pub enum What {
     },
     LoseEvents {
         node: usize,
+    },
+    /// Half of a disk is away for a while, and nothing tells of it.
+    TakeAway {
+        node: usize,
+        which: u32,
+        then: Then,
+        for_ms: u64,
     },
     /// Something is out of reach for a while, or until all the others are at rest.
     Close {
@@ -253,6 +263,7 @@ impl Default for Machine {
             wall_ms: NOW_MS,
             clock_rate: 1000,
             turn_us: 100,
+            mass_missing: MASS_MISSING,
         }
     }
 }
@@ -296,6 +307,10 @@ impl Plan {
         plan.add_rests();
         plan.add_zones();
         plan.share_some();
+        let is_rules = |action: &Action| matches!(action.what, What::Deed { deed, .. } if deed.kind == Kind::Rules);
+        if !one_at_a_time && !plan.actions.iter().any(is_rules) {
+            branches::add_to(&mut plan);
+        }
         plan
     }
 
@@ -501,6 +516,7 @@ fn machine(faults: &[Fault], rng: &mut Rng) -> Machine {
             false => 1000,
         },
         turn_us: rng.pick(&[100, 1000, 20_000]),
+        mass_missing: MASS_MISSING,
     }
 }
 

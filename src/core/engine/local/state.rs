@@ -57,7 +57,7 @@ impl Engine {
                 return self.restore_torn(path, row, stat, time);
             }
         } else if let Some(row) = row.clone().filter(|row| row.base.is_some()) {
-            if row.standing != Standing::Known {
+            if matches!(row.standing, Standing::Ignored | Standing::Unknown) {
                 return self.miss(path, row, time);
             }
             if is_deletion_known(&row) {

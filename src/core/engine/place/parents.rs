@@ -44,6 +44,8 @@ impl Engine {
             }
             return Ok(false);
         };
+        // One that is missing comes back for what is to be put into it.
+        let row = if row.is_missing() { self.want_missing(&parent, row)? } else { row };
         if row.entry.content != Some(Content::Directory) {
             if self.is_caught_up() && !self.paths.is_changing(&parent) {
                 self.publish_parent(&parent, row, false, time)?;
@@ -127,7 +129,7 @@ impl Engine {
             let made = row.entry.version.dot;
             let is_left = made.origin == dot.origin && made.seq < dot.seq;
             let is_others = ![Author::Unattributed, author].contains(&row.entry.version.author);
-            is_others || is_left || row.standing != Standing::Known
+            is_others || is_left || matches!(row.standing, Standing::Ignored | Standing::Unknown)
         };
         self.any_child(directory, |path, row| {
             let is_directory = row.entry.content == Some(Content::Directory);

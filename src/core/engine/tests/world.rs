@@ -2,7 +2,7 @@
 //! can.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
@@ -20,7 +20,7 @@ use crate::{
     model::{
         content::Chunk,
         entry::{Content, Digest, FileKind, Stamp, Stat},
-        limits::{MAX_INLINE_BYTES, MAX_PIECE_BYTES},
+        limits::{MASS_MISSING, MAX_INLINE_BYTES, MAX_PIECE_BYTES},
         path::RelPath,
     },
     wire::message::Message,
@@ -72,6 +72,8 @@ pub(super) struct Disk {
     pub(super) has_flat_bits: bool,
     /// Names that differ by case are one.
     pub(super) folds: bool,
+    /// Directories that no events come from.
+    pub(super) unwatched: BTreeSet<RelPath>,
     /// Directories in which nothing can be made, and why.
     pub(super) locked: BTreeMap<RelPath, &'static str>,
     /// Tries to write what cannot be written.
@@ -269,7 +271,8 @@ impl Disk {
         let entries = children
             .filter_map(|(path, _)| Some((path.name().into(), self.look(path).transpose()?)));
         let entries = entries.collect();
-        Listed::Batch { entries, watched: true, last: true }
+        let watched = !self.unwatched.contains(directory);
+        Listed::Batch { entries, watched, last: true }
     }
 
     pub(super) fn read(&self, path: &RelPath) -> Found {
@@ -650,6 +653,7 @@ impl Node {
             alters_names: false,
             has_coarse_times: false,
             has_fine_times: true,
+            mass_missing: MASS_MISSING,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
         Self { engine, disk, storage, said: 0 }
@@ -668,7 +672,8 @@ impl Node {
                 }
             }
             let Some(output) = self.engine.poll_output() else { return busy };
-            busy |= output != Output::SyncNames;
+            // What is held is looked for again and again.
+            busy |= !matches!(output, Output::SyncNames | Output::Inspect { .. });
             self.perform(output, time);
         }
     }

@@ -36,7 +36,7 @@ use crate::{
         },
         watch::Watcher,
     },
-    model::limits::MAX_EVENTS,
+    model::limits::{MASS_MISSING, MAX_EVENTS},
     wire::identity::Identity,
 };
 
@@ -166,6 +166,7 @@ fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Resul
         alters_names: root.nature().alters_names && root.is_nature_known(),
         has_coarse_times: root.nature().has_coarse_times,
         has_fine_times: root.has_fine_times(),
+        mass_missing: MASS_MISSING,
     })
 }
 
