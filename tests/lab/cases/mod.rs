@@ -14,6 +14,7 @@ mod large;
 mod mapped;
 mod mounts;
 mod names;
+mod networks;
 mod offline;
 mod process;
 mod renames;
