@@ -29,6 +29,13 @@ pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// A link from which nothing came for this long is dead. Long enough to outlast a stalled SD card.
 pub const LINK_DEAD_AFTER: Duration = Duration::from_secs(20);
+/// A link from which nothing came for this long, though a keep-alive was due, is late: its node is
+/// asked at all of its addresses.
+pub const LINK_LATE_AFTER: Duration = Duration::from_millis(5_300);
+/// A link whose address does not answer is given up this long after another one has answered.
+pub const LINK_SWITCH_AFTER: Duration = Duration::from_millis(300);
+/// A dial that takes longer is in doubt: the node's other addresses are asked.
+pub const DIAL_DOUBT_AFTER: Duration = Duration::from_millis(500);
 
 // --- Messages
 
@@ -310,6 +317,10 @@ pub const NODE_SEEN_LATELY: Duration = Duration::from_secs(600);
 /// Actions that wait to be polled; the decisions that do not fit are made later.
 pub const MAX_DISCOVERY_ACTIONS: usize = 64;
 
+const _: () = assert!(
+    KEEP_ALIVE_INTERVAL.as_millis() < LINK_LATE_AFTER.as_millis()
+        && LINK_LATE_AFTER.as_millis() < LINK_DEAD_AFTER.as_millis()
+);
 const _: () = assert!(HINT_INTERVAL_MAX.as_secs() < SWEEP_INTERVAL.as_secs());
 const _: () = assert!(MAX_SWEEP_KNOCKS < MAX_KNOCKS);
 const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSES < MAX_PLACES);
@@ -339,8 +350,13 @@ pub const MESSAGE_BATCH: usize = 64;
 /// Whether the root is still there is looked at this often, and before anything is taken for
 /// deleted.
 pub const ROOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The interfaces are read again this often.
+/// The interfaces are read again this often, and when the system says that something has changed:
+/// then no more often than [`INTERFACE_INTERVAL_MIN`].
 pub const INTERFACE_INTERVAL: Duration = Duration::from_secs(5);
+/// See [`INTERFACE_INTERVAL`].
+pub const INTERFACE_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Word of changes of the network that is taken in one turn; further ones come in the next.
+pub const MAX_NETWORK_CHANGES_PER_TURN: usize = 256;
 
 // --- Sockets
 

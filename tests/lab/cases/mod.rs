@@ -15,6 +15,7 @@ mod mapped;
 mod missing;
 mod mounts;
 mod names;
+mod networks;
 mod offline;
 mod owners;
 mod process;

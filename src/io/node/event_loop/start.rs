@@ -8,7 +8,7 @@ use std::{
 use log::warn;
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
-use super::{ArpSockets, EventLoop};
+use super::{ArpSockets, EventLoop, network::Surroundings};
 use crate::{
     core::{
         discovery::{Discovery, Probe},
@@ -114,6 +114,7 @@ impl EventLoop {
         let engine = Engine::new(index, engine_config, time)?;
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let control = control(&poll, state);
+        let surroundings = Surroundings::new(poll.registry(), time.now);
         let signals = Signals::new(poll.registry(), token::SIGNALS)
             .map_err(system("signals cannot be taken"))?;
         let mut replica = Replica::new(engine, tree);
@@ -129,7 +130,7 @@ impl EventLoop {
             control,
             signals,
             service: Service::new(time.now),
-            interfaces_at: time.now,
+            surroundings,
             started_at: time.now,
             open_group: state.group().is_open(),
             longest_turn: (Duration::ZERO, Part::Events),
