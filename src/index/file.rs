@@ -21,9 +21,26 @@ use crate::model::{
     },
 };
 
-/// Makes an empty database under another name first: a file that a power cut has left half made
-/// would be refused for ever.
-pub fn make(path: &Path) -> Result<()> {
+/// Is there a file that may be a database? An empty one is none.
+pub fn is_there(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        result => Ok(result.map_err(redb::Error::Io)?.len() > 0),
+    }
+}
+
+/// Opens the database that is there. `check`: all of it is read and compared with its checksums
+/// first, so that what is damaged is an error, and never a panic later. Otherwise the database
+/// believes a file that was closed in an orderly way.
+pub fn open(path: &Path, check: bool) -> Result<Database> {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(INDEX_CACHE_BYTES).set_check_integrity_on_open(check);
+    Ok(builder.open(path)?)
+}
+
+/// Makes a database under another name first: a file that a power cut has left half made would be
+/// refused for ever. `prepare` writes what it is to hold from its beginning.
+pub fn make(path: &Path, prepare: impl FnOnce(Database) -> Result<()>) -> Result<()> {
     let new = path.with_extension("new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -31,7 +48,7 @@ pub fn make(path: &Path) -> Result<()> {
         }
         _ => {}
     }
-    drop(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(&new)?);
+    prepare(redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).create(&new)?)?;
     let name = || {
         File::open(&new)?.sync_all()?;
         fs::rename(&new, path)?;

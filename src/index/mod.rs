@@ -17,7 +17,7 @@ mod retired;
 mod row;
 mod tables;
 
-use std::{cell::OnceCell, collections::BTreeSet, fs, io::ErrorKind, ops::Bound, path::Path};
+use std::{cell::OnceCell, collections::BTreeSet, ops::Bound, path::Path};
 
 use redb::{
     Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
@@ -34,7 +34,7 @@ use self::{
 };
 pub use self::{
     error::IndexError,
-    tables::{NodeRecord, Retired, RuleTexts, Summary},
+    tables::{Lost, NodeRecord, Retired, RuleTexts, Summary},
 };
 use crate::model::{
     entry::{Digest, Row, Stamp},
@@ -54,6 +54,7 @@ pub struct Index {
     summary: Summary,
     dirty: bool,
     changes: u64,
+    has_committed: bool,
     /// Content of which the list of chunks goes with the next commit if no row has it then.
     unused: BTreeSet<Digest>,
     /// As [`Index::last_components`] found them since the last change: they are asked for several
@@ -71,16 +72,42 @@ pub fn is_before(path: &RelPath, other: &RelPath) -> bool {
 impl Index {
     /// Opens the database file at `path`, or makes it.
     pub fn open(path: &Path) -> Result<Self> {
-        match fs::metadata(path) {
-            Ok(found) if found.len() > 0 => {}
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(redb::Error::Io(error).into());
-            }
-            _ => file::make(path)?,
+        if !Self::is_there(path)? {
+            file::make(path, |_| Ok(()))?;
         }
-        let mut database = redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?;
+        Self::open_file(path, false)
+    }
+
+    /// Opens the database file at `path`, which is there, after all of it was checked.
+    pub fn open_checked(path: &Path) -> Result<Self> {
+        Self::open_file(path, true)
+    }
+
+    /// Makes the database file at `path` of a node that has lost the one it had, and opens it.
+    pub fn make_lost(path: &Path, now_ms: u64) -> Result<Self> {
+        file::make(path, |database| Self::start(database)?.begin_lost(now_ms))?;
+        Self::open_file(path, false)
+    }
+
+    /// Is there a database file at `path`?
+    pub fn is_there(path: &Path) -> Result<bool> {
+        file::is_there(path)
+    }
+
+    fn open_file(path: &Path, check: bool) -> Result<Self> {
+        let mut database = file::open(path, check)?;
         file::compact(&mut database, path)?;
         Self::start(database)
+    }
+
+    /// Says, durably, that this new index is in the place of one that was lost: what is on the disk
+    /// was known, and is forgotten.
+    pub fn begin_lost(&mut self, now_ms: u64) -> Result<()> {
+        self.update_summary(|summary| {
+            summary.clean_stop = false;
+            summary.lost = Some(Lost { at_ms: now_ms, is_compared: false });
+        });
+        self.commit()
     }
 
     /// Opens the database in any storage, so that a test can put a crashing disk under it.
@@ -99,6 +126,7 @@ impl Index {
             summary,
             dirty: false,
             changes: 0,
+            has_committed: false,
             unused: BTreeSet::new(),
             last_components: OnceCell::new(),
         })
@@ -130,6 +158,11 @@ impl Index {
         self.changes
     }
 
+    /// Was anything made durable since the index was opened?
+    pub fn has_committed(&self) -> bool {
+        self.has_committed
+    }
+
     /// Makes everything since the last commit durable.
     pub fn commit(&mut self) -> Result<()> {
         if !self.dirty {
@@ -140,7 +173,7 @@ impl Index {
         let transaction = self.transaction.take().expect("a transaction is open between calls");
         transaction.commit()?;
         self.transaction = Some(begin(&self.database)?);
-        self.dirty = false;
+        (self.dirty, self.has_committed) = (false, true);
         Ok(())
     }
 
@@ -419,4 +452,4 @@ fn begin(database: &Database) -> Result<WriteTransaction> {
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

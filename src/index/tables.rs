@@ -66,6 +66,8 @@ pub struct Summary {
     pub boot: Vec<u8>,
     /// (device, inode) of the root directory, once one was seen.
     pub root: Option<(u64, u64)>,
+    /// That this index is in the place of one that was lost, if it is.
+    pub lost: Option<Lost>,
     /// Up to where each origin's changes are here.
     pub knowledge: Knowledge,
     /// Of each origin the highest change whose tombstone was dropped.
@@ -80,6 +82,15 @@ pub struct Summary {
     pub live_digest: u128,
 }
 
+/// The index before this one was lost: removed, emptied or damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// When this one was made in its place, in ms since 1970.
+    pub at_ms: u64,
+    /// Has all that was on the disk then been compared with what the other nodes have?
+    pub is_compared: bool,
+}
+
 impl Default for Summary {
     fn default() -> Self {
         Self {
@@ -91,6 +102,7 @@ impl Default for Summary {
             durable_before_ms: 0,
             boot: Vec::new(),
             root: None,
+            lost: None,
             knowledge: Knowledge::default(),
             dropped: Knowledge::default(),
             live: 0,

@@ -142,6 +142,19 @@ pub const INDEX_BYTES_PER_ROW: u64 = 1024;
 /// Chunks in one part of a recipe, in the index and in a message. A longer recipe has more parts.
 pub const RECIPE_SEGMENT_CHUNKS: usize = 1024;
 
+/// Starts in a row that may end before the index was made durable, the last ones after it was
+/// checked; after that many it counts as damaged.
+pub const INDEX_OPEN_TRIES: u64 = 4;
+/// Damaged indexes that are kept; of more the oldest are removed.
+pub const MAX_DAMAGED_INDEXES: usize = 2;
+
+/// `status` says for so long that the index was lost.
+pub const INDEX_LOSS_SHOWN: Duration = Duration::from_secs(7 * 86_400);
+/// A node that has lost its index waits so long for the first link before it looks at its disk.
+pub const LOST_PATIENCE: Duration = Duration::from_secs(30);
+/// It waits so long for those that are linked to tell all that they have.
+pub const LOST_HEARING: Duration = Duration::from_secs(600);
+
 // --- Engine
 
 /// The largest time of a change in ms since 1970 that is believed (the year 285,616); a larger one

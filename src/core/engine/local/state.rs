@@ -129,6 +129,7 @@ impl Engine {
         let ambiguous = found.as_ref().filter(|(_, stat)| {
             cause == Cause::Unattributed
                 || cause == Cause::Edit && self.is_unattributable(stat, since_ms, time)
+                || self.is_forgotten(row.as_ref())
         });
         let is_unattributable = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {

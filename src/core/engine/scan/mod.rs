@@ -223,7 +223,9 @@ impl Scan {
 
 impl Engine {
     pub(super) fn scan_has_work(&self) -> bool {
-        !self.rules.are_changing() && self.scan.has_work(self.paths.reads() < MAX_READS / 2)
+        !self.rules.are_changing()
+            && !self.lost.is_waiting()
+            && self.scan.has_work(self.paths.reads() < MAX_READS / 2)
     }
 
     /// Has everything been looked at, and read, that may be other than its stamp says?

@@ -5,6 +5,7 @@
 //! beside them and are others' business. Nothing here looks at the files that are kept in sync.
 
 pub mod identity;
+pub mod index_file;
 pub mod index_mark;
 
 use std::{
@@ -266,7 +267,13 @@ fn sync_way(dir: &Path) -> io::Result<()> {
 fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
     let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut file = open.map_err(io_error(path))?;
+    let (mut file, is_writable) = match open {
+        // One that is there can be locked all the same, by a node that waits.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            (File::open(path).map_err(|_| io_error(path)(error))?, false)
+        }
+        result => (result.map_err(io_error(path))?, true),
+    };
     match lock_in_time(&file, || thread::sleep(LOCK_PAUSE)) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -281,8 +288,13 @@ fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())
     };
-    write().map_err(io_error(path))?;
-    Ok(file)
+    match write() {
+        // It can still be opened after an error of the disk.
+        Err(error) if is_writable && error.kind() != io::ErrorKind::ReadOnlyFilesystem => {
+            Err(io_error(path)(error))
+        }
+        _ => Ok(file),
+    }
 }
 
 /// Whoever looks for a running node holds the lock for a moment: it is tried again after each
