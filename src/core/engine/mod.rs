@@ -43,9 +43,8 @@ use log::{info, warn};
 
 use self::{
     activity::Activity, forget::Forgetting, local::Durable, local::Renames, lost::Lost,
-    paths::Paths,
-    place::Placement, remote::MissingChanges, rest::Rest, retire::Retiring, rules::Rules,
-    scan::Scan, transfer::Transfers,
+    paths::Paths, place::Placement, remote::MissingChanges, rest::Rest, retire::Retiring,
+    rules::Rules, scan::Scan, transfer::Transfers,
 };
 pub use self::{
     link::Link,

@@ -5,6 +5,7 @@ mod clocks;
 mod closed;
 mod hostile;
 mod ignored;
+mod lost;
 mod names;
 mod reread;
 mod rest;
