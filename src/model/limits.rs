@@ -116,6 +116,8 @@ pub const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// Both are longer for a large file, so that one that is written all the time is not read faster
 /// than this on the whole: a tenth of what a Raspberry Pi 4 hashes.
 pub const SETTLE_BYTES_PER_S: u64 = 10_000_000;
+/// A file that is being written, and was longer than this, is looked at once: it may be shorter.
+pub const SETTLE_UNSEEN_BYTES: u64 = 100_000_000;
 /// A large file that is saved again and again is read, after two reads, no sooner than this rate
 /// allows ...
 pub const REREAD_BYTES_PER_S: u64 = 50_000_000;
@@ -382,7 +384,14 @@ pub const TRASH_MAX_DEPTH: usize = 32;
 pub const TRASH_MAX_NUMBERED: u32 = 9;
 /// Directories of days in the trash; when there are more, further ones are pruned in a later round.
 pub const TRASH_MAX_DAYS: usize = 512;
-/// The trash is gone through this often, from the start of the node.
+/// The trash is gone through when a part of that has been put into it, ...
+pub const TRASH_PUT_PART: u64 = 8;
+/// What was put into it today may take more than that, as long as so much of the disk is free, in
+/// percent.
+pub const TRASH_FREE_PERCENT: u64 = 20;
+/// It is looked this often whether the disk has room, while there may be something in the trash.
+pub const TRASH_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// ... and this often, from the start of the node.
 pub const TRASH_PRUNE_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 const _: () = assert!(HASH_READ_BYTES as u32 <= CHUNK_MIN_BYTES);
@@ -427,6 +436,8 @@ pub const NODE_RECORD_INTERVAL: Duration = Duration::from_secs(3600);
 /// Received content leaves this much of the file system free, or `1 / DISK_RESERVE_PART` of a small
 /// one: the index and what the user saves need room, too.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// ... and so many files, where their number is limited (inodes), or the same part.
+pub const DISK_RESERVE_FILES: u64 = 256;
 /// See [`DISK_RESERVE_BYTES`].
 pub const DISK_RESERVE_PART: u64 = 16;
 /// A node whose index found no room looks this often whether there is some.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     disk::{Closed, Grain, Unmounted},
+    losses::{self, Ended},
     obstacles::{self, Locked, Refused},
     random::Rng,
     rules,
@@ -147,6 +148,12 @@ pub enum What {
         how: Closed,
         for_ms: u64,
     },
+    /// The node ends, and its index is gone when it starts again.
+    LoseIndex {
+        node: usize,
+        end: Ended,
+        down_ms: u64,
+    },
     Backup {
         node: usize,
     },
@@ -282,6 +289,7 @@ impl Plan {
             obstacles::add_to(&mut plan.actions, plan.machines.len(), seed);
         }
         plan.add_rests();
+        losses::add_to(&mut plan.actions, plan.machines.len(), one_at_a_time, seed);
         plan
     }
 
