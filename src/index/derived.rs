@@ -35,6 +35,8 @@ pub struct Derived {
     removal: bool,
     /// Does the path count as live? An ignored one is left out.
     pub live: bool,
+    /// Is it a tombstone?
+    pub tombstone: bool,
     /// Is it a conflict copy?
     pub conflict: bool,
     /// Bytes of content that are wanted.
@@ -89,6 +91,7 @@ impl Derived {
             wanted: live && row.is_wanted(),
             removal: !live && row.is_wanted(),
             live: counts,
+            tombstone: !live,
             conflict: counts
                 && path.name().windows(CONFLICT_MARK.len()).any(|part| part == CONFLICT_MARK),
             wanted_bytes: newest

@@ -15,10 +15,7 @@ use super::{
 };
 use crate::model::{
     content::Chunk,
-    limits::{
-        COMPACT_MIN_BYTES, INDEX_BYTES_PER_ROW, INDEX_CACHE_BYTES, INDEX_SPARSE_FACTOR,
-        RECIPE_SEGMENT_CHUNKS,
-    },
+    limits::{COMPACT_MIN_BYTES, INDEX_BYTES_PER_ROW, INDEX_CACHE_BYTES, RECIPE_SEGMENT_CHUNKS},
 };
 
 /// Is there a file that may be a database? An empty one is none.
@@ -57,20 +54,22 @@ pub fn make(path: &Path, prepare: impl FnOnce(Database) -> Result<()>) -> Result
     Ok(name().map_err(redb::Error::Io)?)
 }
 
-/// Gives back what the file takes beyond what its rows need: a database never does so by itself.
-/// What they need is estimated, since counting it would read all of it.
-pub fn compact(database: &mut Database, path: &Path) -> Result<()> {
+/// Gives back what the file takes beyond `factor` times what its rows need: a database never does
+/// so by itself. What they need is estimated, since counting it would read all of it; if it is more
+/// than `most`, that would take too long. Was it done?
+pub fn compact(database: &mut Database, path: &Path, factor: u64, most: u64) -> Result<bool> {
     let length = || fs::metadata(path).map(|found| found.len()).map_err(redb::Error::Io);
     let before = length()?;
     if before < COMPACT_MIN_BYTES {
-        return Ok(());
+        return Ok(false);
     }
     let needed = needed_bytes(&database.begin_read()?)?;
-    if before / INDEX_SPARSE_FACTOR > needed {
+    let is_sparse = before / factor > needed && needed <= most;
+    if is_sparse {
         database.compact()?;
         info!("the index is compacted: it had {before} bytes, and has {}", length()?);
     }
-    Ok(())
+    Ok(is_sparse)
 }
 
 /// About so many bytes are taken by what the tables hold.

@@ -114,13 +114,14 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
         knowledge: vector(&[(1, 2), (3, 400)]),
         dropped: vector(&[(1, 1)]),
         live: 5,
+        tombstones: 2,
         conflicts: 1,
         wanted_bytes: 300,
         live_digest: u128::MAX - 1,
     };
     assert_eq!(
         hex(&encode(&summary)),
-        "010701ac02050100ac0204626f6f74018286040201ac02010201020390030101010501ac02fe(ff*17)03"
+        "010701ac02050100ac0204626f6f74018286040201ac0201020102039003010101050201ac02fe(ff*17)03"
     );
     let record = NodeRecord {
         name: "pi".to_owned(),

@@ -17,7 +17,12 @@ mod retired;
 mod row;
 mod tables;
 
-use std::{cell::OnceCell, collections::BTreeSet, ops::Bound, path::Path};
+use std::{
+    cell::OnceCell,
+    collections::BTreeSet,
+    ops::Bound,
+    path::{Path, PathBuf},
+};
 
 use redb::{
     Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
@@ -38,7 +43,10 @@ pub use self::{
 };
 use crate::model::{
     entry::{Digest, Row, Stamp},
-    limits::INDEX_CACHE_BYTES,
+    limits::{
+        COMPACT_AT_REST_MAX_BYTES, INDEX_CACHE_BYTES, INDEX_SPARSE_FACTOR,
+        INDEX_SPARSE_FACTOR_AT_REST,
+    },
     path::RelPath,
     version::{Dot, Knowledge, NodeId, Origin, Seq},
 };
@@ -49,6 +57,8 @@ pub const FORMAT: u32 = 2;
 /// The open database.
 pub struct Index {
     database: Database,
+    /// Where it is, if it is a file.
+    path: Option<PathBuf>,
     /// `None` only between the end of one transaction and the start of the next.
     transaction: Option<WriteTransaction>,
     summary: Summary,
@@ -96,8 +106,20 @@ impl Index {
 
     fn open_file(path: &Path, check: bool) -> Result<Self> {
         let mut database = file::open(path, check)?;
-        file::compact(&mut database, path)?;
-        Self::start(database)
+        file::compact(&mut database, path, INDEX_SPARSE_FACTOR, u64::MAX)?;
+        Ok(Self { path: Some(path.to_owned()), ..Self::start(database)? })
+    }
+
+    /// Gives back what the file takes beyond what its rows need, if that is worth while and does
+    /// not take long. Nothing may have changed since the last commit. Was it?
+    pub fn compact(&mut self) -> Result<bool> {
+        let Some(path) = self.path.as_ref().filter(|_| !self.dirty) else { return Ok(false) };
+        // The database lets nobody write meanwhile, not even us.
+        self.transaction = None;
+        let (factor, most) = (INDEX_SPARSE_FACTOR_AT_REST, COMPACT_AT_REST_MAX_BYTES);
+        let compacted = file::compact(&mut self.database, path, factor, most);
+        self.transaction = Some(begin(&self.database)?);
+        compacted
     }
 
     /// Says, durably, that this new index is in the place of one that was lost: what is on the disk
@@ -122,6 +144,7 @@ impl Index {
         let summary = tables::load_summary(&transaction)?;
         Ok(Self {
             database,
+            path: None,
             transaction: Some(transaction),
             summary,
             dirty: false,
@@ -420,7 +443,8 @@ impl Index {
     /// change, in debug builds.
     pub fn check_invariants(&self) -> Result<()> {
         let mut recount = Summary { live_digest: 0, ..self.summary.clone() };
-        (recount.live, recount.conflicts, recount.wanted_bytes) = (0, 0, 0);
+        (recount.live, recount.tombstones) = (0, 0);
+        (recount.conflicts, recount.wanted_bytes) = (0, 0);
         let rows: Vec<_> = self.rows(None, usize::MAX)?;
         let rows: Vec<_> = rows.iter().map(|(path, row)| (path, Derived::of(path, row))).collect();
         rows.iter().for_each(|(_, derived)| recount.account(&Derived::default(), derived));

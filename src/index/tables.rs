@@ -74,6 +74,8 @@ pub struct Summary {
     pub dropped: Knowledge,
     /// Live paths that are not ignored.
     pub live: u64,
+    /// Tombstones.
+    pub tombstones: u64,
     /// Live paths that are conflict copies.
     pub conflicts: u64,
     /// Bytes of content that are wanted.
@@ -106,6 +108,7 @@ impl Default for Summary {
             knowledge: Knowledge::default(),
             dropped: Knowledge::default(),
             live: 0,
+            tombstones: 0,
             conflicts: 0,
             wanted_bytes: 0,
             live_digest: 0,
@@ -118,6 +121,7 @@ impl Summary {
     pub fn account(&mut self, before: &Derived, after: &Derived) {
         let swap = |total: u64, old: u64, new: u64| total - old + new;
         self.live = swap(self.live, before.live.into(), after.live.into());
+        self.tombstones = swap(self.tombstones, before.tombstone.into(), after.tombstone.into());
         self.conflicts = swap(self.conflicts, before.conflict.into(), after.conflict.into());
         self.wanted_bytes =
             self.wanted_bytes.wrapping_sub(before.wanted_bytes).wrapping_add(after.wanted_bytes);

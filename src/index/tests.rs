@@ -309,3 +309,29 @@ fn a_number_that_was_given_out_twice_stands_for_both_paths() {
     assert_eq!(index.next_component(Origin(1), 0, None).unwrap(), Some((1, path("b"))));
     index.check_invariants().unwrap();
 }
+
+/// What short-lived rows leave is given back while the node rests.
+#[test]
+fn a_sparse_file_is_compacted_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("index");
+    let mut index = Index::open(&at).unwrap();
+    let length = || std::fs::metadata(&at).unwrap().len();
+    let name = |number: u64| path(&format!("{number:0200}"));
+    for number in 0..20_000 {
+        index.put(&name(number), &held(file(1), number, &[dot(1, number + 1)])).unwrap();
+    }
+    assert!(!index.compact().unwrap(), "not everything is durable");
+    index.commit().unwrap();
+    assert!(!index.compact().unwrap(), "it is needed");
+    (1..20_000).for_each(|number| index.remove(&name(number)).unwrap());
+    index.commit().unwrap();
+    let before = length();
+    assert!(index.compact().unwrap());
+    assert!(length() < COMPACT_MIN_BYTES && before > COMPACT_MIN_BYTES, "{before} {}", length());
+    assert!(index.get(&name(0)).unwrap().is_some());
+    index.put(&name(1), &held(file(1), 1, &[dot(1, 30_000)])).unwrap();
+    index.commit().unwrap();
+    drop(index);
+    Index::open(&at).unwrap().check_invariants().unwrap();
+}

@@ -137,6 +137,10 @@ pub const MAX_UNUSED_RECIPES: usize = 1024;
 /// A file of the index that is this many times as long as its rows need is compacted at the next
 /// start, which takes about as long as reading what they need ...
 pub const INDEX_SPARSE_FACTOR: u64 = 4;
+/// ... or, if it is this many times as long, at rest, ...
+pub const INDEX_SPARSE_FACTOR_AT_REST: u64 = 2;
+/// ... where its rows need no more than this, so that nobody waits for long; ...
+pub const COMPACT_AT_REST_MAX_BYTES: u64 = 128 << 20;
 /// ... unless it is shorter than this.
 pub const COMPACT_MIN_BYTES: u64 = 16 * 1024 * 1024;
 /// What a row needs, with all that follows from it: a generous estimate.
@@ -426,6 +430,16 @@ pub const TOMBSTONE_KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// A node that was not seen for this long is not waited for: it is asked for all that it has when
 /// it is back.
 pub const NODE_KEEP: Duration = Duration::from_secs(180 * 86_400);
+/// Of more tombstones than this those go that all nodes know which were seen lately, however new
+/// they are; ...
+pub const MAX_TOMBSTONES: u64 = 50_000;
+/// ... and of more than so many times that those that all linked nodes know: the others are asked
+/// for all that they have when they are back.
+pub const TOMBSTONES_HELD_FACTOR: u64 = 4;
+/// While there are more, tombstones are gone through this often, ...
+pub const FORGET_CROWD_INTERVAL: Duration = Duration::from_secs(60);
+/// ... or only so often, when none could be dropped the last time.
+pub const FORGET_HELD_INTERVAL: Duration = Duration::from_secs(1800);
 /// Tombstones are gone through this often.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(86_400);
 /// What linked nodes know is kept this often, and when a link ends.

@@ -269,7 +269,7 @@ impl Engine {
             self.paths.next_timeout(),
             self.rest.next_timeout(),
             self.transfers.next_timeout(),
-            Some(self.forgetting.next_timeout()),
+            Some(self.forgetting.next_timeout(self.is_crowded_with_tombstones())),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -304,8 +304,7 @@ impl Engine {
         self.activity.report();
         self.note_boot();
         self.index.commit()?;
-        self.handle_committed(time);
-        Ok(())
+        self.handle_committed(time)
     }
 
     /// Ends in an orderly way: all that was announced is durable.

@@ -3,6 +3,7 @@
 mod bits;
 mod clocks;
 mod closed;
+mod crowds;
 mod hostile;
 mod ignored;
 mod lost;
