@@ -6,7 +6,7 @@ use super::{error::encode, tests::path, *};
 use crate::{
     model::{
         content::Chunk,
-        entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing},
+        entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing, Version},
     },
     wire::golden::{hex, vector, version},
 };
@@ -27,26 +27,30 @@ fn rows() -> Vec<(Row, &'static str)> {
     let base = |held| Base { held, seen: Seen::at(STAMP), bits: Bits::kept(0o755) };
     let joined = vector(&[(7, 1), (9, 2), (0x0102_0304_0506_0708, 300)]);
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
+    let deleted = Entry {
+        version: Version { replaced: Some(Box::new(file.clone())), ..version(None) },
+        ..entry(None)
+    };
     vec![
         (
             Row::new(entry(Some(file.clone())), Some(base(Provenance::Newest(file.clone())))),
-            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000001000003(d1*32)82860480808080200309aab4c2f4968eaeea31ed03",
+            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200000001000003(d1*32)82860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
             Row::new(entry(Some(link.clone())), Some(base(Provenance::Newest(link)))),
-            "0102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000010002042e2e2f7882860480808080200309aab4c2f4968eaeea31ed03",
+            "0102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000000010002042e2e2f7882860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
-            Row::new(entry(None), None),
-            "00a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000000",
+            Row::new(deleted, None),
+            "00a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000010003(d1*32)00",
         ),
         (
             Row::new(merged, Some(base(Provenance::of(file, Some(version(None)))))),
-            "0101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac020001010003(d1*32)888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000082860480808080200309aab4c2f4968eaeea31ed03",
+            "0101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02000001010003(d1*32)888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200000082860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
             Row::new(entry(Some(torn)), Some(base(Provenance::Torn(Box::new(version(None)))))),
-            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200000102888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000082860480808080200309aab4c2f4968eaeea31ed03",
+            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000000102888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200000082860480808080200309aab4c2f4968eaeea31ed03",
         ),
     ]
 }

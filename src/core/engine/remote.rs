@@ -253,6 +253,7 @@ impl Engine {
                         "{path}: concurrent versions of {} at {} and of {} at {}",
                         held.author, held.changed, other.author, other.changed
                     );
+                    let merged = self.settle_race(&row.entry, &entry, merged);
                     replace(row, merged)
                 }
             },
@@ -321,7 +322,8 @@ fn replace(row: Row, entry: Entry) -> Row {
     Row { entry, base, standing }
 }
 
-fn is_same_state(a: &Entry, b: &Entry) -> bool {
+/// Do they say the same of the path, whoever made them?
+pub(super) fn is_same_state(a: &Entry, b: &Entry) -> bool {
     a.content == b.content && a.mode == b.mode && a.mtime_ns == b.mtime_ns
 }
 

@@ -181,6 +181,7 @@ impl Engine {
         let mut anew = self.next_version(Some(&version.made_with), Some(version.changed), 0);
         anew.author = version.author;
         anew.content_since = Some(version.content_since());
+        anew.replaced = version.replaced.take();
         anew.joined = version.joined.take().map(|mut joined| {
             joined.insert(anew.dot);
             joined

@@ -7,12 +7,14 @@
 //! Here it is decided what has to be looked at and read; `state` makes versions of what was found.
 //!
 //! * `fresh`: files that are read once more.
+//! * `race`: two versions of which nobody made one knowing the other.
 //! * `rename`: what is known of a file that was only renamed.
 //! * `names`: files with several names.
 //! * `torn`: what a power cut has left of files.
 
 mod fresh;
 mod names;
+mod race;
 mod rename;
 mod state;
 mod torn;

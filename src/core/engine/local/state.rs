@@ -5,7 +5,7 @@
 
 use log::{debug, info};
 
-use super::super::{Engine, Result, paths::UnknownOutcome};
+use super::super::{Engine, Result, paths::UnknownOutcome, remote::is_same_state};
 use super::{names::OtherName, torn::is_still_torn};
 use crate::{
     core::{
@@ -149,16 +149,21 @@ impl Engine {
             version.author = Author::Unattributed;
         }
         version.content_since = self.content_since(path, row.as_ref(), found.as_ref());
+        version.replaced = replaced_by(row.as_ref(), found.as_ref().map(|(content, _)| content));
         let base = found.map(|(content, stat)| base_of(Provenance::Newest(content), stat, mode));
         let entry = match &base {
             Some(base) => entry_of(base, version),
             None => Entry::tombstone(version),
         };
         let row = match row.map(|row| (decide(&row.entry, &entry), row.entry)) {
-            Some((Decision::Merge(merged), _)) if merged.version.dot != entry.version.dot => {
-                Row::new(merged, base.map(|base| base.outdated(|| entry.version)))
+            Some((Decision::Merge(merged), held)) => {
+                let merged = self.settle_race(&held, &entry, merged);
+                if is_same_state(&merged, &entry) {
+                    self.published_row(merged, base)
+                } else {
+                    Row::new(merged, base.map(|base| base.outdated(|| entry.version)))
+                }
             }
-            Some((Decision::Merge(merged), _)) => self.published_row(merged, base),
             _ => self.published_row(entry, base),
         };
         self.put_own(path, &row, time)?;
@@ -245,6 +250,7 @@ impl Engine {
             self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
         version.content_since = row.base_version().map(Version::content_since);
+        version.replaced = row.base_version().and_then(|version| version.replaced.clone());
         let row = self.published_row(entry_of(base, version), row.base);
         info!(
             "{path} is kept: it was changed here and deleted or replaced elsewhere at the same time"
@@ -288,7 +294,8 @@ impl Engine {
         }
         let changed = replaced.map_or(since_ms, |replaced| since_ms.max(replaced + 1));
         let author = Author::Node(self.config.node);
-        Version { dot, author, changed, made_with, joined: None, content_since: None }
+        let (joined, content_since, replaced) = (None, None, None);
+        Version { dot, author, changed, made_with, joined, content_since, replaced }
     }
 
     pub(in super::super) fn put_own(
@@ -356,6 +363,13 @@ fn prior_version(row: &Row) -> Option<&Version> {
     row.base_version().or(row.entry.is_tombstone().then_some(&row.entry.version))
 }
 
+/// What the path held before what was found came to it.
+fn replaced_by(row: Option<&Row>, found: Option<&Content>) -> Option<Box<Content>> {
+    let held = row?.base.as_ref().and_then(Base::content);
+    let replaced = held.filter(|held| Some(*held) != found).cloned();
+    replaced.map(Box::new).or_else(|| prior_version(row?)?.replaced.clone())
+}
+
 /// What was found, as the version whose permission bits are `said`.
 fn base_of(held: Provenance, stat: Stat, said: u16) -> Base {
     let bits = match stat.kind {
@@ -406,6 +420,7 @@ mod tests {
                 made_with: dot.into(),
                 joined: None,
                 content_since: None,
+                replaced: None,
             }
         };
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 1, ctime_ns: 1 };

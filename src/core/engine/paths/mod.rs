@@ -254,6 +254,7 @@ mod tests {
             made_with: dot.into(),
             joined: None,
             content_since: None,
+            replaced: None,
         };
         Row::new(
             Entry { content: Some(Content::Directory), mode: 0o755, mtime_ns: 0, version },
