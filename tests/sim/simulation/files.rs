@@ -433,7 +433,14 @@ impl FileSystem for SimFiles {
         if disk.troubles.no_rename_flags {
             return Err(Errno::INVAL);
         }
-        disk.exchange_names((ino(a.0)?, a.1), (ino(b.0)?, b.1))
+        let (a, b) = ((ino(a.0)?, a.1), (ino(b.0)?, b.1));
+        disk.exchange_names(a, b)?;
+        if disk.is_ambushed {
+            // A user was faster, with something of the same names: what is put back may be theirs.
+            let paths = [a, b].map(|(directory, name)| disk.path_of(directory, name).into_bytes());
+            disk.deeds.last_mut().into_iter().for_each(|deed| deed.touched.extend(paths.clone()));
+        }
+        Ok(())
     }
 
     fn link(&self, from: At<'_>, to: At<'_>) -> Result<()> {
