@@ -348,6 +348,7 @@ impl FileSystem for SimFiles {
         let mut disk = self.enter_to_make("create", at)?;
         let made = disk.make_in(ino(at.0)?, at.1, What::File(Content::new(Vec::new())), 0o600);
         disk.copying = Some(made);
+        disk.received.insert(made);
         Ok(self.handle(&mut disk, made, true))
     }
 
