@@ -96,6 +96,7 @@ pub struct Grain {
 #[derive(Debug, Clone)]
 pub struct NameChange {
     pub sets: Vec<(Ino, Name, Option<Ino>)>,
+    pub by_user: bool,
 }
 
 /// What of the file system is not there, or not now.
@@ -481,7 +482,7 @@ impl Disk {
             }
             self.touch(*directory, true);
         }
-        self.pending.push(NameChange { sets: sets.clone() });
+        self.pending.push(NameChange { sets: sets.clone(), by_user: self.by_user });
         for ino in moved {
             self.touch(ino, false);
             if self.inodes.get(&ino).is_some_and(|inode| inode.links == 0) {

@@ -30,7 +30,7 @@ use p2pnetwork::{
         node::replica::Replica,
         watch::Watcher,
     },
-    model::{limits::MESSAGE_BATCH, stamp::COARSE_NS, version::NodeId},
+    model::{limits::MESSAGE_BATCH, path::RelPath, stamp::COARSE_NS, version::NodeId},
     wire::message::Message,
 };
 
@@ -296,6 +296,7 @@ impl Machine {
         let fuse = Fuse::default();
         self.storage = self.storage.crashed(fuse.clone(), &mut self.rng);
         self.end_run(fuse);
+        self.refuse_names_told_early();
         self.disk.borrow_mut().slow.clear();
         self.disk.borrow_mut().crash();
         self.is_off = true;
@@ -304,6 +305,23 @@ impl Machine {
         self.boot += 1;
         self.booted_at_ms = self.wall_ms(now);
         network.forget_node(self.at, true, now);
+    }
+
+    /// What the index that outlives the power says to be on the disk is there by a name that does.
+    fn refuse_names_told_early(&self) {
+        let named = self.disk.borrow().names_not_durable();
+        if named.is_empty() {
+            return;
+        }
+        let Ok(index) = Index::open_in(self.storage.killed(Fuse::default())) else { return };
+        for (path, ino) in named {
+            let row = RelPath::new(path.as_bytes()).ok().and_then(|path| index.get(&path).ok()?);
+            if row.and_then(|row| row.base).is_some_and(|base| base.seen.last().inode == ino) {
+                let violation =
+                    format!("the index says that {path} is there before its name is durable");
+                self.disk.borrow_mut().violations.push(violation);
+            }
+        }
     }
 
     /// What runs does nothing any more.
