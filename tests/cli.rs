@@ -70,7 +70,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn usage_errors_end_with_2() {
-    let wrong: [&[&str]; 17] = [
+    let wrong: [&[&str]; 19] = [
         &[],
         &["frobnicate"],
         &["--frobnicate"],
@@ -88,6 +88,8 @@ fn usage_errors_end_with_2() {
         &["run", "a", "--open", "--join", "AAAA"],
         &["invite"],
         &["status"],
+        &["deletions"],
+        &["deletions", "a", "--accept", "--restore"],
     ];
     let directory = tempfile::tempdir().unwrap();
     for args in wrong {
@@ -101,7 +103,7 @@ fn usage_errors_end_with_2() {
 
 #[test]
 fn wrong_values_are_told_how_they_should_be() {
-    let wrong: [(&[&str], &str); 16] = [
+    let wrong: [(&[&str], &str); 17] = [
         (&["run", "a", "--sync-port", "0"], "from 1 to 65535"),
         (&["run", "a", "--discovery-port", "70000"], "from 1 to 65535"),
         (&["run", "a", "--sync-port", "ssh"], "from 1 to 65535"),
@@ -116,6 +118,7 @@ fn wrong_values_are_told_how_they_should_be() {
         (&["run", "a", "--join", "AAAA"], "type all of it"),
         (&["run", ""], "name a directory"),
         (&["status", ""], "name a directory"),
+        (&["deletions", ""], "name a directory"),
         (&["invite", ""], "name a directory"),
         (&["scan", "--dir", ""], "name a directory"),
     ];
@@ -162,11 +165,12 @@ fn every_subcommand_has_help() {
         "2195",
         "auto",
     ];
-    let words: [(&[&str], &[&str]); 6] = [
-        (&["--help"], &["run", "invite", "status", "scan", "demo"]),
+    let words: [(&[&str], &[&str]); 7] = [
+        (&["--help"], &["run", "invite", "status", "deletions", "scan", "demo"]),
         (&["run", "--help"], &flags_of_run),
         (&["invite", "--help"], &["join code"]),
         (&["status", "--help"], &["--json"]),
+        (&["deletions", "--help"], &["--accept", "--restore", "--json"]),
         (&["scan", "--help"], &["ARP"]),
         (&["demo", "--help"], &["--keep"]),
     ];

@@ -9,7 +9,7 @@ use crate::{
     core::discovery::Interface,
     io::{
         net::{
-            arp::interfaces,
+            interfaces::interfaces,
             lan_scan::{Answer, Findings, Host, scan},
         },
         node::state,

@@ -172,6 +172,9 @@ pub enum Input<'a> {
         range: Range<u64>,
         why: MissingPiece,
     },
+    /// A person says whether the paths that are held since they are missing were deleted; if not,
+    /// they are to be fetched. Nothing comes of it when none are.
+    MissingDecided { were_deleted: bool },
     /// Answers [`Output::SyncNames`]; an error's text when the disk does not promise to keep them.
     NamesSynced { result: Result<(), String> },
     /// All that was decided is done and durable, and so is what users have written; the node stops.

@@ -20,7 +20,8 @@ mod tables;
 use std::{cell::OnceCell, collections::BTreeSet, fs, io::ErrorKind, ops::Bound, path::Path};
 
 use redb::{
-    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
+    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition,
+    WriteTransaction,
 };
 
 use self::{
@@ -29,12 +30,13 @@ use self::{
     keys::Use,
     row::{decode_row, encode_row},
     tables::{
-        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, REMOVALS, ROWS, SETTLED, WANTED,
+        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, MISSING, NODES, REMOVALS, ROWS, SETTLED,
+        WANTED,
     },
 };
 pub use self::{
     error::IndexError,
-    tables::{NodeRecord, Retired, RuleTexts, Summary},
+    tables::{Hold, NodeRecord, Retired, RuleTexts, Summary},
 };
 use crate::model::{
     entry::{Digest, Row, Stamp},
@@ -302,11 +304,40 @@ impl Index {
 
     /// The last path before `before` that is deleted but still on this disk, children first.
     pub fn previous_removal(&self, before: Option<&RelPath>) -> Result<Option<RelPath>> {
-        let removals = self.transaction().open_table(REMOVALS)?;
+        self.previous(REMOVALS, before)
+    }
+
+    /// The last path before `before` that is missing, children first.
+    pub fn previous_missing(&self, before: Option<&RelPath>) -> Result<Option<RelPath>> {
+        self.previous(MISSING, before)
+    }
+
+    fn previous(
+        &self,
+        table: TableDefinition<&[u8], ()>,
+        before: Option<&RelPath>,
+    ) -> Result<Option<RelPath>> {
+        let paths = self.transaction().open_table(table)?;
         let high = before.map(keys::row);
         let bound = high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut range = removals.range::<&[u8]>((Bound::Unbounded, bound))?;
+        let mut range = paths.range::<&[u8]>((Bound::Unbounded, bound))?;
         range.next_back().map(|item| keys::path_of_row(item?.0.value())).transpose()
+    }
+
+    /// Up to so many live paths that are missing, in the order of their rows.
+    pub fn missing(&self, limit: usize) -> Result<Vec<RelPath>> {
+        let missing = self.transaction().open_table(MISSING)?;
+        let mut paths = Vec::new();
+        for item in missing.iter()? {
+            let path = keys::path_of_row(item?.0.value())?;
+            if paths.len() == limit {
+                break;
+            }
+            if self.get(&path)?.is_some_and(|row| !row.entry.is_tombstone()) {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
     }
 
     /// Number of paths whose newest version is live and not here, and of those that are still to
@@ -388,6 +419,7 @@ impl Index {
     pub fn check_invariants(&self) -> Result<()> {
         let mut recount = Summary { live_digest: 0, ..self.summary.clone() };
         (recount.live, recount.conflicts, recount.wanted_bytes) = (0, 0, 0);
+        (recount.here, recount.missing) = (0, 0);
         let rows: Vec<_> = self.rows(None, usize::MAX)?;
         let rows: Vec<_> = rows.iter().map(|(path, row)| (path, Derived::of(path, row))).collect();
         rows.iter().for_each(|(_, derived)| recount.account(&Derived::default(), derived));

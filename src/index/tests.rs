@@ -26,6 +26,7 @@ fn entry(content: Option<Content>, dots: &[Dot]) -> Entry {
         made_with,
         joined: None,
         content_since: None,
+        replaced: None,
     };
     Entry { content, mode: 0o644, mtime_ns: 5, version }
 }

@@ -161,13 +161,13 @@ impl Engine {
     /// Says so anew.
     pub(super) fn delete_again(&mut self, path: &RelPath, entry: Entry, time: Time) -> Result<()> {
         info!("{path} was deleted long ago: deleted where it still was");
-        let version = self.next_version(
+        let mut version = self.next_version(
             Some(entry.version.vector()),
             Some(entry.version.changed),
             time.wall_ms,
         );
-        let entry = Entry::tombstone(version);
-        self.put_own(path, &Row::new(entry, None), time)
+        version.replaced = entry.content.map(Box::new);
+        self.put_own(path, &Row::new(Entry::tombstone(version), None), time)
     }
 }
 

@@ -144,6 +144,8 @@ impl Engine {
         match (self.rules.now.is_ignored(path, is_directory(Some(row), None)), row.standing) {
             (true, _) => Standing::Ignored,
             (false, Standing::Ignored) => Standing::Unknown,
+            // Of what was never there, nothing can be missing.
+            (false, Standing::Missing) if row.base.is_none() => Standing::Known,
             (false, standing) => standing,
         }
     }

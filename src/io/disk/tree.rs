@@ -16,7 +16,7 @@ use crate::{
     io::{
         disk::{
             change::{
-                Changes, Done,
+                Changes, Done, belonging,
                 partial::{self, Partials},
                 temp,
             },
@@ -53,6 +53,7 @@ impl Tree {
     /// left there.
     pub fn open(root: Root, watcher: Watcher, time: Time) -> io::Result<Self> {
         root.make_state_directory()?;
+        belonging::open_to_group(&root);
         remove_leftovers(&root, time.wall_ms);
         Ok(Self {
             root,

@@ -2,7 +2,7 @@
 //! can.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
@@ -20,7 +20,7 @@ use crate::{
     model::{
         content::Chunk,
         entry::{Content, Digest, FileKind, Stamp, Stat},
-        limits::{MAX_INLINE_BYTES, MAX_PIECE_BYTES},
+        limits::{MASS_MISSING, MAX_INLINE_BYTES, MAX_PIECE_BYTES},
         path::RelPath,
     },
     wire::message::Message,
@@ -70,6 +70,10 @@ pub(super) struct Disk {
     /// All files have the same permission bits, and all directories, whatever they are said to
     /// have.
     pub(super) has_flat_bits: bool,
+    /// Names that differ by case are one.
+    pub(super) folds: bool,
+    /// Directories that no events come from.
+    pub(super) unwatched: BTreeSet<RelPath>,
     /// Directories in which nothing can be made, and why.
     pub(super) locked: BTreeMap<RelPath, &'static str>,
     /// Tries to write what cannot be written.
@@ -152,6 +156,13 @@ impl Disk {
         self.closed.keys().any(|closed| path.is_below(closed))
     }
 
+    /// Is the name another's, in another case?
+    fn is_taken(&self, path: &RelPath) -> bool {
+        let folded = |path: &RelPath| path.as_bytes().to_ascii_lowercase();
+        let is_same = |other: &RelPath| other != path && folded(other) == folded(path);
+        self.folds && self.tree.keys().any(is_same)
+    }
+
     /// Why nothing can be put at a path, as far as that shows without trying.
     pub(super) fn refusal(&self, path: &RelPath) -> Option<&'static str> {
         self.locked.get(&path.parent()?).copied()
@@ -181,8 +192,18 @@ impl Disk {
             return Err(ApplyFailure::Parent);
         }
         let current = self.stat(&path);
+        if let Action::RenameFrom { from, stamp } = &action
+            && current.is_some_and(|stat| stat.stamp == *stamp)
+            && self.stat(from).is_none()
+        {
+            return Ok(current);
+        }
         if current.map(|stat| stat.stamp) != expect {
             return Err(ApplyFailure::Unexpected(current));
+        }
+        let is_renamed = matches!(action, Action::RenameFrom { .. });
+        if current.is_none() && !is_renamed && self.is_taken(&path) {
+            return Err(ApplyFailure::System("takes both names for one".to_owned()));
         }
         if let Action::Exchange { with, stamp } = &action {
             let other = self.stat(with);
@@ -250,7 +271,8 @@ impl Disk {
         let entries = children
             .filter_map(|(path, _)| Some((path.name().into(), self.look(path).transpose()?)));
         let entries = entries.collect();
-        Listed::Batch { entries, watched: true, last: true }
+        let watched = !self.unwatched.contains(directory);
+        Listed::Batch { entries, watched, last: true }
     }
 
     pub(super) fn read(&self, path: &RelPath) -> Found {
@@ -628,7 +650,10 @@ impl Node {
             fresh_origin: false,
             index_is_latest: true,
             keeps_bits: true,
+            alters_names: false,
+            has_coarse_times: false,
             has_fine_times: true,
+            mass_missing: MASS_MISSING,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
         Self { engine, disk, storage, said: 0 }
@@ -647,7 +672,8 @@ impl Node {
                 }
             }
             let Some(output) = self.engine.poll_output() else { return busy };
-            busy |= output != Output::SyncNames;
+            // What is held is looked for again and again.
+            busy |= !matches!(output, Output::SyncNames | Output::Inspect { .. });
             self.perform(output, time);
         }
     }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::with_socket_path;
+use super::{Request, with_socket_path};
 use crate::{
     io::{
         files::{FileSystem, Kernel, sys},
@@ -83,7 +83,7 @@ impl fmt::Display for AskError {
 impl std::error::Error for AskError {}
 
 /// Asks the node that runs on `directory`; its answer, one line. Makes nothing.
-pub fn ask(directory: &Path, request: &str) -> Result<String, AskError> {
+pub fn ask(directory: &Path, request: Request) -> Result<String, AskError> {
     let dir = state::find(directory).map_err(AskError::State)?;
     exchange(&dir, request).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -104,11 +104,11 @@ fn is_full(directory: &Path) -> bool {
         .unwrap_or(false)
 }
 
-fn exchange(dir: &Path, request: &str) -> io::Result<String> {
+fn exchange(dir: &Path, request: Request) -> io::Result<String> {
     let mut stream = with_socket_path(dir, |path| UnixStream::connect(path))?;
     stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
     stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
-    stream.write_all(format!("{request}\n").as_bytes())?;
+    stream.write_all(format!("{}\n", request.line()).as_bytes())?;
     let mut answer = String::new();
     stream.take(MAX_CONTROL_ANSWER_BYTES).read_to_string(&mut answer)?;
     match answer.strip_suffix('\n') {

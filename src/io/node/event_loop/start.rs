@@ -8,7 +8,7 @@ use std::{
 use log::warn;
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
-use super::{ArpSockets, EventLoop};
+use super::{ArpSockets, EventLoop, network::Surroundings};
 use crate::{
     core::{
         discovery::{Discovery, Probe},
@@ -36,7 +36,7 @@ use crate::{
         },
         watch::Watcher,
     },
-    model::limits::MAX_EVENTS,
+    model::limits::{MASS_MISSING, MAX_EVENTS},
     wire::identity::Identity,
 };
 
@@ -114,6 +114,7 @@ impl EventLoop {
         let engine = Engine::new(index, engine_config, time)?;
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let control = control(&poll, state);
+        let surroundings = Surroundings::new(poll.registry(), time.now);
         let signals = Signals::new(poll.registry(), token::SIGNALS)
             .map_err(system("signals cannot be taken"))?;
         let mut replica = Replica::new(engine, tree);
@@ -129,7 +130,7 @@ impl EventLoop {
             control,
             signals,
             service: Service::new(time.now),
-            interfaces_at: time.now,
+            surroundings,
             started_at: time.now,
             open_group: state.group().is_open(),
             longest_turn: (Duration::ZERO, Part::Events),
@@ -163,7 +164,10 @@ fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Resul
         fresh_origin: false,
         index_is_latest: true,
         keeps_bits: root.nature().keeps_bits || !root.is_nature_known(),
+        alters_names: root.nature().alters_names && root.is_nature_known(),
+        has_coarse_times: root.nature().has_coarse_times,
         has_fine_times: root.has_fine_times(),
+        mass_missing: MASS_MISSING,
     })
 }
 
