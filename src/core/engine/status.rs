@@ -42,6 +42,8 @@ pub struct Status {
     /// Under how many origins the changes were counted that are known: one for each node, and one
     /// more for each end that was not orderly.
     pub origins: usize,
+    /// When the index was made anew, since the one before was lost, in ms since 1970.
+    pub index_lost_ms: Option<u64>,
     /// Why nothing is changed, if so.
     pub paused: Option<String>,
     /// Paths that could not be written or read, and why.
@@ -104,6 +106,7 @@ impl Engine {
             durable: !self.index.is_dirty(),
             at_rest: self.complete_index().is_some(),
             origins: summary.knowledge.len(),
+            index_lost_ms: summary.lost.map(|lost| lost.at_ms),
             paused: self.paused.clone(),
             problems: self.problems(),
             more_problems: self.paths.unnamed_problems() as u64,

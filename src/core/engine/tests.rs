@@ -3,8 +3,10 @@
 mod bits;
 mod clocks;
 mod closed;
+mod crowds;
 mod hostile;
 mod ignored;
+mod lost;
 mod missing;
 mod names;
 mod races;

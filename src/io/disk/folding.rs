@@ -16,7 +16,7 @@ use crate::{
             },
             testing::{NOW_MS, Tree, path},
         },
-        files::{At, FileSystem, Handle, How, Kernel, Names, Owner, Owners, sys::Abilities},
+        files::{At, FileSystem, Handle, How, Kernel, Names, Owner, Owners, Space, sys::Abilities},
     },
     model::entry::Stat,
 };
@@ -153,7 +153,7 @@ impl FileSystem for Folding {
         stat_of(handle: &Handle, device: u64) -> Result<Stat>;
         identity(handle: &Handle) -> Result<(u64, u64)>;
         check_writable(directory: &Handle) -> Result<()>;
-        space(handle: &Handle) -> Result<(u64, u64)>;
+        space(handle: &Handle) -> Result<Space>;
         set_mtime_of(handle: &Handle, mtime_ns: i64) -> Result<()>;
         read_at(file: &Handle, buffer: &mut [u8], offset: u64) -> Result<usize>;
         write_at(file: &Handle, bytes: &[u8], offset: u64) -> Result<()>;

@@ -164,6 +164,7 @@ impl Tree {
         if let Some(content_bytes) = wanted_room {
             self.housekeeping.make_room(content_bytes);
         }
+        self.housekeeping.handle_put(self.changes.take_trashed(), time.now);
         self.housekeeping.step(&self.root, time.now, time.wall_ms);
     }
 

@@ -70,6 +70,20 @@ impl From<OwnedFd> for Handle {
     }
 }
 
+/// The size of a file system, and what of it this user can still take. Where bytes, or files, are
+/// not counted, the whole is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Of the whole.
+    pub total_bytes: u64,
+    /// Still to be had.
+    pub free_bytes: u64,
+    /// How many files there can be at all: inodes.
+    pub total_files: u64,
+    /// Still to be had.
+    pub free_files: u64,
+}
+
 /// What a file or directory is opened for. A symbolic link in its place is an error each time
 /// (`LOOP`, `NOTDIR`), and opening never blocks, not even on a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,9 +176,8 @@ pub trait FileSystem: Owners + fmt::Debug {
     /// May this user make and remove names in a directory? `ACCESS` or `ROFS` if not.
     fn check_writable(&self, directory: &Handle) -> Result<()>;
 
-    /// Size of the file system, and what this user can still write to it. A size of 0: it does not
-    /// count.
-    fn space(&self, handle: &Handle) -> Result<(u64, u64)>;
+    /// Size of the file system, and what this user can still take of it.
+    fn space(&self, handle: &Handle) -> Result<Space>;
 
     /// Does every write show in a file's times, however soon it follows another one?
     fn has_fine_times(&self, _handle: &Handle) -> bool {

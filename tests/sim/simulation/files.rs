@@ -6,7 +6,7 @@ use inotify::EventMask;
 
 use super::disk::{Closed, Content, Disk, Ino, Inode, Name, ROOT, Unmounted, What};
 use p2pnetwork::{
-    io::files::{At, FileSystem, Handle, How, Names, Nature, Owner, Owners},
+    io::files::{At, FileSystem, Handle, How, Names, Nature, Owner, Owners, Space},
     model::entry::{FileKind, Stamp, Stat},
 };
 use rustix::io::{Errno, Result};
@@ -413,9 +413,10 @@ impl FileSystem for SimFiles {
         }
     }
 
-    fn space(&self, _handle: &Handle) -> Result<(u64, u64)> {
+    fn space(&self, _handle: &Handle) -> Result<Space> {
         let disk = self.enter()?;
-        Ok((1 << 40, if disk.troubles.is_full { 0 } else { 1 << 39 }))
+        let free_bytes = if disk.troubles.is_full { 0 } else { 1 << 39 };
+        Ok(Space { total_bytes: 1 << 40, free_bytes, total_files: 0, free_files: 0 })
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>) -> Result<()> {

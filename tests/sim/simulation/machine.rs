@@ -39,6 +39,7 @@ pub struct Backup {
     pub disk: Disk,
     storage: Storage,
     is_latest: bool,
+    is_lost: bool,
     node: NodeId,
 }
 
@@ -74,6 +75,8 @@ pub struct Machine {
     pub answer_at: Option<Duration>,
     pub answer_from: Duration,
     index_is_latest: bool,
+    /// It has lost its index, and no start has made another one yet.
+    index_is_lost: bool,
     boot: u64,
     booted_at_ms: u64,
     /// How far its clock goes on while it has no power next, in ms.
@@ -117,6 +120,7 @@ impl Machine {
             answer_at: None,
             answer_from: Duration::ZERO,
             index_is_latest: true,
+            index_is_lost: false,
             boot: 1,
             off_ms: 0,
             booted_at_ms: style.wall_ms.saturating_sub(60_000),
@@ -180,7 +184,7 @@ impl Machine {
         };
         let (root_id, has_fine_times) = (root.id(), root.has_fine_times());
         let tree = Tree::open(root, watcher, time).map_err(|error| error.to_string())?;
-        let index = Index::open_in(self.storage.clone()).map_err(|error| error.to_string())?;
+        let index = self.open_index(time).map_err(|error| error.to_string())?;
         let config = EngineConfig {
             node: self.node,
             name: format!("node{}", self.at),
@@ -198,6 +202,23 @@ impl Machine {
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
         Ok(Replica::new(engine, tree))
+    }
+
+    /// As `io::node::state::index_file` does it: a new one has its name when it is durable.
+    fn open_index(&mut self, time: Time) -> Result<Index, IndexError> {
+        if !self.index_is_lost {
+            return Index::open_in(self.storage.clone());
+        }
+        self.storage = self.storage.emptied();
+        let mut index = Index::open_in(self.storage.clone())?;
+        index.begin_lost(time.wall_ms)?;
+        self.index_is_lost = false;
+        Ok(index)
+    }
+
+    /// Of a node that does not run: its index is gone.
+    pub fn lose_index(&mut self) {
+        self.index_is_lost = true;
     }
 
     /// When the node has something to do.
@@ -302,12 +323,13 @@ impl Machine {
         let rng = Rng::new(self.rng.next(), 0);
         let disk = self.disk.borrow().image(self.disk.borrow().device, Fuse::default(), rng);
         let storage = self.storage.killed(Fuse::default());
-        Backup { disk, storage, is_latest: self.index_is_latest, node: self.node }
+        let (is_latest, is_lost) = (self.index_is_latest, self.index_is_lost);
+        Backup { disk, storage, is_latest, is_lost, node: self.node }
     }
 
     pub fn restore(&mut self, backup: Backup, by_file: bool, now: Duration) {
         let fuse = Fuse::default();
-        let Backup { mut disk, storage, is_latest, node } = backup;
+        let Backup { mut disk, storage, is_latest, is_lost, node } = backup;
         disk.skip_inodes(&self.disk.borrow());
         disk.fuse = fuse.clone();
         disk.device = self.disk.borrow().device;
@@ -318,6 +340,7 @@ impl Machine {
         }
         self.storage = storage.killed(fuse.clone());
         self.index_is_latest = is_latest && !by_file;
+        self.index_is_lost = is_lost;
         self.node = node;
         self.fuse = fuse;
         self.disk = Rc::new(RefCell::new(disk));

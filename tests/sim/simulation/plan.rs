@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     branches::{self, Then},
     disk::{Closed, Grain, Unmounted},
+    losses::{self, Ended},
     obstacles::{self, Locked, Refused},
     random::Rng,
     rules,
@@ -160,6 +161,12 @@ pub enum What {
         first: u32,
         how: Closed,
         for_ms: u64,
+    },
+    /// The node ends, and its index is gone when it starts again.
+    LoseIndex {
+        node: usize,
+        end: Ended,
+        down_ms: u64,
     },
     Backup {
         node: usize,
@@ -311,6 +318,7 @@ impl Plan {
         if !one_at_a_time && !plan.actions.iter().any(is_rules) {
             branches::add_to(&mut plan);
         }
+        losses::add_to(&mut plan.actions, plan.machines.len(), one_at_a_time, seed);
         plan
     }
 

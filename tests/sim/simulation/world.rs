@@ -15,6 +15,7 @@ use std::{
 use self::away::Away;
 use super::{
     disk::{Closed, ContentId, Tree},
+    losses::Ended,
     machine::Machine,
     network::Network,
     oracle::{Holdings, Oracle},
@@ -442,6 +443,7 @@ impl World {
                 self.was_closed = true;
             }
             What::Close { .. } => {}
+            What::LoseIndex { node, end, down_ms } => self.lose_index(node, end, down_ms),
             What::Backup { node } if !self.machines[node].is_off => {
                 self.machines[node].backup = Some(self.machines[node].back_up());
             }
@@ -482,6 +484,19 @@ impl World {
             let tree = self.tree_of(at);
             self.oracle.forget(at, &tree);
         }
+    }
+
+    /// The machine may be off: what is gone then is found out when it is on again.
+    fn lose_index(&mut self, at: usize, end: Ended, down_ms: u64) {
+        let down = Duration::from_millis(down_ms);
+        match end {
+            _ if self.machines[at].replica.is_none() => {}
+            Ended::Stopped => self.stop(at, down_ms),
+            Ended::Killed => self.stop_running(at, down),
+        }
+        self.machines[at].lose_index();
+        let tree = self.tree_of(at);
+        self.oracle.forget(at, &tree);
     }
 
     fn light_fuse(&mut self, at: usize, after: u32, down_ms: u64) -> Checked {

@@ -125,7 +125,9 @@ impl Engine {
             Some(found) => self.handed_on_bits(path, row.as_ref(), found, time)?,
             None => 0,
         };
-        let prior = row.as_ref().and_then(prior_version);
+        // Who has put it there did not know of a deletion that was told only now.
+        let is_forgotten = found.is_some() && self.is_forgotten(row.as_ref());
+        let prior = row.as_ref().filter(|_| !is_forgotten).and_then(prior_version);
         let mut since_ms = match (cause, &found) {
             (Cause::OtherName { changed }, _) => changed,
             (_, Some((_, stat))) => self.found_since_ms(stat, time),
@@ -134,6 +136,7 @@ impl Engine {
         let ambiguous = found.as_ref().filter(|(_, stat)| {
             cause == Cause::Unattributed
                 || cause == Cause::Edit && self.is_unattributable(stat, since_ms, time)
+                || is_forgotten
         });
         let is_unattributable = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {

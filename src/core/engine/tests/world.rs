@@ -498,6 +498,15 @@ impl World {
         self.time.wall_ms += 1000;
     }
 
+    /// The node is stopped, its index is removed, and it starts again.
+    pub(super) fn lose_index(&mut self, node: usize) {
+        self.nodes[node].storage = Storage::default();
+        let mut index = Index::open_in(self.nodes[node].storage.clone()).unwrap();
+        index.begin_lost(self.time.wall_ms).unwrap();
+        drop(index);
+        self.crash(node);
+    }
+
     /// Seconds go by.
     pub(super) fn wait(&mut self, seconds: u64) {
         let end = self.time.now + Duration::from_secs(seconds);

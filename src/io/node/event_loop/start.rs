@@ -14,7 +14,7 @@ use crate::{
         discovery::{Discovery, Probe},
         engine::{Engine, EngineConfig},
     },
-    index::{Index, IndexError},
+    index::IndexError,
     io::{
         disk::{
             root::{OpenError, Root},
@@ -29,7 +29,7 @@ use crate::{
             state::{
                 State, StateError,
                 identity::{self, IdentityError},
-                index_mark,
+                index_file, index_mark,
             },
             stopwatch::Part,
             token,
@@ -98,20 +98,33 @@ impl EventLoop {
         let root = Root::open(&config.directory)?;
         let tree = Tree::open(root, watcher(&config, &poll), time)
             .map_err(|error| StateError::Io { path: state.dir().to_owned(), error })?;
-        let identity = if fresh_identity {
-            identity::replace(state.dir())?
-        } else {
-            identity::load_or_create(state.dir())?
+        let known = identity::load(state.dir())?;
+        let has_run = known.is_some();
+        let (identity, is_new) = match known.filter(|_| !fresh_identity) {
+            Some(identity) => (identity, false),
+            None => (identity::generate()?, true),
         };
         let instance = random().map_err(system("the system gives no random numbers"))?;
         let net = Net::bind(poll.registry(), net_config(&config, state, &identity, instance))?;
         let index_is_latest = index_mark::holds(state.dir());
-        let index = Index::open(&state.dir().join("index"))?;
+        let index = index_file::open(state.dir(), has_run, time.wall_ms)?;
+        if is_new {
+            // The index is there first: a node that has an identity and no index has lost that.
+            identity::keep(state.dir(), &identity)?;
+        }
         let engine_config = engine_config(&config, tree.root(), &identity)
             .map_err(system("the system gives no random numbers"))?;
         let engine_config =
             EngineConfig { fresh_origin: fresh_identity, index_is_latest, ..engine_config };
-        let engine = Engine::new(index, engine_config, time)?;
+        let engine = match Engine::new(index, engine_config.clone(), time) {
+            Err(error) if error.is_damage() => {
+                warn!("{error}");
+                index_file::condemn(state.dir());
+                let index = index_file::open(state.dir(), has_run, time.wall_ms)?;
+                Engine::new(index, engine_config, time)?
+            }
+            result => result?,
+        };
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let control = control(&poll, state);
         let surroundings = Surroundings::new(poll.registry(), time.now);
@@ -136,6 +149,7 @@ impl EventLoop {
             longest_turn: (Duration::ZERO, Part::Events),
             state_dir: state.dir().to_owned(),
             marked: None,
+            is_opening: true,
             stopped: None,
         })
     }

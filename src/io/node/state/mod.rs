@@ -5,6 +5,7 @@
 //! beside them and are others' business. Nothing here looks at the files that are kept in sync.
 
 pub mod identity;
+pub mod index_file;
 pub mod index_mark;
 mod nested;
 
@@ -332,8 +333,18 @@ fn sync_way(dir: &Path) -> io::Result<()> {
 /// The lock goes with the process, however it ends; the file stays.
 fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = plain_file::open(path, &mut options).map_err(io_error(path))?;
+    let open = plain_file::open(
+        path,
+        options.read(true).write(true).create(true).truncate(false).mode(0o600),
+    );
+    let (mut file, is_writable) = match open {
+        // One that is there can be locked all the same, by a node that waits.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            let file = plain_file::open(path, File::options().read(true));
+            (file.map_err(|_| io_error(path)(error))?, false)
+        }
+        result => (result.map_err(io_error(path))?, true),
+    };
     match lock_in_time(&file, || thread::sleep(LOCK_PAUSE)) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -348,8 +359,13 @@ fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())
     };
-    write().map_err(io_error(path))?;
-    Ok(file)
+    match write() {
+        // It can still be opened after an error of the disk.
+        Err(error) if is_writable && error.kind() != io::ErrorKind::ReadOnlyFilesystem => {
+            Err(io_error(path)(error))
+        }
+        _ => Ok(file),
+    }
 }
 
 /// Whoever looks for a running node holds the lock for a moment: it is tried again after each
@@ -572,7 +588,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let node = parent.path().join("node");
         let dir = open(&node, GroupChoice::Keep).unwrap().dir().to_owned();
-        identity::load_or_create(&dir).unwrap();
+        identity::keep(&dir, &identity::generate().unwrap()).unwrap();
         let [link, copy, folded] =
             ["link", "copy", ".P2Pnetwork"].map(|name| parent.path().join(name));
         symlink(&dir, &link).unwrap();
