@@ -290,7 +290,6 @@ fn keys_are_not_synchronised() {
 
 /// A pipe that nobody reads would be waited for.
 #[test]
-#[cfg(target_os = "linux")]
 fn a_log_goes_to_a_file_alone() {
     let parent = tempfile::tempdir().unwrap();
     let at = |name: &str| parent.path().join(name);

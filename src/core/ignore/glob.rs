@@ -2,12 +2,34 @@
 //! and escapes.
 //!
 //! Nothing is tried and taken back. What has matched so far is the set of those parts that may come
-//! next, so the work for a path is bounded by its length times that of the pattern, whatever the
-//! two look like.
+//! next, a bit for each. So the work for a byte of a path is bounded by a 64th of the pattern's
+//! length, whatever the two look like.
 
-/// A pattern, as the parts that it is made of.
+use std::iter;
+
+/// A pattern. Its sets of parts have a bit for each, and one for its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Glob(Vec<Part>);
+pub(super) struct Glob {
+    /// Bytes of one kind are the same to all parts.
+    kinds: Box<[u8; 256]>,
+    /// For each kind, what it does to each word of a set.
+    steps: Vec<Step>,
+    /// The words of a set, of parts that may be empty.
+    stars: Vec<u64>,
+    /// The words of a set, of parts that may be left out together with the one behind them.
+    optional: Vec<u64>,
+    /// How many parts there are.
+    end: usize,
+}
+
+/// What a byte does to the parts of one word.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    /// It is all of them.
+    ends: u64,
+    /// They may go on after it.
+    stays: u64,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
@@ -21,7 +43,7 @@ enum Part {
     Star,
     /// `**`: any number of bytes.
     TwoStars,
-    /// `**/`: nothing, or any number of bytes and a slash.
+    /// `**` of `**/`, which may be left out altogether.
     Directories,
 }
 
@@ -29,85 +51,92 @@ enum Part {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Class([u64; 4]);
 
-/// The parts of a glob that may come next, in order. One past the last is its end.
+/// The parts of a glob that may come next.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
-    now: Vec<usize>,
-    /// The set after the next byte; kept for its memory.
-    next: Vec<usize>,
-}
+pub(super) struct Progress(Vec<u64>);
 
 impl Glob {
     /// `None` for a pattern that is malformed, and matches nothing.
     pub(super) fn parse(pattern: &[u8]) -> Option<Self> {
-        let mut reader = Reader { pattern, at: 0, literal: literal_length(pattern) };
-        let mut parts = Vec::new();
-        while let Some(byte) = reader.next() {
-            parts.push(match byte {
-                b'\\' => Part::Byte(reader.next()?),
-                b'?' => Part::NoSlash,
-                b'*' => reader.stars(),
-                b'[' => Part::Class(Box::new(reader.class()?)),
-                byte => Part::Byte(byte),
-            });
+        let parts = Reader { pattern, at: 0, literal: literal_length(pattern) }.parts()?;
+        let (mut kinds, mut steps) = (Box::new([0; 256]), Vec::new());
+        // No path has a NUL: it stands for all bytes that are like it to every part.
+        steps.extend(steps_of(&parts, 0));
+        for (next, byte) in (1..=u8::MAX).zip(unlike_nul(&parts)) {
+            kinds[usize::from(byte)] = next;
+            steps.extend(steps_of(&parts, byte));
         }
-        Some(Self(parts))
+        let stars = words(&parts, Part::may_be_empty).collect();
+        let optional = words(&parts, |part| *part == Part::Directories).collect();
+        Some(Self { kinds, steps, stars, optional, end: parts.len() })
     }
 
     /// Nothing was read yet.
     pub(super) fn begin(&self, progress: &mut Progress) {
-        progress.now.clear();
-        self.enter(0, &mut progress.now);
+        progress.0.clear();
+        progress.0.resize(self.stars.len(), 0);
+        self.enter(1, |_| Step::default(), progress);
     }
 
     /// Reads one more byte. False when nothing can match any more.
     pub(super) fn read(&self, byte: u8, progress: &mut Progress) -> bool {
-        let Progress { now, next } = progress;
-        next.clear();
-        for &at in &*now {
-            self.step(at, byte, next);
-        }
-        std::mem::swap(now, next);
-        !now.is_empty()
+        let kind = usize::from(self.kinds[usize::from(byte)]);
+        let steps = &self.steps[kind * self.stars.len()..];
+        self.enter(0, |word| steps[word], progress)
     }
 
     /// Does what was read match?
     pub(super) fn matches(&self, progress: &Progress) -> bool {
-        progress.now.last() == Some(&self.0.len())
+        progress.0[self.end / 64] & 1 << (self.end % 64) != 0
     }
 
-    /// Where the byte leads from the part at `at`.
-    fn step(&self, at: usize, byte: u8, next: &mut Vec<usize>) {
-        let Some(part) = self.0.get(at) else { return };
-        match part {
-            Part::Star if byte != b'/' => self.enter(at, next),
-            Part::TwoStars => self.enter(at, next),
-            Part::Directories => {
-                add(at, next);
-                if byte == b'/' {
-                    self.enter(at + 1, next);
-                }
-            }
-            part if part.takes(byte) => self.enter(at + 1, next),
-            _ => {}
+    /// Goes from one set to the next: with the first parts of `first`, those behind what ended, what
+    /// goes on, and what is behind all that may be empty. What leaves a word goes into the next.
+    fn enter(&self, first: u64, step: impl Fn(usize) -> Step, progress: &mut Progress) -> bool {
+        let (mut behind, mut left_out, mut after) = (first, 0, 0);
+        let mut any = 0;
+        for (word, set) in progress.0.iter_mut().enumerate() {
+            let Step { ends, stays } = step(word);
+            let (ended, stayed) = (*set & ends, *set & stays);
+            let entered = ended << 1 | behind;
+            let optional = entered & self.optional[word];
+            let there = entered | optional << 2 | left_out | stayed;
+            let empty = there & self.stars[word];
+            *set = there | empty << 1 | after;
+            (behind, left_out, after) = (ended >> 63, optional >> 62, empty >> 63);
+            any |= *set;
         }
-    }
-
-    /// This part may come next, and what follows it, too, if it may be empty.
-    fn enter(&self, mut at: usize, set: &mut Vec<usize>) {
-        add(at, set);
-        while self.0.get(at).is_some_and(Part::may_be_empty) {
-            at += 1;
-            add(at, set);
-        }
+        any != 0
     }
 }
 
-/// The parts come in order, and whatever is behind the last was not skipped but is there.
-fn add(at: usize, set: &mut Vec<usize>) {
-    if set.last().is_none_or(|last| *last < at) {
-        set.push(at);
+/// The words of the set of those parts of which this is true.
+fn words(parts: &[Part], has: impl Fn(&Part) -> bool) -> impl Iterator<Item = u64> {
+    let word = move |word: usize| {
+        let parts = parts.iter().skip(word * 64).take(64).enumerate();
+        parts.fold(0, |bits, (at, part)| bits | u64::from(has(part)) << at)
+    };
+    (0..parts.len() / 64 + 1).map(word)
+}
+
+fn steps_of(parts: &[Part], byte: u8) -> impl Iterator<Item = Step> {
+    let ends = words(parts, move |part| part.takes(byte));
+    let stays = words(parts, move |part| part.stays(byte));
+    iter::zip(ends, stays).map(|(ends, stays)| Step { ends, stays })
+}
+
+/// Those bytes that are not the same as a NUL to all parts.
+fn unlike_nul(parts: &[Part]) -> impl Iterator<Item = u8> {
+    let mut unlike = [false; 256];
+    for part in parts {
+        match part {
+            Part::Byte(byte) => unlike[usize::from(*byte)] = true,
+            part => (0..=u8::MAX).filter(|byte| !part.is_alike(*byte, 0)).for_each(|byte| {
+                unlike[usize::from(byte)] = true;
+            }),
+        }
     }
+    (1..=u8::MAX).filter(move |byte| unlike[usize::from(*byte)])
 }
 
 impl Part {
@@ -121,6 +150,20 @@ impl Part {
         }
     }
 
+    /// May it go on after the byte?
+    fn stays(&self, byte: u8) -> bool {
+        match self {
+            Self::Star => byte != b'/',
+            Self::TwoStars | Self::Directories => true,
+            Self::Byte(_) | Self::NoSlash | Self::Class(_) => false,
+        }
+    }
+
+    fn is_alike(&self, one: u8, other: u8) -> bool {
+        self.takes(one) == self.takes(other) && self.stays(one) == self.stays(other)
+    }
+
+    /// Stars are never side by side: so many of them are one part.
     fn may_be_empty(&self) -> bool {
         matches!(self, Self::Star | Self::TwoStars | Self::Directories)
     }
@@ -161,6 +204,20 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn parts(mut self) -> Option<Vec<Part>> {
+        let mut parts = Vec::new();
+        while let Some(byte) = self.next() {
+            match byte {
+                b'\\' => parts.push(Part::Byte(self.next()?)),
+                b'?' => parts.push(Part::NoSlash),
+                b'*' => self.stars(&mut parts),
+                b'[' => parts.push(Part::Class(Box::new(self.class()?))),
+                byte => parts.push(Part::Byte(byte)),
+            }
+        }
+        Some(parts)
+    }
+
     fn next(&mut self) -> Option<u8> {
         let byte = self.rest().first().copied();
         self.at += usize::from(byte.is_some());
@@ -172,7 +229,7 @@ impl Reader<'_> {
     }
 
     /// After the first star. Two or more cross slashes if nothing but slashes is beside them.
-    fn stars(&mut self) -> Part {
+    fn stars(&mut self, parts: &mut Vec<Part>) {
         let first = self.at - 1;
         let more = self.rest().iter().take_while(|byte| **byte == b'*').count();
         self.at += more;
@@ -180,10 +237,13 @@ impl Reader<'_> {
         match self.rest() {
             [b'/', ..] if more > 0 && is_free => {
                 self.at += 1;
-                Part::Directories
+                // Once more says nothing more.
+                if !matches!(parts[..], [.., Part::Directories, _]) {
+                    parts.extend([Part::Directories, Part::Byte(b'/')]);
+                }
             }
-            [] | [b'\\', b'/', ..] if more > 0 && is_free => Part::TwoStars,
-            _ => Part::Star,
+            [] | [b'\\', b'/', ..] if more > 0 && is_free => parts.push(Part::TwoStars),
+            _ => parts.push(Part::Star),
         }
     }
 

@@ -36,18 +36,23 @@ fn refuse_others(found: FileType) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::{fs::symlink, net::UnixListener};
-
-    use rustix::fs::{CWD, FileType as Kind, Mode, mknodat};
+pub(crate) mod tests {
+    use std::{
+        os::unix::{fs::symlink, net::UnixListener},
+        process::Command,
+    };
 
     use super::*;
+
+    pub(crate) fn make_pipe(path: &Path) {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
 
     #[test]
     fn only_files_are_opened_and_nothing_is_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        mknodat(CWD, at("pipe"), Kind::Fifo, Mode::RWXU, 0).unwrap();
+        make_pipe(&at("pipe"));
         let _socket = UnixListener::bind(at("socket")).unwrap();
         symlink("/dev/null", at("null")).unwrap();
         let others =

@@ -454,9 +454,8 @@ fn write_key(dir: &Path, key: &GroupKey) -> Result<(), StateError> {
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-
     use super::*;
+    use crate::io::node::plain_file::tests::make_pipe;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -611,7 +610,7 @@ mod tests {
             let parent = tempfile::tempdir().unwrap();
             let path = state_dir(parent.path()).join(file);
             fs::create_dir(state_dir(parent.path())).unwrap();
-            mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+            make_pipe(&path);
             let error = open(parent.path(), GroupChoice::Keep).unwrap_err().to_string();
             assert!(error.contains(path.to_str().unwrap()) && error.contains("pipe"), "{error}");
             assert_eq!(runs(parent.path()), None);

@@ -5,7 +5,9 @@
 
 use std::{
     collections::VecDeque,
-    fs, io,
+    fs::{self, DirEntry},
+    io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -36,25 +38,27 @@ fn above(root: &Path) -> Option<PathBuf> {
     root.ancestors().skip(1).find(|directory| is_of_a_node(directory)).map(Path::to_owned)
 }
 
-/// Those that are not too deep to be found at a glance. No link is followed.
+/// Those that are not too deep to be found at a glance. No link is followed, and nothing that is
+/// mounted is entered: a server that is gone would be waited for.
 fn below(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    let Ok(device) = fs::metadata(root).map(|root| root.dev()) else { return Vec::new() };
+    let is_near = |entry: &DirEntry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && entry.metadata().is_ok_and(|found| found.dev() == device)
+    };
+    let (mut found, mut looked_at) = (Vec::new(), 0);
     let mut waiting = VecDeque::from([root.to_owned()]);
-    let mut left = MAX_NESTED_ENTRIES;
     while let Some(directory) = waiting.pop_front() {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
-            left = left.saturating_sub(1);
-            if left == 0 {
+            looked_at += 1;
+            if looked_at > MAX_NESTED_ENTRIES {
                 return found;
             }
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            match entry.file_name() == STATE_DIR {
-                true if directory != root && is_of_a_node(&directory) => {
-                    found.push(directory.clone())
-                }
-                false if is_directory => waiting.push_back(entry.path()),
-                _ => {}
+            if entry.file_name() != STATE_DIR {
+                waiting.extend(is_near(&entry).then(|| entry.path()));
+            } else if directory != root && is_of_a_node(&directory) {
+                found.push(directory.clone());
             }
         }
     }
