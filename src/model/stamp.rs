@@ -40,12 +40,12 @@ impl Stamp {
 
     /// Is `now` the same time, by a clock that was set to another zone, or to summer or winter time?
     /// Only for times of a file system that keeps pairs of seconds: FAT has them as the local clock
-    /// showed them.
+    /// showed them, and may have told finer ones before it was unmounted.
     pub fn is_by_other_clock(&self, now: &Stamp) -> bool {
-        let moved_ns = now.mtime_ns.abs_diff(self.mtime_ns);
-        let are_coarse = [self, now].iter().all(|stamp| stamp.mtime_ns % COARSE_NS == 0);
+        let was_ns = self.mtime_ns.div_euclid(COARSE_NS) * COARSE_NS;
+        let moved_ns = now.mtime_ns.abs_diff(was_ns);
         self.size == now.size
-            && are_coarse
+            && now.mtime_ns % COARSE_NS == 0
             && moved_ns % ZONE_STEP_NS == 0
             && moved_ns <= MAX_ZONE_MOVE_NS
     }
@@ -213,8 +213,9 @@ mod tests {
         let longer = Stamp { size: 2, mtime_ns: was.mtime_ns + 60 * MINUTE_NS, ..was };
         assert!(!was.is_by_other_clock(&longer));
         let fine = Stamp { mtime_ns: was.mtime_ns + 1, ..was };
-        let moved = Stamp { mtime_ns: fine.mtime_ns + 60 * MINUTE_NS, ..fine };
-        assert!(!fine.is_by_other_clock(&moved), "no FAT has such times");
+        let moved = |stamp: &Stamp| Stamp { mtime_ns: stamp.mtime_ns + 60 * MINUTE_NS, ..*stamp };
+        assert!(fine.is_by_other_clock(&moved(&was)), "it was told before it was unmounted");
+        assert!(!fine.is_by_other_clock(&moved(&fine)), "no FAT has such times");
     }
 
     proptest! {

@@ -154,7 +154,6 @@ impl FileSystem for Folding {
         identity(handle: &Handle) -> Result<(u64, u64)>;
         check_writable(directory: &Handle) -> Result<()>;
         space(handle: &Handle) -> Result<Space>;
-        set_mtime_of(handle: &Handle, mtime_ns: i64) -> Result<()>;
         read_at(file: &Handle, buffer: &mut [u8], offset: u64) -> Result<usize>;
         write_at(file: &Handle, bytes: &[u8], offset: u64) -> Result<()>;
         set_len(file: &Handle, length: u64) -> Result<()>;
@@ -169,6 +168,11 @@ impl FileSystem for Folding {
         unlink() -> Result<()>;
         remove_directory() -> Result<()>;
         set_mtime(mtime_ns: i64) -> Result<()>;
+    }
+
+    fn set_mtime_of(&self, handle: &Handle, mtime_ns: i64) -> Result<()> {
+        let rest_ns = if self.is_fat { mtime_ns % 2_000_000_000 } else { 0 };
+        Kernel.set_mtime_of(handle, mtime_ns - rest_ns)
     }
 
     fn create_at(&self, at: At<'_>) -> Result<Handle> {
@@ -460,6 +464,16 @@ fn bits_that_the_file_system_does_not_keep_are_read_back() {
                 assert_eq!((found, tree.stat("a").map(|stat| stat.mode)), (0o644, Some(0o644)));
                 run(tree, "b", None, None, content(tree)).unwrap();
             },
+        );
+    }
+}
+
+#[test]
+fn times_in_pairs_of_seconds_are_found_out() {
+    for is_fat in [false, true] {
+        each_ability(
+            || Folding { is_fat, ..Folding::default() },
+            |tree| assert_eq!(tree.root.nature().has_coarse_times, is_fat),
         );
     }
 }
