@@ -127,6 +127,19 @@ fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("it is empty; name a directory".to_owned()) } else { Ok(text.into()) }
 }
 
+/// A file's name, as it was given.
+fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("it is empty; name a file".to_owned()) } else { Ok(text.into()) }
+}
+
+/// A network interface's name; whether there is one is seen later.
+fn interface(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it is empty; name an interface, such as eth0".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
 /// A port that can be listened on.
 fn port(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "use a number from 1 to 65535".to_owned())

@@ -1,13 +1,20 @@
 //! `p2pnetwork status`: what the running node says of itself.
 
-use std::{fmt::Write, path::PathBuf};
+use std::{
+    fmt::Write,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use argh::FromArgs;
 
 use super::{Failure, count, deletions::ways_out, print};
-use crate::io::node::{
-    control::{Request, ask},
-    report::{PeerReport, Report},
+use crate::{
+    io::node::{
+        control::{Request, ask},
+        report::{PeerReport, Report},
+    },
+    model::{calendar::Date, limits::INDEX_LOSS_SHOWN},
 };
 
 /// Problems that the text shows; `--json` has all.
@@ -109,12 +116,28 @@ fn add_figures(text: &mut String, report: &Report) {
         report.resident_bytes.map(|resident| format!("{} of memory", super::bytes(resident))),
     );
     put(text, format_args!("{}\n", figures.join(", ")));
+    if let Some(lost_ms) = report.index_lost_ms.filter(|&lost_ms| is_recent(lost_ms)) {
+        put(
+            text,
+            format_args!(
+                "the index was lost or damaged, and was made anew on {}: what other machines have \
+                 deleted or replaced since is in the trash\n",
+                Date::from_ms(lost_ms).day_name()
+            ),
+        );
+    }
     if report.node.open_group {
         put(
             text,
             format_args!("open group: anybody on this network can read and write the directory\n"),
         );
     }
+}
+
+/// Is it of the last days? What is older is history.
+fn is_recent(time_ms: u64) -> bool {
+    let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    since_ms.saturating_sub(u128::from(time_ms)) < INDEX_LOSS_SHOWN.as_millis()
 }
 
 fn add_peers(text: &mut String, peers: &[PeerReport]) {
@@ -211,6 +234,8 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::io::node::report::{ErrorReport, MissingReport, tests::example};
 
@@ -262,6 +287,15 @@ a firewall here on the sync port?
         ] {
             assert!(text.contains(said), "{text}");
         }
+    }
+
+    #[test]
+    fn an_index_that_was_lost_is_told_for_some_days() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let lost = |before: Duration| (now - before).as_millis() as u64;
+        let text = |lost_ms| text(&Report { index_lost_ms: Some(lost_ms), ..example() });
+        assert!(text(lost(INDEX_LOSS_SHOWN / 2)).contains("the index was lost or damaged"));
+        assert!(!text(lost(INDEX_LOSS_SHOWN * 2)).contains("the index"));
     }
 
     #[test]

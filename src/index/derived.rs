@@ -42,6 +42,8 @@ pub struct Derived {
     pub here: bool,
     /// Is it live and missing?
     pub missing_live: bool,
+    /// Is it a tombstone?
+    pub tombstone: bool,
     /// Is it a conflict copy?
     pub conflict: bool,
     /// Bytes of content that are wanted.
@@ -100,6 +102,7 @@ impl Derived {
             live: counts,
             here: counts && row.base.is_some(),
             missing_live: counts && row.is_missing(),
+            tombstone: !live,
             conflict: counts
                 && path.name().windows(CONFLICT_MARK.len()).any(|part| part == CONFLICT_MARK),
             wanted_bytes: newest

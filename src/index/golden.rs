@@ -116,19 +116,21 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
         durable_before_ms: 300,
         boot: b"boot".to_vec(),
         root: Some((66_306, 2)),
+        lost: Some(Lost { at_ms: 300, is_compared: true }),
         knowledge: vector(&[(1, 2), (3, 400)]),
         dropped: vector(&[(1, 1)]),
         live: 5,
         here: 4,
         missing: 2,
         hold: Hold::Asked,
+        tombstones: 2,
         conflicts: 1,
         wanted_bytes: 300,
         live_digest: u128::MAX - 1,
     };
     assert_eq!(
         hex(&encode(&summary)),
-        "010701ac02050100ac0204626f6f7401828604020201020390030101010504020101ac02fe(ff*17)03"
+        "010701ac02050100ac0204626f6f74018286040201ac0201020102039003010101050402010201ac02fe(ff*17)03"
     );
     let record = NodeRecord {
         name: "pi".to_owned(),
@@ -161,16 +163,7 @@ fn another_format_is_refused_and_says_what_to_do() {
     {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("index");
-        let mut index = Index::open(&file).unwrap();
-        index.update_summary(|summary| summary.live = 5);
-        index
-            .transaction()
-            .open_table(META)
-            .unwrap()
-            .insert("format", &encode(&format)[..])
-            .unwrap();
-        index.commit().unwrap();
-        drop(index);
+        tests::write_format(&file, format);
         for _ in 0..2 {
             let Err(error) = Index::open(&file) else { panic!("another format was opened") };
             let text = error.to_string();

@@ -68,6 +68,8 @@ pub struct Summary {
     pub boot: Vec<u8>,
     /// (device, inode) of the root directory, once one was seen.
     pub root: Option<(u64, u64)>,
+    /// That this index is in the place of one that was lost, if it is.
+    pub lost: Option<Lost>,
     /// Up to where each origin's changes are here.
     pub knowledge: Knowledge,
     /// Of each origin the highest change whose tombstone was dropped.
@@ -80,12 +82,23 @@ pub struct Summary {
     pub missing: u64,
     /// What becomes of them.
     pub hold: Hold,
+    /// Tombstones.
+    pub tombstones: u64,
     /// Live paths that are conflict copies.
     pub conflicts: u64,
     /// Bytes of content that are wanted.
     pub wanted_bytes: u64,
     /// Order-free sum over all live rows.
     pub live_digest: u128,
+}
+
+/// The index before this one was lost: removed, emptied or damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// When this one was made in its place, in ms since 1970.
+    pub at_ms: u64,
+    /// Has all that was on the disk then been compared with what the other nodes have?
+    pub is_compared: bool,
 }
 
 impl Default for Summary {
@@ -99,12 +112,14 @@ impl Default for Summary {
             durable_before_ms: 0,
             boot: Vec::new(),
             root: None,
+            lost: None,
             knowledge: Knowledge::default(),
             dropped: Knowledge::default(),
             live: 0,
             here: 0,
             missing: 0,
             hold: Hold::Undecided,
+            tombstones: 0,
             conflicts: 0,
             wanted_bytes: 0,
             live_digest: 0,
@@ -119,6 +134,7 @@ impl Summary {
         self.live = swap(self.live, before.live.into(), after.live.into());
         self.here = swap(self.here, before.here.into(), after.here.into());
         self.missing = swap(self.missing, before.missing_live.into(), after.missing_live.into());
+        self.tombstones = swap(self.tombstones, before.tombstone.into(), after.tombstone.into());
         self.conflicts = swap(self.conflicts, before.conflict.into(), after.conflict.into());
         self.wanted_bytes =
             self.wanted_bytes.wrapping_sub(before.wanted_bytes).wrapping_add(after.wanted_bytes);
@@ -194,11 +210,10 @@ pub struct RuleTexts {
     pub before: Option<Vec<u8>>,
 }
 
-/// Reads the rules; there are none before any were kept.
-pub fn load_rule_texts(transaction: &WriteTransaction) -> Result<RuleTexts, IndexError> {
+/// Reads the rules; `None` before any were kept.
+pub fn load_rule_texts(transaction: &WriteTransaction) -> Result<Option<RuleTexts>, IndexError> {
     let meta = transaction.open_table(META)?;
-    let texts = meta.get(RULES)?.map(|bytes| decode("rule", bytes.value())).transpose()?;
-    Ok(texts.unwrap_or_default())
+    meta.get(RULES)?.map(|bytes| decode("rule", bytes.value())).transpose()
 }
 
 /// Writes the rules.

@@ -1,6 +1,6 @@
 //! What the node says of itself when it is asked.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{Engine, Result};
 use crate::{
@@ -42,6 +42,8 @@ pub struct Status {
     /// Under how many origins the changes were counted that are known: one for each node, and one
     /// more for each end that was not orderly.
     pub origins: usize,
+    /// When the index was made anew, since the one before was lost, in ms since 1970.
+    pub index_lost_ms: Option<u64>,
     /// Why nothing is changed, if so.
     pub paused: Option<String>,
     /// Paths that could not be written or read, and why.
@@ -104,15 +106,19 @@ impl Engine {
             durable: !self.index.is_dirty(),
             at_rest: self.complete_index().is_some(),
             origins: summary.knowledge.len(),
+            index_lost_ms: summary.lost.map(|lost| lost.at_ms),
             paused: self.paused.clone(),
-            problems: self
-                .paths
-                .problems()
-                .map(|(path, why)| (path.clone(), why.to_owned()))
-                .collect(),
+            problems: self.problems(),
             more_problems: self.paths.unnamed_problems() as u64,
             missing: self.missing_paths()?,
         })
+    }
+
+    /// By path. That the rules do not count says more than why their file cannot be read.
+    fn problems(&self) -> Vec<(RelPath, String)> {
+        let paths = self.paths.problems().map(|(path, why)| (path.clone(), why.to_owned()));
+        let problems: BTreeMap<_, _> = paths.chain(self.rules.problem()).collect();
+        problems.into_iter().collect()
     }
 
     fn missing_paths(&self) -> Result<MissingPaths> {

@@ -3,12 +3,15 @@
 mod bits;
 mod clocks;
 mod closed;
+mod crowds;
 mod hostile;
 mod ignored;
+mod lost;
 mod missing;
 mod names;
 mod races;
 mod reread;
+mod respelled;
 mod rest;
 mod retired;
 mod serving;

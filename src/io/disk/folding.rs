@@ -16,7 +16,7 @@ use crate::{
             },
             testing::{NOW_MS, Tree, path},
         },
-        files::{At, FileSystem, Handle, How, Kernel, Names, sys::Abilities},
+        files::{At, FileSystem, Handle, How, Kernel, Names, Owner, Owners, Space, sys::Abilities},
     },
     model::entry::Stat,
 };
@@ -133,6 +133,18 @@ macro_rules! by_folded_name {
     };
 }
 
+impl Owners for Folding {
+    fn user(&self) -> Option<(u32, u32)> {
+        Kernel.user()
+    }
+
+    fn owner(&self, at: At<'_>) -> Result<Owner> {
+        let owner = Kernel.owner((at.0, &self.find(at)?))?;
+        let is_anothers = matches!(self.bits, BitsOf::Anothers(name) if name.as_bytes() == at.1);
+        Ok(if is_anothers { Owner { user: ANOTHER, ..owner } } else { owner })
+    }
+}
+
 impl FileSystem for Folding {
     as_kernel! {
         open_root(path: &Path) -> Result<Handle>;
@@ -141,8 +153,7 @@ impl FileSystem for Folding {
         stat_of(handle: &Handle, device: u64) -> Result<Stat>;
         identity(handle: &Handle) -> Result<(u64, u64)>;
         check_writable(directory: &Handle) -> Result<()>;
-        space(handle: &Handle) -> Result<(u64, u64)>;
-        set_mtime_of(handle: &Handle, mtime_ns: i64) -> Result<()>;
+        space(handle: &Handle) -> Result<Space>;
         read_at(file: &Handle, buffer: &mut [u8], offset: u64) -> Result<usize>;
         write_at(file: &Handle, bytes: &[u8], offset: u64) -> Result<()>;
         set_len(file: &Handle, length: u64) -> Result<()>;
@@ -157,6 +168,11 @@ impl FileSystem for Folding {
         unlink() -> Result<()>;
         remove_directory() -> Result<()>;
         set_mtime(mtime_ns: i64) -> Result<()>;
+    }
+
+    fn set_mtime_of(&self, handle: &Handle, mtime_ns: i64) -> Result<()> {
+        let rest_ns = if self.is_fat { mtime_ns % 2_000_000_000 } else { 0 };
+        Kernel.set_mtime_of(handle, mtime_ns - rest_ns)
     }
 
     fn create_at(&self, at: At<'_>) -> Result<Handle> {
@@ -183,10 +199,6 @@ impl FileSystem for Folding {
             BitsOf::Rounded => Kernel.set_mode(handle, 0o644),
             _ => Kernel.set_mode(handle, mode),
         }
-    }
-
-    fn owner(&self, handle: &Handle) -> Option<u32> {
-        if self.is_anothers(handle) { Some(ANOTHER) } else { Kernel.owner(handle) }
     }
 
     fn list(&self, directory: Handle) -> Result<Box<dyn Names>> {
@@ -452,6 +464,16 @@ fn bits_that_the_file_system_does_not_keep_are_read_back() {
                 assert_eq!((found, tree.stat("a").map(|stat| stat.mode)), (0o644, Some(0o644)));
                 run(tree, "b", None, None, content(tree)).unwrap();
             },
+        );
+    }
+}
+
+#[test]
+fn times_in_pairs_of_seconds_are_found_out() {
+    for is_fat in [false, true] {
+        each_ability(
+            || Folding { is_fat, ..Folding::default() },
+            |tree| assert_eq!(tree.root.nature().has_coarse_times, is_fat),
         );
     }
 }

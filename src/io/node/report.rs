@@ -45,6 +45,10 @@ pub struct Report {
     pub conflicts: u64,
     /// Directories that are compared by the 1 s timer for want of events.
     pub degraded_directories: u64,
+    /// When the index was made anew, since the one before was lost or damaged, in ms since 1970;
+    /// null when that was never so.
+    #[serde(default)]
+    pub index_lost_ms: Option<u64>,
     /// Why nothing is changed at present; null when all is well.
     pub paused: Option<String>,
     /// The longest turn of the loop since the start, in us.
@@ -194,6 +198,7 @@ impl Report {
             wanted_bytes: status.wanted_bytes,
             conflicts: status.conflicts,
             degraded_directories: status.degraded_directories as u64,
+            index_lost_ms: status.index_lost_ms,
             paused: status.paused,
             longest_turn_us: facts.longest_turn.as_micros() as u64,
             longest_turn_part: facts.longest_turn_part.to_owned(),
@@ -320,6 +325,7 @@ pub(crate) mod tests {
             durable: true,
             at_rest: false,
             origins: 3,
+            index_lost_ms: None,
             paused: None,
             problems: vec![(RelPath::new(b"a\xff").unwrap(), "no room".to_owned())],
             more_problems: 0,

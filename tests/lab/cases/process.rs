@@ -134,7 +134,8 @@ fn wrong_code_is_refused_and_the_right_one_then_works() {
         1,
     );
     for wrong in [&typo[..], "", "hello", &code[..code.len() - 1]] {
-        b.run_fails(&["--join", wrong]).assert_one_clear_line(&["code"]);
+        let ended = b.run_fails(&["--join", wrong]);
+        assert!(ended.code == Some(2) && ended.stderr.contains("--join"), "{wrong:?}: {ended:?}");
         assert!(!b.state().exists(), "a wrong code left something behind");
     }
     b.spawn(&["--join", &code.to_lowercase()]);

@@ -46,6 +46,18 @@ impl Disk {
         }
     }
 
+    /// What the program has given a name that is still its own, and that a power cut may take back.
+    pub fn names_not_durable(&self) -> Vec<(String, Ino)> {
+        let sets = self.pending.iter().filter(|change| !change.by_user);
+        let named = sets.flat_map(|change| &change.sets).filter_map(|(directory, name, ino)| {
+            let names = self.durable_names.get(directory);
+            let is_durable = names.and_then(|names| names.get(name)) == ino.as_ref();
+            let is_there = self.child(*directory, name) == *ino;
+            ino.filter(|_| is_there && !is_durable).map(|ino| (*directory, name, ino))
+        });
+        named.map(|(directory, name, ino)| (self.path_of(directory, name), ino)).collect()
+    }
+
     /// The disk after a power cut. Changes of names are atomic, as in any journal, and in order
     /// within a directory; between directories that have nothing to do with each other any may be
     /// lost. Content that was not synced is the old, the new, or torn.
@@ -80,6 +92,14 @@ impl Disk {
         image.skip_inodes(self);
         image.settle();
         image
+    }
+
+    /// All times are others, as when they are kept by a clock that is set to another zone.
+    pub fn move_times(&mut self, by_ns: i64) {
+        for inode in self.inodes.values_mut().chain(self.durable.values_mut()) {
+            inode.mtime_ns += by_ns;
+            inode.ctime_ns += by_ns;
+        }
     }
 
     /// Puts back what a backup has, as one that saves files does it: other inodes, and the times of

@@ -30,7 +30,7 @@ use p2pnetwork::{
         node::replica::Replica,
         watch::Watcher,
     },
-    model::{limits::MESSAGE_BATCH, version::NodeId},
+    model::{limits::MESSAGE_BATCH, path::RelPath, stamp::COARSE_NS, version::NodeId},
     wire::message::Message,
 };
 
@@ -39,6 +39,7 @@ pub struct Backup {
     pub disk: Disk,
     storage: Storage,
     is_latest: bool,
+    is_lost: bool,
     node: NodeId,
 }
 
@@ -74,6 +75,8 @@ pub struct Machine {
     pub answer_at: Option<Duration>,
     pub answer_from: Duration,
     index_is_latest: bool,
+    /// It has lost its index, and no start has made another one yet.
+    index_is_lost: bool,
     boot: u64,
     booted_at_ms: u64,
     /// How far its clock goes on while it has no power next, in ms.
@@ -117,6 +120,7 @@ impl Machine {
             answer_at: None,
             answer_from: Duration::ZERO,
             index_is_latest: true,
+            index_is_lost: false,
             boot: 1,
             off_ms: 0,
             booted_at_ms: style.wall_ms.saturating_sub(60_000),
@@ -180,7 +184,7 @@ impl Machine {
         };
         let (root_id, has_fine_times) = (root.id(), root.has_fine_times());
         let tree = Tree::open(root, watcher, time).map_err(|error| error.to_string())?;
-        let index = Index::open_in(self.storage.clone()).map_err(|error| error.to_string())?;
+        let index = self.open_index(time).map_err(|error| error.to_string())?;
         let config = EngineConfig {
             node: self.node,
             name: format!("node{}", self.at),
@@ -191,11 +195,30 @@ impl Machine {
             fresh_origin: self.fresh_identity,
             index_is_latest: self.index_is_latest,
             keeps_bits: true,
+            alters_names: false,
+            has_coarse_times: self.style.grain.mtime_ns == COARSE_NS,
             has_fine_times,
             mass_missing: self.style.mass_missing,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
         Ok(Replica::new(engine, tree))
+    }
+
+    /// As `io::node::state::index_file` does it: a new one has its name when it is durable.
+    fn open_index(&mut self, time: Time) -> Result<Index, IndexError> {
+        if !self.index_is_lost {
+            return Index::open_in(self.storage.clone());
+        }
+        self.storage = self.storage.emptied();
+        let mut index = Index::open_in(self.storage.clone())?;
+        index.begin_lost(time.wall_ms)?;
+        self.index_is_lost = false;
+        Ok(index)
+    }
+
+    /// Of a node that does not run: its index is gone.
+    pub fn lose_index(&mut self) {
+        self.index_is_lost = true;
     }
 
     /// When the node has something to do.
@@ -273,6 +296,7 @@ impl Machine {
         let fuse = Fuse::default();
         self.storage = self.storage.crashed(fuse.clone(), &mut self.rng);
         self.end_run(fuse);
+        self.refuse_names_told_early();
         self.disk.borrow_mut().slow.clear();
         self.disk.borrow_mut().crash();
         self.is_off = true;
@@ -281,6 +305,23 @@ impl Machine {
         self.boot += 1;
         self.booted_at_ms = self.wall_ms(now);
         network.forget_node(self.at, true, now);
+    }
+
+    /// What the index that outlives the power says to be on the disk is there by a name that does.
+    fn refuse_names_told_early(&self) {
+        let named = self.disk.borrow().names_not_durable();
+        if named.is_empty() {
+            return;
+        }
+        let Ok(index) = Index::open_in(self.storage.killed(Fuse::default())) else { return };
+        for (path, ino) in named {
+            let row = RelPath::new(path.as_bytes()).ok().and_then(|path| index.get(&path).ok()?);
+            if row.and_then(|row| row.base).is_some_and(|base| base.seen.last().inode == ino) {
+                let violation =
+                    format!("the index says that {path} is there before its name is durable");
+                self.disk.borrow_mut().violations.push(violation);
+            }
+        }
     }
 
     /// What runs does nothing any more.
@@ -300,12 +341,13 @@ impl Machine {
         let rng = Rng::new(self.rng.next(), 0);
         let disk = self.disk.borrow().image(self.disk.borrow().device, Fuse::default(), rng);
         let storage = self.storage.killed(Fuse::default());
-        Backup { disk, storage, is_latest: self.index_is_latest, node: self.node }
+        let (is_latest, is_lost) = (self.index_is_latest, self.index_is_lost);
+        Backup { disk, storage, is_latest, is_lost, node: self.node }
     }
 
     pub fn restore(&mut self, backup: Backup, by_file: bool, now: Duration) {
         let fuse = Fuse::default();
-        let Backup { mut disk, storage, is_latest, node } = backup;
+        let Backup { mut disk, storage, is_latest, is_lost, node } = backup;
         disk.skip_inodes(&self.disk.borrow());
         disk.fuse = fuse.clone();
         disk.device = self.disk.borrow().device;
@@ -316,6 +358,7 @@ impl Machine {
         }
         self.storage = storage.killed(fuse.clone());
         self.index_is_latest = is_latest && !by_file;
+        self.index_is_lost = is_lost;
         self.node = node;
         self.fuse = fuse;
         self.disk = Rc::new(RefCell::new(disk));
@@ -326,6 +369,7 @@ fn equip(disk: &mut Disk, style: &plan::Machine) {
     disk.grain = style.grain;
     disk.troubles.no_rename_flags = style.no_rename_flags;
     disk.troubles.no_links = style.no_links;
+    disk.is_shared = style.is_shared;
     disk.events.delay = Duration::from_millis(style.watch.delay_ms);
     disk.events.limit = style.watch.limit;
 }

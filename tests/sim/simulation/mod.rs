@@ -9,6 +9,7 @@ mod crash;
 mod disk;
 mod events;
 mod files;
+mod losses;
 mod machine;
 mod network;
 mod obstacles;

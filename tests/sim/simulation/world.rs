@@ -15,6 +15,7 @@ use std::{
 use self::away::Away;
 use super::{
     disk::{Closed, ContentId, Tree},
+    losses::Ended,
     machine::Machine,
     network::Network,
     oracle::{Holdings, Oracle},
@@ -38,6 +39,8 @@ const QUIET_WITHIN: Duration = Duration::from_secs(1500);
 /// Nothing happens for so long: that is rest. Longer than any delay of the program that does not
 /// grow with failures.
 const QUIET: Duration = Duration::from_secs(25);
+/// Zones differ by so much, in ns.
+const QUARTER_NS: i64 = 900_000_000_000;
 const MAX_TURNS: u64 = 300_000;
 /// Turns in a row after which what was due is still due.
 const MAX_OVERDUE: u32 = 1000;
@@ -389,6 +392,10 @@ impl World {
             }
             What::Freeze { node, for_ms } => self.machines[node].frozen_until = now + ms(for_ms),
             What::Stop { node, down_ms } => self.stop(node, down_ms),
+            What::MoveTimes { node, quarters, down_ms } => {
+                self.stop(node, down_ms);
+                self.machines[node].disk_at(now).move_times(quarters * QUARTER_NS);
+            }
             What::Kill { node, down_ms } => {
                 if self.machines[node].replica.is_some() {
                     self.stop_running(node, ms(down_ms));
@@ -436,6 +443,7 @@ impl World {
                 self.was_closed = true;
             }
             What::Close { .. } => {}
+            What::LoseIndex { node, end, down_ms } => self.lose_index(node, end, down_ms),
             What::Backup { node } if !self.machines[node].is_off => {
                 self.machines[node].backup = Some(self.machines[node].back_up());
             }
@@ -476,6 +484,19 @@ impl World {
             let tree = self.tree_of(at);
             self.oracle.forget(at, &tree);
         }
+    }
+
+    /// The machine may be off: what is gone then is found out when it is on again.
+    fn lose_index(&mut self, at: usize, end: Ended, down_ms: u64) {
+        let down = Duration::from_millis(down_ms);
+        match end {
+            _ if self.machines[at].replica.is_none() => {}
+            Ended::Stopped => self.stop(at, down_ms),
+            Ended::Killed => self.stop_running(at, down),
+        }
+        self.machines[at].lose_index();
+        let tree = self.tree_of(at);
+        self.oracle.forget(at, &tree);
     }
 
     fn light_fuse(&mut self, at: usize, after: u32, down_ms: u64) -> Checked {
@@ -785,11 +806,14 @@ impl World {
 
     /// With permission bits.
     fn full_tree(&self, at: usize) -> FullTree {
+        let is_shared = self.machines.iter().any(|machine| machine.style.is_shared);
         let disk = self.machines[at].disk.borrow();
         disk.tree()
             .into_iter()
             .map(|(path, id)| {
                 let mode = disk.find(&path).map_or(0, |ino| disk.inodes[&ino].mode);
+                // What the group may do is the directory's to say on such a machine.
+                let mode = if is_shared { mode & !0o070 | mode >> 3 & 0o070 } else { mode };
                 (path, (id, mode))
             })
             .collect()

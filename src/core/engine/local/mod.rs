@@ -30,8 +30,9 @@ use super::{
 use crate::{
     core::seam::{COVERED, Found, Hint, Output, Time},
     model::{
-        content::Chunk,
+        content::{Chunk, ZEROS},
         entry::{Base, Content, FileKind, Row, Standing, Stat},
+        limits::SETTLE_UNSEEN_BYTES,
         path::RelPath,
         stamp::Recheck,
     },
@@ -61,6 +62,10 @@ impl Engine {
                     .and_then(|row| row.base)
                     .map_or(0, |base| base.seen.last().size);
                 self.handle_writing(&path, size, time);
+                if size > SETTLE_UNSEEN_BYTES {
+                    // It may be much shorter by now.
+                    self.outputs.push_back(Output::Inspect { path });
+                }
             }
             Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
                 match hint {
@@ -337,7 +342,7 @@ impl Engine {
         match found {
             Found::Content { stat, content, chunks, .. } => {
                 self.paths.handle_settled(path);
-                self.paths.handle_was_read(path, stat.stamp.size, time.now);
+                self.paths.handle_was_read(path, read_bytes(&stat, &chunks), time.now);
                 self.paths.unblock(path);
                 self.keep_recipe(&content, &chunks)?;
                 self.mark_other_names_for_reread(path, &content, &stat)?;
@@ -400,6 +405,7 @@ impl Engine {
 
     fn read(&mut self, path: RelPath, stat: Stat, must_read: bool, time: Time) -> Result<()> {
         if stat.kind == FileKind::File && stat.links == 1 && self.paths.is_settling(&path) {
+            self.paths.handle_size(&path, stat.stamp.size, time.now);
             return Ok(());
         }
         let must_read = must_read
@@ -411,8 +417,8 @@ impl Engine {
             self.paths.handle_settled(&path);
             return self.observe(&path, known.map(|content| (content, stat)), time);
         }
-        if stat.links == 1 && !self.paths.is_reading(&path) && self.paths.must_rest(&path, time.now)
-        {
+        let is_free = stat.links == 1 && !self.paths.is_reading(&path);
+        if is_free && self.paths.must_rest(&path, stat.stamp.size, time.now) {
             return Ok(());
         }
         let is_fresh = self.may_hide_writes(&stat, time);
@@ -432,4 +438,11 @@ impl Engine {
             _ => Ok(()),
         }
     }
+}
+
+/// How much of a file was read: what is in holes was not.
+fn read_bytes(stat: &Stat, chunks: &[Chunk]) -> u64 {
+    let is_hole = |chunk: &&Chunk| **chunk == ZEROS;
+    let in_holes = chunks.iter().filter(is_hole).map(|chunk| u64::from(chunk.length)).sum();
+    stat.stamp.size.saturating_sub(in_holes)
 }

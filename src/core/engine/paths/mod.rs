@@ -281,7 +281,7 @@ mod tests {
             Event::Writing { size } => assert!(paths.handle_writing(path, size, *now)),
             Event::Settled => paths.handle_settled(path),
             Event::BeginRead { size, is_fresh } => {
-                let was_free = paths.is_free(path) && !paths.must_rest(path, *now);
+                let was_free = paths.is_free(path) && !paths.must_rest(path, u64::MAX, *now);
                 let begun = was_free.then(|| {
                     paths.begin_read(path, &stat(size), is_fresh, Time { now: *now, wall_ms: 0 })
                 });

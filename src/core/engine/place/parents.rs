@@ -90,8 +90,9 @@ impl Engine {
     }
 
     /// Publishes a directory that lives because something in it does. If that is unattributed, or
-    /// of whoever made what is in the directory's place, which cannot have been there at the same
-    /// time, so is the directory. `holds_own` says that something in it is this machine's alone.
+    /// what is in the directory's place is, or both are of one machine, on which they cannot have
+    /// been at the same time, the directory is unattributed. `holds_own` says that something in it
+    /// is this machine's alone.
     pub(in super::super) fn publish_parent(
         &mut self,
         path: &RelPath,
@@ -105,7 +106,9 @@ impl Engine {
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
         let replaced = (row.entry.version.author, row.entry.version.dot);
-        if !holds_own && !self.holds_others(path, replaced)? {
+        let is_one_machines =
+            replaced.0 == Author::Unattributed || !self.holds_others(path, replaced)?;
+        if !holds_own && is_one_machines {
             version.author = Author::Unattributed;
         }
         let is_held = row.base.as_ref().is_some_and(Base::is_directory);

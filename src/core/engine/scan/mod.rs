@@ -266,7 +266,9 @@ impl Scan {
 
 impl Engine {
     pub(super) fn scan_has_work(&self) -> bool {
-        !self.rules.are_changing() && (self.has_listings() || self.missing_has_work())
+        !self.rules.are_changing()
+            && !self.lost.is_waiting()
+            && (self.has_listings() || self.missing_has_work())
     }
 
     fn has_listings(&self) -> bool {

@@ -171,8 +171,8 @@ fn a_left_over_is_replaced_and_nothing_is_left_behind() {
 #[test]
 fn who_asks_nobody_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(ask(dir.path(), Request::Status), Err(AskError::NoNode(_))));
-    assert!(matches!(ask(&dir.path().join("missing"), Request::Status), Err(AskError::NoNode(_))));
+    assert!(matches!(ask(dir.path(), Request::Status), Err(AskError::State(_))));
+    assert!(matches!(ask(&dir.path().join("missing"), Request::Status), Err(AskError::State(_))));
     let state_dir = state::state_dir(dir.path());
     fs::create_dir(&state_dir).unwrap();
     assert!(matches!(ask(dir.path(), Request::Status), Err(AskError::NotRunning(_))));

@@ -6,6 +6,7 @@
 //!                    after which this turn's files have their names; tell the other nodes; flush.
 
 mod arp;
+mod network;
 mod report;
 mod sources;
 mod start;
@@ -19,6 +20,7 @@ use std::{
 use log::{debug, warn};
 use mio::{Events, Poll};
 
+use self::network::Surroundings;
 pub use self::{arp::ArpSockets, start::StartError};
 use crate::{
     core::{discovery::Discovery, seam::Time},
@@ -34,14 +36,11 @@ use crate::{
                 signals::Signals,
             },
             replica::{Links, Replica},
-            state::index_mark,
+            state::{index_file, index_mark},
             stopwatch::Part,
         },
     },
-    model::{
-        limits::{INTERFACE_INTERVAL, LONG_TURN},
-        version::NodeId,
-    },
+    model::{limits::LONG_TURN, version::NodeId},
 };
 
 /// Why a running node had to stop.
@@ -94,13 +93,15 @@ pub struct EventLoop {
     control: Option<Control>,
     signals: Signals,
     service: Service,
-    interfaces_at: Instant,
+    surroundings: Surroundings,
     started_at: Instant,
     open_group: bool,
     longest_turn: (Duration, Part),
     /// The node's own directory, and which state of the index was marked there as complete.
     state_dir: PathBuf,
     marked: Option<u64>,
+    /// The index was not made durable yet.
+    is_opening: bool,
     stopped: Option<Stopped>,
 }
 
@@ -122,6 +123,10 @@ impl EventLoop {
                 Err(LoopError::Index(error)) if error.is_no_space() => {
                     warn!("{error}; the next start is as after a power cut");
                 }
+                Err(LoopError::Index(error)) if error.is_damage() => {
+                    warn!("{error}; the next start makes it anew");
+                    index_file::condemn(&self.state_dir);
+                }
                 result => result?,
             }
             return Ok(stopped);
@@ -140,9 +145,17 @@ impl EventLoop {
         self.handle_events(time)?;
         self.handle_timeouts(time)?;
         self.replica.turn(&mut self.net, time)?;
+        self.end_opening();
         self.mark_complete_index();
         self.note_turn();
         Ok(())
+    }
+
+    fn end_opening(&mut self) {
+        if self.is_opening && self.replica.engine().index().has_committed() {
+            self.is_opening = false;
+            index_file::end_opening(&self.state_dir);
+        }
     }
 
     /// Whether the index is as it was left is told by when its file was changed last: each commit
@@ -174,7 +187,11 @@ impl EventLoop {
 
     /// How long to wait for an event: not at all while anything is left to do.
     fn wait(&self, now: Instant) -> Option<Duration> {
-        if self.arp.has_ready_work() || self.net.has_ready_work() || self.replica.has_work() {
+        if self.surroundings.has_ready_work()
+            || self.arp.has_ready_work()
+            || self.net.has_ready_work()
+            || self.replica.has_work()
+        {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -182,7 +199,7 @@ impl EventLoop {
             self.discovery.poll_timeout(),
             self.net.poll_timeout(),
             self.control.as_ref().and_then(Control::poll_timeout),
-            Some(self.interfaces_at),
+            Some(self.surroundings.poll_timeout()),
             self.service.poll_timeout(),
         ];
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
@@ -190,10 +207,7 @@ impl EventLoop {
 
     fn handle_timeouts(&mut self, time: Time) -> Result<(), LoopError> {
         let now = time.now;
-        if self.interfaces_at <= now {
-            self.interfaces_at = now + INTERFACE_INTERVAL;
-            self.read_interfaces(now);
-        }
+        self.look_around(now);
         self.service.handle_timeout(now);
         if self.service.poll_status(now) {
             self.service.tell_status(service::words(&self.replica.engine().status()?));
@@ -217,6 +231,7 @@ impl EventLoop {
         if !self.replica.stop(&mut self.net, clock::read())? {
             warn!("the next start is as after a power cut");
         }
+        self.end_opening();
         Ok(())
     }
 }

@@ -246,6 +246,7 @@ mod tests {
             durable: true,
             at_rest: false,
             origins: 1,
+            index_lost_ms: None,
             paused: None,
             problems: vec![(RelPath::new(b"a").unwrap(), "no".to_owned())],
             more_problems: 0,
