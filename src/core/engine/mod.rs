@@ -352,7 +352,7 @@ impl Engine {
             }
             (Some(_), None) => {
                 info!("the directory is back: going on");
-                self.scan.request_walk();
+                self.scan.demand_walk();
                 self.paths.retry_all(time.now);
                 self.placement.kick();
             }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     disk::{Disk, Ino, Inode, Name, ROOT, Tree, What},
+    oracle::is_above,
     plan::{self, Action, Plan},
     random::Rng,
 };
@@ -74,11 +75,14 @@ impl Disk {
         // A power cut brings nothing of it back.
         self.sync_all();
         let is_whole = which.is_multiple_of(2);
+        let closed = self.closed_paths();
+        let is_below_closed = |path: &[u8]| closed.iter().any(|closed| is_above(closed, path));
         let mut candidates = Vec::new();
         self.walk(ROOT, b"", &mut |path, ino| {
             let is_top = !path.contains(&b'/');
             if (if is_whole { is_top } else { !self.is_directory(ino) })
                 && self.may_leave(path, ino)
+                && !is_below_closed(path)
             {
                 candidates.push((path.to_vec(), ino));
             }

@@ -267,6 +267,8 @@ impl Engine {
                 if self.has_to_go(&path, is_told)? {
                     let renamed_to = self.renamed_to(&path, time);
                     self.scan.handle_vanished(path, renamed_to, is_told);
+                } else {
+                    self.handle_in_the_way();
                 }
                 Ok(())
             }

@@ -36,6 +36,8 @@ pub(super) struct Missing {
     /// Something that is held is looked for.
     look_at: Option<Instant>,
     pass: Option<Pass>,
+    /// Something else is in the place of a directory that has things missing from it.
+    is_in_the_way: bool,
     /// This node's last change before it was begun to look: what it made after that is new.
     since: Seq,
 }
@@ -98,9 +100,10 @@ impl Engine {
         is_told: bool,
         time: Time,
     ) -> Result<()> {
-        let is_known = |row: &Row| matches!(row.standing, Standing::Known | Standing::Missing);
-        let is_doubted = self.index.get(path)?.is_some_and(|row| is_known(&row));
-        match is_doubted && (!is_told || self.holds_anything(path)?) {
+        let Some(row) = self.index.get(path)? else { return Ok(()) };
+        let is_known = matches!(row.standing, Standing::Known | Standing::Missing);
+        let is_directory = row.base.is_some_and(|base| base.is_directory());
+        match is_known && (!is_told || is_directory && self.holds_anything(path)?) {
             true => self.mark_missing(path),
             false => self.observe(path, None, time),
         }
@@ -167,7 +170,8 @@ impl Engine {
 
     /// A path that is missing was deleted.
     fn delete_missing(&mut self, path: &RelPath, mut row: Row, time: Time) -> Result<()> {
-        if self.holds_anything(path)? {
+        let is_directory = row.base.as_ref().is_some_and(Base::is_directory);
+        if is_directory && self.holds_anything(path)? {
             // Something has come back into it.
             self.outputs.push_back(Output::Inspect { path: path.clone() });
             return self.handle_found(path, &mut row);
@@ -175,16 +179,10 @@ impl Engine {
         self.observe(path, None, time)
     }
 
-    /// Something else may be in a directory's place, and have waited for what was in that.
-    fn inspect_emptied(&mut self, path: &RelPath) -> Result<()> {
-        let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else { return Ok(()) };
-        let is_there = |row: &Row| row.base.is_some() && row.standing == Standing::Known;
-        if self.index.get(&parent)?.is_some_and(|row| is_there(&row))
-            && !self.holds_anything(&parent)?
-        {
-            self.outputs.push_back(Output::Inspect { path: parent });
-        }
-        Ok(())
+    /// Something else is in a directory's place. What it is can be told when it was decided on what
+    /// is missing from the directory.
+    pub(in super::super) fn handle_in_the_way(&mut self) {
+        self.scan.missing.is_in_the_way = true;
     }
 
     /// Is what was at the path at another one now? Then that has the same inode; or the same
@@ -234,6 +232,8 @@ impl Engine {
     pub(in super::super) fn handle_missing_decided(&mut self, were_deleted: bool) {
         if self.hold() == Hold::Asked {
             self.set_hold(if were_deleted { Hold::Accepted } else { Hold::Refused });
+            // What is back by now is neither.
+            self.scan.demand_walk();
         }
     }
 
@@ -242,7 +242,7 @@ impl Engine {
         if missing.walk_at.take_if(|at| *at <= time.now).is_some()
             && self.index.previous_missing(None)?.is_some()
         {
-            self.scan.request_walk();
+            self.scan.demand_walk();
         }
         let is_asked = self.hold() == Hold::Asked;
         let missing = &mut self.scan.missing;
@@ -318,17 +318,19 @@ impl Engine {
                     return Ok(!row.entry.is_tombstone());
                 }
                 // A directory of which not all has moved is held with the rest.
-                if !self.holds_anything(path)? {
+                if !base.is_directory() || !self.holds_anything(path)? {
                     self.observe(path, None, time)?;
                 }
             }
         }
-        self.inspect_emptied(path)?;
         Ok(false)
     }
 
     fn finish_pass(&mut self, pass: &Pass) -> Result<()> {
         self.placement.kick();
+        if pass.what != What::Count && std::mem::take(&mut self.scan.missing.is_in_the_way) {
+            self.scan.request_walk();
+        }
         let (hold, is_mass) = (self.hold(), self.is_mass(pass.gone));
         match (pass.what, hold) {
             (What::Count, Hold::Undecided) if is_mass => {

@@ -159,6 +159,11 @@ impl Scan {
         self.walk_wanted = true;
     }
 
+    /// As [`Self::request_walk`]; nothing is decided on what is missing before it is through.
+    pub(super) fn demand_walk(&mut self) {
+        (self.walk_wanted, self.is_between_walks) = (true, false);
+    }
+
     pub(super) fn request_listing(&mut self, directory: RelPath) {
         let walk_will_come = self.walk.as_ref().is_some_and(|cursor| *cursor < directory);
         if walk_will_come || self.queue.contains(&directory) {

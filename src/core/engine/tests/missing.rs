@@ -354,6 +354,31 @@ fn a_change_that_finds_its_place_gone_deletes_nothing() {
     assert!((0..FILES).all(|at| is_there(&world, 1, &format!("d/{at}"))));
 }
 
+/// The same where the directory is there, and half of its files are not.
+#[test]
+fn a_change_of_a_file_that_is_missing_with_others_deletes_nothing() {
+    let mut world = pool();
+    (0..FILES).for_each(|at| drop(take_away(&mut world, 0, &format!("d/{at}"))));
+    world.write(1, "d/7", b"newer");
+    while world.turn() {}
+    assert_eq!(missing(&world, 0).count, 1, "it was looked at by itself");
+    world.wait(MISSING_WALK_DELAY.as_secs() + 1);
+    world.settle();
+    assert!(is_held(&world, 0));
+    assert!((0..FILES).all(|at| is_there(&world, 1, &format!("d/{at}"))));
+}
+
+/// It is looked once more before that is believed.
+#[test]
+fn what_is_back_when_it_is_accepted_is_not_deleted() {
+    let (mut world, branch) = held();
+    bring_back(&mut world, 0, branch);
+    answer(&mut world, 0, true);
+    world.assert_equal();
+    assert!(is_there(&world, 0, "d/7") && is_there(&world, 1, "d/7"));
+    assert_eq!(world.nodes[0].engine.hold(), Hold::Undecided);
+}
+
 #[test]
 fn a_single_path_that_is_missing_unheard_is_deleted_after_a_walk() {
     let mut world = pool();

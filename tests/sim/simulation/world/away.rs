@@ -25,7 +25,11 @@ use super::{
 use p2pnetwork::{
     core::{engine::Engine, seam::Input},
     index::Hold,
-    model::{limits::FULL_SCAN_INTERVAL, path::RelPath},
+    model::{
+        limits::FULL_SCAN_INTERVAL,
+        path::RelPath,
+        version::{Author, NodeId},
+    },
 };
 
 /// So long people take to see that they are asked.
@@ -38,7 +42,8 @@ const FOUND_AGAIN: Duration = Duration::from_secs(FULL_SCAN_INTERVAL.as_secs() +
 pub struct Away {
     branch: Branch,
     then: Then,
-    /// What the node did not know of, or users have touched.
+    /// What the node did not know of, others have deleted, users have touched, or is below what
+    /// cannot be looked at.
     exempt: BTreeSet<Vec<u8>>,
     /// What it has deleted elsewhere, since it was not much.
     let_go: BTreeSet<Vec<u8>>,
@@ -105,24 +110,30 @@ impl World {
     }
 
     fn watch(&mut self, at: usize, away: &mut Away) -> Checked {
-        let tree = self.tree_of(at);
+        let (tree, node) = (self.tree_of(at), self.machines[at].node);
         let Some(replica) = &self.machines[at].replica else { return Ok(()) };
         let engine = replica.engine();
         away.max_here = away.max_here.max(engine.index().summary().here);
         let said: BTreeMap<Vec<u8>, Said> =
-            away.owed().map(|path| (path.clone(), said(engine, path))).collect();
-        if !std::mem::replace(&mut away.is_seen, true) {
-            let unknown = said.iter().filter(|(_, said)| **said != Said::Live);
-            away.exempt.extend(unknown.map(|(path, _)| path.clone()));
-        }
+            away.owed().map(|path| (path.clone(), said(engine, node, path))).collect();
+        // What others have deleted, this node deletes with them in the end.
+        let is_first = !std::mem::replace(&mut away.is_seen, true);
+        let is_exempt = |said: &Said| *said == Said::Other || is_first && *said == Said::Deleted;
+        let unknown = said.iter().filter(|(_, said)| is_exempt(said));
+        away.exempt.extend(unknown.map(|(path, _)| path.clone()));
+        let closed = self.machines[at].disk.borrow().closed_paths();
         let is_touched = |path: &Vec<u8>| {
             let is_lone =
                 |above: &[u8]| !tree.contains_key(above) && !away.branch.tree.contains_key(above);
-            tree.contains_key(path) || ancestors(path).any(is_lone)
+            tree.contains_key(path)
+                || ancestors(path).any(is_lone)
+                || closed.iter().any(|closed| is_above(closed, path))
         };
         let touched: Vec<_> = said.keys().filter(|path| is_touched(path)).cloned().collect();
         away.exempt.extend(touched);
-        let gone = said.values().filter(|said| **said != Said::Other).count() as u64;
+        let is_gone =
+            |(path, said): &(&_, &Said)| **said != Said::Other && !away.exempt.contains(*path);
+        let gone = said.iter().filter(is_gone).count() as u64;
         let deleted: Vec<Vec<u8>> = said
             .into_iter()
             .filter(|(path, said)| *said == Said::Deleted && !away.exempt.contains(path))
@@ -165,13 +176,13 @@ impl World {
         self.note_deeds(at)?;
         self.watch_what_is_away(at)?;
         let Some(mut away) = self.machines[at].away.take() else { return Ok(()) };
-        let tree = self.tree_of(at);
+        let (tree, node) = (self.tree_of(at), self.machines[at].node);
         for path in away.branch.tree.keys().filter(|path| away.exempt.contains(*path)) {
             // Who has deleted it there has not touched it here.
             let is_deleted = self.machines[at]
                 .replica
                 .as_ref()
-                .is_some_and(|replica| said(replica.engine(), path) == Said::Deleted);
+                .is_some_and(|replica| said(replica.engine(), node, path) == Said::Deleted);
             if is_deleted && !tree.contains_key(path) {
                 away.let_go.insert(path.clone());
             }
@@ -184,7 +195,10 @@ impl World {
         }
         match away.then {
             Then::Accepted if self.is_asked(at) => {
-                self.record(at, Kind::Delete, away.with(&tree), tree);
+                // Also what something else has the name of by now.
+                let kept = away.with(&Tree::new());
+                let before = tree.clone().into_iter().chain(kept).collect();
+                self.record(at, Kind::Delete, before, tree);
                 self.decide(at, true)?;
             }
             Then::Refused if self.is_asked(at) => {
@@ -278,10 +292,13 @@ impl World {
     }
 }
 
-fn said(engine: &Engine, path: &[u8]) -> Said {
+fn said(engine: &Engine, node: NodeId, path: &[u8]) -> Said {
     let row = RelPath::new(path).ok().and_then(|path| engine.index().get(&path).ok().flatten());
     let Some(row) = row else { return Said::Other };
-    let is_own = Some(row.entry.version.dot.origin) == engine.index().summary().origin;
+    // One that another node has made may be stated anew by this one.
+    let version = &row.entry.version;
+    let is_own = Some(version.dot.origin) == engine.index().summary().origin
+        && version.author == Author::Node(node);
     match row.entry.is_tombstone() {
         true if is_own => Said::Deleted,
         true => Said::Other,
