@@ -357,12 +357,14 @@ impl Plan {
             if !is_coarse || !rng.chance(60) || self.actions.is_empty() {
                 continue;
             }
-            for _ in 0..rng.between(1, 2) {
+            // From the first zone to the last it is 26 hours, however many are on the way.
+            for quarters in rng.pick(&[[4, 0], [-4, 4], [23, -4], [104, 0], [-23, 4]]) {
                 let at = rng.below(self.actions.len() as u64) as usize;
                 let at_ms = self.actions[at].at_ms;
-                let quarters = rng.pick(&[4, -4, 4, -4, 23, 104]);
                 let what = What::MoveTimes { node, quarters, down_ms: rng.pick(&[1, 500, 5000]) };
-                self.actions.insert(at, Action { at_ms, what });
+                if quarters != 0 {
+                    self.actions.insert(at, Action { at_ms, what });
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use log::debug;
 
 use super::super::{Engine, Result, local::joined, paths::Pending};
 use crate::{
-    core::seam::Time,
+    core::seam::{Output, Time},
     model::{
         entry::{Base, Content, Entry, Row, Standing, Version},
         limits::STEP_ENTRIES,
@@ -44,6 +44,11 @@ impl Engine {
             }
             return Ok(false);
         };
+        if row.is_missing() && self.outputs.contains(&Output::Inspect { path: parent.clone() }) {
+            // It was not listed, and is still to be looked at: it may have come since.
+            self.placement.kick();
+            return Ok(false);
+        }
         // One that is missing comes back for what is to be put into it.
         let row = if row.is_missing() { self.want_missing(&parent, row)? } else { row };
         if row.entry.content != Some(Content::Directory) {

@@ -261,6 +261,11 @@ impl Engine {
         if missing.pass.is_some() {
             return true;
         }
+        if !self.outputs.is_empty() {
+            // What was not listed is looked at by itself before it counts as missing: it may have
+            // been put in place since.
+            return false;
+        }
         // What is still to be read may be what is missing, under another name.
         let is_read = self.paths.reads() == 0;
         let is_looked_for = missing.walk_at.is_none() && self.scan.has_looked();
