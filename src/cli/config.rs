@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::{
-    cli::flags::{PeerAddress, RunArguments, System},
+    cli::flags::{RunArguments, System},
     io::{
         node::config::{Config, GroupChoice, Mode},
         watch::Backend,
@@ -32,6 +32,8 @@ pub enum ConfigError {
     WrongSystem(System),
     /// There is no interface of this name.
     NoSuchInterface {
+        /// By which flag.
+        flag: &'static str,
         /// As the user named it.
         name: String,
         /// Those that there are.
@@ -86,10 +88,10 @@ impl fmt::Display for ConfigError {
                 let here = System::here();
                 write!(f, "--os {system}: this system is {here}; use --os auto or --os {here}")
             }
-            Self::NoSuchInterface { name, there } => {
+            Self::NoSuchInterface { flag, name, there } => {
                 write!(
                     f,
-                    "--interface {name:?}: there is none of this name; there are: {}",
+                    "{flag} {name:?}: there is no interface of this name; there are: {}",
                     there.join(", ")
                 )
             }
@@ -99,8 +101,8 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Checks the flags; `there` are the names of all interfaces.
-pub fn config(arguments: RunArguments, there: &[&str]) -> Result<Config, ConfigError> {
+/// Checks the flags; `there` are the names and numbers of all interfaces.
+pub fn config(arguments: RunArguments, there: &[(&str, u32)]) -> Result<Config, ConfigError> {
     let group = group_choice(arguments.join.as_deref(), arguments.open)?;
     let (discovery_port, sync_port) = (arguments.discovery_port.get(), arguments.sync_port.get());
     if discovery_port == sync_port {
@@ -112,15 +114,22 @@ pub fn config(arguments: RunArguments, there: &[&str]) -> Result<Config, ConfigE
     if arguments.peer.len() > MAX_PINNED_PLACES {
         return Err(ConfigError::TooManyPeers(arguments.peer.len()));
     }
-    if let Some(name) = arguments.interface.iter().find(|name| !there.contains(&name.as_str())) {
-        let there = there.iter().map(|&name| name.to_owned()).collect();
-        return Err(ConfigError::NoSuchInterface { name: name.clone(), there });
+    let missing = |flag, name: &String| ConfigError::NoSuchInterface {
+        flag,
+        name: name.clone(),
+        there: there.iter().map(|&(name, _)| name.to_owned()).collect(),
+    };
+    let is_there = |name: &&String| there.iter().any(|(other, _)| other == name);
+    if let Some(name) = arguments.interface.iter().find(|name| !is_there(name)) {
+        return Err(missing("--interface", name));
     }
+    let peers = arguments.peer.into_iter().map(|peer| peer.resolve(there));
+    let peers = peers.collect::<Result<_, _>>().map_err(|zone| missing("--peer ...%", &zone))?;
     Ok(Config {
         name: node_name(arguments.name)?,
         backend: backend(arguments.os)?,
         mode: arguments.mode,
-        peers: arguments.peer.into_iter().map(|PeerAddress(address)| address).collect(),
+        peers,
         interfaces: arguments.interface,
         bind: arguments.bind,
         discovery_port,
@@ -185,7 +194,7 @@ mod tests {
 
     fn parse(flags: &[&str]) -> Result<Config, ConfigError> {
         let flags = [&["DIR"][..], flags].concat();
-        config(RunArguments::from_args(&["run"], &flags).unwrap(), &["lo", "eth0"])
+        config(RunArguments::from_args(&["run"], &flags).unwrap(), &[("lo", 1), ("eth0", 2)])
     }
 
     #[test]
@@ -220,9 +229,10 @@ mod tests {
     #[test]
     fn what_is_wrong_here_only_is_no_usage_error() {
         let other = if cfg!(target_os = "macos") { "linux" } else { "macos" };
-        let wrong: [(&[&str], &str); 4] = [
+        let wrong: [(&[&str], &str); 5] = [
             (&["--os", other], other),
             (&["--interface", "nosuch9"], "eth0"),
+            (&["--peer", "fe80::1%nosuch9"], "eth0"),
             (&["--join", ""], "join code"),
             (&["--join", "0000"], "join code"),
         ];

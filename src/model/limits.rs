@@ -260,7 +260,10 @@ const _: () =
 pub const MAX_ARP_PACKETS_PER_TURN: usize = 64;
 /// Addresses read from the kernel's neighbour table; further ones are passed over.
 pub const MAX_NEIGHBOURS: usize = 1024;
-/// Addresses of own interfaces; further ones are neither swept nor listened on.
+/// Reads of an answer of rtnetlink, each of up to 32 KiB; a longer one counts as none.
+pub const MAX_NETLINK_READS: usize = 256;
+/// Addresses of own interfaces; further ones are neither swept nor listened on, and `status` says
+/// so. Those on which others are most likely come first.
 pub const MAX_INTERFACES: usize = 16;
 /// From the end of a sweep to the next one, plus up to a fifth.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);

@@ -92,6 +92,7 @@ impl Lan {
                 self.host(from).handle_outbound_up(now, node);
             }
             Action::Remember { node, address } => assert_eq!(address, door(node.0[0])),
+            Action::EchoRequest { .. } => {}
             Action::TwinSeen | Action::HangUp { .. } | Action::Refused { .. } => {
                 panic!("{action:?}")
             }

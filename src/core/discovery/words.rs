@@ -1,6 +1,6 @@
 //! What discovery and the shell say to each other, and of what.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::model::version::NodeId;
 
@@ -37,6 +37,16 @@ impl Interface {
     }
 }
 
+/// An interface on which peers may be by IPv6. All of them have a link-local address, which means
+/// something on that interface alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The system's number of the interface.
+    pub index: u32,
+    /// The own link-local address.
+    pub address: Ipv6Addr,
+}
+
 /// How addresses are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
@@ -70,6 +80,11 @@ pub enum Action {
         source: Ipv4Addr,
         /// Who is asked for.
         target: Ipv4Addr,
+    },
+    /// Ask all hosts by ICMPv6 who is there. One that cannot be sent is dropped, as of ARP.
+    EchoRequest {
+        /// Index of the interface.
+        interface: u32,
     },
     /// Exchange hellos with the discovery port there.
     Knock(SocketAddr),

@@ -40,8 +40,8 @@ pub enum NetEvent<'a> {
     },
     /// A member of the group knocked here, and has its answer.
     Called {
-        /// Where from.
-        ip: IpAddr,
+        /// Where from; the port is of no use.
+        address: SocketAddr,
         /// What it says of itself.
         hello: Hello,
     },

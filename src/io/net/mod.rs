@@ -21,6 +21,7 @@
 pub mod arp;
 mod call;
 pub mod changes;
+pub mod echo;
 mod event;
 mod inbound;
 pub mod interfaces;
@@ -28,6 +29,8 @@ mod knock;
 pub mod lan_scan;
 mod listener;
 pub mod neighbours;
+#[cfg(target_os = "linux")]
+mod netlink;
 mod outbound;
 mod slots;
 #[cfg(test)]
@@ -79,7 +82,7 @@ type Events = VecDeque<NetEvent<'static>>;
 /// What a [`Net`] needs to know.
 #[derive(Debug, Clone)]
 pub struct NetConfig {
-    /// Address to listen on; `0.0.0.0` for all of IPv4.
+    /// Address to listen on; `::` for all, of IPv4 and of IPv6; `0.0.0.0` for all of IPv4.
     pub bind: IpAddr,
     /// Port to be found on; 0 for any.
     pub discovery_port: u16,

@@ -149,7 +149,7 @@ fn own(event: NetEvent<'_>) -> Heard {
         NetEvent::KnockAnswered { address, hello } => NetEvent::KnockAnswered { address, hello },
         NetEvent::KnockFailed { address, error } => NetEvent::KnockFailed { address, error },
         NetEvent::Stranger { address, error } => NetEvent::Stranger { address, error },
-        NetEvent::Called { ip, hello } => NetEvent::Called { ip, hello },
+        NetEvent::Called { address, hello } => NetEvent::Called { address, hello },
         NetEvent::StrangerCalled { ip, error } => NetEvent::StrangerCalled { ip, error },
         NetEvent::OutboundUp { node, address } => NetEvent::OutboundUp { node, address },
         NetEvent::OutboundClosed { node, reason } => NetEvent::OutboundClosed { node, reason },
@@ -248,10 +248,10 @@ fn two_nodes_greet() {
         (hello.node, hello.instance, hello.sync_port),
         (b.id(), 7, b.net.sync_address().port())
     );
-    let [Heard::Event(NetEvent::Called { ip, hello })] = &b.heard[..] else {
+    let [Heard::Event(NetEvent::Called { address, hello })] = &b.heard[..] else {
         panic!("{:?}", b.heard)
     };
-    assert_eq!((*ip, hello.node), (Ipv4Addr::LOCALHOST.into(), a.id()));
+    assert_eq!((address.ip(), hello.node), (Ipv4Addr::LOCALHOST.into(), a.id()));
     assert_eq!(hello.sync_port, a.net.sync_address().port());
     assert_eq!((a.net.poll_timeout(), b.net.poll_timeout()), (None, None), "nothing is left open");
 }

@@ -79,3 +79,53 @@ fn a_carrier_that_comes_back_ends_every_pause() {
     lab.heal(b);
     go_on(&lab, [a, b]);
 }
+
+#[test]
+fn hosts_with_ipv6_alone_find_each_other() {
+    let lab = Lab::new(2);
+    lab.world().use_ipv6_alone(2);
+    let [a, b] = start(&lab);
+    go_on(&lab, [a, b]);
+    assert!(a.status().peers[0].address.starts_with("[fe80::"), "{:?}", a.status().peers);
+}
+
+#[test]
+fn peers_are_named_by_addresses_of_ipv6() {
+    let lab = Lab::new(2);
+    lab.world().use_ipv6_alone(2);
+    let [a, b] = lab.hosts();
+    a.start_with(&["--mode", "test", "--peer", "fd77::2"]);
+    let scoped = format!("[{}%eth0]:2194", lab.world().link_local(1));
+    b.start_with(&["--mode", "test", "--peer", &scoped]);
+    lab.wait_linked();
+    go_on(&lab, [a, b]);
+    let bare = b.run_fails(&["--peer", "fe80::1"]);
+    assert!(bare.code == Some(2) && bare.stderr.contains("%eth0"), "{bare:?}");
+}
+
+/// More networks than there are sockets, all before the one that the other host is on.
+#[test]
+fn a_host_with_many_bridges_is_found_and_says_what_it_leaves_out() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    a.shell(
+        "for i in $(seq 18); do
+             ip link add br$i type bridge && ip address add 172.$i.0.1/16 dev br$i
+             ip link set br$i up
+         done",
+    );
+    // The card has come last, as one on USB does.
+    lab.world().shell(
+        "ip -n h1 link del eth0
+         ip link add eth0 index 200 netns h1 type veth peer name h1 netns switch
+         ip -n switch link set h1 master br0 up
+         ip -n h1 address add 10.77.0.1/24 brd + dev eth0
+         ip -n h1 link set eth0 up",
+    );
+    a.start();
+    b.start();
+    lab.wait_linked();
+    go_on(&lab, [a, b]);
+    wait_until("word of what is left out", DEFAULT_BOUND, || a.has_logged("--interface"));
+    assert!(!a.has_logged("eth0 is left out"));
+}

@@ -5,14 +5,14 @@ use std::{net::IpAddr, os::fd::AsRawFd, time::Instant};
 use log::{debug, info};
 use mio::{Interest, Registry, unix::SourceFd};
 
-use super::EventLoop;
+use super::{EventLoop, raw_sockets::Echo};
 use crate::{
-    core::discovery::Probe,
+    core::discovery::{Interface, Probe},
     io::{
         net::{
             changes::NetworkChanges,
-            interfaces::{interfaces, own_addresses},
-            neighbours::neighbours,
+            interfaces::Networks,
+            neighbours::{neighbours, scoped_neighbours},
         },
         node::token,
     },
@@ -79,10 +79,13 @@ impl EventLoop {
         }
         self.surroundings.looked_at = Some(now);
         self.surroundings.look_at = now + INTERFACE_INTERVAL;
-        let (gone, has_new) = self.surroundings.follow(own_addresses());
+        let networks = Networks::read(&self.config.interfaces);
+        let (gone, has_new) = self.surroundings.follow(networks.own);
         self.net.handle_addresses_gone(&gone);
         if self.config.scans() {
-            self.read_interfaces(now);
+            self.look_on(&networks.interfaces, now);
+            self.discovery.handle_scopes(now, &networks.scopes);
+            self.raw.echo.iter_mut().for_each(Echo::send_rest);
         }
         if has_new {
             self.discovery.handle_new_address(now);
@@ -90,17 +93,26 @@ impl EventLoop {
     }
 
     /// Tells discovery which interfaces there are now, and opens ARP sockets on them.
-    fn read_interfaces(&mut self, now: Instant) {
-        let now_there = interfaces(&self.config.interfaces);
-        let may_use_arp = self.arp.follow(&now_there, self.poll.registry());
-        if !may_use_arp {
+    fn look_on(&mut self, interfaces: &[Interface], now: Instant) {
+        if !self.raw.arp.follow(interfaces, self.poll.registry()) {
             self.discovery.set_probe(now, Probe::Connect);
-            match neighbours() {
-                Ok(seen) => seen.into_iter().for_each(|ip| self.discovery.handle_sighting(now, ip)),
-                Err(error) => debug!("the neighbour table cannot be read: {error}"),
-            }
+            self.read_neighbours(now);
         }
-        self.discovery.handle_interfaces(now, &now_there);
+        self.discovery.handle_interfaces(now, interfaces);
+    }
+
+    /// Whom the kernel has talked to lately.
+    fn read_neighbours(&mut self, now: Instant) {
+        match neighbours() {
+            Ok(seen) => seen.into_iter().for_each(|ip| self.discovery.handle_sighting(now, ip)),
+            Err(error) => debug!("the neighbour table cannot be read: {error}"),
+        }
+        match scoped_neighbours() {
+            Ok(seen) => seen.into_iter().for_each(|(ip, interface)| {
+                self.discovery.handle_scoped_sighting(now, ip, interface);
+            }),
+            Err(error) => debug!("the neighbour table of IPv6 cannot be read: {error}"),
+        }
     }
 }
 

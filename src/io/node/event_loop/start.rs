@@ -8,7 +8,7 @@ use std::{
 use log::warn;
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
-use super::{ArpSockets, EventLoop, network::Surroundings};
+use super::{EventLoop, RawSockets, network::Surroundings};
 use crate::{
     core::{
         discovery::{Discovery, Probe},
@@ -81,12 +81,12 @@ macro_rules! from {
 from!(OpenError => Root, IdentityError => Identity, IndexError => Index, BindError => Bind);
 
 impl EventLoop {
-    /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one:
+    /// Opens all that the node needs, but for the raw sockets. `fresh_identity` draws a new one:
     /// another machine has the old.
     pub fn start(
         config: Config,
         state: &State,
-        arp: ArpSockets,
+        mut raw: RawSockets,
         fresh_identity: bool,
     ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System(what, error);
@@ -111,6 +111,7 @@ impl EventLoop {
         let engine = Engine::new(index, engine_config, time)?;
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let control = control(&poll, state);
+        raw.register(poll.registry());
         let surroundings = Surroundings::new(poll.registry(), time.now);
         let signals = Signals::new(poll.registry(), token::SIGNALS)
             .map_err(system("signals cannot be taken"))?;
@@ -123,7 +124,7 @@ impl EventLoop {
             replica,
             discovery,
             net,
-            arp,
+            raw,
             control,
             signals,
             service: Service::new(time.now),
