@@ -21,6 +21,7 @@ mod simulation;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
+mod trouble;
 #[cfg(test)]
 mod ways_tests;
 mod words;
@@ -34,6 +35,7 @@ use crate::model::{
     version::NodeId,
 };
 
+pub use trouble::Trouble;
 pub use words::{Action, Greeting, Interface, Probe, Scope, TooManyPeers};
 
 use jitter::Jitter;
@@ -192,6 +194,15 @@ impl Discovery {
             self.places.ask_now(now, id, place);
         }
         self.act(now);
+    }
+
+    /// The node has closed the connection to it while nothing that was sent got there for long,
+    /// though it could be called: what is lost is large packets, by all signs.
+    pub fn handle_stuck(&mut self, now: Instant, id: NodeId) {
+        if !self.actions.is_full() && self.nodes.set_narrow(id) {
+            self.push(Action::Narrow { node: id });
+        }
+        self.handle_outbound_closed(now, id);
     }
 
     /// Nothing was heard of a linked node for so long that its keep-alive is late: it is asked at

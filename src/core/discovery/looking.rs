@@ -5,10 +5,11 @@ use std::{
     time::Instant,
 };
 
-use super::{Action, Discovery, Interface, Probe, Scope, sweep::Stop};
+use super::{Action, Discovery, Interface, Probe, Scope, Trouble, places::Mac, sweep::Stop};
 use crate::{
     model::limits::{
-        LINKED_SWEEP_INTERVAL, MAX_INTERFACES, MAX_SWEEP_KNOCKS, SWEEP_BURST, SWEEP_INTERVAL,
+        LINKED_SWEEP_INTERVAL, MAX_INTERFACES, MAX_SWEEP_ADDRESSES, MAX_SWEEP_KNOCKS, SWEEP_BURST,
+        SWEEP_INTERVAL,
     },
     wire::arp::is_host_address,
 };
@@ -47,23 +48,51 @@ impl Discovery {
     /// The address is in use: an ARP packet or the kernel's neighbour table said so. Anybody can
     /// make us believe that, so it causes a knock at most, and that not often.
     pub fn handle_sighting(&mut self, now: Instant, address: Ipv4Addr) {
-        self.sighted(now, SocketAddr::from((address, self.discovery_port)));
+        self.sighted(now, SocketAddr::from((address, self.discovery_port)), None);
+    }
+
+    /// As [`handle_sighting`](Self::handle_sighting), of an ARP packet, which says who has it.
+    pub fn handle_arp(&mut self, now: Instant, address: Ipv4Addr, mac: Mac) {
+        let place = SocketAddr::from((address, self.discovery_port));
+        self.sighted(now, place, Some(mac));
+        self.places.note_holder(now, place, mac);
+    }
+
+    /// What is wrong with the network at present.
+    pub fn troubles(&self, now: Instant) -> impl Iterator<Item = Trouble> {
+        let contested = self.places.contested(now).filter_map(|(place, macs)| match place {
+            SocketAddr::V4(place) => Some(Trouble::Contested { address: *place.ip(), macs }),
+            SocketAddr::V6(_) => None,
+        });
+        let narrow = self.nodes.narrow().map(|address| Trouble::Narrow { address });
+        let knocks = self.probe == Probe::Connect;
+        let partly = self.interfaces.iter().filter(move |_| knocks).filter_map(|interface| {
+            let (first, last) = interface.hosts();
+            let hosts = u32::from(last).saturating_sub(first.into()).saturating_add(1);
+            (hosts as usize > MAX_SWEEP_ADDRESSES + 1).then(|| Trouble::PartlyTried {
+                interface: interface.name.clone(),
+                near: interface.address,
+                hosts,
+            })
+        });
+        contested.chain(narrow).chain(partly)
     }
 
     /// The link-local address is in use on the interface with this index: an ICMPv6 packet, or the
     /// kernel's neighbour table, said so. As [`handle_sighting`](Self::handle_sighting).
     pub fn handle_scoped_sighting(&mut self, now: Instant, address: Ipv6Addr, interface: u32) {
         let place = SocketAddrV6::new(address, self.discovery_port, 0, interface);
-        self.sighted(now, place.into());
+        self.sighted(now, place.into(), None);
     }
 
-    fn sighted(&mut self, now: Instant, place: SocketAddr) {
+    fn sighted(&mut self, now: Instant, place: SocketAddr, mac: Option<Mac>) {
         if self.probe == Probe::None || !self.is_near(place) || self.is_own(place) {
             return;
         }
         let node = self.places.node_at(place);
         node.into_iter().for_each(|node| self.nodes.seen(now, node));
-        if !node.is_some_and(|node| self.nodes.is_linked(node)) && self.places.hint(now, place) {
+        if !node.is_some_and(|node| self.nodes.is_linked(node)) && self.places.hint(now, place, mac)
+        {
             self.act(now);
         }
     }

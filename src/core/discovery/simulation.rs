@@ -93,7 +93,10 @@ impl Lan {
             }
             Action::Remember { node, address } => assert_eq!(address, door(node.0[0])),
             Action::EchoRequest { .. } => {}
-            Action::TwinSeen | Action::HangUp { .. } | Action::Refused { .. } => {
+            Action::TwinSeen
+            | Action::Narrow { .. }
+            | Action::HangUp { .. }
+            | Action::Refused { .. } => {
                 panic!("{action:?}")
             }
         }

@@ -98,6 +98,12 @@ pub enum Action {
     /// Another process has our identity (a copied directory): draw a new one and call
     /// [`Discovery::set_identity`]. Said once for each identity.
     TwinSeen,
+    /// What is sent to a node in large packets does not get there: from its next connection on, send
+    /// small ones.
+    Narrow {
+        /// Whom.
+        node: NodeId,
+    },
     /// Give up the connection to a node, or the attempt: its address does not answer, and another
     /// one of the node's does. Its end is to be reported as any other's; then that one is dialled.
     HangUp {

@@ -63,6 +63,9 @@ pub struct Report {
     /// How many more there are than `errors` names.
     #[serde(default)]
     pub more_errors: u64,
+    /// What is wrong with the network, each in a sentence.
+    #[serde(default)]
+    pub network: Vec<String>,
 }
 
 /// Who answers.
@@ -78,6 +81,9 @@ pub struct NodeReport {
     pub origin: String,
     /// Is it in the group that everybody can join?
     pub open_group: bool,
+    /// Where it takes data.
+    #[serde(default)]
+    pub sync_port: u16,
 }
 
 /// Another node.
@@ -121,6 +127,10 @@ pub struct ShellFacts<'a> {
     pub longest_turn_part: &'a str,
     /// Since the start.
     pub uptime: Duration,
+    /// Where data is taken.
+    pub sync_port: u16,
+    /// What is wrong with the network.
+    pub network: &'a [String],
 }
 
 impl Report {
@@ -148,6 +158,7 @@ impl Report {
                 directory: facts.directory.to_string_lossy().into_owned(),
                 origin: format!("{:016x}", status.origin.0),
                 open_group: facts.open_group,
+                sync_port: facts.sync_port,
             },
             in_sync,
             scanned: status.scanned,
@@ -167,6 +178,7 @@ impl Report {
             uptime_s: facts.uptime.as_secs(),
             errors: status.problems.into_iter().map(ErrorReport::from).collect(),
             more_errors: status.more_problems,
+            network: facts.network.to_vec(),
         }
     }
 
@@ -297,6 +309,8 @@ pub(crate) mod tests {
             longest_turn: Duration::from_micros(4_200),
             longest_turn_part: "commit",
             uptime: Duration::from_secs(93_784),
+            sync_port: 2195,
+            network: &[],
         };
         Report::new(
             status,

@@ -1,6 +1,6 @@
 //! Networks that come, go, and fail in part.
 
-use crate::harness::{DEFAULT_BOUND, Host, Lab, wait_until};
+use crate::harness::{DEFAULT_BOUND, Host, Lab, noise, wait_until};
 
 /// Says that the way of a link was given up since this machine is not on it any more.
 const LEFT: &str = "this machine has left that network";
@@ -126,6 +126,41 @@ fn a_host_with_many_bridges_is_found_and_says_what_it_leaves_out() {
     b.start();
     lab.wait_linked();
     go_on(&lab, [a, b]);
-    wait_until("word of what is left out", DEFAULT_BOUND, || a.has_logged("--interface"));
-    assert!(!a.has_logged("eth0 is left out"));
+    wait_until("word of what is left out", DEFAULT_BOUND, || a.has_logged("choose by --interface"));
+}
+
+/// A switch that drops large packets and tells nobody.
+#[test]
+fn large_packets_that_get_lost_become_small_ones() {
+    let lab = Lab::new(2);
+    // All believe in 9,000 bytes but the port of the switch that leads to the second host.
+    let large = "mtu 9000 gso_max_segs 1";
+    lab.world().shell(&format!(
+        "ip -n switch link set h1 {large}; ip -n h1 link set eth0 {large}
+         ip -n h2 link set eth0 {large}"
+    ));
+    let [a, b] = start(&lab);
+    a.write("large", noise(31, 2_000_000));
+    lab.wait_identical();
+    wait_until("word of the cause", DEFAULT_BOUND, || {
+        a.status().network.iter().any(|trouble| trouble.contains("MTU"))
+    });
+}
+
+#[test]
+fn two_machines_with_one_address_are_told() {
+    let lab = Lab::new(3);
+    let [a, b, c] = lab.hosts();
+    c.shell("ip address del 10.77.0.3/24 dev eth0; ip address add 10.77.0.2/24 dev eth0");
+    a.start();
+    b.start();
+    let told =
+        || a.status().network.iter().any(|it| it.contains(&b.mac()) && it.contains(&c.mac()));
+    wait_until("word of both", DEFAULT_BOUND, || {
+        // The system asks who has the address that it is to send to.
+        for host in [b, c] {
+            host.shell("timeout 1 bash -c '</dev/tcp/10.77.0.9/9'");
+        }
+        told()
+    });
 }

@@ -39,6 +39,8 @@ pub struct Status {
     pub errors: Vec<PathError>,
     /// How many more there are.
     pub more_errors: u64,
+    /// What is wrong with the network.
+    pub network: Vec<String>,
 }
 
 /// Who answered.

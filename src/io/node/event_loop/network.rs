@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, os::fd::AsRawFd, time::Instant};
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use mio::{Interest, Registry, unix::SourceFd};
 
 use super::{EventLoop, raw_sockets::Echo};
@@ -16,7 +16,7 @@ use crate::{
         },
         node::token,
     },
-    model::limits::{INTERFACE_INTERVAL, INTERFACE_INTERVAL_MIN},
+    model::limits::{INTERFACE_INTERVAL, INTERFACE_INTERVAL_MIN, MAX_INTERFACES},
 };
 
 /// When to look, and what was seen.
@@ -26,6 +26,8 @@ pub(super) struct Surroundings {
     look_at: Instant,
     looked_at: Option<Instant>,
     own: Vec<IpAddr>,
+    /// What is wrong, as was said.
+    troubles: Vec<String>,
 }
 
 impl Surroundings {
@@ -37,7 +39,13 @@ impl Surroundings {
         });
         let changes = changes
             .inspect_err(|error| info!("the system does not tell of changed networks: {error}"));
-        Self { changes: changes.ok(), look_at: now, looked_at: None, own: Vec::new() }
+        Self {
+            changes: changes.ok(),
+            look_at: now,
+            looked_at: None,
+            own: Vec::new(),
+            troubles: Vec::new(),
+        }
     }
 
     pub(super) fn handle_ready(&mut self) {
@@ -62,6 +70,17 @@ impl Surroundings {
         self.look_at
     }
 
+    pub(super) fn troubles(&self) -> &[String] {
+        &self.troubles
+    }
+
+    /// Each is said once for as long as it lasts.
+    fn say(&mut self, troubles: Vec<String>) {
+        let news = troubles.iter().filter(|trouble| !self.troubles.contains(trouble));
+        news.for_each(|trouble| warn!("{trouble}"));
+        self.troubles = troubles;
+    }
+
     /// Which own addresses have gone since, and whether there are new ones.
     fn follow(&mut self, own: Vec<IpAddr>) -> (Vec<IpAddr>, bool) {
         let has_new = own.iter().any(|address| !self.own.contains(address));
@@ -80,7 +99,7 @@ impl EventLoop {
         self.surroundings.looked_at = Some(now);
         self.surroundings.look_at = now + INTERFACE_INTERVAL;
         let networks = Networks::read(&self.config.interfaces);
-        let (gone, has_new) = self.surroundings.follow(networks.own);
+        let (gone, has_new) = self.surroundings.follow(networks.own.clone());
         self.net.handle_addresses_gone(&gone);
         if self.config.scans() {
             self.look_on(&networks.interfaces, now);
@@ -90,6 +109,9 @@ impl EventLoop {
         if has_new {
             self.discovery.handle_new_address(now);
         }
+        let troubles = self.discovery.troubles(now).map(|trouble| trouble.to_string());
+        let troubles = troubles.chain(left_out(&networks.left_out)).collect();
+        self.surroundings.say(troubles);
     }
 
     /// Tells discovery which interfaces there are now, and opens ARP sockets on them.
@@ -114,6 +136,17 @@ impl EventLoop {
             Err(error) => debug!("the neighbour table of IPv6 cannot be read: {error}"),
         }
     }
+}
+
+/// Says which interfaces are not looked on.
+fn left_out(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| {
+        format!(
+            "this machine has more than {MAX_INTERFACES} addresses to look from: {} left out; \
+             choose by --interface",
+            names.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]

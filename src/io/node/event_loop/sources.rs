@@ -73,6 +73,7 @@ impl EventLoop {
                         debug!("{node} is linked already");
                     }
                 }
+                Action::Narrow { node } => self.net.narrow(node),
                 Action::HangUp { node } => {
                     info!("{node} answers at another address, and no more at the one in use");
                     self.net.close_outbound(node);
@@ -148,6 +149,7 @@ fn handle_net_event(
             debug!("the connection to {node} ended: {reason}");
             match reason {
                 CloseReason::AddressGone => discovery.handle_own_address_gone(now, node),
+                CloseReason::LargePacketsLost => discovery.handle_stuck(now, node),
                 _ => discovery.handle_outbound_closed(now, node),
             }
             replica.handle_input(Input::LinkDown { node, direction: Direction::Outbound }, time)?;
