@@ -82,6 +82,7 @@ fn row(inode: u64, seq: u64) -> Row {
         made_with: VersionVector::from(dot),
         joined: None,
         content_since: None,
+        replaced: None,
     };
     let content = Content::File { size: 4096, digest: sha256(&seq.to_le_bytes()) };
     let mtime_ns = 1_700_000_000_000_000_000 + seq as i64;

@@ -70,6 +70,7 @@ fn update(content: &[u8]) -> Message<'_> {
         made_with: VersionVector::from(dot),
         joined: None,
         content_since: None,
+        replaced: None,
     };
     let size = content.len() as u64;
     Message::Update {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     str::FromStr,
@@ -10,6 +10,7 @@ use std::{
 
 use argh::FromArgs;
 use log::LevelFilter;
+use pnet::datalink::NetworkInterface;
 
 use crate::{io::node::config::Mode, model::limits::DISCOVERY_PORT};
 
@@ -58,7 +59,7 @@ pub struct RunArguments {
 
     /// look for others on this network interface only, such as eth0; may be repeated; default: on
     /// all
-    #[argh(option, arg_name = "NAME")]
+    #[argh(option, arg_name = "NAME", from_str_fn(super::interface))]
     pub interface: Vec<String>,
 
     /// own address to listen on; 0.0.0.0 for all of IPv4; default: ::, all of IPv6 and IPv4
@@ -93,13 +94,19 @@ pub struct RunArguments {
     pub log: LogLevel,
 
     /// append the log to this file; default: the log goes to stderr
-    #[argh(option, arg_name = "PATH")]
+    #[argh(option, arg_name = "PATH", from_str_fn(super::file))]
     pub log_file: Option<PathBuf>,
 }
 
 fn own_address(text: &str) -> Result<IpAddr, String> {
-    text.parse()
-        .map_err(|_| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
+    let address = text.parse().ok().filter(|address| !is_many(*address));
+    address
+        .ok_or_else(|| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
+}
+
+/// Is it an address that no machine has for its own?
+fn is_many(address: IpAddr) -> bool {
+    address.is_multicast() || address == Ipv4Addr::BROADCAST
 }
 
 fn default_port(port: u16) -> NonZeroU16 {
@@ -134,11 +141,11 @@ pub struct PeerAddress {
 
 impl PeerAddress {
     /// The address with the number of its interface. Or the interface, if it is not `there`.
-    pub fn resolve(self, there: &[(&str, u32)]) -> Result<SocketAddr, String> {
+    pub fn resolve(self, there: &[NetworkInterface]) -> Result<SocketAddr, String> {
         let (SocketAddr::V6(mut address), Some(zone)) = (self.address, self.zone) else {
             return Ok(self.address);
         };
-        let index = there.iter().find(|(name, _)| *name == zone).map(|&(_, index)| index);
+        let index = there.iter().find(|one| one.name == zone).map(|one| one.index);
         address.set_scope_id(index.or_else(|| zone.parse().ok()).ok_or(zone)?);
         Ok(address.into())
     }
@@ -213,11 +220,12 @@ impl FromStr for PeerAddress {
             Ok(ip) => Some(SocketAddr::new(ip, DISCOVERY_PORT)),
             Err(_) => text.parse().ok(),
         };
-        let is_usable =
-            |address: &SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
+        let is_usable = |address: &SocketAddr| {
+            address.port() != 0 && !address.ip().is_unspecified() && !is_many(address.ip())
+        };
         let address = address.filter(is_usable).ok_or_else(|| {
-            "use an IP address, with or without a port: 192.168.1.7, 192.168.1.7:2194, \
-             [fd00::7]:2194 or fe80::7%eth0"
+            "use one machine's IP address, with or without a port: 192.168.1.7, \
+             192.168.1.7:2194, [fd00::7]:2194 or fe80::7%eth0"
                 .to_owned()
         })?;
         let is_scoped = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
@@ -245,14 +253,24 @@ mod tests {
 
     #[test]
     fn what_is_no_address_of_a_peer_is_refused() {
-        for bad in ["", "host", "10.0.0.1:0", "10.0.0.1:65536", "0.0.0.0", "[10.0.0", "10.0.0.1:"] {
+        let many = ["255.255.255.255", "224.0.0.251", "ff02::1", "[ff02::1]:2194"];
+        let bad = ["", "host", "10.0.0.1:0", "10.0.0.1:65536", "0.0.0.0", "[10.0.0", "10.0.0.1:"];
+        for bad in bad.iter().chain(&many) {
             assert!(bad.parse::<PeerAddress>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_link_local_address_takes_its_interface() {
-        let there = [("lo", 1), ("eth0", 7)];
+        let eth0 = NetworkInterface {
+            name: "eth0".to_owned(),
+            description: String::new(),
+            index: 7,
+            mac: None,
+            ips: Vec::new(),
+            flags: 0,
+        };
+        let there = [eth0];
         for (text, wanted) in [
             ("fe80::1%eth0", "[fe80::1%7]:2194"),
             ("[fe80::1%eth0]", "[fe80::1%7]:2194"),
@@ -269,6 +287,14 @@ mod tests {
         }
         let gone: PeerAddress = "fe80::1%eth9".parse().unwrap();
         assert_eq!(gone.resolve(&there), Err("eth9".to_owned()));
+    }
+
+    #[test]
+    fn an_address_that_no_machine_has_is_not_listened_on() {
+        for bad in ["", "host", "10.0.0.1:80", "255.255.255.255", "224.0.0.251", "ff02::1"] {
+            assert!(own_address(bad).is_err(), "{bad}");
+        }
+        assert!(["0.0.0.0", "::", "10.0.0.1", "fd00::7"].iter().all(|ip| own_address(ip).is_ok()));
     }
 
     #[test]

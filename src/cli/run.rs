@@ -5,7 +5,6 @@ use crate::io::node::{self, process::logging};
 
 pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
     let there = pnet::datalink::interfaces();
-    let there: Vec<_> = there.iter().map(|one| (one.name.as_str(), one.index)).collect();
     let config = config(arguments, &there).map_err(|error| match error.is_usage() {
         true => Failure::Usage(error.to_string()),
         false => Failure::failed(error),

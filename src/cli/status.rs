@@ -1,17 +1,26 @@
 //! `p2pnetwork status`: what the running node says of itself.
 
-use std::{fmt::Write, path::PathBuf};
+use std::{
+    fmt::Write,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use argh::FromArgs;
 
-use super::{Failure, print};
-use crate::io::node::{
-    control::ask,
-    report::{PeerReport, Report},
+use super::{Failure, count, deletions::ways_out, print};
+use crate::{
+    io::node::{
+        control::{Request, ask},
+        report::{PeerReport, Report},
+    },
+    model::{calendar::Date, limits::INDEX_LOSS_SHOWN},
 };
 
 /// Problems that the text shows; `--json` has all.
 const PROBLEMS_SHOWN: usize = 10;
+/// Missing paths that the text shows; `deletions` shows more.
+const EXAMPLES_SHOWN: usize = 2;
 
 /// Asks the node that runs on DIR: who is linked, what is in sync, what is missing, what is wrong.
 #[derive(FromArgs, Debug)]
@@ -27,7 +36,7 @@ pub struct StatusArguments {
 }
 
 pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
-    let answer = ask(&arguments.directory, "status").map_err(Failure::failed)?;
+    let answer = ask(&arguments.directory, Request::Status).map_err(Failure::failed)?;
     if arguments.json {
         return print(&format!("{answer}\n"));
     }
@@ -43,6 +52,7 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
 
 fn text(report: &Report) -> String {
     let mut text = headline(report);
+    add_missing(&mut text, report);
     add_figures(&mut text, report);
     add_peers(&mut text, &report.peers, report.node.sync_port);
     for trouble in &report.network {
@@ -57,6 +67,9 @@ fn headline(report: &Report) -> String {
     let state = match &report.paused {
         Some(reason) => format!("PAUSED, nothing is changed: {reason}"),
         None if !report.scanned => "looking at the whole directory first".to_owned(),
+        None if report.missing.is_some() => {
+            "NOT IN SYNC: was so much deleted, or is a part of the disk away?".to_owned()
+        }
         None if report.wanted > 0 => format!(
             "{} missing here, {} to fetch",
             count(report.wanted, "path"),
@@ -86,6 +99,21 @@ fn half_linked(peers: &[PeerReport]) -> String {
     half.map(PeerReport::display_name).collect::<Vec<_>>().join(", ")
 }
 
+fn add_missing(text: &mut String, report: &Report) {
+    let Some(missing) = &report.missing else { return };
+    let examples: Vec<_> = missing.named.iter().take(EXAMPLES_SHOWN).map(String::as_str).collect();
+    put(
+        text,
+        format_args!(
+            "{} of {} paths are missing all at once, such as {}\n{}",
+            missing.count,
+            missing.of,
+            examples.join(" and "),
+            ways_out(&report.node.directory)
+        ),
+    );
+}
+
 fn add_figures(text: &mut String, report: &Report) {
     let mut figures = vec![count(report.entries, "path"), count(report.conflicts, "conflict copy")];
     if report.degraded_directories > 0 {
@@ -100,12 +128,28 @@ fn add_figures(text: &mut String, report: &Report) {
         report.resident_bytes.map(|resident| format!("{} of memory", super::bytes(resident))),
     );
     put(text, format_args!("{}\n", figures.join(", ")));
+    if let Some(lost_ms) = report.index_lost_ms.filter(|&lost_ms| is_recent(lost_ms)) {
+        put(
+            text,
+            format_args!(
+                "the index was lost or damaged, and was made anew on {}: what other machines have \
+                 deleted or replaced since is in the trash\n",
+                Date::from_ms(lost_ms).day_name()
+            ),
+        );
+    }
     if report.node.open_group {
         put(
             text,
             format_args!("open group: anybody on this network can read and write the directory\n"),
         );
     }
+}
+
+/// Is it of the last days? What is older is history.
+fn is_recent(time_ms: u64) -> bool {
+    let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    since_ms.saturating_sub(u128::from(time_ms)) < INDEX_LOSS_SHOWN.as_millis()
 }
 
 fn add_peers(text: &mut String, peers: &[PeerReport], own_port: u16) {
@@ -195,14 +239,6 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
     text.write_fmt(what).expect("a string takes everything");
 }
 
-fn count(number: u64, what: &str) -> String {
-    match (number, what.strip_suffix('y')) {
-        (1, _) => format!("1 {what}"),
-        (_, Some(stem)) => format!("{number} {stem}ies"),
-        _ => format!("{number} {what}s"),
-    }
-}
-
 fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -215,8 +251,10 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::io::node::report::{ErrorReport, tests::example};
+    use crate::io::node::report::{ErrorReport, MissingReport, tests::example};
 
     #[test]
     fn the_text_is_tidy() {
@@ -257,6 +295,30 @@ two machines answer at 10.0.0.7
             headline(&Report { paused: Some("root is gone".to_owned()), ..good })
                 .contains("PAUSED")
         );
+    }
+
+    #[test]
+    fn what_is_held_back_is_asked() {
+        let named = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let missing = Some(MissingReport { count: 300, of: 600, named });
+        let text = text(&Report { missing, in_sync: false, ..example() });
+        for said in [
+            "300 of 600 paths are missing all at once, such as a and b\n",
+            "NOT IN SYNC",
+            "deletions /srv/shared --accept",
+            "deletions /srv/shared --restore",
+        ] {
+            assert!(text.contains(said), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_index_that_was_lost_is_told_for_some_days() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let lost = |before: Duration| (now - before).as_millis() as u64;
+        let text = |lost_ms| text(&Report { index_lost_ms: Some(lost_ms), ..example() });
+        assert!(text(lost(INDEX_LOSS_SHOWN / 2)).contains("the index was lost or damaged"));
+        assert!(!text(lost(INDEX_LOSS_SHOWN * 2)).contains("the index"));
     }
 
     #[test]

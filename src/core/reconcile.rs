@@ -8,7 +8,7 @@
 
 use crate::model::{
     calendar::Date,
-    entry::{Base, Content, Entry, Version},
+    entry::{Base, Entry, Version},
     limits::MAX_VECTOR_COMPONENTS,
     path::RelPath,
     version::{Author, VersionVector},
@@ -46,17 +46,19 @@ pub fn decide(held: &Entry, other: &Entry) -> Decision {
 /// given out twice, by a disk that was cloned or put back as a whole: nodes must not differ then,
 /// either.
 fn rank(entry: &Entry) -> impl Ord {
-    let content = entry.content.as_ref().map(|content| match content {
-        Content::File { size, digest } => (*size, &digest.0[..]),
-        Content::Directory => (u64::MAX, &[][..]),
-        Content::Symlink { target } => (0, &target[..]),
-    });
-    let has_author = entry.version.author != Author::Unattributed;
-    (entry.version.changed, has_author, entry.version.dot, entry.mode, entry.mtime_ns, content)
+    let Entry { content, mode, mtime_ns, version } = entry;
+    let has_author = version.author != Author::Unattributed;
+    let state = (mode, mtime_ns, content, &version.replaced);
+    (version.changed, has_author, version.dot, state)
+}
+
+/// The winner and the loser of two concurrent versions.
+fn ranked<'a>(a: &'a Entry, b: &'a Entry) -> (&'a Entry, &'a Entry) {
+    if rank(a) > rank(b) { (a, b) } else { (b, a) }
 }
 
 fn merge(a: &Entry, b: &Entry) -> Entry {
-    let (winner, loser) = if rank(a) > rank(b) { (a, b) } else { (b, a) };
+    let (winner, loser) = ranked(a, b);
     let mut entry = winner.clone();
     let mut joined = winner.version.vector().clone();
     joined.join(loser.version.vector());
@@ -71,10 +73,23 @@ fn bound(vector: &mut VersionVector, of: &Version) {
     }
 }
 
+/// Of two concurrent versions, the one that must not lose though it is the smaller: its author
+/// replaced or deleted the very content that the larger one still has, under other bits or another
+/// time. Only an edit outlives a deletion, and nobody's old content an edit.
+///
+/// Not part of [`decide`], which is a maximum: who merges the two states this one anew, above both.
+pub fn overruling<'a>(a: &'a Entry, b: &'a Entry) -> Option<&'a Entry> {
+    let (winner, loser) = ranked(a, b);
+    let has_replaced = |by: &Entry, other: &Entry| by.version.has_replaced(other.content.as_ref());
+    let is_overruled = has_replaced(loser, winner) && !has_replaced(winner, loser);
+    (is_overruled && loser.content != winner.content).then_some(loser)
+}
+
 /// What becomes of the content on this disk, now that the newest version is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
-    /// It is replaced or deleted, and goes to the trash: the newest version was made knowing it.
+    /// It is replaced or deleted, and goes to the trash: the newest version was made knowing it,
+    /// or knowing this content with other bits, or of another time.
     Replace,
     /// It lost against a concurrent version: kept beside it under the name of [`conflict_name`].
     KeepCopy,
@@ -89,6 +104,7 @@ pub fn resolve(base: &Base, held: &Version, newest: &Entry) -> Resolution {
     // beside another.
     if base.is_torn()
         || newest.version.was_made_knowing(held)
+        || newest.version.has_replaced(base.content())
         || is_forgotten(held, &newest.version)
     {
         return Resolution::Replace;
@@ -151,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        entry::{Bits, Digest, Provenance, Seen, Stamp},
+        entry::{Bits, Content, Digest, Provenance, Seen, Stamp},
         version::{Dot, NodeId, Origin},
     };
 
@@ -195,8 +211,15 @@ mod tests {
         made_with.insert(dot);
         let changed = held.as_ref().map_or(clock, |entry| clock.max(entry.version.changed + 1));
         let author = Author::Node(NodeId([node as u8; 8]));
-        let version =
-            Version { dot, author, changed, made_with, joined: None, content_since: None };
+        let version = Version {
+            dot,
+            author,
+            changed,
+            made_with,
+            joined: None,
+            content_since: None,
+            replaced: None,
+        };
         Entry { content, mode: 0o644, mtime_ns: 0, version }
     }
 
@@ -294,7 +317,15 @@ mod tests {
     fn version(author: u8, changed: u64) -> Version {
         let dot = Dot { origin: Origin(1), seq: 1 };
         let author = Author::Node(NodeId([author; 8]));
-        Version { dot, author, changed, made_with: dot.into(), joined: None, content_since: None }
+        Version {
+            dot,
+            author,
+            changed,
+            made_with: dot.into(),
+            joined: None,
+            content_since: None,
+            replaced: None,
+        }
     }
 
     #[test]
@@ -348,6 +379,7 @@ mod tests {
             made_with: dot.into(),
             joined: None,
             content_since: None,
+            replaced: None,
         };
         let states = [None, Some(file(1)), Some(file(2)), Some(Content::Directory)];
         let entry = |content: &Option<Content>| Entry {

@@ -34,11 +34,9 @@ impl fmt::Display for IndexError {
             Self::Format(older) => {
                 write!(f, "the index has format {older}, made before the first release; {WAY_OUT}")
             }
-            Self::Corrupt(what) => {
-                write!(f, "the index is damaged (a {what} cannot be read); {WAY_OUT}")
-            }
+            Self::Corrupt(what) => write!(f, "the index is damaged (a {what} cannot be read)"),
             Self::Storage(error) if is_damaged(error) => {
-                write!(f, "the index is damaged ({error}); {WAY_OUT}")
+                write!(f, "the index is damaged ({error})")
             }
             Self::Storage(_) if self.is_no_space() => {
                 write!(f, "the disk is full, the index cannot be written; make room on it")
@@ -50,10 +48,16 @@ impl fmt::Display for IndexError {
 
 const WAY_OUT: &str = "stop p2pnetwork and delete .p2pnetwork/index: it is rebuilt from the files";
 
-/// Is it no fault of the disk as it is now, but in what the file holds?
+/// Is it no fault of the disk as it is now, but in what the file holds? This program makes no
+/// tables of other types, and no files of older formats of the database.
 fn is_damaged(error: &redb::Error) -> bool {
     match error {
-        redb::Error::Corrupted(_) => true,
+        redb::Error::Corrupted(_)
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableIsNotMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. } => true,
         redb::Error::Io(error) => {
             matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
         }
@@ -64,6 +68,15 @@ fn is_damaged(error: &redb::Error) -> bool {
 impl std::error::Error for IndexError {}
 
 impl IndexError {
+    /// Is what the file holds no index, or no more?
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt(_) => true,
+            Self::Storage(error) => is_damaged(error),
+            Self::InUse | Self::Format(_) => false,
+        }
+    }
+
     /// Is it only that there is no room on the disk?
     pub fn is_no_space(&self) -> bool {
         let Self::Storage(error) = self else { return false };

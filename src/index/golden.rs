@@ -6,7 +6,7 @@ use super::{error::encode, tests::path, *};
 use crate::{
     model::{
         content::Chunk,
-        entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing},
+        entry::{Base, Bits, Content, Entry, Provenance, Seen, Standing, Version},
     },
     wire::golden::{hex, vector, version},
 };
@@ -27,26 +27,30 @@ fn rows() -> Vec<(Row, &'static str)> {
     let base = |held| Base { held, seen: Seen::at(STAMP), bits: Bits::kept(0o755) };
     let joined = vector(&[(7, 1), (9, 2), (0x0102_0304_0506_0708, 300)]);
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
+    let deleted = Entry {
+        version: Version { replaced: Some(Box::new(file.clone())), ..version(None) },
+        ..entry(None)
+    };
     vec![
         (
             Row::new(entry(Some(file.clone())), Some(base(Provenance::Newest(file.clone())))),
-            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000001000003(d1*32)82860480808080200309aab4c2f4968eaeea31ed03",
+            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200000001000003(d1*32)82860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
             Row::new(entry(Some(link.clone())), Some(base(Provenance::Newest(link)))),
-            "0102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000010002042e2e2f7882860480808080200309aab4c2f4968eaeea31ed03",
+            "0102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000000010002042e2e2f7882860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
-            Row::new(entry(None), None),
-            "00a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000000",
+            Row::new(deleted, None),
+            "00a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000010003(d1*32)00",
         ),
         (
             Row::new(merged, Some(base(Provenance::of(file, Some(version(None)))))),
-            "0101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac020001010003(d1*32)888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000082860480808080200309aab4c2f4968eaeea31ed03",
+            "0101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac02000001010003(d1*32)888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200000082860480808080200309aab4c2f4968eaeea31ed03",
         ),
         (
             Row::new(entry(Some(torn)), Some(base(Provenance::Torn(Box::new(version(None)))))),
-            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200000102888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000082860480808080200309aab4c2f4968eaeea31ed03",
+            "010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000000102888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac0200000082860480808080200309aab4c2f4968eaeea31ed03",
         ),
     ]
 }
@@ -70,9 +74,11 @@ fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
             (Standing::Known, false, ""),
             (Standing::Ignored, false, "01"),
             (Standing::Unknown, false, "02"),
+            (Standing::Missing, false, "03"),
             (Standing::Known, true, "04"),
             (Standing::Ignored, true, "05"),
             (Standing::Unknown, true, "06"),
+            (Standing::Missing, true, "07"),
         ] {
             let base = row
                 .base
@@ -83,7 +89,7 @@ fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
             assert_eq!(hex(&bytes), format!("{expected}{mark}"), "{row:?}");
             assert_eq!(decode_row(&bytes).unwrap(), row);
         }
-        for unheard in [&[0][..], &[3], &[7], &[8], &[1, 1]] {
+        for unheard in [&[0][..], &[8], &[9], &[1, 1]] {
             assert!(decode_row(&[&encode(&row)[..], unheard].concat()).is_err(), "{unheard:?}");
         }
         let nothing = encode(&Row { base: None, ..row });
@@ -110,16 +116,21 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
         durable_before_ms: 300,
         boot: b"boot".to_vec(),
         root: Some((66_306, 2)),
+        lost: Some(Lost { at_ms: 300, is_compared: true }),
         knowledge: vector(&[(1, 2), (3, 400)]),
         dropped: vector(&[(1, 1)]),
         live: 5,
+        here: 4,
+        missing: 2,
+        hold: Hold::Asked,
+        tombstones: 2,
         conflicts: 1,
         wanted_bytes: 300,
         live_digest: u128::MAX - 1,
     };
     assert_eq!(
         hex(&encode(&summary)),
-        "010701ac02050100ac0204626f6f7401828604020201020390030101010501ac02fe(ff*17)03"
+        "010701ac02050100ac0204626f6f74018286040201ac0201020102039003010101050402010201ac02fe(ff*17)03"
     );
     let record = NodeRecord {
         name: "pi".to_owned(),
@@ -137,7 +148,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
 fn keys_have_the_bytes_of_format_2() {
     assert_eq!(keys::row(&path("a")), b"\0a");
     assert_eq!(keys::row(&path("a/b/c")), b"a/b\0c");
-    for (using, mark) in [(Use::Held, b"\x00"), (Use::Wanted, b"\x01"), (Use::Ignored, b"\x02")] {
+    for (using, mark) in [(Use::Held, b"\x00"), (Use::Wanted, b"\x01"), (Use::Away, b"\x02")] {
         let key = keys::digest(&Digest([0xd1; 32]), using, &path("a/b"));
         assert_eq!(key, [&[0xd1; 32][..], mark, b"a/b"].concat());
     }
@@ -152,16 +163,7 @@ fn another_format_is_refused_and_says_what_to_do() {
     {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("index");
-        let mut index = Index::open(&file).unwrap();
-        index.update_summary(|summary| summary.live = 5);
-        index
-            .transaction()
-            .open_table(META)
-            .unwrap()
-            .insert("format", &encode(&format)[..])
-            .unwrap();
-        index.commit().unwrap();
-        drop(index);
+        tests::write_format(&file, format);
         for _ in 0..2 {
             let Err(error) = Index::open(&file) else { panic!("another format was opened") };
             let text = error.to_string();

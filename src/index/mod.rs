@@ -17,10 +17,16 @@ mod retired;
 mod row;
 mod tables;
 
-use std::{cell::OnceCell, collections::BTreeSet, fs, io::ErrorKind, ops::Bound, path::Path};
+use std::{
+    cell::OnceCell,
+    collections::BTreeSet,
+    ops::Bound,
+    path::{Path, PathBuf},
+};
 
 use redb::{
-    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
+    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition,
+    WriteTransaction,
 };
 
 use self::{
@@ -29,16 +35,20 @@ use self::{
     keys::Use,
     row::{decode_row, encode_row},
     tables::{
-        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, REMOVALS, ROWS, SETTLED, WANTED,
+        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, MISSING, NODES, REMOVALS, ROWS, SETTLED,
+        WANTED,
     },
 };
 pub use self::{
     error::IndexError,
-    tables::{NodeRecord, Retired, RuleTexts, Summary},
+    tables::{Hold, Lost, NodeRecord, Retired, RuleTexts, Summary},
 };
 use crate::model::{
     entry::{Digest, Row, Stamp},
-    limits::INDEX_CACHE_BYTES,
+    limits::{
+        COMPACT_AT_REST_MAX_BYTES, INDEX_CACHE_BYTES, INDEX_SPARSE_FACTOR,
+        INDEX_SPARSE_FACTOR_AT_REST,
+    },
     path::RelPath,
     version::{Dot, Knowledge, NodeId, Origin, Seq},
 };
@@ -49,11 +59,14 @@ pub const FORMAT: u32 = 2;
 /// The open database.
 pub struct Index {
     database: Database,
+    /// Where it is, if it is a file.
+    path: Option<PathBuf>,
     /// `None` only between the end of one transaction and the start of the next.
     transaction: Option<WriteTransaction>,
     summary: Summary,
     dirty: bool,
     changes: u64,
+    has_committed: bool,
     /// Content of which the list of chunks goes with the next commit if no row has it then.
     unused: BTreeSet<Digest>,
     /// As [`Index::last_components`] found them since the last change: they are asked for several
@@ -71,16 +84,54 @@ pub fn is_before(path: &RelPath, other: &RelPath) -> bool {
 impl Index {
     /// Opens the database file at `path`, or makes it.
     pub fn open(path: &Path) -> Result<Self> {
-        match fs::metadata(path) {
-            Ok(found) if found.len() > 0 => {}
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(redb::Error::Io(error).into());
-            }
-            _ => file::make(path)?,
+        if !Self::is_there(path)? {
+            file::make(path, |_| Ok(()))?;
         }
-        let mut database = redb::Builder::new().set_cache_size(INDEX_CACHE_BYTES).open(path)?;
-        file::compact(&mut database, path)?;
-        Self::start(database)
+        Self::open_file(path, false)
+    }
+
+    /// Opens the database file at `path`, which is there, after all of it was checked.
+    pub fn open_checked(path: &Path) -> Result<Self> {
+        Self::open_file(path, true)
+    }
+
+    /// Makes the database file at `path` of a node that has lost the one it had, and opens it.
+    pub fn make_lost(path: &Path, now_ms: u64) -> Result<Self> {
+        file::make(path, |database| Self::start(database)?.begin_lost(now_ms))?;
+        Self::open_file(path, false)
+    }
+
+    /// Is there a database file at `path`?
+    pub fn is_there(path: &Path) -> Result<bool> {
+        file::is_there(path)
+    }
+
+    fn open_file(path: &Path, check: bool) -> Result<Self> {
+        let mut database = file::open(path, check)?;
+        file::compact(&mut database, path, INDEX_SPARSE_FACTOR, u64::MAX)?;
+        Ok(Self { path: Some(path.to_owned()), ..Self::start(database)? })
+    }
+
+    /// Gives back what the file takes beyond what its rows need, if that is worth while and does
+    /// not take long. Nothing may have changed since the last commit. Was it?
+    pub fn compact(&mut self) -> Result<bool> {
+        let Some(path) = self.path.as_ref().filter(|_| !self.dirty) else { return Ok(false) };
+        // The database lets nobody write meanwhile, not even us.
+        self.transaction = None;
+        let (factor, most) = (INDEX_SPARSE_FACTOR_AT_REST, COMPACT_AT_REST_MAX_BYTES);
+        let compacted = file::compact(&mut self.database, path, factor, most);
+        self.transaction = Some(begin(&self.database)?);
+        compacted
+    }
+
+    /// Says, durably, that this new index is in the place of one that was lost: what is on the disk
+    /// was known, and is forgotten.
+    pub fn begin_lost(&mut self, now_ms: u64) -> Result<()> {
+        self.update_summary(|summary| {
+            summary.clean_stop = false;
+            summary.lost = Some(Lost { at_ms: now_ms, is_compared: false });
+        });
+        self.commit()
     }
 
     /// Opens the database in any storage, so that a test can put a crashing disk under it.
@@ -95,10 +146,12 @@ impl Index {
         let summary = tables::load_summary(&transaction)?;
         Ok(Self {
             database,
+            path: None,
             transaction: Some(transaction),
             summary,
             dirty: false,
             changes: 0,
+            has_committed: false,
             unused: BTreeSet::new(),
             last_components: OnceCell::new(),
         })
@@ -130,6 +183,11 @@ impl Index {
         self.changes
     }
 
+    /// Was anything made durable since the index was opened?
+    pub fn has_committed(&self) -> bool {
+        self.has_committed
+    }
+
     /// Makes everything since the last commit durable.
     pub fn commit(&mut self) -> Result<()> {
         if !self.dirty {
@@ -140,7 +198,7 @@ impl Index {
         let transaction = self.transaction.take().expect("a transaction is open between calls");
         transaction.commit()?;
         self.transaction = Some(begin(&self.database)?);
-        self.dirty = false;
+        (self.dirty, self.has_committed) = (false, true);
         Ok(())
     }
 
@@ -302,11 +360,40 @@ impl Index {
 
     /// The last path before `before` that is deleted but still on this disk, children first.
     pub fn previous_removal(&self, before: Option<&RelPath>) -> Result<Option<RelPath>> {
-        let removals = self.transaction().open_table(REMOVALS)?;
+        self.previous(REMOVALS, before)
+    }
+
+    /// The last path before `before` that is missing, children first.
+    pub fn previous_missing(&self, before: Option<&RelPath>) -> Result<Option<RelPath>> {
+        self.previous(MISSING, before)
+    }
+
+    fn previous(
+        &self,
+        table: TableDefinition<&[u8], ()>,
+        before: Option<&RelPath>,
+    ) -> Result<Option<RelPath>> {
+        let paths = self.transaction().open_table(table)?;
         let high = before.map(keys::row);
         let bound = high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut range = removals.range::<&[u8]>((Bound::Unbounded, bound))?;
+        let mut range = paths.range::<&[u8]>((Bound::Unbounded, bound))?;
         range.next_back().map(|item| keys::path_of_row(item?.0.value())).transpose()
+    }
+
+    /// Up to so many live paths that are missing, in the order of their rows.
+    pub fn missing(&self, limit: usize) -> Result<Vec<RelPath>> {
+        let missing = self.transaction().open_table(MISSING)?;
+        let mut paths = Vec::new();
+        for item in missing.iter()? {
+            let path = keys::path_of_row(item?.0.value())?;
+            if paths.len() == limit {
+                break;
+            }
+            if self.get(&path)?.is_some_and(|row| !row.entry.is_tombstone()) {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
     }
 
     /// Number of paths whose newest version is live and not here, and of those that are still to
@@ -344,7 +431,7 @@ impl Index {
     // --- Ignore rules
 
     /// The ignore rules by which the rows stand.
-    pub fn rule_texts(&self) -> Result<RuleTexts> {
+    pub fn rule_texts(&self) -> Result<Option<RuleTexts>> {
         tables::load_rule_texts(self.transaction())
     }
 
@@ -387,7 +474,9 @@ impl Index {
     /// change, in debug builds.
     pub fn check_invariants(&self) -> Result<()> {
         let mut recount = Summary { live_digest: 0, ..self.summary.clone() };
-        (recount.live, recount.conflicts, recount.wanted_bytes) = (0, 0, 0);
+        (recount.live, recount.tombstones) = (0, 0);
+        (recount.here, recount.missing) = (0, 0);
+        (recount.conflicts, recount.wanted_bytes) = (0, 0);
         let rows: Vec<_> = self.rows(None, usize::MAX)?;
         let rows: Vec<_> = rows.iter().map(|(path, row)| (path, Derived::of(path, row))).collect();
         rows.iter().for_each(|(_, derived)| recount.account(&Derived::default(), derived));
@@ -419,4 +508,4 @@ fn begin(database: &Database) -> Result<WriteTransaction> {
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -26,6 +26,7 @@ fn entry(content: Option<Content>, dots: &[Dot]) -> Entry {
         made_with,
         joined: None,
         content_since: None,
+        replaced: None,
     };
     Entry { content, mode: 0o644, mtime_ns: 5, version }
 }
@@ -46,6 +47,16 @@ fn held(content: Option<Content>, inode: u64, dots: &[Dot]) -> Row {
 
 fn index() -> Index {
     Index::open_in(InMemoryBackend::new()).unwrap()
+}
+
+/// Makes an index of another format.
+pub(crate) fn write_format(at: &std::path::Path, format: u32) {
+    let mut index = Index::open(at).unwrap();
+    index.update_summary(|summary| summary.live = 5);
+    let mut meta = index.transaction().open_table(META).unwrap();
+    meta.insert("format", &error::encode(&format)[..]).unwrap();
+    drop(meta);
+    index.commit().unwrap();
 }
 
 #[test]
@@ -86,14 +97,14 @@ fn one_that_was_half_made_is_made_anew() {
 }
 
 #[test]
-fn what_is_no_database_is_named_with_the_way_out() {
+fn what_is_no_database_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("index");
     for content in [&[0; 9][..], &[7; 100_000]] {
         std::fs::write(&at, content).unwrap();
         let Err(error) = Index::open(&at) else { panic!("{} bytes were opened", content.len()) };
-        assert!(error.to_string().contains("delete .p2pnetwork/index"), "{error}");
-        assert_eq!(std::fs::read(&at).unwrap(), content, "it is not for the program to remove");
+        assert!(error.is_damage() && error.to_string().contains("damaged"), "{error}");
+        assert_eq!(std::fs::read(&at).unwrap(), content, "it is set aside as it is");
     }
 }
 
@@ -298,4 +309,30 @@ fn a_number_that_was_given_out_twice_stands_for_both_paths() {
     index.put(&path("a"), &held(file(1), 1, &[dot(1, 2)])).unwrap();
     assert_eq!(index.next_component(Origin(1), 0, None).unwrap(), Some((1, path("b"))));
     index.check_invariants().unwrap();
+}
+
+/// What short-lived rows leave is given back while the node rests.
+#[test]
+fn a_sparse_file_is_compacted_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("index");
+    let mut index = Index::open(&at).unwrap();
+    let length = || std::fs::metadata(&at).unwrap().len();
+    let name = |number: u64| path(&format!("{number:0200}"));
+    for number in 0..20_000 {
+        index.put(&name(number), &held(file(1), number, &[dot(1, number + 1)])).unwrap();
+    }
+    assert!(!index.compact().unwrap(), "not everything is durable");
+    index.commit().unwrap();
+    assert!(!index.compact().unwrap(), "it is needed");
+    (1..20_000).for_each(|number| index.remove(&name(number)).unwrap());
+    index.commit().unwrap();
+    let before = length();
+    assert!(index.compact().unwrap());
+    assert!(length() < COMPACT_MIN_BYTES && before > COMPACT_MIN_BYTES, "{before} {}", length());
+    assert!(index.get(&name(0)).unwrap().is_some());
+    index.put(&name(1), &held(file(1), 1, &[dot(1, 30_000)])).unwrap();
+    index.commit().unwrap();
+    drop(index);
+    Index::open(&at).unwrap().check_invariants().unwrap();
 }

@@ -26,7 +26,7 @@ impl fmt::Debug for Digest {
 }
 
 /// What a live path holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Content {
     /// A regular file.
     File {
@@ -82,12 +82,23 @@ pub struct Version {
     /// The change that brought this content, at this path or where it was before: whoever knows
     /// that has the bytes. `None` when it is this one.
     pub content_since: Option<Dot>,
+    /// What the path held before this content came to it, where its author saw that: what was
+    /// edited, replaced or deleted. A change of bits or time alone says what the version before it
+    /// said.
+    pub replaced: Option<Box<Content>>,
 }
 
 impl Version {
     /// The change that brought this content.
     pub fn content_since(&self) -> Dot {
         self.content_since.unwrap_or(self.dot)
+    }
+
+    /// Did its author replace or delete just this? Of a directory that says nothing: what it holds
+    /// are its children.
+    pub fn has_replaced(&self, content: Option<&Content>) -> bool {
+        content.is_some_and(|content| *content != Content::Directory)
+            && self.replaced.as_deref() == content
     }
 
     /// All versions of the path that this one covers.
@@ -345,6 +356,9 @@ pub enum Standing {
     /// It was ignored, and was not looked at since: what is there is compared with the base, and
     /// what is missing was not deleted, but is to be fetched.
     Unknown,
+    /// It was looked for, and is not there, and nothing has told of its deletion: whether it was
+    /// deleted is not decided. The base is what was last seen of it.
+    Missing,
 }
 
 /// Everything the index keeps of one path.
@@ -370,10 +384,15 @@ impl Row {
         self.standing == Standing::Ignored
     }
 
+    /// Is it not there, while it is not decided whether it was deleted?
+    pub fn is_missing(&self) -> bool {
+        self.standing == Standing::Missing
+    }
+
     /// Is the disk to hold something else than it does, the newest version?
     pub fn is_wanted(&self) -> bool {
         match &self.base {
-            _ if self.is_ignored() => false,
+            _ if self.is_ignored() || self.is_missing() => false,
             None => !self.entry.is_tombstone(),
             Some(base) => !base.is_newest(),
         }

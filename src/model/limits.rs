@@ -66,6 +66,9 @@ pub const MAX_PATH_BYTES: usize = 4095;
 pub const MAX_NAME_BYTES: usize = 255;
 /// Longest target of a symbolic link, in bytes.
 pub const MAX_SYMLINK_BYTES: usize = 4095;
+/// Longest value of an extended attribute, and all names of those of one file, in bytes; as Linux
+/// has it.
+pub const MAX_ATTRIBUTE_BYTES: usize = 65_536;
 /// Components of one version vector. A local change beyond it drops the origins that are smallest
 /// by sequence number: at worst an old version is then taken for a concurrent one.
 pub const MAX_VECTOR_COMPONENTS: usize = 512;
@@ -107,14 +110,17 @@ const _: () = assert!(MAX_PIECE_BYTES < 65_535 - 16 - 64);
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The whole tree is compared with the index this often, events or not.
 pub const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(600);
-/// Length of `.p2pignore` in bytes; a longer one does not count, and is said not to.
+/// Length of `.p2pignore` in bytes; a longer one does not count, and `status` says so.
 pub const MAX_IGNORE_BYTES: usize = MAX_INLINE_BYTES;
-/// Rules in `.p2pignore`; further ones do not count.
+/// Rules in `.p2pignore`; with more, none of them counts: those before hold, and `status` says why.
 pub const MAX_IGNORE_RULES: usize = 1024;
+/// Names that are looked at when a node starts, in search of other nodes' directories in its own;
+/// one that is not among them is not warned of.
+pub const MAX_NESTED_ENTRIES: usize = 5_000;
 /// When `.p2pignore` cannot be read, that is tried again after so long.
 pub const IGNORE_RETRY: Duration = Duration::from_secs(10);
 /// Symbolic links that `.p2pignore` may be read through; if there are more, the rules before hold,
-/// and a warning says so.
+/// and `status` says so.
 pub const MAX_IGNORE_LINKS: usize = 4;
 /// A file that is being written is read when it has been quiet for this long ...
 pub const SETTLE_QUIET: Duration = Duration::from_secs(1);
@@ -123,6 +129,8 @@ pub const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// Both are longer for a large file, so that one that is written all the time is not read faster
 /// than this on the whole: a tenth of what a Raspberry Pi 4 hashes.
 pub const SETTLE_BYTES_PER_S: u64 = 10_000_000;
+/// A file that is being written, and was longer than this, is looked at once: it may be shorter.
+pub const SETTLE_UNSEEN_BYTES: u64 = 100_000_000;
 /// A large file that is saved again and again is read, after two reads, no sooner than this rate
 /// allows ...
 pub const REREAD_BYTES_PER_S: u64 = 50_000_000;
@@ -142,12 +150,29 @@ pub const MAX_UNUSED_RECIPES: usize = 1024;
 /// A file of the index that is this many times as long as its rows need is compacted at the next
 /// start, which takes about as long as reading what they need ...
 pub const INDEX_SPARSE_FACTOR: u64 = 4;
+/// ... or, if it is this many times as long, at rest, ...
+pub const INDEX_SPARSE_FACTOR_AT_REST: u64 = 2;
+/// ... where its rows need no more than this, so that nobody waits for long; ...
+pub const COMPACT_AT_REST_MAX_BYTES: u64 = 128 << 20;
 /// ... unless it is shorter than this.
 pub const COMPACT_MIN_BYTES: u64 = 16 * 1024 * 1024;
 /// What a row needs, with all that follows from it: a generous estimate.
 pub const INDEX_BYTES_PER_ROW: u64 = 1024;
 /// Chunks in one part of a recipe, in the index and in a message. A longer recipe has more parts.
 pub const RECIPE_SEGMENT_CHUNKS: usize = 1024;
+
+/// Starts in a row that may end before the index was made durable, the last ones after it was
+/// checked; after that many it counts as damaged.
+pub const INDEX_OPEN_TRIES: u64 = 4;
+/// Damaged indexes that are kept; of more the oldest are removed.
+pub const MAX_DAMAGED_INDEXES: usize = 2;
+
+/// `status` says for so long that the index was lost.
+pub const INDEX_LOSS_SHOWN: Duration = Duration::from_secs(7 * 86_400);
+/// A node that has lost its index waits so long for the first link before it looks at its disk.
+pub const LOST_PATIENCE: Duration = Duration::from_secs(30);
+/// It waits so long for those that are linked to tell all that they have.
+pub const LOST_HEARING: Duration = Duration::from_secs(600);
 
 // --- Engine
 
@@ -176,6 +201,17 @@ pub const MAX_LIST_QUEUE: usize = 1024;
 /// Directories without events that are listed one by one; beyond it the whole tree is walked each
 /// time.
 pub const MAX_DEGRADED: usize = 1024;
+/// From so many paths on that are missing at once, if they are a third of all or more, it is asked
+/// whether they were deleted. Fewer were.
+pub const MASS_MISSING: u64 = 100;
+/// A path that was found to be missing by itself, of which nothing tells for so long, has
+/// everything looked at.
+pub const MISSING_WALK_DELAY: Duration = Duration::from_secs(2);
+/// Missing paths that `status` and `deletions` name; further ones are counted.
+pub const MAX_MISSING_NAMED: usize = 20;
+/// Paths that the watch has told of and that were not looked at since; when full, a further one
+/// that is missing is as if nothing had told of it.
+pub const MAX_TOLD: usize = 4096;
 /// Entries of a directory that are looked at, and rows that are gone through, in one step.
 pub const STEP_ENTRIES: usize = 256;
 /// Changes to the disk that are under way at a time, and become durable together; further ones wait
@@ -404,7 +440,14 @@ pub const TRASH_MAX_DEPTH: usize = 32;
 pub const TRASH_MAX_NUMBERED: u32 = 9;
 /// Directories of days in the trash; when there are more, further ones are pruned in a later round.
 pub const TRASH_MAX_DAYS: usize = 512;
-/// The trash is gone through this often, from the start of the node.
+/// The trash is gone through when a part of that has been put into it, ...
+pub const TRASH_PUT_PART: u64 = 8;
+/// What was put into it today may take more than that, as long as so much of the disk is free, in
+/// percent.
+pub const TRASH_FREE_PERCENT: u64 = 20;
+/// It is looked this often whether the disk has room, while there may be something in the trash.
+pub const TRASH_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// ... and this often, from the start of the node.
 pub const TRASH_PRUNE_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 const _: () = assert!(HASH_READ_BYTES as u32 <= CHUNK_MIN_BYTES);
@@ -439,6 +482,16 @@ pub const TOMBSTONE_KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// A node that was not seen for this long is not waited for: it is asked for all that it has when
 /// it is back.
 pub const NODE_KEEP: Duration = Duration::from_secs(180 * 86_400);
+/// Of more tombstones than this those go that all nodes know which were seen lately, however new
+/// they are; ...
+pub const MAX_TOMBSTONES: u64 = 50_000;
+/// ... and of more than so many times that those that all linked nodes know: the others are asked
+/// for all that they have when they are back.
+pub const TOMBSTONES_HELD_FACTOR: u64 = 4;
+/// While there are more, tombstones are gone through this often, ...
+pub const FORGET_CROWD_INTERVAL: Duration = Duration::from_secs(60);
+/// ... or only so often, when none could be dropped the last time.
+pub const FORGET_HELD_INTERVAL: Duration = Duration::from_secs(1800);
 /// Tombstones are gone through this often.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(86_400);
 /// What linked nodes know is kept this often, and when a link ends.
@@ -449,6 +502,8 @@ pub const NODE_RECORD_INTERVAL: Duration = Duration::from_secs(3600);
 /// Received content leaves this much of the file system free, or `1 / DISK_RESERVE_PART` of a small
 /// one: the index and what the user saves need room, too.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// ... and so many files, where their number is limited (inodes), or the same part.
+pub const DISK_RESERVE_FILES: u64 = 256;
 /// See [`DISK_RESERVE_BYTES`].
 pub const DISK_RESERVE_PART: u64 = 16;
 /// A node whose index found no room looks this often whether there is some.
@@ -466,6 +521,18 @@ pub const MAX_RENAME_CHAIN: usize = 8;
 pub const RENAME_WAIT: Duration = Duration::from_millis(100);
 /// Content that waits so; when full, further content is copied at once.
 pub const MAX_RENAME_WAITS: usize = 1024;
+
+/// Directories that wait for another spelling of their names, where the disk takes both for one.
+/// When full, all are forgotten: those that were not renamed yet are made anew, with what is in
+/// them.
+pub const MAX_RESPELLINGS: usize = 64;
+/// Paths in one such directory; a larger one is made anew, with what is in it.
+pub const MAX_RESPELLED_PATHS: usize = 10_000;
+/// Paths beside a new directory that are looked at for another spelling of its name; beyond, the
+/// disk refuses it.
+pub const MAX_TWIN_LOOKS: usize = 1024;
+/// When the pause between two tries is as long as this, the old name seems to stay.
+pub const RESPELL_PATIENCE: Duration = Duration::from_secs(8);
 
 /// After a power cut, files that were changed so long before the last commit, or later, are read
 /// once more: what was written last may have its stamp on the disk and not its content. What was

@@ -44,6 +44,7 @@ pub(crate) fn version(joined: Option<VersionVector>) -> Version {
         made_with,
         joined,
         content_since: None,
+        replaced: None,
     }
 }
 
@@ -64,6 +65,10 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
     let file = Content::File { size: 3, digest: DIGEST };
     let link = Content::Symlink { target: (*b"../x").into() };
     let merged = Entry { version: version(Some(joined)), ..entry(Some(Content::Directory)) };
+    let deleted = Entry {
+        version: Version { replaced: Some(Box::new(file.clone())), ..version(None) },
+        ..entry(None)
+    };
     vec![
         (Message::KeepAlive, "00"),
         (
@@ -92,19 +97,19 @@ fn messages() -> Vec<(Message<'static>, &'static str)> {
         ),
         (
             update(entry(Some(file)), Some(b"abc")),
-            "0303642f61010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000010701c8010103616263",
+            "0303642f61010003(d1*32)a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000000010701c8010103616263",
         ),
         (
             update(entry(Some(link)), None),
-            "0303642f610102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000010701c80100",
+            "0303642f610102042e2e2f78a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02000000010701c80100",
         ),
         (
-            update(entry(None), None),
-            "0303642f6100a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000010701c80100",
+            update(deleted, None),
+            "0303642f6100a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac020000010003(d1*32)010701c80100",
         ),
         (
             update(merged, None),
-            "0303642f610101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac0200010701c80100",
+            "0303642f610101a40309888e98a8c0e0808101ac0200(aa*8)fbc48299a034020701888e98a8c0e0808101ac02010307010902888e98a8c0e0808101ac020000010701c80100",
         ),
         (
             Message::RecipeRequest { path: path("d/a"), digest: DIGEST, first: 1024 },

@@ -219,17 +219,18 @@ impl<'a> Message<'a> {
 fn check_entry(entry: &Entry) -> Result<(), MessageError> {
     let version = &entry.version;
     let vectors = [&version.made_with, version.vector()];
-    let target_fits = match &entry.content {
-        Some(Content::Symlink { target }) => {
+    let target_fits = |content: &Content| match content {
+        Content::Symlink { target } => {
             (1..=MAX_SYMLINK_BYTES).contains(&target.len()) && !target.contains(&0)
         }
         _ => true,
     };
+    let mut contents = entry.content.iter().chain(version.replaced.as_deref());
     let legal = version.dot.seq > 0
         && version.vector().covers(&version.made_with)
         && vectors.iter().all(|vector| vector.len() <= MAX_VECTOR_COMPONENTS)
         && version.changed <= MAX_CHANGED_MS
         && entry.mode <= MODE_BITS
-        && target_fits;
+        && contents.all(target_fits);
     if legal { Ok(()) } else { Err(MessageError("an entry is not one that a node makes")) }
 }

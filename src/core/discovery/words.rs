@@ -98,8 +98,8 @@ pub enum Action {
     /// Another process has our identity (a copied directory): draw a new one and call
     /// [`Discovery::set_identity`]. Said once for each identity.
     TwinSeen,
-    /// What is sent to a node in large packets does not get there: from its next connection on, send
-    /// small ones.
+    /// What is sent to a node in large packets does not get there: from its next connection on,
+    /// send small ones.
     Narrow {
         /// Whom.
         node: NodeId,

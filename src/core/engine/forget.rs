@@ -1,5 +1,5 @@
-//! Tombstones are dropped once everybody who matters knows them, and what that may miss is put
-//! right.
+//! Tombstones are dropped once everybody who matters knows them, and they are old, or too many; and
+//! what that may miss is put right.
 //!
 //! Absence with knowledge means deleted. A node that was away for longer than tombstones are kept
 //! still holds what was deleted meanwhile, and nothing that it is told says so. So of each origin
@@ -18,8 +18,9 @@ use crate::{
     model::{
         entry::{Entry, Row, Version},
         limits::{
-            FORGET_INTERVAL, MAX_NODES, NODE_KEEP, NODE_RECORD_INTERVAL, STEP_ENTRIES,
-            TOMBSTONE_KEEP,
+            FORGET_CROWD_INTERVAL, FORGET_HELD_INTERVAL, FORGET_INTERVAL, MAX_NODES,
+            MAX_TOMBSTONES, NODE_KEEP, NODE_RECORD_INTERVAL, STEP_ENTRIES, TOMBSTONE_KEEP,
+            TOMBSTONES_HELD_FACTOR,
         },
         path::RelPath,
         version::{Knowledge, NodeId},
@@ -32,8 +33,13 @@ use crate::{
 pub(super) struct Forgetting {
     due_at: Instant,
     record_at: Instant,
+    /// When it is looked whether there are too many.
+    crowd_at: Instant,
     cursor: Option<RelPath>,
     running: bool,
+    dropped: u64,
+    /// More tombstones than this are too many; and more than [`TOMBSTONES_HELD_FACTOR`] times that by far.
+    pub(super) most: u64,
 }
 
 impl Forgetting {
@@ -41,13 +47,22 @@ impl Forgetting {
         Self {
             due_at: now + NODE_RECORD_INTERVAL,
             record_at: now + NODE_RECORD_INTERVAL,
+            crowd_at: now + FORGET_CROWD_INTERVAL,
             cursor: None,
             running: false,
+            dropped: 0,
+            most: MAX_TOMBSTONES,
         }
     }
 
-    pub(super) fn next_timeout(&self) -> Instant {
-        self.due_at.min(self.record_at)
+    /// `is_crowded`: there are too many tombstones.
+    pub(super) fn next_timeout(&self, is_crowded: bool) -> Instant {
+        let next = self.due_at.min(self.record_at);
+        if is_crowded && !self.running { next.min(self.crowd_at) } else { next }
+    }
+
+    fn begin(&mut self) {
+        (self.running, self.cursor, self.dropped) = (true, None, 0);
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -65,10 +80,19 @@ impl Engine {
         }
         if self.forgetting.due_at <= time.now {
             self.forgetting.due_at = time.now + FORGET_INTERVAL;
-            self.forgetting.running = true;
-            self.forgetting.cursor = None;
+            self.forgetting.begin();
+        }
+        if self.forgetting.crowd_at <= time.now
+            && self.is_crowded_with_tombstones()
+            && !self.forgetting.running
+        {
+            self.forgetting.begin();
         }
         Ok(())
+    }
+
+    pub(super) fn is_crowded_with_tombstones(&self) -> bool {
+        self.index.summary().tombstones > self.forgetting.most
     }
 
     /// Goes through some rows, and drops the tombstones that nobody needs.
@@ -80,18 +104,39 @@ impl Engine {
         let known_by_all = self.known_by_all(time)?;
         for (path, row) in &rows {
             let version = &row.entry.version;
-            let is_known = known_by_all.iter().all(|known| known.covers(version.vector()))
-                && !(version.is_settled() && self.is_lacked(version.dot.origin));
-            if is_old_tombstone(row, time) && is_known {
+            if is_tombstone(row)
+                && (is_old(row, time) || self.is_crowded_with_tombstones())
+                && (self.is_known_by(&known_by_all, version) || self.is_crowded_out(version))
+            {
                 self.drop_tombstone(path, version)?;
             }
         }
-        self.forgetting.running = rows.len() == STEP_ENTRIES;
+        if rows.len() < STEP_ENTRIES {
+            self.forgetting.running = false;
+            let is_held = self.forgetting.dropped == 0;
+            let pause = if is_held { FORGET_HELD_INTERVAL } else { FORGET_CROWD_INTERVAL };
+            self.forgetting.crowd_at = time.now + pause;
+        }
         self.forgetting.cursor = rows.into_iter().next_back().map(|(path, _)| path);
         Ok(())
     }
 
+    fn is_known_by(&self, nodes: &[Knowledge], version: &Version) -> bool {
+        nodes.iter().all(|known| known.covers(version.vector()))
+            && !(version.is_settled() && self.is_lacked(version.dot.origin))
+    }
+
+    /// There are so many that a node which is away is not waited for.
+    fn is_crowded_out(&self, version: &Version) -> bool {
+        if self.index.summary().tombstones <= TOMBSTONES_HELD_FACTOR * self.forgetting.most {
+            return false;
+        }
+        let linked: Vec<Knowledge> = self.links.values().filter_map(Link::known).cloned().collect();
+        linked.len() == self.links.len() && self.is_known_by(&linked, version)
+    }
+
     fn drop_tombstone(&mut self, path: &RelPath, version: &Version) -> Result<()> {
+        self.forgetting.dropped += 1;
         self.index.remove(path)?;
         self.index.update_summary(|summary| summary.dropped.join(version.vector()));
         Ok(())
@@ -161,17 +206,22 @@ impl Engine {
     /// Says so anew.
     pub(super) fn delete_again(&mut self, path: &RelPath, entry: Entry, time: Time) -> Result<()> {
         info!("{path} was deleted long ago: deleted where it still was");
-        let version = self.next_version(
+        let mut version = self.next_version(
             Some(entry.version.vector()),
             Some(entry.version.changed),
             time.wall_ms,
         );
-        let entry = Entry::tombstone(version);
-        self.put_own(path, &Row::new(entry, None), time)
+        version.replaced = entry.content.map(Box::new);
+        self.put_own(path, &Row::new(Entry::tombstone(version), None), time)
     }
 }
 
-fn is_old_tombstone(row: &Row, time: Time) -> bool {
+/// And is nothing left at the path?
+fn is_tombstone(row: &Row) -> bool {
+    row.entry.is_tombstone() && row.base.is_none()
+}
+
+fn is_old(row: &Row, time: Time) -> bool {
     let age_ms = time.wall_ms.saturating_sub(row.entry.version.changed);
-    row.entry.is_tombstone() && row.base.is_none() && age_ms > TOMBSTONE_KEEP.as_millis() as u64
+    age_ms > TOMBSTONE_KEEP.as_millis() as u64
 }

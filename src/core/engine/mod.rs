@@ -14,6 +14,7 @@
 //! * `rest`: when the index is complete, and says so.
 //! * `retire`: origins under which nobody counts any more.
 //! * `forget`: tombstones that nobody needs any more.
+//! * `lost`: an index that was lost.
 //! * `transfer`: content that is fetched from others, and served to them.
 //! * `schedule`: that nothing waits for what will not come.
 
@@ -21,6 +22,7 @@ mod activity;
 mod forget;
 mod link;
 mod local;
+mod lost;
 mod paths;
 mod place;
 mod remote;
@@ -40,13 +42,13 @@ use std::{
 use log::{info, warn};
 
 use self::{
-    activity::Activity, forget::Forgetting, local::Durable, local::Renames, paths::Paths,
-    place::Placement, remote::MissingChanges, rest::Rest, retire::Retiring, rules::Rules,
-    scan::Scan, transfer::Transfers,
+    activity::Activity, forget::Forgetting, local::Durable, local::Renames, lost::Lost,
+    paths::Paths, place::Placement, remote::MissingChanges, rest::Rest, retire::Retiring,
+    rules::Rules, scan::Scan, transfer::Transfers,
 };
 pub use self::{
     link::Link,
-    status::{PeerStatus, Status},
+    status::{MissingPaths, PeerStatus, Status},
 };
 use crate::{
     core::{
@@ -83,8 +85,14 @@ pub struct EngineConfig {
     pub index_is_latest: bool,
     /// The disk keeps permission bits as it is told them.
     pub keeps_bits: bool,
+    /// The disk may take names for one that differ by case, or by how accents are written.
+    pub alters_names: bool,
+    /// Does the disk keep times in pairs of seconds, perhaps as those of the local clock?
+    pub has_coarse_times: bool,
     /// Every write shows in a file's times, however soon it follows another one.
     pub has_fine_times: bool,
+    /// From so many paths on it is asked whether what is missing was deleted.
+    pub mass_missing: u64,
 }
 
 /// One node's decisions about one directory.
@@ -104,6 +112,7 @@ pub struct Engine {
     gaps: MissingChanges,
     activity: Activity,
     rules: Rules,
+    lost: Lost,
     /// The root is not what it was: nothing on the disk is believed or changed.
     paused: Option<String>,
     commit_at: Option<Instant>,
@@ -133,12 +142,13 @@ impl Engine {
             summary.root = Some(config.root);
         });
         let rules = Rules::load(&index)?;
+        let is_undecided = index.previous_missing(None)?.is_some();
         let mut engine = Self {
             index,
             random: Random::new(config.seed),
             outputs: VecDeque::from([Output::LoadIgnoreRules]),
             links: BTreeMap::new(),
-            scan: Scan::new(time.now),
+            scan: Scan::new(is_undecided, time.now),
             renames: Renames::default(),
             placement: Placement::default(),
             paths: Paths::default(),
@@ -148,6 +158,7 @@ impl Engine {
             gaps: MissingChanges::default(),
             activity: Activity::default(),
             rules,
+            lost: Lost::new(&last, time.now),
             paused: None,
             commit_at: Some(time.now),
             commit_asked: false,
@@ -186,6 +197,7 @@ impl Engine {
             Input::PieceMissing { node, source, digest, range, why } => {
                 self.handle_piece_missing(node, source, digest, range, why)?;
             }
+            Input::MissingDecided { were_deleted } => self.handle_missing_decided(were_deleted),
             Input::NamesSynced { result } => self.handle_names_synced(result, time)?,
             Input::Stopped => self.handle_stopped()?,
             Input::LinkUp { node, direction, address } => {
@@ -195,6 +207,7 @@ impl Engine {
             Input::LinkDown { node, direction } => self.handle_link_down(node, direction, time)?,
             Input::Message { node, message } => self.handle_message(node, message, time)?,
         }
+        self.look_whether_all_was_heard();
         self.schedule_commit(time);
         self.check_invariants();
         Ok(())
@@ -204,7 +217,8 @@ impl Engine {
     pub fn handle_timeout(&mut self, time: Time) -> Result<()> {
         self.handle_rest_timeout(time)?;
         self.handle_rules_timeout(time);
-        self.handle_scan_timeout(time);
+        self.handle_lost_timeout(time);
+        self.handle_scan_timeout(time)?;
         self.handle_reads_timeout(time);
         self.handle_placement_timeout(time);
         self.handle_transfer_timeout(time)?;
@@ -257,12 +271,13 @@ impl Engine {
             self.commit_at.filter(|_| !self.commit_asked),
             self.links.values().filter_map(Link::next_timeout).min(),
             self.rules.next_timeout(),
+            self.lost.next_timeout(!self.links.is_empty()),
             self.scan.next_timeout(),
             self.placement.waits.next_timeout(),
             self.paths.next_timeout(),
             self.rest.next_timeout(),
             self.transfers.next_timeout(),
-            Some(self.forgetting.next_timeout()),
+            Some(self.forgetting.next_timeout(self.is_crowded_with_tombstones())),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -297,8 +312,7 @@ impl Engine {
         self.activity.report();
         self.note_boot();
         self.index.commit()?;
-        self.handle_committed(time);
-        Ok(())
+        self.handle_committed(time)
     }
 
     /// Ends in an orderly way: all that was announced is durable.
@@ -332,7 +346,9 @@ impl Engine {
     fn handle_paused(&mut self, reason: Option<String>, time: Time) {
         match (&self.paused, &reason) {
             (None, Some(reason)) => {
-                warn!("paused, nothing is changed or deleted anywhere: {reason}")
+                warn!("paused, nothing is changed or deleted anywhere: {reason}");
+                // Of what was there, too.
+                self.paths.forget_told();
             }
             (Some(_), None) => {
                 info!("the directory is back: going on");

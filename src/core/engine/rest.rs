@@ -110,13 +110,18 @@ impl Engine {
         }
     }
 
-    /// The index is durable as it is.
-    pub(super) fn handle_committed(&mut self, time: Time) {
+    /// The index is durable as it is. At rest there is time to give back what its file does not
+    /// need.
+    pub(super) fn handle_committed(&mut self, time: Time) -> Result<()> {
         self.rest.phase = match self.rest.phase {
             Phase::Resting | Phase::AtRest => Phase::AtRest,
             Phase::Waking => Phase::Busy { until: time.now + REST_AFTER },
             busy @ Phase::Busy { .. } => busy,
         };
-        self.rest.marks += u64::from(self.rest.phase == Phase::AtRest);
+        if self.rest.phase == Phase::AtRest {
+            self.index.compact()?;
+            self.rest.marks += 1;
+        }
+        Ok(())
     }
 }

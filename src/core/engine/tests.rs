@@ -3,10 +3,15 @@
 mod bits;
 mod clocks;
 mod closed;
+mod crowds;
 mod hostile;
 mod ignored;
+mod lost;
+mod missing;
 mod names;
+mod races;
 mod reread;
+mod respelled;
 mod rest;
 mod retired;
 mod serving;
@@ -26,6 +31,18 @@ use crate::model::{
     limits::{ORPHAN_WAIT, RETRY_DELAY_MAX},
     path::RelPath,
 };
+
+fn chmod(world: &mut World, node: usize, name: &str, mode: u16) {
+    let disk = &mut world.nodes[node].disk;
+    disk.ticks += 1;
+    let (ticks, wall_ms) = (disk.ticks, world.time.wall_ms as i64);
+    let inode = disk.tree.get_mut(&path(name)).unwrap();
+    inode.mode = mode;
+    if inode.data != Data::Directory {
+        inode.stamp.ctime_ns = wall_ms * 1_000_000 + ticks;
+    }
+    world.tell(node, path(name));
+}
 
 #[test]
 fn what_is_written_on_one_is_on_all() {

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    entry::{Bits, Digest, Provenance, Seen, Stamp},
+    entry::{Bits, Content, Digest, Provenance, Seen, Stamp},
     version::{Dot, NodeId, Origin},
 };
 
@@ -181,7 +181,15 @@ impl History {
         });
         let author = Author::Node(NodeId([node as u8 + 1; 8]));
         let joined = joined.filter(|joined| *joined != made_with);
-        let version = Version { dot, author, changed, made_with, joined, content_since: None };
+        let version = Version {
+            dot,
+            author,
+            changed,
+            made_with,
+            joined,
+            content_since: None,
+            replaced: None,
+        };
         Both { entry: Entry { content, mode: 0o644, mtime_ns: 0, version }, set }
     }
 

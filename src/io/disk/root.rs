@@ -8,6 +8,7 @@ mod listing;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -19,8 +20,8 @@ pub use self::listing::Listing;
 use self::listing::composed;
 use crate::{
     io::files::{
-        At, FileSystem, Handle, How, Kernel, Nature,
-        sys::{self, Abilities},
+        At, FileSystem, Handle, How, Kernel, Nature, Space,
+        sys::{self, Abilities, Lack},
     },
     model::{
         entry::{FileKind, Stamp, Stat},
@@ -45,6 +46,8 @@ pub struct Root {
     last: RefCell<Option<(RelPath, Rc<Handle>)>>,
     /// The directory of temporary files.
     temporary: RefCell<Option<Rc<Handle>>>,
+    /// What the disk cannot keep, as far as that was said.
+    said: RefCell<BTreeSet<&'static str>>,
 }
 
 /// Why a directory cannot be the root.
@@ -172,6 +175,11 @@ impl Root {
         }
     }
 
+    /// Is it the first time that this is said?
+    pub(crate) fn is_news(&self, what: &'static str) -> bool {
+        self.said.borrow_mut().insert(what)
+    }
+
     /// Where the root is, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -187,14 +195,14 @@ impl Root {
         self.device
     }
 
-    /// Size of the root's file system and what this user can still write to it, in bytes.
-    pub fn space(&self) -> io::Result<(u64, u64)> {
+    /// The size of the root's file system, and what this user can still take of it.
+    pub fn space(&self) -> io::Result<Space> {
         Ok(self.files.space(&self.directory)?)
     }
 
-    /// How many bytes its file system lacks for so many bytes of received content.
-    pub fn lacking_bytes(&self, content_bytes: u64) -> io::Result<u64> {
-        Ok(sys::lacking_bytes(self.files(), &self.directory, content_bytes)?)
+    /// What its file system lacks for so many bytes of received content.
+    pub fn lack(&self, content_bytes: u64) -> io::Result<Lack> {
+        Ok(sys::lack(self.files(), &self.directory, content_bytes)?)
     }
 
     /// Looks whether the root is still there. If not, what seems deleted is not deleted.
@@ -450,6 +458,7 @@ impl Root {
             nature: Cell::new(Some(Nature::FAITHFUL)),
             last: RefCell::default(),
             temporary: RefCell::default(),
+            said: RefCell::default(),
         })
     }
 

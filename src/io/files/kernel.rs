@@ -11,7 +11,7 @@ use rustix::{
 use super::copy_bytes;
 #[cfg(target_os = "linux")]
 use super::sys::is_unsupported;
-use super::{At, FileSystem, Handle, How, Names};
+use super::{At, FileSystem, Handle, How, Names, Space};
 use crate::model::entry::{FileKind, MODE_BITS, Stamp, Stat};
 
 /// The files of this machine.
@@ -104,10 +104,6 @@ impl FileSystem for Kernel {
         Ok(identity(&fs::fstat(handle.fd()?)?))
     }
 
-    fn owner(&self, handle: &Handle) -> Option<u32> {
-        Some(fs::fstat(handle.fd().ok()?).ok()?.st_uid)
-    }
-
     fn read_link_at(&self, (directory, name): At<'_>) -> Result<Box<[u8]>> {
         Ok(fs::readlinkat(directory.fd()?, name, Vec::with_capacity(256))?.into_bytes().into())
     }
@@ -121,12 +117,14 @@ impl FileSystem for Kernel {
         fs::accessat(directory.fd()?, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
     }
 
-    fn space(&self, handle: &Handle) -> Result<(u64, u64)> {
+    fn space(&self, handle: &Handle) -> Result<Space> {
         let stat = fs::fstatvfs(handle.fd()?)?;
-        Ok((
-            stat.f_blocks.saturating_mul(stat.f_frsize),
-            stat.f_bavail.saturating_mul(stat.f_frsize),
-        ))
+        Ok(Space {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            total_files: stat.f_files,
+            free_files: stat.f_favail,
+        })
     }
 
     /// Since 6.13 Linux gives each change a time of its own, where the file system takes part

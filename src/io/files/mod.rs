@@ -11,13 +11,18 @@
 
 mod kernel;
 pub mod nature;
+mod owners;
 pub mod sys;
 
 use std::{any::Any, fmt, os::fd::BorrowedFd, os::fd::OwnedFd, path::Path};
 
 use rustix::io::{Errno, Result};
 
-pub use self::{kernel::Kernel, nature::Nature};
+pub use self::{
+    kernel::Kernel,
+    nature::Nature,
+    owners::{Owner, Owners},
+};
 use crate::model::{entry::Stat, limits::HASH_READ_BYTES};
 
 /// A name in an open directory.
@@ -65,6 +70,20 @@ impl From<OwnedFd> for Handle {
     }
 }
 
+/// The size of a file system, and what of it this user can still take. Where bytes, or files, are
+/// not counted, the whole is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Of the whole.
+    pub total_bytes: u64,
+    /// Still to be had.
+    pub free_bytes: u64,
+    /// How many files there can be at all: inodes.
+    pub total_files: u64,
+    /// Still to be had.
+    pub free_files: u64,
+}
+
 /// What a file or directory is opened for. A symbolic link in its place is an error each time
 /// (`LOOP`, `NOTDIR`), and opening never blocks, not even on a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +114,7 @@ pub trait Names {
 /// A device number given with a call is the root's: a directory that is not on it is
 /// `FileKind::Foreign`, and so is whatever something is mounted on. Times are in ns since 1970,
 /// lengths and offsets in bytes, modes the lower 12 bits.
-pub trait FileSystem: fmt::Debug {
+pub trait FileSystem: Owners + fmt::Debug {
     // --- Opening
 
     /// Opens a directory by its path, following links: the root. It can be synced.
@@ -148,11 +167,6 @@ pub trait FileSystem: fmt::Debug {
     /// Device and inode of an open file.
     fn identity(&self, handle: &Handle) -> Result<(u64, u64)>;
 
-    /// The user that an open file belongs to, where there are users.
-    fn owner(&self, _handle: &Handle) -> Option<u32> {
-        None
-    }
-
     /// Where a symbolic link points; `INVAL` for anything else.
     fn read_link_at(&self, at: At<'_>) -> Result<Box<[u8]>>;
 
@@ -162,9 +176,8 @@ pub trait FileSystem: fmt::Debug {
     /// May this user make and remove names in a directory? `ACCESS` or `ROFS` if not.
     fn check_writable(&self, directory: &Handle) -> Result<()>;
 
-    /// Size of the file system, and what this user can still write to it. A size of 0: it does not
-    /// count.
-    fn space(&self, handle: &Handle) -> Result<(u64, u64)>;
+    /// Size of the file system, and what this user can still take of it.
+    fn space(&self, handle: &Handle) -> Result<Space>;
 
     /// Does every write show in a file's times, however soon it follows another one?
     fn has_fine_times(&self, _handle: &Handle) -> bool {

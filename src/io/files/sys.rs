@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 use crate::{
     core::seam::COVERED,
     io::files::{At, FileSystem, Handle},
-    model::limits::{DISK_RESERVE_BYTES, DISK_RESERVE_PART},
+    model::limits::{DISK_RESERVE_BYTES, DISK_RESERVE_FILES, DISK_RESERVE_PART},
 };
 
 /// What the file system is asked for. All are tried and have a substitute; a test turns them off.
@@ -106,17 +106,37 @@ pub fn remove(files: &dyn FileSystem, at: At<'_>) -> Result<()> {
     }
 }
 
-/// Is there so little room on the file system that received content must not take it?
-pub fn is_nearly_full(files: &dyn FileSystem, handle: &Handle) -> Result<bool> {
-    Ok(lacking_bytes(files, handle, 0)? > 0)
+/// What a file system lacks for what is received, and the reserve that is left to others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lack {
+    /// So many bytes.
+    pub bytes: u64,
+    /// So many files: inodes.
+    pub files: u64,
 }
 
-/// How many bytes the file system lacks for so many bytes of received content.
-pub fn lacking_bytes(files: &dyn FileSystem, handle: &Handle, content_bytes: u64) -> Result<u64> {
-    let (total_bytes, available_bytes) = files.space(handle)?;
-    let reserve_bytes = DISK_RESERVE_BYTES.min(total_bytes / DISK_RESERVE_PART);
+impl Lack {
+    /// Is there room?
+    pub fn is_none(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Is there so little room on the file system that received content must not take it?
+pub fn is_nearly_full(files: &dyn FileSystem, handle: &Handle) -> Result<bool> {
+    Ok(!lack(files, handle, 0)?.is_none())
+}
+
+/// What the file system lacks for so many bytes of received content.
+pub fn lack(files: &dyn FileSystem, handle: &Handle, content_bytes: u64) -> Result<Lack> {
+    let space = files.space(handle)?;
+    let reserve_bytes = DISK_RESERVE_BYTES.min(space.total_bytes / DISK_RESERVE_PART);
     // File systems that do not count say that they have no blocks at all.
     let needed_bytes =
-        if total_bytes > 0 { reserve_bytes.saturating_add(content_bytes) } else { 0 };
-    Ok(needed_bytes.saturating_sub(available_bytes))
+        if space.total_bytes > 0 { reserve_bytes.saturating_add(content_bytes) } else { 0 };
+    let reserve_files = DISK_RESERVE_FILES.min(space.total_files / DISK_RESERVE_PART);
+    Ok(Lack {
+        bytes: needed_bytes.saturating_sub(space.free_bytes),
+        files: reserve_files.saturating_sub(space.free_files),
+    })
 }

@@ -4,6 +4,8 @@ mod banner;
 pub mod config;
 pub mod control;
 pub mod event_loop;
+mod hindrance;
+pub mod plain_file;
 pub mod process;
 pub mod replica;
 pub mod report;
@@ -11,23 +13,16 @@ pub mod state;
 pub mod stopwatch;
 pub mod token;
 
-use std::{fmt, io};
+use std::fmt;
 
 use log::{info, warn};
-use mio::{Events, Poll};
 
 use self::{
     config::Config,
     event_loop::{EventLoop, LoopError, RawSockets, StartError, Stopped},
-    process::{clock, logging, rights, service::Service, signals::Signals},
-    state::{State, StateError, index_mark},
-};
-use crate::{
-    io::{
-        disk::{root::Root, trash::MakeRoom},
-        files::{FileSystem, Kernel, sys},
-    },
-    model::limits::{DISK_FULL_INTERVAL, STEP_ENTRIES},
+    hindrance::{Hindrance, Waited},
+    process::rights,
+    state::{State, StateError, index_file, index_mark},
 };
 
 /// Why a node does not run (any more), as one line that says what to do.
@@ -60,6 +55,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
     if let Err(error) = rights::drop_capabilities() {
         warn!("this process keeps rights that it does not need: {error}");
     }
+    if let Some(hindrance) = Hindrance::found(&state)
+        && hindrance.wait(&state).map_err(RunError::Loop)? == Waited::StopAsked
+    {
+        return Ok(());
+    }
     let mut node = match EventLoop::start(config.clone(), &state, raw, false) {
         Ok(node) => node,
         Err(error) => {
@@ -81,12 +81,16 @@ pub fn run(config: Config) -> Result<(), RunError> {
                 );
                 true
             }
-            Err(LoopError::Index(error)) if error.is_no_space() => {
-                warn!(
-                    "the disk is full, not even the index has room: nothing is synchronised until \
-                     there is some"
-                );
-                if !wait_for_room(&state).map_err(RunError::Loop)? {
+            Err(LoopError::Index(error)) if error.is_damage() => {
+                warn!("{error}");
+                index_file::condemn(state.dir());
+                false
+            }
+            Err(LoopError::Index(error)) => {
+                let Some(hindrance) = Hindrance::behind(&error, &state) else {
+                    return Err(RunError::Loop(error.into()));
+                };
+                if hindrance.wait(&state).map_err(RunError::Loop)? == Waited::StopAsked {
                     break;
                 }
                 false
@@ -105,46 +109,5 @@ pub fn run(config: Config) -> Result<(), RunError> {
 fn mark_index(state: &State) {
     if let Err(error) = index_mark::write(state.dir()) {
         info!("the next start takes this for no clean stop: {}: {error}", state.dir().display());
-    }
-}
-
-/// Waits until there is room on the disk: true; or until a signal asks to stop: false.
-fn wait_for_room(state: &State) -> Result<bool, LoopError> {
-    let mut poll = Poll::new().map_err(LoopError::Poll)?;
-    let mut signals = Signals::new(poll.registry(), token::SIGNALS).map_err(LoopError::Poll)?;
-    let mut events = Events::with_capacity(1);
-    let system = |error: rustix::io::Errno| LoopError::Poll(error.into());
-    let directory = Kernel.open_root(state.dir()).map_err(system)?;
-    let mut service = Service::new(clock::read().now);
-    service.tell_status("paused: the disk is full".to_owned());
-    let mut room = MakeRoom::new(0);
-    while sys::is_nearly_full(&Kernel, &directory).map_err(system)? {
-        empty_trash(state, &mut room);
-        match poll.poll(&mut events, Some(DISK_FULL_INTERVAL)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                return Err(LoopError::Poll(error));
-            }
-            _ => signals.handle_ready(),
-        }
-        service.handle_timeout(clock::read().now);
-        if signals.take_hangup() {
-            logging::reopen();
-        }
-        if signals.stop_asked() {
-            return Ok(false);
-        }
-    }
-    info!("there is room again");
-    Ok(true)
-}
-
-/// As far as it helps: the trash gives way to the index, too. Some of it now, the rest when it is
-/// called again.
-fn empty_trash(state: &State, room: &mut MakeRoom) {
-    let Ok(root) = Root::open(state.root()) else { return };
-    match room.step(&root, STEP_ENTRIES) {
-        Ok(false) => {}
-        Ok(true) => *room = MakeRoom::new(0),
-        Err(error) => info!("the trash cannot be emptied: {error}"),
     }
 }

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    core::engine::{PeerStatus, Status},
+    core::engine::{MissingPaths, PeerStatus, Status},
     model::version::NodeId,
 };
 
@@ -20,8 +20,8 @@ pub struct Report {
     pub node: NodeReport,
     /// Every node of the group that is known, linked or not; by name.
     pub peers: Vec<PeerReport>,
-    /// The directory was looked at, nothing is wanted, nothing cannot be read or written, and every
-    /// linked peer is in sync.
+    /// The directory was looked at, nothing is wanted or missing, nothing cannot be read or written,
+    /// and every linked peer is in sync.
     pub in_sync: bool,
     /// Has the whole directory been looked at since the start?
     pub scanned: bool,
@@ -45,6 +45,10 @@ pub struct Report {
     pub conflicts: u64,
     /// Directories that are compared by the 1 s timer for want of events.
     pub degraded_directories: u64,
+    /// When the index was made anew, since the one before was lost or damaged, in ms since 1970;
+    /// null when that was never so.
+    #[serde(default)]
+    pub index_lost_ms: Option<u64>,
     /// Why nothing is changed at present; null when all is well.
     pub paused: Option<String>,
     /// The longest turn of the loop since the start, in us.
@@ -66,6 +70,21 @@ pub struct Report {
     /// What is wrong with the network, each in a sentence.
     #[serde(default)]
     pub network: Vec<String>,
+    /// Paths that are missing all at once: other machines are told nothing of them before a person
+    /// has said whether they were deleted. Null when there are none.
+    #[serde(default)]
+    pub missing: Option<MissingReport>,
+}
+
+/// Paths of which it is asked whether they were deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingReport {
+    /// How many.
+    pub count: u64,
+    /// Out of so many.
+    pub of: u64,
+    /// The first of them, escaped for people.
+    pub named: Vec<String>,
 }
 
 /// Who answers.
@@ -114,6 +133,25 @@ pub struct ErrorReport {
     pub error: String,
 }
 
+/// The whole answer to `deletions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionsReport {
+    /// As in [`Report::missing`], before the answer counted.
+    pub missing: Option<MissingReport>,
+}
+
+impl DeletionsReport {
+    /// One line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings, numbers and lists of them are always JSON")
+    }
+
+    /// What another process answered.
+    pub fn from_json(line: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(line)
+    }
+}
+
 /// What only the shell knows of a node.
 #[derive(Debug, Clone, Copy)]
 pub struct ShellFacts<'a> {
@@ -145,6 +183,7 @@ impl Report {
         let in_sync = status.scanned
             && status.paused.is_none()
             && status.wanted == 0
+            && status.missing.count == 0
             && status.problems.is_empty()
             && status.more_problems == 0
             && status.peers.iter().filter(|peer| is_linked(peer)).all(|peer| peer.in_sync);
@@ -170,6 +209,7 @@ impl Report {
             wanted_bytes: status.wanted_bytes,
             conflicts: status.conflicts,
             degraded_directories: status.degraded_directories as u64,
+            index_lost_ms: status.index_lost_ms,
             paused: status.paused,
             longest_turn_us: facts.longest_turn.as_micros() as u64,
             longest_turn_part: facts.longest_turn_part.to_owned(),
@@ -179,6 +219,7 @@ impl Report {
             errors: status.problems.into_iter().map(ErrorReport::from).collect(),
             more_errors: status.more_problems,
             network: facts.network.to_vec(),
+            missing: MissingReport::of(&status.missing),
         }
     }
 
@@ -190,6 +231,15 @@ impl Report {
     /// What another process answered.
     pub fn from_json(line: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(line)
+    }
+}
+
+impl MissingReport {
+    /// What is still being found out is not asked of anybody.
+    pub fn of(missing: &MissingPaths) -> Option<Self> {
+        let named = || missing.named.iter().map(ToString::to_string).collect();
+        let MissingPaths { count, of, is_asked, .. } = *missing;
+        is_asked.then(|| Self { count, of, named: named() })
     }
 }
 
@@ -287,9 +337,11 @@ pub(crate) mod tests {
             durable: true,
             at_rest: false,
             origins: 3,
+            index_lost_ms: None,
             paused: None,
             problems: vec![(RelPath::new(b"a\xff").unwrap(), "no room".to_owned())],
             more_problems: 0,
+            missing: MissingPaths { count: 0, of: 5, named: Vec::new(), is_asked: false },
         }
     }
 
@@ -369,6 +421,12 @@ pub(crate) mod tests {
         assert!(!report(well(vec![peer(1, true, true, false)]), &[]).in_sync);
         assert!(!report(Status { wanted: 1, ..well(linked()) }, &[]).in_sync);
         assert!(!report(Status { more_problems: 1, ..well(linked()) }, &[]).in_sync);
+        for is_asked in [false, true] {
+            let named = vec![RelPath::new(b"a").unwrap()];
+            let missing = MissingPaths { count: 1, of: 5, named, is_asked };
+            let report = report(Status { missing, ..well(linked()) }, &[]);
+            assert_eq!((report.in_sync, report.missing.is_some()), (false, is_asked));
+        }
         assert!(!report(Status { scanned: false, ..well(linked()) }, &[]).in_sync);
         assert!(!report(Status { paused: Some("gone".to_owned()), ..well(linked()) }, &[]).in_sync);
         assert!(!report(status(linked()), &[]).in_sync, "something cannot be written");

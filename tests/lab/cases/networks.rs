@@ -139,7 +139,7 @@ fn large_packets_that_get_lost_become_small_ones() {
         "ip -n switch link set h1 {large}; ip -n h1 link set eth0 {large}
          ip -n h2 link set eth0 {large}"
     ));
-    let [a, b] = start(&lab);
+    let [a, _] = start(&lab);
     a.write("large", noise(31, 2_000_000));
     lab.wait_identical();
     wait_until("word of the cause", DEFAULT_BOUND, || {

@@ -155,8 +155,12 @@ pub struct Disk {
     pub durable: BTreeMap<Ino, Inode>,
     pub durable_names: BTreeMap<Ino, BTreeMap<Name, Ino>>,
     pub dirty: BTreeSet<Ino>,
+    /// Files that the program has made, and not yet given the name of a user's file.
+    pub received: BTreeSet<Ino>,
     pub pending: Vec<NameChange>,
     pub grain: Grain,
+    /// Directories are setgid, and their group may write to them.
+    pub is_shared: bool,
     /// Set before anybody acts.
     pub now: Duration,
     pub wall_ms: u64,
@@ -174,7 +178,9 @@ pub struct Disk {
     /// A user was faster, in this turn.
     pub is_ambushed: bool,
     /// What a user has moved, in this turn, to where it is ignored. The program may be in the
-    /// middle of changing it, and hold its directory open, which no name leads to any more.
+    /// middle of changing it, and hold its directory open, which no name leads to any more. And the
+    /// directories that the program has made in this turn: it may finish them, though rules name
+    /// them, as `x/` does when a directory comes to where there was a file.
     pub just_ignored: BTreeSet<Ino>,
     /// What users did, not yet told to the checks.
     pub deeds: Vec<Done>,
@@ -219,8 +225,10 @@ impl Disk {
             durable: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            received: BTreeSet::new(),
             pending: Vec::new(),
             grain,
+            is_shared: false,
             now: Duration::ZERO,
             wall_ms: 0,
             ticks: 0,
@@ -444,6 +452,9 @@ impl Disk {
         let mut moved = BTreeSet::new();
         for (directory, name, now) in &sets {
             self.refuse_to_rename_ignored(*directory, name);
+            if let Some(ino) = now {
+                self.refuse_to_name_early(*ino, *directory, name);
+            }
             if now.is_none() {
                 self.note_pruned(*directory, name);
             }
@@ -485,6 +496,7 @@ impl Disk {
         if !is_open && self.inodes.get(&ino).is_some_and(|inode| inode.links == 0) {
             self.inodes.remove(&ino);
             self.dirty.remove(&ino);
+            self.received.remove(&ino);
             self.free.push(ino);
         }
     }
@@ -516,6 +528,26 @@ impl Disk {
             return;
         }
         self.violations.push(format!("the program removed the last copy of {path} ({id:x})"));
+    }
+
+    /// What was received is durable before it gets its name.
+    fn refuse_to_name_early(&mut self, ino: Ino, directory: Ino, name: &[u8]) {
+        if self.by_user || !self.received.contains(&ino) {
+            return;
+        }
+        let path = self.path_of(directory, name);
+        if path.starts_with(STATE_DIR) {
+            return;
+        }
+        self.received.remove(&ino);
+        let content = |inode: &Inode| match &inode.what {
+            What::File(content) => content.id(),
+            _ => 0,
+        };
+        if self.durable.get(&ino).map(content) != self.inodes.get(&ino).map(content) {
+            self.violations
+                .push(format!("the program named {path} before its content was durable"));
+        }
     }
 
     /// The program takes a name away: out of the trash, what is old may go. (It may have another

@@ -6,7 +6,7 @@ use inotify::EventMask;
 
 use super::disk::{Closed, Content, Disk, Ino, Inode, Name, ROOT, Unmounted, What};
 use p2pnetwork::{
-    io::files::{At, FileSystem, Handle, How, Names, Nature},
+    io::files::{At, FileSystem, Handle, How, Names, Nature, Owner, Owners, Space},
     model::entry::{FileKind, Stamp, Stat},
 };
 use rustix::io::{Errno, Result};
@@ -285,6 +285,22 @@ fn writable(handle: &Handle) -> Result<Ino> {
     }
 }
 
+/// One user and one group have everything.
+const OWN: u32 = 1000;
+
+impl Owners for SimFiles {
+    fn user(&self) -> Option<(u32, u32)> {
+        self.0.borrow().is_shared.then_some((OWN, OWN))
+    }
+
+    fn owner(&self, (directory, name): At<'_>) -> Result<Owner> {
+        let disk = self.enter()?;
+        let found = disk.look_up(ino(directory)?, name)?;
+        let setgid = if disk.is_directory(found) { 0o2070 } else { 0 };
+        Ok(Owner { user: OWN, group: OWN, mode: setgid | disk.inodes[&found].mode })
+    }
+}
+
 impl FileSystem for SimFiles {
     fn open_root(&self, path: &Path) -> Result<Handle> {
         let mut disk = self.enter()?;
@@ -332,6 +348,7 @@ impl FileSystem for SimFiles {
         let mut disk = self.enter_to_make("create", at)?;
         let made = disk.make_in(ino(at.0)?, at.1, What::File(Content::new(Vec::new())), 0o600);
         disk.copying = Some(made);
+        disk.received.insert(made);
         Ok(self.handle(&mut disk, made, true))
     }
 
@@ -397,9 +414,10 @@ impl FileSystem for SimFiles {
         }
     }
 
-    fn space(&self, _handle: &Handle) -> Result<(u64, u64)> {
+    fn space(&self, _handle: &Handle) -> Result<Space> {
         let disk = self.enter()?;
-        Ok((1 << 40, if disk.troubles.is_full { 0 } else { 1 << 39 }))
+        let free_bytes = if disk.troubles.is_full { 0 } else { 1 << 39 };
+        Ok(Space { total_bytes: 1 << 40, free_bytes, total_files: 0, free_files: 0 })
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>) -> Result<()> {
@@ -416,7 +434,14 @@ impl FileSystem for SimFiles {
         if disk.troubles.no_rename_flags {
             return Err(Errno::INVAL);
         }
-        disk.exchange_names((ino(a.0)?, a.1), (ino(b.0)?, b.1))
+        let (a, b) = ((ino(a.0)?, a.1), (ino(b.0)?, b.1));
+        disk.exchange_names(a, b)?;
+        if disk.is_ambushed {
+            // A user was faster, with something of the same names: what is put back may be theirs.
+            let paths = [a, b].map(|(directory, name)| disk.path_of(directory, name).into_bytes());
+            disk.deeds.last_mut().into_iter().for_each(|deed| deed.touched.extend(paths.clone()));
+        }
+        Ok(())
     }
 
     fn link(&self, from: At<'_>, to: At<'_>) -> Result<()> {
@@ -450,7 +475,8 @@ impl FileSystem for SimFiles {
 
     fn make_directory(&self, at: At<'_>) -> Result<()> {
         let mut disk = self.enter_to_make("make directory", at)?;
-        disk.make_in(ino(at.0)?, at.1, What::Directory(Default::default()), 0o700);
+        let made = disk.make_in(ino(at.0)?, at.1, What::Directory(Default::default()), 0o700);
+        disk.just_ignored.insert(made);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use super::{
     plan,
     random::Rng,
     storage::{Fuse, Storage},
+    world::away::Away,
 };
 use p2pnetwork::{
     core::{
@@ -29,7 +30,7 @@ use p2pnetwork::{
         node::replica::Replica,
         watch::Watcher,
     },
-    model::{limits::MESSAGE_BATCH, version::NodeId},
+    model::{limits::MESSAGE_BATCH, stamp::COARSE_NS, version::NodeId},
     wire::message::Message,
 };
 
@@ -38,6 +39,7 @@ pub struct Backup {
     pub disk: Disk,
     storage: Storage,
     is_latest: bool,
+    is_lost: bool,
     node: NodeId,
 }
 
@@ -65,7 +67,16 @@ pub struct Machine {
     pub opens_at: Option<Duration>,
     /// When everything can be written again.
     pub unlocked_at: Option<Duration>,
+    /// A part of its disk that is away.
+    pub away: Option<Away>,
+    /// When it is not any more.
+    pub back_at: Option<Duration>,
+    /// When its user answers what the node asks, and when at the earliest.
+    pub answer_at: Option<Duration>,
+    pub answer_from: Duration,
     index_is_latest: bool,
+    /// It has lost its index, and no start has made another one yet.
+    index_is_lost: bool,
     boot: u64,
     booted_at_ms: u64,
     /// How far its clock goes on while it has no power next, in ms.
@@ -104,7 +115,12 @@ impl Machine {
             mounted_at: None,
             opens_at: None,
             unlocked_at: None,
+            away: None,
+            back_at: None,
+            answer_at: None,
+            answer_from: Duration::ZERO,
             index_is_latest: true,
+            index_is_lost: false,
             boot: 1,
             off_ms: 0,
             booted_at_ms: style.wall_ms.saturating_sub(60_000),
@@ -168,7 +184,7 @@ impl Machine {
         };
         let (root_id, has_fine_times) = (root.id(), root.has_fine_times());
         let tree = Tree::open(root, watcher, time).map_err(|error| error.to_string())?;
-        let index = Index::open_in(self.storage.clone()).map_err(|error| error.to_string())?;
+        let index = self.open_index(time).map_err(|error| error.to_string())?;
         let config = EngineConfig {
             node: self.node,
             name: format!("node{}", self.at),
@@ -179,10 +195,30 @@ impl Machine {
             fresh_origin: self.fresh_identity,
             index_is_latest: self.index_is_latest,
             keeps_bits: true,
+            alters_names: false,
+            has_coarse_times: self.style.grain.mtime_ns == COARSE_NS,
             has_fine_times,
+            mass_missing: self.style.mass_missing,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
         Ok(Replica::new(engine, tree))
+    }
+
+    /// As `io::node::state::index_file` does it: a new one has its name when it is durable.
+    fn open_index(&mut self, time: Time) -> Result<Index, IndexError> {
+        if !self.index_is_lost {
+            return Index::open_in(self.storage.clone());
+        }
+        self.storage = self.storage.emptied();
+        let mut index = Index::open_in(self.storage.clone())?;
+        index.begin_lost(time.wall_ms)?;
+        self.index_is_lost = false;
+        Ok(index)
+    }
+
+    /// Of a node that does not run: its index is gone.
+    pub fn lose_index(&mut self) {
+        self.index_is_lost = true;
     }
 
     /// When the node has something to do.
@@ -217,6 +253,18 @@ impl Machine {
         let mut wire = Wire { network, node: self.at, now, fuse: &self.fuse, log: Vec::new() };
         let result = take_turn(replica, &mut wire, &self.disk, time);
         (result, wire.log)
+    }
+
+    /// A user tells the node something.
+    pub fn tell(
+        &mut self,
+        input: Input<'static>,
+        now: Duration,
+        began: Instant,
+    ) -> Result<(), IndexError> {
+        let time = self.time(now, began);
+        self.next_turn_at = self.next_turn_at.max(now);
+        self.replica.as_mut().map_or(Ok(()), |replica| replica.handle_input(input, time))
     }
 
     // --- Ending
@@ -275,12 +323,13 @@ impl Machine {
         let rng = Rng::new(self.rng.next(), 0);
         let disk = self.disk.borrow().image(self.disk.borrow().device, Fuse::default(), rng);
         let storage = self.storage.killed(Fuse::default());
-        Backup { disk, storage, is_latest: self.index_is_latest, node: self.node }
+        let (is_latest, is_lost) = (self.index_is_latest, self.index_is_lost);
+        Backup { disk, storage, is_latest, is_lost, node: self.node }
     }
 
     pub fn restore(&mut self, backup: Backup, by_file: bool, now: Duration) {
         let fuse = Fuse::default();
-        let Backup { mut disk, storage, is_latest, node } = backup;
+        let Backup { mut disk, storage, is_latest, is_lost, node } = backup;
         disk.skip_inodes(&self.disk.borrow());
         disk.fuse = fuse.clone();
         disk.device = self.disk.borrow().device;
@@ -291,6 +340,7 @@ impl Machine {
         }
         self.storage = storage.killed(fuse.clone());
         self.index_is_latest = is_latest && !by_file;
+        self.index_is_lost = is_lost;
         self.node = node;
         self.fuse = fuse;
         self.disk = Rc::new(RefCell::new(disk));
@@ -301,6 +351,7 @@ fn equip(disk: &mut Disk, style: &plan::Machine) {
     disk.grain = style.grain;
     disk.troubles.no_rename_flags = style.no_rename_flags;
     disk.troubles.no_links = style.no_links;
+    disk.is_shared = style.is_shared;
     disk.events.delay = Duration::from_millis(style.watch.delay_ms);
     disk.events.limit = style.watch.limit;
 }

@@ -45,6 +45,8 @@ pub struct Oracle {
     instances: BTreeMap<(Path, ContentId), Instance>,
     /// On which nodes users changed something at a path, and in which of all deeds.
     touched: BTreeMap<Path, BTreeSet<(usize, u64)>>,
+    /// What a path held after the last deed that concerned it, `None` if nothing.
+    left: BTreeMap<Path, Option<ContentId>>,
     deeds: u64,
     /// Lost by a power cut before anybody else had it, or with the state that a backup replaced.
     excused: BTreeSet<ContentId>,
@@ -110,6 +112,10 @@ impl Oracle {
                 }
                 None => {}
             }
+        }
+        let changed = before.keys().chain(after.keys());
+        for path in changed.filter(|path| before.get(*path) != after.get(*path)) {
+            self.left.insert(path.clone(), after.get(path).copied().flatten());
         }
         for (path, _) in after.iter().filter(|(path, id)| before.get(*path) != Some(id)) {
             self.settle_what_stays(path);
@@ -179,6 +185,11 @@ impl Oracle {
     /// `lost` was on a node's disk, is not any more without anybody's doing, and is on no other.
     pub fn excuse(&mut self, node: usize, tree: &Tree, lost: impl IntoIterator<Item = ContentId>) {
         self.forget(node, tree);
+        self.excused.extend(lost);
+    }
+
+    /// Content that nobody has any more, since a part of a disk is never back.
+    pub fn give_up(&mut self, lost: impl IntoIterator<Item = ContentId>) {
         self.excused.extend(lost);
     }
 
@@ -264,12 +275,37 @@ impl Oracle {
             let name = at.map_or("what was given up".into(), |path| String::from_utf8_lossy(path));
             return Err(format!("{name} ({id:x}) is back, and was gone everywhere"));
         }
+        self.check_left(&now.tree)?;
         self.check_copies(&now.tree)?;
         // Of a link that was ignored, and is gone everywhere, the target is known all the same.
         let ignored = self.instances.keys().filter(|(path, _)| is_ignored(rules, path, false));
         let ignored: BTreeSet<ContentId> = ignored.map(|(_, id)| *id).collect();
         self.dead =
             self.made.difference(live).filter(|id| !ignored.contains(id)).copied().collect();
+        Ok(())
+    }
+
+    /// What one node's users alone did stands, whatever other nodes forget meanwhile: what these
+    /// hold is older.
+    fn check_left(&self, tree: &Tree) -> Result<(), String> {
+        let is_plain = |path: &Path| !self.shared.contains(path) && !self.linked.contains(path);
+        if self.has_twins || self.has_failed || !self.rules.is_empty() {
+            return Ok(());
+        }
+        for (path, left) in self.left.iter().filter(|(path, _)| is_plain(path)) {
+            let Some(Some(id)) = tree.get(path) else { continue };
+            let is_known = self.seen.contains(id) && !self.half_written.contains(id);
+            if is_known
+                && *left != Some(*id)
+                && let Some(node) = self.sole_author(path)
+            {
+                return Err(format!(
+                    "{} ({id:x}) is back: the users of node {node}, who alone did anything there, \
+                     left {left:x?}",
+                    String::from_utf8_lossy(path)
+                ));
+            }
+        }
         Ok(())
     }
 

@@ -98,6 +98,13 @@ impl Storage {
         Self { images: Arc::new(Mutex::new(images)), fuse }
     }
 
+    /// A file with nothing in it, on the same disk.
+    pub fn emptied(&self) -> Self {
+        let is_full = self.images.lock().unwrap().is_full;
+        let images = Images { is_full, ..Images::default() };
+        Self { images: Arc::new(Mutex::new(images)), fuse: self.fuse.clone() }
+    }
+
     /// As a power cut leaves it: of what was not synced, any of it, and the last write torn.
     pub fn crashed(&self, fuse: Fuse, rng: &mut Rng) -> Self {
         let images = self.images.lock().unwrap();

@@ -7,12 +7,14 @@
 //! Here it is decided what has to be looked at and read; `state` makes versions of what was found.
 //!
 //! * `fresh`: files that are read once more.
+//! * `race`: two versions of which nobody made one knowing the other.
 //! * `rename`: what is known of a file that was only renamed.
 //! * `names`: files with several names.
 //! * `torn`: what a power cut has left of files.
 
 mod fresh;
 mod names;
+mod race;
 mod rename;
 mod state;
 mod torn;
@@ -28,8 +30,9 @@ use super::{
 use crate::{
     core::seam::{COVERED, Found, Hint, Output, Time},
     model::{
-        content::Chunk,
+        content::{Chunk, ZEROS},
         entry::{Base, Content, FileKind, Row, Standing, Stat},
+        limits::SETTLE_UNSEEN_BYTES,
         path::RelPath,
         stamp::Recheck,
     },
@@ -59,6 +62,10 @@ impl Engine {
                     .and_then(|row| row.base)
                     .map_or(0, |base| base.seen.last().size);
                 self.handle_writing(&path, size, time);
+                if size > SETTLE_UNSEEN_BYTES {
+                    // It may be much shorter by now.
+                    self.outputs.push_back(Output::Inspect { path });
+                }
             }
             Hint::Created | Hint::Settled | Hint::Closed | Hint::Arrived => {
                 match hint {
@@ -72,6 +79,7 @@ impl Engine {
                 if hint == Hint::Arrived {
                     self.forget_listing(&path)?;
                 }
+                self.paths.note_told(&path);
                 self.outputs.push_back(Output::Inspect { path });
             }
         }
@@ -140,6 +148,7 @@ impl Engine {
             }
             Ok(stat) => {
                 self.handle_open(&path)?;
+                let is_there = stat.is_some();
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
                 let unlisted = is_directory && self.paths.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
@@ -150,6 +159,9 @@ impl Engine {
                     self.scan.request_listing(path.clone());
                 } else if settled && !self.paths.is_reading(&path) {
                     self.paths.unblock(&path);
+                }
+                if is_there {
+                    self.paths.forget_told_of(&path);
                 }
                 self.retry(&path, time)
             }
@@ -171,8 +183,12 @@ impl Engine {
     /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left
     /// as it was.
     fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
-        let base = self.index.get(path)?.and_then(|row| row.base);
-        let is_directory = base.is_some_and(|base| base.is_directory());
+        self.paths.forget_told_of(path);
+        let mut row = self.index.get(path)?;
+        if let Some(row) = row.as_mut().filter(|row| row.is_missing()) {
+            self.handle_found(path, row)?;
+        }
+        let is_directory = row.and_then(|row| row.base).is_some_and(|base| base.is_directory());
         let unseen = if is_directory { Unseen::Closed } else { Unseen::Itself };
         if self.block_unseen(path, (unseen, reason), time)? && is_directory {
             self.scan.handle_unlisted();
@@ -221,6 +237,9 @@ impl Engine {
             row.standing = Standing::Unknown;
             self.index.put(&path, row)?;
         }
+        if let Some(row) = row.as_mut().filter(|row| row.is_missing() && stat.is_some()) {
+            self.handle_found(&path, row)?;
+        }
         let base = row.as_ref().and_then(|row| row.base.as_ref());
         // What was ignored may have been torn since, or have changed unseen.
         let was_unknown = row.as_ref().is_some_and(|row| row.standing == Standing::Unknown);
@@ -241,10 +260,14 @@ impl Engine {
             (_, Some(stat)) if stat.kind == FileKind::Directory => {
                 self.handle_directory(path, row, stat, time)
             }
-            (Some(base), Some(_)) if base.is_directory() && self.holds_something(&path)? => {
-                // Something else is in the directory's place: what was in it is gone.
-                let renamed_to = self.renamed_to(&path, time);
-                self.scan.handle_vanished(path, renamed_to);
+            (Some(base), Some(_)) if base.is_directory() && self.holds_anything(&path)? => {
+                // Something else is in the directory's place: what was in it is gone. What it is
+                // is found out when that was decided on.
+                let is_told = self.paths.is_told(&path);
+                if self.has_to_go(&path, is_told)? {
+                    let renamed_to = self.renamed_to(&path, time);
+                    self.scan.handle_vanished(path, renamed_to, is_told);
+                }
                 Ok(())
             }
             (_, Some(stat)) => self.read(path, stat, doubtful, time),
@@ -317,7 +340,7 @@ impl Engine {
         match found {
             Found::Content { stat, content, chunks, .. } => {
                 self.paths.handle_settled(path);
-                self.paths.handle_was_read(path, stat.stamp.size, time.now);
+                self.paths.handle_was_read(path, read_bytes(&stat, &chunks), time.now);
                 self.paths.unblock(path);
                 self.keep_recipe(&content, &chunks)?;
                 self.mark_other_names_for_reread(path, &content, &stat)?;
@@ -337,15 +360,17 @@ impl Engine {
     /// What is in a directory goes before the directory.
     fn handle_missing(&mut self, path: RelPath, time: Time) -> Result<()> {
         self.paths.handle_settled(&path);
-        if self.holds_something(&path)? {
+        let is_told = self.paths.is_told(&path);
+        if self.has_to_go(&path, is_told)? {
             let renamed_to = self.renamed_to(&path, time);
-            self.scan.handle_vanished(path, renamed_to);
+            self.scan.handle_vanished(path, renamed_to, is_told);
             return Ok(());
         }
         if self.waits_for_new_name(&path, time) {
             return Ok(());
         }
-        self.observe(&path, None, time)
+        self.paths.forget_told_of(&path);
+        self.handle_gone_alone(&path, is_told, time)
     }
 
     fn handle_directory(
@@ -378,6 +403,7 @@ impl Engine {
 
     fn read(&mut self, path: RelPath, stat: Stat, must_read: bool, time: Time) -> Result<()> {
         if stat.kind == FileKind::File && stat.links == 1 && self.paths.is_settling(&path) {
+            self.paths.handle_size(&path, stat.stamp.size, time.now);
             return Ok(());
         }
         let must_read = must_read
@@ -389,8 +415,8 @@ impl Engine {
             self.paths.handle_settled(&path);
             return self.observe(&path, known.map(|content| (content, stat)), time);
         }
-        if stat.links == 1 && !self.paths.is_reading(&path) && self.paths.must_rest(&path, time.now)
-        {
+        let is_free = stat.links == 1 && !self.paths.is_reading(&path);
+        if is_free && self.paths.must_rest(&path, stat.stamp.size, time.now) {
             return Ok(());
         }
         let is_fresh = self.may_hide_writes(&stat, time);
@@ -410,4 +436,11 @@ impl Engine {
             _ => Ok(()),
         }
     }
+}
+
+/// How much of a file was read: what is in holes was not.
+fn read_bytes(stat: &Stat, chunks: &[Chunk]) -> u64 {
+    let is_hole = |chunk: &&Chunk| **chunk == ZEROS;
+    let in_holes = chunks.iter().filter(is_hole).map(|chunk| u64::from(chunk.length)).sum();
+    stat.stamp.size.saturating_sub(in_holes)
 }

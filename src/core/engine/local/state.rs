@@ -5,7 +5,7 @@
 
 use log::{debug, info};
 
-use super::super::{Engine, Result, paths::UnknownOutcome};
+use super::super::{Engine, EngineConfig, Result, paths::UnknownOutcome, remote::is_same_state};
 use super::{names::OtherName, torn::is_still_torn};
 use crate::{
     core::{
@@ -41,8 +41,10 @@ impl Engine {
             self.leave_retired_out(&mut unknown_outcome.version)?;
         }
         if let Some((content, stat)) = &found {
-            if let Some(adopted) =
-                row.as_ref().and_then(|row| adopt(row, content, stat, self.config.keeps_bits))
+            let EngineConfig { keeps_bits, has_coarse_times, .. } = self.config;
+            if let Some(adopted) = row
+                .as_ref()
+                .and_then(|row| adopt(row, content, stat, (keeps_bits, has_coarse_times)))
             {
                 if row.is_none_or(|row| row != adopted) {
                     self.put(path, &adopted)?;
@@ -55,8 +57,11 @@ impl Engine {
                 return self.restore_torn(path, row, stat, time);
             }
         } else if let Some(row) = row.clone().filter(|row| row.base.is_some()) {
-            if row.standing != Standing::Known {
+            if matches!(row.standing, Standing::Ignored | Standing::Unknown) {
                 return self.miss(path, row, time);
+            }
+            if is_deletion_known(&row) {
+                return self.put_own(path, &Row { base: None, ..row }, time);
             }
         } else {
             return Ok(());
@@ -120,7 +125,9 @@ impl Engine {
             Some(found) => self.handed_on_bits(path, row.as_ref(), found, time)?,
             None => 0,
         };
-        let prior = row.as_ref().and_then(prior_version);
+        // Who has put it there did not know of a deletion that was told only now.
+        let is_forgotten = found.is_some() && self.is_forgotten(row.as_ref());
+        let prior = row.as_ref().filter(|_| !is_forgotten).and_then(prior_version);
         let mut since_ms = match (cause, &found) {
             (Cause::OtherName { changed }, _) => changed,
             (_, Some((_, stat))) => self.found_since_ms(stat, time),
@@ -129,6 +136,7 @@ impl Engine {
         let ambiguous = found.as_ref().filter(|(_, stat)| {
             cause == Cause::Unattributed
                 || cause == Cause::Edit && self.is_unattributable(stat, since_ms, time)
+                || is_forgotten
         });
         let is_unattributable = ambiguous.is_some();
         if let Some((_, stat)) = ambiguous {
@@ -146,16 +154,21 @@ impl Engine {
             version.author = Author::Unattributed;
         }
         version.content_since = self.content_since(path, row.as_ref(), found.as_ref());
+        version.replaced = replaced_by(row.as_ref(), found.as_ref().map(|(content, _)| content));
         let base = found.map(|(content, stat)| base_of(Provenance::Newest(content), stat, mode));
         let entry = match &base {
             Some(base) => entry_of(base, version),
             None => Entry::tombstone(version),
         };
         let row = match row.map(|row| (decide(&row.entry, &entry), row.entry)) {
-            Some((Decision::Merge(merged), _)) if merged.version.dot != entry.version.dot => {
-                Row::new(merged, base.map(|base| base.outdated(|| entry.version)))
+            Some((Decision::Merge(merged), held)) => {
+                let merged = self.settle_race(&held, &entry, merged);
+                if is_same_state(&merged, &entry) {
+                    self.published_row(merged, base)
+                } else {
+                    Row::new(merged, base.map(|base| base.outdated(|| entry.version)))
+                }
             }
-            Some((Decision::Merge(merged), _)) => self.published_row(merged, base),
             _ => self.published_row(entry, base),
         };
         self.put_own(path, &row, time)?;
@@ -242,6 +255,7 @@ impl Engine {
             self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
         version.content_since = row.base_version().map(Version::content_since);
+        version.replaced = row.base_version().and_then(|version| version.replaced.clone());
         let row = self.published_row(entry_of(base, version), row.base);
         info!(
             "{path} is kept: it was changed here and deleted or replaced elsewhere at the same time"
@@ -285,7 +299,8 @@ impl Engine {
         }
         let changed = replaced.map_or(since_ms, |replaced| since_ms.max(replaced + 1));
         let author = Author::Node(self.config.node);
-        Version { dot, author, changed, made_with, joined: None, content_since: None }
+        let (joined, content_since, replaced) = (None, None, None);
+        Version { dot, author, changed, made_with, joined, content_since, replaced }
     }
 
     pub(in super::super) fn put_own(
@@ -315,12 +330,20 @@ enum Cause {
 
 /// The row, if what was found is what the base holds, or what the newest version wants: no change
 /// then, but a new stamp.
-fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<Row> {
+fn adopt(
+    row: &Row,
+    content: &Content,
+    stat: &Stat,
+    (keeps_bits, has_coarse_times): (bool, bool),
+) -> Option<Row> {
     let mut row = Row { standing: Standing::Known, ..row.clone() };
     let newest = row.entry.content.as_ref() == Some(content);
     if let Some(base) = &mut row.base {
         let same_mode = base.bits.found == stat.mode || !keeps_bits;
-        let same_metadata = same_mode && base.seen.last().mtime_ns == stat.stamp.mtime_ns;
+        let last = base.seen.last();
+        let same_time = last.mtime_ns == stat.stamp.mtime_ns
+            || has_coarse_times && last.is_by_other_clock(&stat.stamp);
+        let same_metadata = same_mode && same_time;
         // Bits and time may have been set under another of its names; that does not outlive what
         // others have done.
         let is_linked = stat.links > 1 && !base.is_newest();
@@ -348,9 +371,22 @@ fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<
     Some(row)
 }
 
+/// Was what is missing deleted elsewhere by somebody who knew it? Then there is nothing to say.
+fn is_deletion_known(row: &Row) -> bool {
+    let held = row.base_version();
+    row.entry.is_tombstone() && held.is_some_and(|held| row.entry.version.was_made_knowing(held))
+}
+
 /// The version that a change on this disk is made on top of.
 fn prior_version(row: &Row) -> Option<&Version> {
     row.base_version().or(row.entry.is_tombstone().then_some(&row.entry.version))
+}
+
+/// What the path held before what was found came to it.
+fn replaced_by(row: Option<&Row>, found: Option<&Content>) -> Option<Box<Content>> {
+    let held = row?.base.as_ref().and_then(Base::content);
+    let replaced = held.filter(|held| Some(*held) != found).cloned();
+    replaced.map(Box::new).or_else(|| prior_version(row?)?.replaced.clone())
 }
 
 /// What was found, as the version whose permission bits are `said`.
@@ -403,6 +439,7 @@ mod tests {
                 made_with: dot.into(),
                 joined: None,
                 content_since: None,
+                replaced: None,
             }
         };
         let stamp = Stamp { device: 1, inode: 1, size: 1, mtime_ns: 1, ctime_ns: 1 };
@@ -414,13 +451,14 @@ mod tests {
         let held = Provenance::of(content.clone(), Some(version(1)));
         let base = Base { held, seen: Seen::at(stamp), bits: Bits::kept(0o644) };
         let deleted = Row::new(Entry::tombstone(version(2)), Some(base));
-        let adopted = adopt(&deleted, &content, &stat(9, 2), true).and_then(|row| row.base);
+        let adopted =
+            adopt(&deleted, &content, &stat(9, 2), (true, false)).and_then(|row| row.base);
         assert_eq!(adopted.and_then(|base| base.seen.proof()), Some(stat(9, 2).stamp));
-        assert_eq!(adopt(&deleted, &content, &stat(9, 1), true), None);
+        assert_eq!(adopt(&deleted, &content, &stat(9, 1), (true, false)), None);
         let entry =
             Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
         let live =
             Row::new(entry, Some(base_of(Provenance::Newest(content.clone()), stat(1, 2), 0o644)));
-        assert_eq!(adopt(&live, &content, &stat(9, 2), true), None);
+        assert_eq!(adopt(&live, &content, &stat(9, 2), (true, false)), None);
     }
 }

@@ -128,9 +128,22 @@ pub(super) struct Racy {
 /// next is, so that a file that is saved all the time is not read all the time.
 #[derive(Debug)]
 pub(super) struct Rest {
-    until: Instant,
+    read_at: Instant,
+    rest: Duration,
     /// It was read twice within the time that one rest takes.
     is_due: bool,
+}
+
+impl Rest {
+    fn until(&self) -> Instant {
+        self.read_at + self.rest
+    }
+}
+
+/// How long a file is left alone of which so many bytes were read.
+fn rest_after(read_bytes: u64) -> Duration {
+    let rest = Duration::from_micros(read_bytes.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
+    rest.min(FULL_SCAN_INTERVAL)
 }
 
 impl Disk {
@@ -192,6 +205,17 @@ impl Paths {
         true
     }
 
+    /// A file that is being written is of this size: less than was thought, perhaps.
+    pub(in super::super) fn handle_size(&mut self, path: &RelPath, size: u64, now: Instant) {
+        if self.is_settling(path) {
+            self.edit(path, |state| {
+                if let Disk::Writing(writing) = &mut state.disk {
+                    writing.shorten(size, now);
+                }
+            });
+        }
+    }
+
     /// It was closed by its writer, or is no file any more.
     pub(in super::super) fn handle_settled(&mut self, path: &RelPath) {
         if self.is_settling(path) {
@@ -220,30 +244,38 @@ impl Paths {
         self.edit_where(Kind::Writing, |_| true, |_, state| state.disk = Disk::Quiet);
     }
 
-    /// A file of this size was read: if it is large, and was lately, it is left alone for a while,
-    /// however often it is saved.
-    pub(in super::super) fn handle_was_read(&mut self, path: &RelPath, size: u64, now: Instant) {
-        let rest = Duration::from_micros(size.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
+    /// So many bytes of a file were read: if that is much, and was done lately, it is left alone
+    /// for a while, however often it is saved.
+    pub(in super::super) fn handle_was_read(
+        &mut self,
+        path: &RelPath,
+        read_bytes: u64,
+        now: Instant,
+    ) {
+        let rest = rest_after(read_bytes);
         if rest < REREAD_REST_MIN {
             return;
         }
         if self.count(Kind::Rest) >= Kind::Rest.limit() {
             let is_over =
-                |state: &PathState| state.rest.as_ref().is_some_and(|rest| rest.until <= now);
+                |state: &PathState| state.rest.as_ref().is_some_and(|rest| rest.until() <= now);
             self.edit_where(Kind::Rest, is_over, |_, state| state.rest = None);
         }
         let last = self.get(path).and_then(|state| state.rest.as_ref());
-        let is_due = last.is_some_and(|last| last.until > now);
+        let is_due = last.is_some_and(|last| last.until() > now);
         if self.has_place(Kind::Rest, path) {
-            let until = now + rest.min(FULL_SCAN_INTERVAL);
-            self.edit(path, |state| state.rest = Some(Rest { until, is_due }));
+            let rest = Rest { read_at: now, rest, is_due };
+            self.edit(path, |state| state.rest = Some(rest));
         }
     }
 
-    /// It was closed by its writer, and was read so lately that it has to wait.
-    pub(in super::super) fn must_rest(&mut self, path: &RelPath, now: Instant) -> bool {
+    /// It was closed by its writer, and was read so lately that it has to wait. What is of this
+    /// size by now takes no longer to read than that.
+    pub(in super::super) fn must_rest(&mut self, path: &RelPath, size: u64, now: Instant) -> bool {
         let rest = self.get(path).and_then(|state| state.rest.as_ref());
-        let until = rest.filter(|rest| rest.is_due && rest.until > now).map(|rest| rest.until);
+        let rest = rest.filter(|rest| rest.is_due && rest_after(size) >= REREAD_REST_MIN);
+        let until = rest.map(|rest| rest.read_at + rest.rest.min(rest_after(size)));
+        let until = until.filter(|until| *until > now);
         let Some(until) = until.filter(|_| self.has_place(Kind::Writing, path)) else {
             return false;
         };
@@ -265,6 +297,16 @@ impl Writing {
         let mut writing = Self { quiet, until: now, latest: now + longest };
         writing.go_on(now);
         writing
+    }
+
+    /// It is left alone as long as one of this size, if that is shorter.
+    fn shorten(&mut self, size: u64, now: Instant) {
+        let other = Self::begin(size, now);
+        if other.quiet < self.quiet {
+            self.quiet = other.quiet;
+            self.latest = self.latest.min(other.latest);
+            self.go_on(now);
+        }
     }
 
     fn go_on(&mut self, now: Instant) {
@@ -505,14 +547,15 @@ mod tests {
         let mut paths = Paths::default();
         let after = |s| start + Duration::from_secs(s);
         paths.handle_was_read(&path, LARGE, start);
-        assert!(!paths.must_rest(&path, after(1)), "one change does not wait");
+        assert!(!paths.must_rest(&path, LARGE, after(1)), "one change does not wait");
         paths.handle_was_read(&path, LARGE, after(2));
-        assert!(paths.must_rest(&path, after(3)), "the next one does");
+        assert!(!paths.must_rest(&path, 100, after(3)), "what is small by now does not");
+        assert!(paths.must_rest(&path, LARGE, after(3)), "the next one does");
         assert!(paths.is_settling(&path));
-        assert!(!paths.must_rest(&path, after(24)), "1 GiB rests for 21 s");
+        assert!(!paths.must_rest(&path, LARGE, after(24)), "1 GiB rests for 21 s");
         paths.handle_was_read(&path, LARGE, after(24));
-        assert!(!paths.must_rest(&path, after(25)), "it begins anew");
+        assert!(!paths.must_rest(&path, LARGE, after(25)), "it begins anew");
         paths.handle_was_read(&path, 1 << 20, after(26));
-        assert!(!paths.must_rest(&path, after(26)), "small ones never do");
+        assert!(!paths.must_rest(&path, 1 << 20, after(26)), "small ones never do");
     }
 }

@@ -22,18 +22,6 @@ fn on_fat(test: impl Fn(&mut World)) {
     }
 }
 
-fn chmod(world: &mut World, node: usize, name: &str, mode: u16) {
-    let disk = &mut world.nodes[node].disk;
-    disk.ticks += 1;
-    let (ticks, wall_ms) = (disk.ticks, world.time.wall_ms as i64);
-    let inode = disk.tree.get_mut(&path(name)).unwrap();
-    inode.mode = mode;
-    if inode.data != Data::Directory {
-        inode.stamp.ctime_ns = wall_ms * 1_000_000 + ticks;
-    }
-    world.tell(node, path(name));
-}
-
 fn mode(world: &World, node: usize, name: &str) -> u16 {
     world.nodes[node].disk.tree[&path(name)].mode
 }

@@ -138,6 +138,7 @@ fn encode(said: &Said, own: Origin) -> Option<Vec<u8>> {
                 made_with,
                 joined: None,
                 content_since: None,
+                replaced: None,
             };
             let entry =
                 Entry { content: state(*content), mode: 0o644, mtime_ns: i64::MIN, version };

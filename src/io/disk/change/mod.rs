@@ -4,6 +4,7 @@
 //! [`Changes::run`], once a turn.
 
 pub mod apply;
+pub mod belonging;
 pub mod error;
 mod names;
 pub mod partial;
@@ -20,7 +21,7 @@ use self::{
 };
 use crate::{
     core::seam::{Action, Apply, ApplyFailure},
-    io::disk::root::Root,
+    io::{disk::root::Root, files::sys::Lack},
     model::{
         entry::{Digest, FileKind, Stamp, Stat},
         path::RelPath,
@@ -42,6 +43,8 @@ pub struct Done {
 pub struct Changes {
     batch: SyncBatch,
     stage: Stage,
+    /// What was put into the trash since that was asked last, at most.
+    trashed: Lack,
 }
 
 impl Changes {
@@ -65,6 +68,11 @@ impl Changes {
         self.stage.take_wanted_room()
     }
 
+    /// How much was put into the trash since the last time, at most.
+    pub fn take_trashed(&mut self) -> Lack {
+        std::mem::take(&mut self.trashed)
+    }
+
     /// The partial files that are about to get their names.
     pub fn partials(&self) -> impl Iterator<Item = Digest> {
         self.batch.waiting().filter_map(Staged::partial)
@@ -78,6 +86,12 @@ impl Changes {
     /// Makes the contents durable, then gives them their names.
     pub fn run(&mut self, root: &Root, now_ms: u64) -> impl Iterator<Item = Done> {
         let outcomes = self.batch.run(root, now_ms);
+        for (staged, _) in outcomes.iter().filter(|(_, outcome)| outcome.is_ok()) {
+            if let Some(bytes) = replaced_bytes(staged.apply()) {
+                self.trashed.bytes += bytes;
+                self.trashed.files += 1;
+            }
+        }
         outcomes.into_iter().flat_map(|(staged, outcome)| {
             discard(root, &staged, outcome.as_ref().err());
             let change = staged.apply();
@@ -100,6 +114,14 @@ impl Changes {
     /// Makes everything durable, what users have written included.
     pub fn sync_everything(&mut self, root: &Root) -> io::Result<()> {
         self.batch.sync_everything(root)
+    }
+}
+
+/// How much a change moves to the trash, if something.
+fn replaced_bytes(apply: &Apply) -> Option<u64> {
+    match apply.action {
+        Action::SetMetadata { .. } | Action::Exchange { .. } | Action::RemoveDirectory => None,
+        _ => apply.expect.map(|stamp| stamp.size),
     }
 }
 

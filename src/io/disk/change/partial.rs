@@ -74,7 +74,7 @@ impl Partials {
         }
         let others = self.awaited_bytes.iter().filter(|(other, _)| *other != digest);
         let awaited_bytes = others.map(|(_, bytes)| bytes).sum::<u64>().saturating_add(bytes);
-        match temp::require_room(root.lacking_bytes(awaited_bytes)?) {
+        match temp::require_room(root.lack(awaited_bytes)?) {
             Ok(()) => drop(self.awaited_bytes.insert(*digest, bytes)),
             Err(error) => {
                 self.wanted_room = Some(awaited_bytes);

@@ -64,6 +64,11 @@ impl Stage {
                 let written = self.write(root, &mem::take(bytes));
                 Some(written.map_err(|error| cannot_write(&apply.path, error))?)
             }
+            Action::MakeDirectory { .. } | Action::MakeSymlink { .. } => {
+                let room = temp::require_inode(root).inspect_err(|error| self.note(error, 0));
+                room.map_err(|error| cannot_write(&apply.path, error))?;
+                None
+            }
             _ => None,
         };
         Ok(Staged { apply, temp })
@@ -78,20 +83,26 @@ impl Stage {
     fn write(&mut self, root: &Root, bytes: &[u8]) -> io::Result<String> {
         self.temporary_files += 1;
         let name = format!("small-{}", self.temporary_files);
-        let temp = Temp::create(root, &name)?;
+        let wanted = bytes.len() as u64;
+        let temp = Temp::create(root, &name).inspect_err(|error| self.note(error, wanted))?;
         match temp.write_at(0, bytes) {
             Ok(()) => Ok(name),
             Err(error) => {
-                self.wanted_room = temp::is_no_space(&error).then_some(bytes.len() as u64);
+                self.note(&error, wanted);
                 temp::remove(root, name.as_bytes())?;
                 Err(error)
             }
         }
     }
+
+    fn note(&mut self, error: &io::Error, wanted_bytes: u64) {
+        self.wanted_room = temp::is_no_space(error).then_some(wanted_bytes);
+    }
 }
 
 fn cannot_write(path: &RelPath, error: io::Error) -> ApplyFailure {
-    if temp::is_no_space(&error) {
+    // The system's own word for it says less than ours.
+    if temp::is_no_space(&error) && error.get_ref().is_none() {
         return ApplyError::NoSpace.into();
     }
     ApplyError::Io { op: "write the content of", path: path.clone(), error }.into()

@@ -10,7 +10,10 @@ use rustix::io::Errno;
 use crate::{
     io::{
         disk::root::{Listing, Root, TEMPORARY},
-        files::{FileSystem, Handle, How, sys},
+        files::{
+            FileSystem, Handle, How,
+            sys::{self, Lack},
+        },
     },
     model::limits::MAX_TEMP_NAME_BYTES,
 };
@@ -26,6 +29,7 @@ impl Temp {
     /// Makes a new, empty one; fails when the name exists.
     pub fn create(root: &Root, name: &str) -> io::Result<Self> {
         check_name(name)?;
+        require_inode(root)?;
         let file = root.files().create_at((&*root.temporary()?, name.as_bytes()))?;
         Ok(Self { files: root.share_files(), file })
     }
@@ -54,7 +58,7 @@ impl Temp {
     /// Writes all of `bytes` at `offset`. A full disk, or one that is so but for the reserve, is
     /// `StorageFull` or `QuotaExceeded`.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        require_room(sys::lacking_bytes(&*self.files, &self.file, 0)?)?;
+        require_room(sys::lack(&*self.files, &self.file, 0)?)?;
         Ok(self.files.write_at(&self.file, bytes, offset)?)
     }
 
@@ -155,17 +159,29 @@ pub fn remove(root: &Root, name: &[u8]) -> io::Result<()> {
     Ok(sys::remove(root.files(), (&*root.temporary()?, name))?)
 }
 
-/// `StorageFull` where the disk lacks bytes for what is received.
-pub fn require_room(lacking_bytes: u64) -> io::Result<()> {
-    if lacking_bytes == 0 { Ok(()) } else { Err(no_room(lacking_bytes)) }
+/// `StorageFull` where the disk lacks something for what is received.
+pub fn require_room(lack: Lack) -> io::Result<()> {
+    if lack.is_none() { Ok(()) } else { Err(no_room(lack)) }
 }
 
-fn no_room(lacking_bytes: u64) -> io::Error {
-    let lacking_mb = lacking_bytes.div_ceil(1_000_000);
-    let reason = format!(
-        "the disk is nearly full, it lacks {lacking_mb} MB for this and the reserve; make room \
-         and it goes on"
-    );
+/// `StorageFull` where there are too few files to be had for another one.
+pub fn require_inode(root: &Root) -> io::Result<()> {
+    let files = root.lack(0)?.files;
+    require_room(Lack { bytes: 0, files })
+}
+
+fn no_room(lack: Lack) -> io::Error {
+    let reason = match lack {
+        Lack { bytes: 0, files } => format!(
+            "the disk is full of files, it lacks {files} inodes for this and the reserve; remove \
+             files and it goes on"
+        ),
+        Lack { bytes, .. } => format!(
+            "the disk is nearly full, it lacks {} MB for this and the reserve; make room and it \
+             goes on",
+            bytes.div_ceil(1_000_000)
+        ),
+    };
     io::Error::new(io::ErrorKind::StorageFull, reason)
 }
 

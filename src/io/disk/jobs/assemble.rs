@@ -161,7 +161,7 @@ impl AssembleJob {
     ) -> io::Result<bool> {
         let Some((path, stamp, _)) = &self.old else { return Ok(false) };
         let Some(old) = root.open_file(path, stamp)? else { return Ok(false) };
-        temp::require_room(root.lacking_bytes(u64::from(length))?)?;
+        temp::require_room(root.lack(u64::from(length))?)?;
         let partial = partials.create(root, &self.digest)?;
         root.files().copy_range(&old, from, partial.file(), self.offset, u64::from(length))?;
         partials.handle_written(&self.digest, self.offset..self.offset + u64::from(length))?;

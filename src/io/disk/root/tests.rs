@@ -225,8 +225,9 @@ fn a_kept_directory_is_forgotten_after_the_turn() {
 #[test]
 fn tells_the_space() {
     each_mode(|tree| {
-        let (all, free) = tree.root.space().unwrap();
-        assert!(all >= free && free > 0);
+        let space = tree.root.space().unwrap();
+        assert!(space.total_bytes >= space.free_bytes && space.free_bytes > 0);
+        assert!(space.total_files >= space.free_files);
     });
 }
 

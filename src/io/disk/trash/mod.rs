@@ -15,7 +15,10 @@ use rustix::io::{Errno, Result};
 use crate::{
     io::{
         disk::root::{Listing, Root},
-        files::{At, Handle, How, sys},
+        files::{
+            At, Handle, How,
+            sys::{self, Lack},
+        },
     },
     model::{
         calendar::Date,
@@ -91,31 +94,46 @@ pub(crate) fn directories(root: &Root, path: &RelPath, now_ms: u64) -> Vec<RelPa
 }
 
 /// Empties the trash in bounded steps: days that are too old, then the oldest ones beyond the
-/// allowed size. The newest day stays, whatever its size.
+/// allowed size. The newest day may take more, as long as the disk has room: what was deleted by
+/// mistake, and much at once, is to be there still.
 #[derive(Debug)]
 pub struct Prune {
     today: String,
     /// Days before this one are too old.
     first_kept: String,
     left_bytes: u64,
+    /// So much of the disk is to be free while the newest day takes more than is allowed.
+    free_bytes: u64,
     /// Days still to be looked at, the newest last. `None` before the first step.
     days: Option<Vec<Box<[u8]>>>,
     is_newest: bool,
+    /// The newest day, and how much of it is more than is allowed.
+    excess: Option<(Box<[u8]>, u64)>,
+    kept: Lack,
     walk: Option<Walk>,
 }
 
 impl Prune {
-    /// Keeps `keep_days` days and `max_bytes` bytes.
-    pub fn new(now_ms: u64, keep_days: u32, max_bytes: u64) -> Self {
+    /// Keeps `keep_days` days and `max_bytes` bytes, and more of the newest day while `free_bytes`
+    /// are free.
+    pub fn new(now_ms: u64, keep_days: u32, max_bytes: u64, free_bytes: u64) -> Self {
         let first_kept = now_ms.saturating_sub(u64::from(keep_days) * 86_400_000);
         Self {
             today: Date::from_ms(now_ms).day_name(),
             first_kept: Date::from_ms(first_kept).day_name(),
             left_bytes: max_bytes,
+            free_bytes,
             days: None,
             is_newest: true,
+            excess: None,
+            kept: Lack::default(),
             walk: None,
         }
+    }
+
+    /// How much of it stays, and how many files.
+    pub fn kept(&self) -> Lack {
+        self.kept
     }
 
     /// Looks at or removes about `budget` files; true when all is done.
@@ -140,25 +158,49 @@ impl Prune {
         Ok(false)
     }
 
-    fn next_day(&mut self, root: &Root, trash: &Handle) -> Result<Option<Walk>> {
-        let Some(day) = self.days.as_mut().and_then(Vec::pop) else { return Ok(None) };
+    fn next_day(&mut self, root: &Root, trash: &Handle) -> io::Result<Option<Walk>> {
+        let Some(day) = self.days.as_mut().and_then(Vec::pop) else {
+            return self.begin_excess(root, trash);
+        };
         let is_old = day[..self.first_kept.len()] < *self.first_kept.as_bytes();
-        Walk::new(root, trash, &day, is_old || self.left_bytes == 0 && !self.is_newest).map(Some)
+        let is_removing = is_old || self.left_bytes == 0 && !self.is_newest;
+        Ok(Some(Walk::new(root, trash, &day, is_removing)?))
+    }
+
+    /// The other days are gone: does the newest one have to give way, too?
+    fn begin_excess(&mut self, root: &Root, trash: &Handle) -> io::Result<Option<Walk>> {
+        let Some((day, excess_bytes)) = self.excess.take() else { return Ok(None) };
+        let bytes = self.free_bytes.saturating_sub(root.space()?.free_bytes).min(excess_bytes);
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let enough = Enough { bytes, files: 0 };
+        Ok(Some(Walk { enough, ..Walk::new(root, trash, &day, true)? }))
     }
 
     /// A day that was measured and is too much is walked again, to be removed.
     fn end_day(&mut self, root: &Root, trash: &Handle, walk: Walk) -> Result<Option<Walk>> {
         let is_newest = std::mem::replace(&mut self.is_newest, false);
         if walk.is_removing {
+            if walk.has_enough() {
+                // Of the newest day some stays.
+                self.kept.bytes = self.kept.bytes.saturating_sub(walk.bytes);
+                self.kept.files = self.kept.files.saturating_sub(walk.files);
+            }
             return Ok(None);
         }
-        let is_too_much = walk.bytes > self.left_bytes;
+        let excess_bytes = walk.bytes.saturating_sub(self.left_bytes);
         self.left_bytes = self.left_bytes.saturating_sub(walk.bytes);
-        if !is_too_much || is_newest {
-            return Ok(None);
+        if excess_bytes > 0 && !is_newest {
+            self.left_bytes = 0;
+            return Walk::new(root, trash, &walk.day, true).map(Some);
         }
-        self.left_bytes = 0;
-        Walk::new(root, trash, &walk.day, true).map(Some)
+        self.kept.bytes += walk.bytes;
+        self.kept.files += walk.files;
+        if excess_bytes > 0 {
+            self.excess = Some((walk.day, excess_bytes));
+        }
+        Ok(None)
     }
 
     fn find_days(&self, root: &Root, trash: &Handle) -> io::Result<Vec<Box<[u8]>>> {
@@ -187,13 +229,18 @@ impl Prune {
     }
 }
 
+/// How much is to be removed: so many bytes, and so many files.
+type Enough = Lack;
+
 /// Measures or removes one day.
 struct Walk {
     day: Box<[u8]>,
     is_removing: bool,
+    /// What it has come by.
     bytes: u64,
+    files: u64,
     /// When so much was removed, the rest stays.
-    enough_bytes: u64,
+    enough: Enough,
     /// From the day down to where the walk is, at most [`TRASH_MAX_DEPTH`] and one.
     levels: Vec<(Box<[u8]>, Listing)>,
 }
@@ -211,7 +258,12 @@ impl Walk {
     fn new(root: &Root, trash: &Handle, day: &[u8], is_removing: bool) -> Result<Self> {
         let listing = Listing::over(root, root.files().open_at((trash, day), How::List)?, false)?;
         let levels = vec![(day.into(), listing)];
-        Ok(Self { day: day.into(), is_removing, bytes: 0, enough_bytes: u64::MAX, levels })
+        let enough = Enough { bytes: u64::MAX, files: u64::MAX };
+        Ok(Self { day: day.into(), is_removing, bytes: 0, files: 0, enough, levels })
+    }
+
+    fn has_enough(&self) -> bool {
+        self.bytes >= self.enough.bytes && self.files >= self.enough.files
     }
 
     /// Walks on; true when the day is done.
@@ -219,7 +271,7 @@ impl Walk {
         let mut entry = Vec::with_capacity(1);
         while *left > 0 {
             *left -= 1;
-            if self.is_removing && self.bytes >= self.enough_bytes {
+            if self.is_removing && self.has_enough() {
                 return Ok(true);
             }
             let Some((_, listing)) = self.levels.last_mut() else { return Ok(true) };
@@ -252,6 +304,7 @@ impl Walk {
 
     fn visit(&mut self, root: &Root, name: &[u8], size: u64) -> io::Result<()> {
         self.bytes = self.bytes.saturating_add(size);
+        self.files += 1;
         match self.levels.last() {
             Some((_, listing)) if self.is_removing => {
                 Ok(root.files().unlink((listing.directory(), name))?)
@@ -371,7 +424,7 @@ mod tests {
     }
 
     fn prune(tree: &Tree, now_ms: u64, max_bytes: u64, budget: usize) -> usize {
-        let mut prune = Prune::new(now_ms, 30, max_bytes);
+        let mut prune = Prune::new(now_ms, 30, max_bytes, 0);
         let mut steps = 1;
         while !prune.step(&tree.root, budget).unwrap() {
             steps += 1;
@@ -431,6 +484,20 @@ mod tests {
         assert_eq!(days(&tree), ["2026-11-21", "2026-11-22"]);
         prune(&tree, NOW_MS, 0, 1);
         assert_eq!(days(&tree), ["2026-11-22"]);
+    }
+
+    #[test]
+    fn what_the_newest_day_has_beyond_the_limit_gives_way_where_the_disk_has_no_room() {
+        let tree = Tree::new(Abilities::ALL);
+        for n in 0..10 {
+            throw_away(&tree, "a", &"x".repeat(100 + n), NOW_MS);
+        }
+        throw_away(&tree, "a", "of yesterday", NOW_MS - DAY_MS);
+        let mut prune = Prune::new(NOW_MS, 30, 400, u64::MAX);
+        while !prune.step(&tree.root, 2).unwrap() {}
+        assert_eq!(days(&tree), ["2026-11-22"]);
+        let left: usize = tree.trash().iter().map(|(_, content)| content.len()).sum();
+        assert!((250..=400).contains(&left), "{left} bytes");
     }
 
     #[test]

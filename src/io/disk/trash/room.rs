@@ -4,7 +4,10 @@
 use std::io;
 
 use super::{Walk, list_days, open_trash};
-use crate::io::{disk::root::Root, files::Handle};
+use crate::io::{
+    disk::root::Root,
+    files::{Handle, sys::Lack},
+};
 
 /// Makes room in bounded steps: the trash is measured, then emptied as far as it must be.
 #[derive(Debug)]
@@ -13,23 +16,17 @@ pub struct MakeRoom {
     /// Days still to be looked at, the oldest last. `None` before the first step.
     days: Option<Vec<Box<[u8]>>>,
     walk: Option<Walk>,
-    measured_bytes: u64,
+    measured: Lack,
     /// Still to be removed; `None` while it is measured.
-    lacking_bytes: Option<u64>,
-    removed_bytes: u64,
+    lacking: Option<Lack>,
+    removed: Lack,
 }
 
 impl MakeRoom {
     /// Room for so many bytes of received content.
     pub fn new(content_bytes: u64) -> Self {
-        Self {
-            content_bytes,
-            days: None,
-            walk: None,
-            measured_bytes: 0,
-            lacking_bytes: None,
-            removed_bytes: 0,
-        }
+        let (measured, removed) = (Lack::default(), Lack::default());
+        Self { content_bytes, days: None, walk: None, measured, lacking: None, removed }
     }
 
     /// Looks at or removes about `budget` files; true when all is done.
@@ -45,7 +42,7 @@ impl MakeRoom {
                 walk => walk,
             };
             let Some(mut walk) = next else {
-                if self.lacking_bytes.is_some() || !self.begin_removing(root, &trash)? {
+                if self.lacking.is_some() || !self.begin_removing(root, &trash)? {
                     return Ok(true);
                 }
                 continue;
@@ -59,41 +56,45 @@ impl MakeRoom {
         Ok(false)
     }
 
-    /// How much was removed.
-    pub fn removed_bytes(&self) -> u64 {
-        self.removed_bytes
+    /// How much was removed, and how many files.
+    pub fn removed(&self) -> Lack {
+        self.removed
     }
 
     fn next_day(&mut self, root: &Root, trash: &Handle) -> io::Result<Option<Walk>> {
-        if self.lacking_bytes == Some(0) {
+        if self.lacking.is_some_and(Lack::is_none) {
             return Ok(None);
         }
         let Some(day) = self.days.as_mut().and_then(Vec::pop) else { return Ok(None) };
-        let walk = match self.lacking_bytes {
+        let walk = match self.lacking {
             None => Walk::new(root, trash, &day, false)?,
-            Some(lacking_bytes) => {
-                Walk { enough_bytes: lacking_bytes, ..Walk::new(root, trash, &day, true)? }
-            }
+            Some(enough) => Walk { enough, ..Walk::new(root, trash, &day, true)? },
         };
         Ok(Some(walk))
     }
 
     fn end_day(&mut self, walk: &Walk) {
-        match &mut self.lacking_bytes {
-            None => self.measured_bytes = self.measured_bytes.saturating_add(walk.bytes),
-            Some(lacking_bytes) => {
-                *lacking_bytes = lacking_bytes.saturating_sub(walk.bytes);
-                self.removed_bytes = self.removed_bytes.saturating_add(walk.bytes);
+        let add = |to: &mut Lack| {
+            to.bytes = to.bytes.saturating_add(walk.bytes);
+            to.files += walk.files;
+        };
+        match &mut self.lacking {
+            None => add(&mut self.measured),
+            Some(lacking) => {
+                lacking.bytes = lacking.bytes.saturating_sub(walk.bytes);
+                lacking.files = lacking.files.saturating_sub(walk.files);
+                add(&mut self.removed);
             }
         }
     }
 
     /// All is measured. False when there is room already, or would not be.
     fn begin_removing(&mut self, root: &Root, trash: &Handle) -> io::Result<bool> {
-        let lacking_bytes = root.lacking_bytes(self.content_bytes)?;
-        self.lacking_bytes = Some(lacking_bytes);
+        let lack = root.lack(self.content_bytes)?;
+        self.lacking = Some(lack);
         self.days = Some(oldest_last(root, trash)?);
-        Ok(lacking_bytes > 0 && lacking_bytes <= self.measured_bytes)
+        let helps = lack.bytes <= self.measured.bytes && lack.files <= self.measured.files;
+        Ok(!lack.is_none() && helps)
     }
 }
 

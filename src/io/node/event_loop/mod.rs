@@ -37,7 +37,7 @@ use crate::{
                 signals::Signals,
             },
             replica::{Links, Replica},
-            state::index_mark,
+            state::{index_file, index_mark},
             stopwatch::Part,
         },
     },
@@ -101,6 +101,8 @@ pub struct EventLoop {
     /// The node's own directory, and which state of the index was marked there as complete.
     state_dir: PathBuf,
     marked: Option<u64>,
+    /// The index was not made durable yet.
+    is_opening: bool,
     stopped: Option<Stopped>,
 }
 
@@ -122,6 +124,10 @@ impl EventLoop {
                 Err(LoopError::Index(error)) if error.is_no_space() => {
                     warn!("{error}; the next start is as after a power cut");
                 }
+                Err(LoopError::Index(error)) if error.is_damage() => {
+                    warn!("{error}; the next start makes it anew");
+                    index_file::condemn(&self.state_dir);
+                }
                 result => result?,
             }
             return Ok(stopped);
@@ -140,9 +146,17 @@ impl EventLoop {
         self.handle_events(time)?;
         self.handle_timeouts(time)?;
         self.replica.turn(&mut self.net, time)?;
+        self.end_opening();
         self.mark_complete_index();
         self.note_turn();
         Ok(())
+    }
+
+    fn end_opening(&mut self) {
+        if self.is_opening && self.replica.engine().index().has_committed() {
+            self.is_opening = false;
+            index_file::end_opening(&self.state_dir);
+        }
     }
 
     /// Whether the index is as it was left is told by when its file was changed last: each commit
@@ -218,6 +232,7 @@ impl EventLoop {
         if !self.replica.stop(&mut self.net, clock::read())? {
             warn!("the next start is as after a power cut");
         }
+        self.end_opening();
         Ok(())
     }
 }

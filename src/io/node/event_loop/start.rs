@@ -14,7 +14,7 @@ use crate::{
         discovery::{Discovery, Probe},
         engine::{Engine, EngineConfig},
     },
-    index::{Index, IndexError},
+    index::IndexError,
     io::{
         disk::{
             root::{OpenError, Root},
@@ -27,16 +27,16 @@ use crate::{
             process::{boot, clock, service::Service, signals::Signals},
             replica::Replica,
             state::{
-                State,
+                State, StateError,
                 identity::{self, IdentityError},
-                index_mark,
+                index_file, index_mark,
             },
             stopwatch::Part,
             token,
         },
         watch::Watcher,
     },
-    model::limits::MAX_EVENTS,
+    model::limits::{MASS_MISSING, MAX_EVENTS},
     wire::identity::Identity,
 };
 
@@ -45,6 +45,8 @@ use crate::{
 pub enum StartError {
     /// The directory cannot be opened.
     Root(OpenError),
+    /// Nor can the node's own one be made.
+    State(StateError),
     /// The node's key cannot be read or made.
     Identity(IdentityError),
     /// The index cannot be opened.
@@ -59,6 +61,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root(error) => error.fmt(f),
+            Self::State(error) => error.fmt(f),
             Self::Identity(error) => error.fmt(f),
             Self::Index(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
@@ -78,7 +81,7 @@ macro_rules! from {
         })*
     };
 }
-from!(OpenError => Root, IdentityError => Identity, IndexError => Index, BindError => Bind);
+from!(OpenError => Root, StateError => State, IdentityError => Identity, IndexError => Index, BindError => Bind);
 
 impl EventLoop {
     /// Opens all that the node needs, but for the raw sockets. `fresh_identity` draws a new one:
@@ -94,21 +97,34 @@ impl EventLoop {
         let poll = Poll::new().map_err(system("the system's event queue cannot be made"))?;
         let root = Root::open(&config.directory)?;
         let tree = Tree::open(root, watcher(&config, &poll), time)
-            .map_err(system("the node's own directory cannot be made"))?;
-        let identity = if fresh_identity {
-            identity::replace(state.dir())?
-        } else {
-            identity::load_or_create(state.dir())?
+            .map_err(|error| StateError::Io { path: state.dir().to_owned(), error })?;
+        let known = identity::load(state.dir())?;
+        let has_run = known.is_some();
+        let (identity, is_new) = match known.filter(|_| !fresh_identity) {
+            Some(identity) => (identity, false),
+            None => (identity::generate()?, true),
         };
         let instance = random().map_err(system("the system gives no random numbers"))?;
         let net = Net::bind(poll.registry(), net_config(&config, state, &identity, instance))?;
         let index_is_latest = index_mark::holds(state.dir());
-        let index = Index::open(&state.dir().join("index"))?;
+        let index = index_file::open(state.dir(), has_run, time.wall_ms)?;
+        if is_new {
+            // The index is there first: a node that has an identity and no index has lost that.
+            identity::keep(state.dir(), &identity)?;
+        }
         let engine_config = engine_config(&config, tree.root(), &identity)
             .map_err(system("the system gives no random numbers"))?;
         let engine_config =
             EngineConfig { fresh_origin: fresh_identity, index_is_latest, ..engine_config };
-        let engine = Engine::new(index, engine_config, time)?;
+        let engine = match Engine::new(index, engine_config.clone(), time) {
+            Err(error) if error.is_damage() => {
+                warn!("{error}");
+                index_file::condemn(state.dir());
+                let index = index_file::open(state.dir(), has_run, time.wall_ms)?;
+                Engine::new(index, engine_config, time)?
+            }
+            result => result?,
+        };
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let control = control(&poll, state);
         raw.register(poll.registry());
@@ -134,6 +150,7 @@ impl EventLoop {
             longest_turn: (Duration::ZERO, Part::Events),
             state_dir: state.dir().to_owned(),
             marked: None,
+            is_opening: true,
             stopped: None,
         })
     }
@@ -162,7 +179,10 @@ fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Resul
         fresh_origin: false,
         index_is_latest: true,
         keeps_bits: root.nature().keeps_bits || !root.is_nature_known(),
+        alters_names: root.nature().alters_names && root.is_nature_known(),
+        has_coarse_times: root.nature().has_coarse_times,
         has_fine_times: root.has_fine_times(),
+        mass_missing: MASS_MISSING,
     })
 }
 

@@ -6,12 +6,15 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use crate::wire::identity::{Identity, KEY_BYTES, TEXT_BYTES};
+use crate::{
+    io::node::plain_file,
+    wire::identity::{Identity, KEY_BYTES, TEXT_BYTES},
+};
 
 /// Name of the file in the state directory.
 pub const IDENTITY_FILE: &str = "identity";
@@ -59,26 +62,33 @@ impl fmt::Display for IdentityError {
 
 impl std::error::Error for IdentityError {}
 
-/// Reads the identity from `state_dir`, which must exist, or makes one there.
-pub fn load_or_create(state_dir: &Path) -> Result<Identity, IdentityError> {
+/// Reads the identity from `state_dir`, which must exist; `None` where there is none yet.
+pub fn load(state_dir: &Path) -> Result<Option<Identity>, IdentityError> {
     let path = state_dir.join(IDENTITY_FILE);
     match read(&path) {
-        Ok(Some(identity)) => Ok(identity),
+        Ok(Some(identity)) => Ok(Some(identity)),
         Ok(None) => Err(IdentityError::Damaged { path }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => replace(state_dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(IdentityError::Io { path, error }),
     }
 }
 
-/// Makes a new identity in `state_dir`, in place of the one that is there, if any.
-pub fn replace(state_dir: &Path) -> Result<Identity, IdentityError> {
-    let (identity, path) = (generate()?, state_dir.join(IDENTITY_FILE));
+/// Makes this the identity in `state_dir`, in place of the one that is there, if any.
+pub fn keep(state_dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
+    let path = state_dir.join(IDENTITY_FILE);
     let io_error = |error| IdentityError::Io { path: path.clone(), error };
     let temporary = state_dir.join("identity.new");
     write_durable(&temporary, &identity.to_text()).map_err(io_error)?;
     fs::rename(&temporary, &path).map_err(io_error)?;
-    File::open(state_dir).and_then(|dir| dir.sync_all()).map_err(io_error)?;
-    Ok(identity)
+    File::open(state_dir).and_then(|dir| dir.sync_all()).map_err(io_error)
+}
+
+/// Is there one in this directory? Makes nothing.
+pub fn is_in(directory: &Path) -> bool {
+    let file = plain_file::open(&directory.join(IDENTITY_FILE), File::options().read(true));
+    let mut text = Vec::new();
+    let read = file.and_then(|file| file.take(TEXT_BYTES as u64 + 1).read_to_end(&mut text));
+    read.is_ok() && Identity::from_text(&text).is_some()
 }
 
 /// An identity that lasts as long as the value.
@@ -116,19 +126,26 @@ fn write_durable(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn make(state_dir: &Path) -> Identity {
+        let identity = generate().unwrap();
+        keep(state_dir, &identity).unwrap();
+        identity
+    }
+
     #[test]
     fn is_made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("identity.new"), "left over").unwrap();
-        let first = load_or_create(dir.path()).unwrap();
-        let again = load_or_create(dir.path()).unwrap();
+        assert!(load(dir.path()).unwrap().is_none());
+        let first = make(dir.path());
+        let again = load(dir.path()).unwrap().unwrap();
         assert_eq!((first.to_text(), first.node()), (again.to_text(), again.node()));
         let mode = fs::metadata(dir.path().join(IDENTITY_FILE)).unwrap().mode();
         assert_eq!(mode & 0o7777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no left-over");
-        let second = replace(dir.path()).unwrap();
+        let second = make(dir.path());
         assert_ne!(second.node(), first.node());
-        assert_eq!(load_or_create(dir.path()).unwrap().node(), second.node());
+        assert_eq!(load(dir.path()).unwrap().unwrap().node(), second.node());
     }
 
     #[test]
@@ -140,7 +157,7 @@ mod tests {
             [String::new(), good[1..].to_owned(), good.replace('7', "x"), good.clone() + "\n"]
         {
             fs::write(&path, &bad).unwrap();
-            let error = load_or_create(dir.path()).unwrap_err();
+            let error = load(dir.path()).unwrap_err();
             assert!(matches!(error, IdentityError::Damaged { .. }), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), bad);
         }
@@ -149,7 +166,7 @@ mod tests {
     #[test]
     fn a_missing_directory_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let error = load_or_create(&dir.path().join("nowhere")).unwrap_err();
+        let error = keep(&dir.path().join("nowhere"), &generate().unwrap()).unwrap_err();
         assert!(error.to_string().contains("nowhere"), "{error}");
     }
 }

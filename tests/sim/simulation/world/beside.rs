@@ -8,8 +8,9 @@
 //!   of it, or done there;
 //! * the directories above it: they can neither go nor be replaced while it is in them;
 //! * while something is out of reach, what a node says to be a problem, and the directories above
-//!   that: its content may be what is out of reach, under another name. What is below such a path,
-//!   or beside it, is no excuse: one bad name does not stop its directory;
+//!   that: its content may be what is out of reach, under another name. What is below such a path
+//!   is no excuse where it is a directory, nor is what is beside it: one bad name does not stop its
+//!   directory. Where it is a file that cannot be moved, nothing can be below it;
 //! * what is ignored, and what nobody has any more (see `given_up`);
 //! * everything, while a node cannot put the newest ignore rules in place: it goes by others, which
 //!   leave other paths alone.
@@ -71,7 +72,7 @@ impl World {
         excuses.related.extend(self.given_up()?);
         let trees: Vec<_> = (0..self.machines.len()).map(|at| self.tree_of(at)).collect();
         let is_closed = self.is_anything_closed();
-        for machine in &self.machines {
+        for (machine, tree) in self.machines.iter().zip(&trees) {
             let disk = machine.disk.borrow();
             excuses.related.extend(disk.closed_paths());
             excuses.related.extend(disk.locked_paths());
@@ -80,7 +81,11 @@ impl World {
             let problems = replica.engine().status().map_err(|error| error.to_string())?.problems;
             excuses.has_other_rules |=
                 problems.iter().any(|(path, _)| path.as_bytes() == IGNORE_FILE.as_bytes());
-            excuses.problems.extend(problems.iter().map(|(path, _)| path.as_bytes().to_vec()));
+            let problems = problems.iter().map(|(path, _)| path.as_bytes().to_vec());
+            let (files, others): (Vec<_>, Vec<_>) =
+                problems.partition(|path| matches!(tree.get(path), Some(Some(_))));
+            excuses.related.extend(files);
+            excuses.problems.extend(others);
         }
         Ok(excuses)
     }
