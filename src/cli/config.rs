@@ -6,7 +6,7 @@ use std::{fmt, net::IpAddr};
 use pnet::{datalink::NetworkInterface, ipnetwork::IpNetwork};
 
 use crate::{
-    cli::flags::{PeerAddress, RunArguments, System},
+    cli::flags::{RunArguments, System},
     io::{
         node::config::{Config, GroupChoice, Mode},
         watch::Backend,
@@ -34,6 +34,8 @@ pub enum ConfigError {
     WrongSystem(System),
     /// There is no interface of this name.
     NoSuchInterface {
+        /// By which flag.
+        flag: &'static str,
         /// As the user named it.
         name: String,
         /// Those that there are.
@@ -96,10 +98,10 @@ impl fmt::Display for ConfigError {
                 let here = System::here();
                 write!(f, "--os {system}: this system is {here}; use --os auto or --os {here}")
             }
-            Self::NoSuchInterface { name, there } => {
+            Self::NoSuchInterface { flag, name, there } => {
                 write!(
                     f,
-                    "--interface {name:?}: there is none of this name; there are: {}",
+                    "{flag} {name:?}: there is no interface of this name; there are: {}",
                     there.join(", ")
                 )
             }
@@ -129,11 +131,14 @@ pub fn config(arguments: RunArguments, there: &[NetworkInterface]) -> Result<Con
     }
     check_interfaces(&arguments.interface, there)?;
     check_bind(arguments.bind, there)?;
+    let peers = arguments.peer.into_iter().map(|peer| peer.resolve(there));
+    let peers = peers.collect::<Result<_, _>>();
+    let peers = peers.map_err(|zone| no_such_interface("--peer ...%", &zone, there))?;
     Ok(Config {
         name: node_name(arguments.name)?,
         backend: backend(arguments.os)?,
         mode: arguments.mode,
-        peers: arguments.peer.into_iter().map(|PeerAddress(address)| address).collect(),
+        peers,
         interfaces: arguments.interface,
         bind: arguments.bind,
         discovery_port,
@@ -150,11 +155,13 @@ pub fn check_interfaces(names: &[String], there: &[NetworkInterface]) -> Result<
     let is_missing = |name: &&String| there.iter().all(|interface| interface.name != **name);
     match names.iter().find(is_missing) {
         None => Ok(()),
-        Some(name) => {
-            let there = there.iter().map(|interface| interface.name.clone()).collect();
-            Err(ConfigError::NoSuchInterface { name: name.clone(), there })
-        }
+        Some(name) => Err(no_such_interface("--interface", name, there)),
     }
+}
+
+fn no_such_interface(flag: &'static str, name: &str, there: &[NetworkInterface]) -> ConfigError {
+    let there = there.iter().map(|interface| interface.name.clone()).collect();
+    ConfigError::NoSuchInterface { flag, name: name.to_owned(), there }
 }
 
 /// Linux would listen on such an address, and nobody could be linked.
@@ -268,9 +275,10 @@ mod tests {
     #[test]
     fn what_is_wrong_here_only_is_no_usage_error() {
         let other = if cfg!(target_os = "macos") { "linux" } else { "macos" };
-        let wrong: [(&[&str], &str); 4] = [
+        let wrong: [(&[&str], &str); 5] = [
             (&["--os", other], other),
             (&["--interface", "nosuch9"], "eth0"),
+            (&["--peer", "fe80::1%nosuch9"], "eth0"),
             (&["--bind", "10.1.3.255"], "all on eth0"),
             (&["--bind", "127.255.255.255"], "all on lo"),
         ];

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     str::FromStr,
@@ -10,6 +10,7 @@ use std::{
 
 use argh::FromArgs;
 use log::LevelFilter;
+use pnet::datalink::NetworkInterface;
 
 use crate::{io::node::config::Mode, model::limits::DISCOVERY_PORT};
 
@@ -52,7 +53,7 @@ pub struct RunArguments {
     pub mode: Mode,
 
     /// address of another machine, with its discovery port if that is not 2194: 192.168.1.7,
-    /// 192.168.1.7:2194, [fd00::7]:2194; may be repeated
+    /// 192.168.1.7:2194, [fd00::7]:2194, fe80::7%eth0; may be repeated
     #[argh(option, arg_name = "ADDR[:PORT]")]
     pub peer: Vec<PeerAddress>,
 
@@ -61,12 +62,12 @@ pub struct RunArguments {
     #[argh(option, arg_name = "NAME", from_str_fn(super::interface))]
     pub interface: Vec<String>,
 
-    /// own address to listen on; default: 0.0.0.0, all of IPv4
+    /// own address to listen on; 0.0.0.0 for all of IPv4; default: ::, all of IPv6 and IPv4
     #[argh(
         option,
         arg_name = "ADDR",
         from_str_fn(own_address),
-        default = "IpAddr::from([0, 0, 0, 0])"
+        default = "Ipv6Addr::UNSPECIFIED.into()"
     )]
     pub bind: IpAddr,
 
@@ -130,8 +131,25 @@ pub enum System {
 pub struct LogLevel(pub LevelFilter);
 
 /// `--peer`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddress(pub SocketAddr);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Where it is, but for the interface.
+    address: SocketAddr,
+    /// The interface that a link-local address means something on, by name or number.
+    zone: Option<String>,
+}
+
+impl PeerAddress {
+    /// The address with the number of its interface. Or the interface, if it is not `there`.
+    pub fn resolve(self, there: &[NetworkInterface]) -> Result<SocketAddr, String> {
+        let (SocketAddr::V6(mut address), Some(zone)) = (self.address, self.zone) else {
+            return Ok(self.address);
+        };
+        let index = there.iter().find(|one| one.name == zone).map(|one| one.index);
+        address.set_scope_id(index.or_else(|| zone.parse().ok()).ok_or(zone)?);
+        Ok(address.into())
+    }
+}
 
 impl System {
     /// The one that this program was built for.
@@ -196,20 +214,37 @@ impl FromStr for PeerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let (text, zone) = split_zone(text);
         let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-        let address = match bracketed.unwrap_or(text).parse::<IpAddr>() {
+        let address = match bracketed.unwrap_or(&text).parse::<IpAddr>() {
             Ok(ip) => Some(SocketAddr::new(ip, DISCOVERY_PORT)),
             Err(_) => text.parse().ok(),
         };
         let is_usable = |address: &SocketAddr| {
             address.port() != 0 && !address.ip().is_unspecified() && !is_many(address.ip())
         };
-        address.filter(is_usable).map(Self).ok_or_else(|| {
-            "use one machine's IP address, with or without a port: 192.168.1.7, 192.168.1.7:2194 or \
-             [fd00::7]:2194"
+        let address = address.filter(is_usable).ok_or_else(|| {
+            "use one machine's IP address, with or without a port: 192.168.1.7, \
+             192.168.1.7:2194, [fd00::7]:2194 or fe80::7%eth0"
                 .to_owned()
-        })
+        })?;
+        let is_scoped = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if is_scoped != zone.is_some() {
+            return Err(
+                "an address that begins with fe80, and no other, takes the interface that \
+                        it is on: fe80::7%eth0"
+                    .to_owned(),
+            );
+        }
+        Ok(Self { address, zone })
     }
+}
+
+/// `fe80::7%eth0` and `[fe80::7%eth0]:2194` without the interface, and that.
+fn split_zone(text: &str) -> (String, Option<String>) {
+    let Some((address, rest)) = text.split_once('%') else { return (text.to_owned(), None) };
+    let (zone, rest) = rest.split_at(rest.find(']').unwrap_or(rest.len()));
+    (format!("{address}{rest}"), Some(zone.to_owned()))
 }
 
 #[cfg(test)]
@@ -223,6 +258,35 @@ mod tests {
         for bad in bad.iter().chain(&many) {
             assert!(bad.parse::<PeerAddress>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_link_local_address_takes_its_interface() {
+        let eth0 = NetworkInterface {
+            name: "eth0".to_owned(),
+            description: String::new(),
+            index: 7,
+            mac: None,
+            ips: Vec::new(),
+            flags: 0,
+        };
+        let there = [eth0];
+        for (text, wanted) in [
+            ("fe80::1%eth0", "[fe80::1%7]:2194"),
+            ("[fe80::1%eth0]", "[fe80::1%7]:2194"),
+            ("[fe80::1%eth0]:99", "[fe80::1%7]:99"),
+            ("fe80::1%3", "[fe80::1%3]:2194"),
+            ("fd00::1", "[fd00::1]:2194"),
+        ] {
+            let peer: PeerAddress = text.parse().unwrap();
+            assert_eq!(peer.resolve(&there), Ok(wanted.parse().unwrap()), "{text}");
+        }
+        for bad in ["fe80::1", "fd00::1%eth0", "10.0.0.1%eth0", "fe80::1%", "[fe80::1%eth0"] {
+            let parsed = bad.parse::<PeerAddress>().map(|peer| peer.resolve(&there));
+            assert!(!matches!(parsed, Ok(Ok(_))), "{bad}");
+        }
+        let gone: PeerAddress = "fe80::1%eth9".parse().unwrap();
+        assert_eq!(gone.resolve(&there), Err("eth9".to_owned()));
     }
 
     #[test]

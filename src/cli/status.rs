@@ -54,7 +54,10 @@ fn text(report: &Report) -> String {
     let mut text = headline(report);
     add_missing(&mut text, report);
     add_figures(&mut text, report);
-    add_peers(&mut text, &report.peers);
+    add_peers(&mut text, &report.peers, report.node.sync_port);
+    for trouble in &report.network {
+        put(&mut text, format_args!("\n{trouble}\n"));
+    }
     add_problems(&mut text, report);
     text
 }
@@ -82,9 +85,18 @@ fn headline(report: &Report) -> String {
             "in sync".to_owned()
         }
         None if report.in_sync => "nothing missing here, and nobody is linked".to_owned(),
-        None => "nothing missing here, others are being told".to_owned(),
+        None => match half_linked(&report.peers) {
+            none if none.is_empty() => "nothing missing here, others are being told".to_owned(),
+            names => format!("nothing missing here, but {names} cannot be reached both ways"),
+        },
     };
     format!("{} ({}) keeps {}\n{state}\n", node.name, node.id, node.directory)
+}
+
+/// Whom only one of the two connections leads to or from: it cannot be told all.
+fn half_linked(peers: &[PeerReport]) -> String {
+    let half = peers.iter().filter(|peer| peer.inbound != peer.outbound);
+    half.map(PeerReport::display_name).collect::<Vec<_>>().join(", ")
 }
 
 fn add_missing(text: &mut String, report: &Report) {
@@ -140,14 +152,13 @@ fn is_recent(time_ms: u64) -> bool {
     since_ms.saturating_sub(u128::from(time_ms)) < INDEX_LOSS_SHOWN.as_millis()
 }
 
-fn add_peers(text: &mut String, peers: &[PeerReport]) {
+fn add_peers(text: &mut String, peers: &[PeerReport], own_port: u16) {
     if peers.is_empty() {
         put(text, format_args!("\nno other machine of the group was found yet\n"));
         return;
     }
-    let name =
-        |peer: &PeerReport| if peer.name.is_empty() { peer.id.clone() } else { peer.name.clone() };
-    let name_width = peers.iter().map(|peer| name(peer).chars().count()).max().unwrap_or(0).max(4);
+    let name_width =
+        peers.iter().map(|peer| peer.display_name().chars().count()).max().unwrap_or(0).max(4);
     let address_width = peers.iter().map(|peer| peer.address.len()).max().unwrap_or(0).max(7);
     put(
         text,
@@ -157,7 +168,8 @@ fn add_peers(text: &mut String, peers: &[PeerReport]) {
         ),
     );
     for peer in peers {
-        let (name, address, link, state) = (name(peer), &peer.address, peer.link(), peer.state());
+        let (name, address, link, state) =
+            (peer.display_name(), &peer.address, peer.link(), peer.state(own_port));
         put(
             text,
             format_args!("{name:name_width$}  {address:address_width$}  {link:10}  {state}\n"),
@@ -192,6 +204,10 @@ impl PeerReport {
         self.inbound || self.outbound
     }
 
+    fn display_name(&self) -> &str {
+        if self.name.is_empty() { &self.id } else { &self.name }
+    }
+
     fn link(&self) -> &'static str {
         match (self.inbound, self.outbound) {
             (true, true) => "both ways",
@@ -201,7 +217,8 @@ impl PeerReport {
         }
     }
 
-    fn state(&self) -> String {
+    /// `own_port` is where the other machine should reach this one.
+    fn state(&self, own_port: u16) -> String {
         let port = self.address.rsplit(':').next().unwrap_or_default();
         match (self.inbound, self.outbound) {
             (true, true) if self.in_sync => "in sync".to_owned(),
@@ -211,7 +228,7 @@ impl PeerReport {
                 format!("this machine cannot reach it: a firewall there on port {port}?")
             }
             (false, true) => {
-                "it cannot reach this machine: a firewall here on the sync port?".to_owned()
+                format!("it cannot reach this machine: a firewall here on port {own_port}?")
             }
             (false, false) => "not linked".to_owned(),
         }
@@ -251,12 +268,16 @@ PEER              ADDRESS         LINK        STATE
 0909090909090909  [fd00::9]:2195  none        not linked
 n1                10.0.0.2:2195   both ways   in sync
 n2                10.0.0.1:40000  to it       it cannot reach this machine: \
-a firewall here on the sync port?
+a firewall here on port 2195?
+
+two machines answer at 10.0.0.7
 
 1 path cannot be read or written:
   a\\xff: no room
 ";
-        let report = Report { threads: Some(1), resident_bytes: Some(2 << 20), ..example() };
+        let network = vec!["two machines answer at 10.0.0.7".to_owned()];
+        let report =
+            Report { threads: Some(1), resident_bytes: Some(2 << 20), network, ..example() };
         assert_eq!(text(&report), wanted);
     }
 
@@ -268,6 +289,8 @@ a firewall here on the sync port?
         let wanting = Report { wanted: 2, wanted_bytes: 1536, in_sync: false, ..good.clone() };
         assert!(headline(&wanting).contains("2 paths missing here, 1.5 KiB to fetch"));
         assert!(headline(&Report { scanned: false, ..good.clone() }).contains("looking"));
+        let half = Report { in_sync: false, ..good.clone() };
+        assert!(headline(&half).contains("n2 cannot be reached both ways"));
         assert!(
             headline(&Report { paused: Some("root is gone".to_owned()), ..good })
                 .contains("PAUSED")
@@ -311,6 +334,6 @@ a firewall here on the sync port?
     #[test]
     fn one_way_links_name_the_likely_cause() {
         let peer = PeerReport { outbound: false, inbound: true, ..example().peers.remove(2) };
-        assert_eq!((peer.link(), peer.state().contains("40000")), ("from it", true));
+        assert_eq!((peer.link(), peer.state(2195).contains("40000")), ("from it", true));
     }
 }

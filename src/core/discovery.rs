@@ -11,6 +11,9 @@
 //! "Finding peers" in [`limits`](crate::model::limits).
 
 mod jitter;
+mod looking;
+#[cfg(test)]
+mod looking_tests;
 mod nodes;
 mod places;
 #[cfg(test)]
@@ -18,34 +21,27 @@ mod simulation;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
+mod trouble;
 #[cfg(test)]
 mod ways_tests;
 mod words;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::Instant,
-};
+use std::{net::SocketAddr, time::Instant};
 
 use heapless::{Deque, Vec};
 
-use crate::{
-    model::{
-        limits::{
-            LINKED_SWEEP_INTERVAL, MAX_DISCOVERY_ACTIONS, MAX_INTERFACES, MAX_SWEEP_KNOCKS,
-            SWEEP_BURST, SWEEP_INTERVAL,
-        },
-        version::NodeId,
-    },
-    wire::arp::is_host_address,
+use crate::model::{
+    limits::{MAX_DISCOVERY_ACTIONS, MAX_INTERFACES},
+    version::NodeId,
 };
 
-pub use words::{Action, Greeting, Interface, Probe, TooManyPeers};
+pub use trouble::Trouble;
+pub use words::{Action, Greeting, Interface, Probe, Scope, TooManyPeers};
 
 use jitter::Jitter;
 use nodes::{Nodes, Where};
 use places::{Pin, Places, with_port};
-use sweep::{Stop, Sweep};
+use sweep::Sweep;
 
 /// See the module.
 #[derive(Debug)]
@@ -56,7 +52,10 @@ pub struct Discovery {
     probe: Probe,
     jitter: Jitter,
     interfaces: Vec<Interface, MAX_INTERFACES>,
+    scopes: Vec<Scope, MAX_INTERFACES>,
     sweep: Sweep,
+    /// All of IPv6 is to be asked, since then.
+    ask_scopes_at: Option<Instant>,
     places: Places,
     nodes: Nodes,
     actions: Deque<Action, MAX_DISCOVERY_ACTIONS>,
@@ -83,7 +82,9 @@ impl Discovery {
             probe,
             jitter: Jitter::new(seed),
             interfaces: Vec::new(),
+            scopes: Vec::new(),
             sweep: Sweep::new(now),
+            ask_scopes_at: None,
             places: Places::default(),
             nodes: Nodes::default(),
             actions: Deque::new(),
@@ -113,7 +114,7 @@ impl Discovery {
         if self.probe != probe {
             self.probe = probe;
             self.sweep.stop();
-            self.begin_sweep();
+            self.begin_sweep(now);
             self.act(now);
         }
     }
@@ -125,25 +126,6 @@ impl Discovery {
         self.twin_was_seen = false;
     }
 
-    /// All interfaces that peers may be on: at the start, and whenever something may have changed.
-    /// What is new is swept at once.
-    /// Interfaces beyond `MAX_INTERFACES` addresses are left out.
-    pub fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface]) {
-        let kept = &interfaces[..interfaces.len().min(MAX_INTERFACES)];
-        if kept == self.interfaces.as_slice() {
-            return;
-        }
-        let old = std::mem::take(&mut self.interfaces);
-        self.interfaces = kept.iter().cloned().collect();
-        old.iter().filter(|gone| !kept.contains(gone)).for_each(|gone| self.sweep.remove(gone));
-        for new in kept.iter().filter(|new| !old.contains(new)) {
-            if self.probe != Probe::None {
-                self.sweep.add(new);
-            }
-        }
-        self.act(now);
-    }
-
     /// This machine has a new address, or a network has its carrier again: every node without a
     /// link is tried again, whatever pause it was given.
     pub fn handle_new_address(&mut self, now: Instant) {
@@ -152,22 +134,8 @@ impl Discovery {
         self.act(now);
     }
 
-    /// The address is in use: an ARP packet or the kernel's neighbour table said so. Anybody can
-    /// make us believe that, so it causes a knock at most, and that not often.
-    pub fn handle_sighting(&mut self, now: Instant, address: Ipv4Addr) {
-        let place = self.place(address.into());
-        if self.probe == Probe::None || !self.is_neighbour(address) || self.is_own(place) {
-            return;
-        }
-        let node = self.places.node_at(place);
-        node.into_iter().for_each(|node| self.nodes.seen(now, node));
-        if !node.is_some_and(|node| self.nodes.is_linked(node)) && self.places.hint(now, place) {
-            self.act(now);
-        }
-    }
-
     /// A member of the group said hello: it called us (`inbound`; of `from` only the IP address
-    /// counts), or it answered our knock at `from`.
+    /// counts, with its scope), or it answered our knock at `from`.
     pub fn handle_greeting(
         &mut self,
         now: Instant,
@@ -226,6 +194,15 @@ impl Discovery {
             self.places.ask_now(now, id, place);
         }
         self.act(now);
+    }
+
+    /// The node has closed the connection to it while nothing that was sent got there for long,
+    /// though it could be called: what is lost is large packets, by all signs.
+    pub fn handle_stuck(&mut self, now: Instant, id: NodeId) {
+        if !self.actions.is_full() && self.nodes.set_narrow(id) {
+            self.push(Action::Narrow { node: id });
+        }
+        self.handle_outbound_closed(now, id);
     }
 
     /// Nothing was heard of a linked node for so long that its keep-alive is late: it is asked at
@@ -299,7 +276,7 @@ impl Discovery {
         let place = if inbound { with_port(from, self.discovery_port) } else { from };
         if !inbound {
             self.places.greeted(from, greeting.node);
-        } else if matches!(from.ip(), IpAddr::V4(ip) if self.is_neighbour(ip)) {
+        } else if self.is_near(place) {
             self.places.called(now, place, greeting.node);
         }
         if self.nodes.greeted(now, greeting, Where { address, place }, !inbound) {
@@ -362,73 +339,15 @@ impl Discovery {
         }
     }
 
-    fn go_on_sweeping(&mut self, now: Instant) {
-        if self.sweep.begins(now) {
-            self.begin_sweep();
-        }
-        if self.may_sweep() && self.sweep.burst(now) {
-            for _ in 0..SWEEP_BURST {
-                let Some(stop) = self.may_sweep().then(|| self.sweep.next_stop()).flatten() else {
-                    break;
-                };
-                self.visit(now, stop);
-            }
-        }
-        if self.sweep.is_stopped() && self.probe != Probe::None && !self.interfaces.is_empty() {
-            let pause =
-                if self.nodes.any_linked() { LINKED_SWEEP_INTERVAL } else { SWEEP_INTERVAL };
-            self.sweep.schedule(now + self.jitter.beyond(pause));
-        }
-    }
-
-    fn begin_sweep(&mut self) {
-        if self.probe != Probe::None {
-            self.interfaces.iter().for_each(|interface| self.sweep.add(interface));
-        }
-    }
-
-    fn may_sweep(&self) -> bool {
-        !self.actions.is_full()
-            && (self.probe == Probe::Arp || self.places.in_flight() < MAX_SWEEP_KNOCKS)
-    }
-
-    fn visit(&mut self, now: Instant, stop: Stop) {
-        let place = self.place(stop.target.into());
-        if self.is_own(place) {
-            return;
-        }
-        if self.probe == Probe::Arp {
-            let Stop { interface, source, target } = stop;
-            self.push(Action::ArpRequest { interface, source, target });
-        } else if !self.places.node_at(place).is_some_and(|node| self.nodes.is_linked(node))
-            && self.places.try_knock(now, place)
-        {
-            self.push(Action::Knock(place));
-        }
-    }
-
     /// A connect sweep that waits for knocks to end goes on when one is reported.
     fn next_deadline(&self) -> Option<Instant> {
         let is_held_up = self.sweep.is_running() && !self.actions.is_full() && !self.may_sweep();
         let sweep = self.sweep.deadline().filter(|_| !is_held_up);
-        [sweep, self.places.deadline(), self.nodes.deadline()].into_iter().flatten().min()
+        let scopes = self.ask_scopes_at.filter(|_| self.may_ask_scopes());
+        [sweep, scopes, self.places.deadline(), self.nodes.deadline()].into_iter().flatten().min()
     }
 
     fn push(&mut self, action: Action) {
         self.actions.push_back(action).expect("whoever decides looks for room first");
-    }
-
-    fn place(&self, ip: IpAddr) -> SocketAddr {
-        SocketAddr::new(ip, self.discovery_port)
-    }
-
-    fn is_own(&self, place: SocketAddr) -> bool {
-        place.port() == self.discovery_port
-            && self.interfaces.iter().any(|interface| place.ip() == interface.address)
-    }
-
-    fn is_neighbour(&self, address: Ipv4Addr) -> bool {
-        is_host_address(address)
-            && self.interfaces.iter().any(|interface| interface.contains(address))
     }
 }

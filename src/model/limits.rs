@@ -296,7 +296,10 @@ const _: () =
 pub const MAX_ARP_PACKETS_PER_TURN: usize = 64;
 /// Addresses read from the kernel's neighbour table; further ones are passed over.
 pub const MAX_NEIGHBOURS: usize = 1024;
-/// Addresses of own interfaces; further ones are neither swept nor listened on.
+/// Reads of an answer of rtnetlink, each of up to 32 KiB; a longer one counts as none.
+pub const MAX_NETLINK_READS: usize = 256;
+/// Addresses of own interfaces; further ones are neither swept nor listened on, and `status` says
+/// so. Those on which others are most likely come first.
 pub const MAX_INTERFACES: usize = 16;
 /// From the end of a sweep to the next one, plus up to a fifth.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -317,8 +320,18 @@ pub const MAX_SWEEP_KNOCKS: usize = 24;
 pub const MAX_PLACES: usize = 2048;
 /// Addresses named by the user or kept from earlier runs; a further one is refused.
 pub const MAX_PINNED_PLACES: usize = 128;
-/// Addresses that wait for their knock because of a hint; further hints are dropped.
+/// Addresses that wait for their knock because of a hint, those of crowds apart; further hints are
+/// dropped.
 pub const MAX_WAITING_HINTS: usize = 256;
+/// Who answers by ARP for this many other addresses is a crowd: what it answers for is knocked at
+/// last ...
+pub const CROWD: usize = 4;
+/// ... and only so many at a time.
+pub const MAX_CROWDED_KNOCKS: usize = 8;
+/// Two hardware addresses that take turns at one address within this time are two machines ...
+pub const CONTESTED_WITHIN: Duration = Duration::from_secs(60);
+/// ... which is said for so long after it was seen last.
+pub const CONTESTED_KEEP: Duration = Duration::from_secs(900);
 /// An address is knocked no more often than this because of hints; doubled with each failure in a
 /// row ...
 pub const HINT_INTERVAL: Duration = Duration::from_secs(5);
@@ -342,7 +355,7 @@ const _: () = assert!(
 );
 const _: () = assert!(HINT_INTERVAL_MAX.as_secs() < SWEEP_INTERVAL.as_secs());
 const _: () = assert!(MAX_SWEEP_KNOCKS < MAX_KNOCKS);
-const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSES < MAX_PLACES);
+const _: () = assert!(MAX_PINNED_PLACES + 2 * MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSES < MAX_PLACES);
 
 // --- The loop
 
@@ -391,6 +404,12 @@ pub const IDLE_BUFFER_BYTES: usize = 1024;
 pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// A link whose receiver has acknowledged, or taken, nothing for this long is closed.
 pub const SEND_STALLED_AFTER: Duration = Duration::from_secs(60);
+/// A link that its receiver gives up when it has acknowledged nothing of what was sent for this
+/// long loses large packets.
+pub const LARGE_PACKETS_LOST_AFTER: Duration = Duration::from_secs(10);
+/// Bytes in a packet to where large ones do not get: what fits the least MTU of IPv6, which every
+/// network has by now, with the headers.
+pub const NARROW_SEGMENT_BYTES: u32 = 1_220;
 
 // --- Files
 

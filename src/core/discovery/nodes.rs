@@ -71,6 +71,8 @@ pub struct Node {
     pub remembered: Option<SocketAddr>,
     instance: u64,
     link: Link,
+    /// Large packets do not get there.
+    is_narrow: bool,
     doubt: Option<Doubt>,
     /// When its link came into doubt last.
     doubted: Option<Instant>,
@@ -87,6 +89,7 @@ impl Node {
             remembered: None,
             instance,
             link: Link::Idle { dial_at: Some(now) },
+            is_narrow: false,
             doubt: None,
             doubted: None,
             dialled: None,
@@ -298,6 +301,17 @@ impl Nodes {
         let Some(node) = self.0.get_mut(&id).filter(|node| !node.is_idle()) else { return false };
         node.closed(now, jitter);
         node.is_to_be_asked()
+    }
+
+    /// Large packets do not get there. True: that is new.
+    pub fn set_narrow(&mut self, id: NodeId) -> bool {
+        let node = self.0.get_mut(&id);
+        node.is_some_and(|node| !std::mem::replace(&mut node.is_narrow, true))
+    }
+
+    /// Where those are whom large packets do not reach.
+    pub fn narrow(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.values().filter(|node| node.is_narrow).map(Node::address)
     }
 
     /// The network has changed: all that have no link are dialled at once.

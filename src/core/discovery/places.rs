@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 use super::jitter::{Jitter, doubled};
 use crate::model::{
     limits::{
-        AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, HINT_INTERVAL, HINT_INTERVAL_MAX, MAX_KNOCKS,
-        MAX_PINNED_PLACES, MAX_PLACES, MAX_WAITING_HINTS, RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN,
-        STRANGER_PAUSE, SWEEP_INTERVAL,
+        AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, CONTESTED_KEEP, CONTESTED_WITHIN, CROWD,
+        HINT_INTERVAL, HINT_INTERVAL_MAX, MAX_CROWDED_KNOCKS, MAX_KNOCKS, MAX_PINNED_PLACES,
+        MAX_PLACES, MAX_WAITING_HINTS, RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN, STRANGER_PAUSE,
+        SWEEP_INTERVAL,
     },
     version::NodeId,
 };
@@ -29,6 +30,33 @@ pub fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address
 }
 
+/// A hardware address.
+pub type Mac = [u8; 6];
+
+/// Who was seen to have an address, by ARP.
+#[derive(Debug, Default)]
+struct Holder {
+    mac: Option<Mac>,
+    /// Who was before, and until when.
+    former: Option<(Mac, Instant)>,
+    /// Two have it, and when that was seen last.
+    contested: Option<(Instant, [Mac; 2])>,
+}
+
+impl Holder {
+    fn is(&self, mac: Mac) -> bool {
+        self.mac == Some(mac) || self.former.is_some_and(|(former, _)| former == mac)
+    }
+
+    /// Somebody has the address. The two who have it, when the one before is back.
+    fn seen(&mut self, now: Instant, mac: Mac) -> Option<[Mac; 2]> {
+        let before = self.mac.replace(mac).filter(|before| *before != mac)?;
+        let former = self.former.replace((before, now));
+        let is_back = former.is_some_and(|(it, at)| it == mac && now - at <= CONTESTED_WITHIN);
+        is_back.then_some([before, mac])
+    }
+}
+
 #[derive(Debug)]
 struct Place {
     pin: Pin,
@@ -44,6 +72,9 @@ struct Place {
     answer_by: Option<Instant>,
     /// Knocks without an answer, in a row.
     failures: u32,
+    holder: Holder,
+    /// Whoever answers for it by ARP does so for many: it is knocked at last.
+    is_crowded: bool,
 }
 
 impl Place {
@@ -56,6 +87,8 @@ impl Place {
             not_before: now,
             answer_by: None,
             failures: 0,
+            holder: Holder::default(),
+            is_crowded: false,
         }
     }
 
@@ -63,8 +96,18 @@ impl Place {
         !self.is_self && self.answer_by.is_none() && self.not_before <= now
     }
 
-    fn is_waiting_hint(&self) -> bool {
-        self.pin == Pin::Hinted && self.knock_at.is_some()
+    fn is_waiting_hint(&self, crowded: bool) -> bool {
+        self.pin == Pin::Hinted && self.knock_at.is_some() && self.is_crowded == crowded
+    }
+
+    /// One who answers for nobody else has the address. True: then there is a knock that waits no
+    /// longer.
+    fn leave_crowd(&mut self) -> bool {
+        std::mem::take(&mut self.is_crowded) && self.knock_at.is_some()
+    }
+
+    fn may_be_next(&self, may_crowd: bool) -> bool {
+        !self.is_self && (may_crowd || !self.is_crowded)
     }
 
     fn is_forgettable(&self) -> bool {
@@ -122,17 +165,50 @@ impl Places {
 
     /// Something says that there may be a node: knocks unless that was done lately. True: there is
     /// one more to do.
-    pub fn hint(&mut self, now: Instant, address: SocketAddr) -> bool {
+    pub fn hint(&mut self, now: Instant, address: SocketAddr, mac: Option<Mac>) -> bool {
+        let crowded = mac.is_some_and(|mac| self.is_crowd(mac, address));
+        if !crowded && self.0.get_mut(&address).is_some_and(Place::leave_crowd) {
+            return true;
+        }
         let is_needless =
             |place: &Place| !place.may_knock(now) || place.knock_at.is_some_and(|at| at <= now);
         if self.0.get(&address).is_some_and(is_needless)
-            || self.0.values().filter(|place| place.is_waiting_hint()).count() >= MAX_WAITING_HINTS
+            || self.0.values().filter(|place| place.is_waiting_hint(crowded)).count()
+                >= MAX_WAITING_HINTS
         {
             return false;
         }
         let Some(place) = self.get_or_insert(now, address) else { return false };
-        place.knock_at = Some(now);
+        (place.knock_at, place.is_crowded) = (Some(now), crowded);
         true
+    }
+
+    /// Does this hardware address answer for many addresses besides this one, as a router does that
+    /// stands in for a whole network?
+    fn is_crowd(&self, mac: Mac, besides: SocketAddr) -> bool {
+        let others = self.0.iter().filter(|(address, _)| **address != besides);
+        others.filter(|(_, place)| place.holder.is(mac)).count() >= CROWD
+    }
+
+    /// Notes who has the address. A host with two cards on one network answers on both, for all of
+    /// its addresses: two machines have one only where neither is seen with another.
+    pub fn note_holder(&mut self, now: Instant, address: SocketAddr, mac: Mac) {
+        let Some(place) = self.0.get_mut(&address) else { return };
+        let Some(two) = place.holder.seen(now, mac) else { return };
+        let mut others = self.0.iter().filter(|(other, _)| **other != address);
+        if others.all(|(_, place)| !two.iter().any(|&mac| place.holder.is(mac)))
+            && let Some(place) = self.0.get_mut(&address)
+        {
+            place.holder.contested = Some((now, two));
+        }
+    }
+
+    /// Addresses that two machines have.
+    pub fn contested(&self, now: Instant) -> impl Iterator<Item = (SocketAddr, [Mac; 2])> {
+        self.0.iter().filter_map(move |(&address, place)| {
+            let (at, two) = place.holder.contested?;
+            (now - at <= CONTESTED_KEEP).then_some((address, two))
+        })
     }
 
     /// A sweep has come to this address. True: a knock begins.
@@ -184,17 +260,23 @@ impl Places {
         self.0.values().filter(|place| place.answer_by.is_some()).count()
     }
 
-    /// The place to knock at next, those that the user named first; none while too many knocks are
-    /// under way.
+    fn may_knock_at_crowds(&self) -> bool {
+        let crowded = self.0.values().filter(|it| it.answer_by.is_some() && it.is_crowded);
+        crowded.count() < MAX_CROWDED_KNOCKS
+    }
+
+    /// The place to knock at next, those that the user named first, and those of crowds last; none
+    /// while too many knocks are under way.
     pub fn next_due(&self, now: Instant) -> Option<SocketAddr> {
         if self.in_flight() >= MAX_KNOCKS {
             return None;
         }
+        let may_crowd = self.may_knock_at_crowds();
         let due = self.0.iter().filter_map(|(&address, place)| {
-            let at = place.knock_at.filter(|&at| at <= now && !place.is_self)?;
-            Some((std::cmp::Reverse(place.pin), at, address))
+            let at = place.knock_at.filter(|&at| at <= now && place.may_be_next(may_crowd))?;
+            Some((std::cmp::Reverse(place.pin), place.is_crowded, at, address))
         });
-        due.min().map(|(_, _, address)| address)
+        due.min().map(|(.., address)| address)
     }
 
     /// A knock begins.
@@ -281,8 +363,9 @@ impl Places {
 
     pub fn deadline(&self) -> Option<Instant> {
         let lost = self.0.values().filter_map(|place| place.answer_by).min();
-        let due =
-            self.0.values().filter(|place| !place.is_self).filter_map(|place| place.knock_at).min();
+        let may_crowd = self.may_knock_at_crowds();
+        let next = self.0.values().filter(|place| place.may_be_next(may_crowd));
+        let due = next.filter_map(|place| place.knock_at).min();
         let due = due.filter(|_| self.in_flight() < MAX_KNOCKS);
         lost.into_iter().chain(due).min()
     }

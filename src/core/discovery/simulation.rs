@@ -92,7 +92,11 @@ impl Lan {
                 self.host(from).handle_outbound_up(now, node);
             }
             Action::Remember { node, address } => assert_eq!(address, door(node.0[0])),
-            Action::TwinSeen | Action::HangUp { .. } | Action::Refused { .. } => {
+            Action::EchoRequest { .. } => {}
+            Action::TwinSeen
+            | Action::Narrow { .. }
+            | Action::HangUp { .. }
+            | Action::Refused { .. } => {
                 panic!("{action:?}")
             }
         }

@@ -10,7 +10,10 @@ use crate::model::limits::{MAX_INTERFACES, MAX_SWEEP_ADDRESSES, SWEEP_BURST_INTE
 /// The sweep that is going on, if one is, and when the next begins.
 #[derive(Debug)]
 pub struct Sweep {
+    /// In the order in which the interfaces were told.
     walks: Deque<Walk, MAX_INTERFACES>,
+    /// Counts stops, to say whose the next one is.
+    turn: usize,
     burst_at: Instant,
     next_at: Option<Instant>,
 }
@@ -25,7 +28,7 @@ pub struct Stop {
 
 impl Sweep {
     pub fn new(now: Instant) -> Self {
-        Self { walks: Deque::new(), burst_at: now, next_at: None }
+        Self { walks: Deque::new(), turn: 0, burst_at: now, next_at: None }
     }
 
     /// Adds a subnet to the sweep; one that is being swept begins again.
@@ -73,18 +76,25 @@ impl Sweep {
         may
     }
 
+    /// Every other stop is the first subnet's, where others are most likely; the rest share what is
+    /// left, in turn. So nobody waits for the end of large subnets.
     pub fn next_stop(&mut self) -> Option<Stop> {
         loop {
-            let walk = self.walks.front_mut()?;
-            let stop = walk.next().map(|target| Stop {
-                interface: walk.interface,
-                source: Ipv4Addr::from(walk.own),
-                target,
-            });
-            if stop.is_some() {
-                return stop;
+            self.turn = self.turn.wrapping_add(1);
+            let others = self.walks.len().saturating_sub(1);
+            let at = if self.turn % 2 == 0 && others > 0 { 1 + self.turn / 2 % others } else { 0 };
+            let walk = self.walks.iter_mut().nth(at)?;
+            let own = walk.own;
+            match walk.next() {
+                Some(target) => {
+                    let (interface, source) = (walk.interface, Ipv4Addr::from(own));
+                    return Some(Stop { interface, source, target });
+                }
+                None => {
+                    let gone = walk.interface;
+                    self.walks.retain(|walk| (walk.interface, walk.own) != (gone, own));
+                }
             }
-            self.walks.pop_front();
         }
     }
 
@@ -164,6 +174,29 @@ mod tests {
         let mut sorted = last_octets.clone();
         sorted.sort();
         assert_eq!(sorted, (1..=254).filter(|&octet| octet != 3).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn subnets_are_swept_in_turn_and_the_first_one_most() {
+        let subnet = |index: u8| Interface {
+            index: index.into(),
+            name: String::new(),
+            address: Ipv4Addr::new(10, index, 0, 1),
+            prefix_len: 16,
+            mac: [2; 6],
+        };
+        let mut sweep = Sweep::new(Instant::now());
+        (1..=15).for_each(|index| sweep.add(&subnet(index)));
+        let count = |sweep: &mut Sweep, index| {
+            let stops = std::iter::from_fn(|| sweep.next_stop()).take(280);
+            stops.filter(|stop| stop.interface == index).count()
+        };
+        assert_eq!(count(&mut sweep, 1), 140);
+        assert_eq!(count(&mut sweep, 15), 10);
+        assert_eq!(count(&mut sweep, 2), 10);
+        let left = std::iter::from_fn(|| sweep.next_stop()).count();
+        assert_eq!(left, 15 * MAX_SWEEP_ADDRESSES - 3 * 280, "and each to its end");
+        assert!(!sweep.is_running());
     }
 
     #[test]

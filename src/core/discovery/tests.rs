@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     time::Duration,
 };
 
@@ -10,8 +11,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::limits::{
     CONNECT_TIMEOUT, DISCOVERY_PORT, HINT_INTERVAL, HINT_INTERVAL_MAX, MAX_KNOCKS, MAX_NODES,
-    MAX_PINNED_PLACES, MAX_PLACES, MAX_SWEEP_ADDRESSES, NODE_SEEN_LATELY, RECONNECT_DELAY_MAX,
-    RECONNECT_DELAY_MIN, STRANGER_PAUSE, SYNC_PORT,
+    MAX_PINNED_PLACES, MAX_PLACES, MAX_SWEEP_ADDRESSES, MAX_SWEEP_KNOCKS, NODE_SEEN_LATELY,
+    RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN, STRANGER_PAUSE, SYNC_PORT,
 };
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -144,11 +145,20 @@ fn an_interface_that_goes_in_mid_sweep_does_not_end_sweeping() {
     let second = Interface { index: 3, address: Ipv4Addr::new(10, 9, 0, 1), ..interface(1) };
     discovery.handle_interfaces(now, &[interface(1), second]);
     let end = now + Duration::from_millis(700);
-    run(&mut discovery, &mut now, end);
+    let before = run(&mut discovery, &mut now, end);
+    let of_first = |(_, action): &&(Instant, Action)| {
+        matches!(action, Action::ArpRequest { interface: 2, .. })
+    };
+    let asked = before.iter().filter(of_first).count();
+    assert!(asked < before.len(), "they take turns");
     discovery.handle_interfaces(now, &[interface(1)]);
     assert_eq!(drain(&mut discovery), []);
     let end = now + 80 * SECOND;
-    assert_eq!(run(&mut discovery, &mut now, end).len(), 253);
+    assert_eq!(
+        asked + run(&mut discovery, &mut now, end).len(),
+        2 * 253,
+        "this sweep and the next"
+    );
 }
 
 #[test]

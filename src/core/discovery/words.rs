@@ -1,6 +1,6 @@
 //! What discovery and the shell say to each other, and of what.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::model::version::NodeId;
 
@@ -37,6 +37,16 @@ impl Interface {
     }
 }
 
+/// An interface on which peers may be by IPv6. All of them have a link-local address, which means
+/// something on that interface alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The system's number of the interface.
+    pub index: u32,
+    /// The own link-local address.
+    pub address: Ipv6Addr,
+}
+
 /// How addresses are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
@@ -71,6 +81,11 @@ pub enum Action {
         /// Who is asked for.
         target: Ipv4Addr,
     },
+    /// Ask all hosts by ICMPv6 who is there. One that cannot be sent is dropped, as of ARP.
+    EchoRequest {
+        /// Index of the interface.
+        interface: u32,
+    },
     /// Exchange hellos with the discovery port there.
     Knock(SocketAddr),
     /// Make the connection that carries our messages to a node.
@@ -83,6 +98,12 @@ pub enum Action {
     /// Another process has our identity (a copied directory): draw a new one and call
     /// [`Discovery::set_identity`]. Said once for each identity.
     TwinSeen,
+    /// What is sent to a node in large packets does not get there: from its next connection on,
+    /// send small ones.
+    Narrow {
+        /// Whom.
+        node: NodeId,
+    },
     /// Give up the connection to a node, or the attempt: its address does not answer, and another
     /// one of the node's does. Its end is to be reported as any other's; then that one is dialled.
     HangUp {

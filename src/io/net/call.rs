@@ -1,10 +1,6 @@
 //! Being knocked at: the discovery port.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
+use std::{io, net::SocketAddr, time::Instant};
 
 use mio::{Interest, Token, net::TcpStream};
 
@@ -19,7 +15,7 @@ use crate::{
 #[derive(Debug)]
 struct Call {
     stream: TcpStream,
-    ip: IpAddr,
+    address: SocketAddr,
     hello: slots::Packet<HELLO_BYTES>,
     deadline: Instant,
 }
@@ -50,17 +46,19 @@ impl Calls {
 
     pub(super) fn handle_event(&mut self, at: usize, context: &Context, events: &mut Events) {
         let Some(call) = self.slots.get_mut(at) else { return };
-        let ip = call.ip;
+        let address = call.address;
         match call.hello.read_from(&mut call.stream) {
             Ok(None) => return,
             Ok(Some(hello)) => match Hello::decode(hello, &context.hello_key, None) {
                 Ok(hello) => {
                     answer(&mut call.stream, &hello, context);
-                    events.push_back(NetEvent::Called { ip, hello });
+                    events.push_back(NetEvent::Called { address, hello });
                 }
-                Err(error) => events.push_back(NetEvent::StrangerCalled { ip, error }),
+                Err(error) => {
+                    events.push_back(NetEvent::StrangerCalled { ip: address.ip(), error })
+                }
             },
-            Err(error) => log::debug!("{ip}: said no hello: {error}"),
+            Err(error) => log::debug!("{address}: said no hello: {error}"),
         }
         self.end(at, context);
     }
@@ -84,7 +82,10 @@ impl Calls {
         now: Instant,
     ) -> io::Result<()> {
         let ip = address.ip();
-        match admission(self.slots.enumerate().map(|(at, call)| (at, call.ip, call.deadline)), ip) {
+        match admission(
+            self.slots.enumerate().map(|(at, call)| (at, call.address.ip(), call.deadline)),
+            ip,
+        ) {
             Admission::Welcome => {}
             Admission::InPlaceOf(at) => self.end(at, context),
             Admission::Refused => return Err(io::ErrorKind::QuotaExceeded.into()),
@@ -92,7 +93,7 @@ impl Calls {
         let (at, token) = self.slots.free().ok_or(io::ErrorKind::QuotaExceeded)?;
         context.registry.register(&mut stream, token, Interest::READABLE)?;
         let (hello, deadline) = (slots::Packet::new(), now + AUTHENTICATE_TIMEOUT);
-        self.slots.put(at, Call { stream, ip, hello, deadline });
+        self.slots.put(at, Call { stream, address, hello, deadline });
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! The system's word that addresses, interfaces, their carriers or routes have changed: rtnetlink on
-//! Linux, elsewhere a routing socket.
+//! The system's word that addresses, interfaces or carriers have changed: rtnetlink on Linux,
+//! elsewhere a routing socket.
 //!
 //! It only says that it is time to look again. What it says of what has changed is not read: that
 //! may have run over, and whoever looks sees all of it as it is.

@@ -40,8 +40,8 @@ pub enum NetEvent<'a> {
     },
     /// A member of the group knocked here, and has its answer.
     Called {
-        /// Where from.
-        ip: IpAddr,
+        /// Where from; the port is of no use.
+        address: SocketAddr,
         /// What it says of itself.
         hello: Hello,
     },
@@ -142,6 +142,9 @@ pub enum CloseReason {
     ConnectTimedOut,
     /// This machine's own address on it is gone, or the carrier of that network.
     AddressGone,
+    /// The peer closed it, and nothing of what was sent had got there for long, though the
+    /// connection could be made: large packets are lost on the way.
+    LargePacketsLost,
     /// Connected, but not authenticated in time.
     HandshakeTimedOut,
     /// The peer is not whom it should be.
@@ -172,6 +175,9 @@ impl fmt::Display for CloseReason {
                 f.write_str("no connection in time; is its port open in the firewall?")
             }
             Self::AddressGone => f.write_str("this machine has left that network"),
+            Self::LargePacketsLost => {
+                f.write_str("nothing got there but small packets; the MTU is likely too large")
+            }
             Self::HandshakeTimedOut => f.write_str("not authenticated in time"),
             Self::Handshake(error) => error.fmt(f),
             Self::Silent => f.write_str("nothing was heard of it for too long"),

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
     time::Instant,
 };
 
@@ -73,10 +73,7 @@ impl Listener {
             self.accepted += 1;
             match self.socket.accept() {
                 Ok((stream, address)) => {
-                    return Some((
-                        stream,
-                        SocketAddr::new(address.ip().to_canonical(), address.port()),
-                    ));
+                    return Some((stream, canonical(address)));
                 }
                 Err(error) => self.handle_error(&error, now),
             }
@@ -106,11 +103,38 @@ impl Listener {
     }
 }
 
+/// An address of IPv4 that was called on a socket of both, as what it is. Others keep their scope.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// All addresses means those of IPv4, too; and those alone where there is no IPv6.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let is_any = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    match listen_on(address, is_any) {
+        Err(error) if is_any && lacks_family(&error) => {
+            listen_on(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), false)
+        }
+        result => result,
+    }
+}
+
+fn lacks_family(error: &io::Error) -> bool {
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.raw_os_error() == Some(unsupported) || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+fn listen_on(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // So that a restart need not wait for the connections of the last run to be forgotten.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!both)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(StdListener::from(socket)))
@@ -118,7 +142,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpStream as StdStream};
+    use std::net::TcpStream as StdStream;
 
     use mio::Poll;
 
@@ -140,6 +164,31 @@ mod tests {
             text.contains(&first.address().to_string()) && text.contains("--sync-port"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn all_addresses_are_those_of_both_families() {
+        let poll = Poll::new().unwrap();
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let mut listener = Listener::bind(poll.registry(), Token(0), any, "--sync-port").unwrap();
+        let port = listener.address().port();
+        // A machine without IPv6 has one of them.
+        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            let Ok(_caller) = StdStream::connect((ip, port)) else {
+                assert!(ip.is_ipv6() && StdListener::bind((ip, 0)).is_err(), "{ip}");
+                continue;
+            };
+            listener.handle_event();
+            assert_eq!(listener.accept(Instant::now()).map(|(_, from)| from.ip()), Some(ip));
+        }
+    }
+
+    #[test]
+    fn a_caller_of_one_link_keeps_its_scope() {
+        let scoped: SocketAddr = "[fe80::1%3]:7".parse().unwrap();
+        assert_eq!(canonical(scoped), scoped);
+        let mapped: SocketAddr = "[::ffff:10.0.0.1]:7".parse().unwrap();
+        assert_eq!(canonical(mapped), "10.0.0.1:7".parse().unwrap());
     }
 
     #[test]

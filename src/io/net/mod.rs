@@ -21,6 +21,8 @@
 pub mod arp;
 mod call;
 pub mod changes;
+mod connect;
+pub mod echo;
 mod event;
 mod inbound;
 pub mod interfaces;
@@ -28,6 +30,8 @@ mod knock;
 pub mod lan_scan;
 mod listener;
 pub mod neighbours;
+#[cfg(target_os = "linux")]
+mod netlink;
 mod outbound;
 mod slots;
 #[cfg(test)]
@@ -41,10 +45,17 @@ use std::{
     time::Instant,
 };
 
-use mio::{Interest, Registry, Token, event::Event, event::Source, net::TcpStream};
+use mio::{Registry, Token, event::Event, event::Source, net::TcpStream};
 
 pub use self::event::{BindError, CloseReason, KnockError, NetEvent};
-use self::{call::Calls, inbound::Inbound, knock::Knocks, listener::Listener, outbound::Outbound};
+use self::{
+    call::Calls,
+    connect::{connect, connect_narrow, is_connected, is_on, unacknowledged},
+    inbound::Inbound,
+    knock::Knocks,
+    listener::Listener,
+    outbound::Outbound,
+};
 use crate::{
     model::{
         limits::{
@@ -79,7 +90,7 @@ type Events = VecDeque<NetEvent<'static>>;
 /// What a [`Net`] needs to know.
 #[derive(Debug, Clone)]
 pub struct NetConfig {
-    /// Address to listen on; `0.0.0.0` for all of IPv4.
+    /// Address to listen on; `::` for all, of IPv4 and of IPv6; `0.0.0.0` for all of IPv4.
     pub bind: IpAddr,
     /// Port to be found on; 0 for any.
     pub discovery_port: u16,
@@ -252,6 +263,11 @@ impl Net {
         self.outbound.dial(node, address, &self.context, now, &mut self.events)
     }
 
+    /// Sends a node small packets from its next link on.
+    pub fn narrow(&mut self, node: NodeId) {
+        self.outbound.narrow(node);
+    }
+
     /// Gives up the link to a node, or the attempt. What waits for its socket is lost.
     pub fn close_outbound(&mut self, node: NodeId) {
         self.outbound.close(node, CloseReason::Asked, &self.context, &mut self.events);
@@ -365,37 +381,6 @@ fn admission(half_open: impl Iterator<Item = (usize, IpAddr, Instant)>, ip: IpAd
         _ if same >= MAX_HALF_OPEN_PER_ADDRESS => Admission::Refused,
         Some((_, place)) if all >= MAX_HALF_OPEN => Admission::InPlaceOf(place),
         _ => Admission::Welcome,
-    }
-}
-
-/// Begins a connection; an event tells when [`is_connected`] is worth asking.
-fn connect(registry: &Registry, token: Token, address: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(stream)
-}
-
-/// Is one of these the own address of the connection?
-fn is_on(stream: &TcpStream, addresses: &[IpAddr]) -> bool {
-    let own = stream.local_addr().map(|address| address.ip().to_canonical());
-    own.is_ok_and(|own| addresses.contains(&own))
-}
-
-/// As mio's documentation of `TcpStream::connect` says.
-fn is_connected(stream: &TcpStream) -> io::Result<bool> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-        Err(error)
-            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(error),
     }
 }
 

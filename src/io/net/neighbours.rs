@@ -1,7 +1,10 @@
 //! The kernel's neighbour table: addresses that this host has talked to lately. It stands in for
 //! ARP where the right to use raw sockets is missing.
 
-use std::{io, net::Ipv4Addr};
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use pnet::util::MacAddr;
 
@@ -11,6 +14,15 @@ use crate::{model::limits::MAX_NEIGHBOURS, wire::arp::is_host_address};
 /// [`with_macs`].
 pub fn neighbours() -> io::Result<Vec<Ipv4Addr>> {
     Ok(with_macs()?.into_iter().map(|(address, _)| address).collect())
+}
+
+/// The IPv6 addresses in the kernel's table that have answered, each with the number of the
+/// interface, at most `MAX_NEIGHBOURS`. Linux only, as [`with_macs`].
+pub fn scoped_neighbours() -> io::Result<Vec<(Ipv6Addr, u32)>> {
+    #[cfg(target_os = "linux")]
+    return super::netlink::neighbours();
+    #[cfg(not(target_os = "linux"))]
+    Ok(Vec::new())
 }
 
 /// The addresses in the kernel's table that have answered and their hardware addresses, at most

@@ -9,13 +9,14 @@ use std::{
 use mio::{Token, net::TcpStream};
 
 use super::{
-    CloseReason, Context, Events, NetEvent, connect, is_connected, is_on, slots, write_packet,
+    CloseReason, Context, Events, NetEvent, connect, connect_narrow, is_connected, is_on, slots,
+    unacknowledged, write_packet,
 };
 use crate::{
     model::{
         limits::{
-            AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, MAX_NODES, MAX_SEND_BUFFER_BYTES,
-            SEND_STALLED_AFTER,
+            AUTHENTICATE_TIMEOUT, CONNECT_TIMEOUT, LARGE_PACKETS_LOST_AFTER, MAX_NODES,
+            MAX_SEND_BUFFER_BYTES, SEND_STALLED_AFTER,
         },
         version::NodeId,
     },
@@ -37,6 +38,30 @@ pub(super) struct Link {
     progress_at: Instant,
     /// When there was last something to tell the node.
     spoke_at: Instant,
+    delivery: Delivery,
+}
+
+/// What has become of the bytes that the socket took.
+#[derive(Debug)]
+struct Delivery {
+    taken: u64,
+    /// How many of them the receiver has acknowledged, and since when it is no more.
+    acknowledged: u64,
+    since: Instant,
+}
+
+impl Delivery {
+    fn note(&mut self, waiting: u64, now: Instant) {
+        let acknowledged = self.taken.saturating_sub(waiting);
+        if acknowledged > self.acknowledged || waiting == 0 {
+            (self.acknowledged, self.since) = (acknowledged, now);
+        }
+    }
+
+    /// Has nothing got there for long?
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.acknowledged < self.taken && now - self.since >= LARGE_PACKETS_LOST_AFTER
+    }
 }
 
 #[derive(Debug)]
@@ -54,15 +79,19 @@ enum Stage {
 
 /// All outbound links, at most one a node.
 #[derive(Debug)]
-pub(super) struct Outbound(pub(super) slots::Slots<Link>);
+pub(super) struct Outbound {
+    pub(super) slots: slots::Slots<Link>,
+    /// Those whom large packets do not reach; one beyond the table is sent them all the same.
+    narrow: heapless::Vec<NodeId, MAX_NODES>,
+}
 
 impl Outbound {
     pub(super) fn new(first_token: usize) -> Self {
-        Self(slots::Slots::new(first_token, MAX_NODES))
+        Self { slots: slots::Slots::new(first_token, MAX_NODES), narrow: heapless::Vec::new() }
     }
 
     pub(super) fn place(&self, token: Token) -> Option<usize> {
-        self.0.place(token)
+        self.slots.place(token)
     }
 
     /// False when there is a link to the node, or one on its way.
@@ -91,13 +120,14 @@ impl Outbound {
         now: Instant,
         events: &mut Events,
     ) {
-        let Some(link) = self.0.get_mut(at) else { return };
+        let Some(link) = self.slots.get_mut(at) else { return };
         link.is_writable |= writable;
         let was_up = matches!(link.stage, Stage::Up(_));
         if was_up && !readable {
             return;
         }
         if let Err(reason) = link.advance(context, now) {
+            let reason = link.why(reason, now);
             self.close_at(at, reason, context, events);
         } else if !was_up && matches!(link.stage, Stage::Up(_)) {
             events.push_back(NetEvent::OutboundUp { node: link.node, address: link.address });
@@ -105,8 +135,9 @@ impl Outbound {
     }
 
     pub(super) fn handle_timeout(&mut self, context: &Context, now: Instant, events: &mut Events) {
-        while let Some(at) = self.0.position(|link| link.deadline().is_some_and(|at| at <= now)) {
-            let reason = match self.0.get(at).expect("found a moment ago").stage {
+        while let Some(at) = self.slots.position(|link| link.deadline().is_some_and(|at| at <= now))
+        {
+            let reason = match self.slots.get(at).expect("found a moment ago").stage {
                 Stage::Connecting { .. } => CloseReason::ConnectTimedOut,
                 Stage::Greeting { .. } => CloseReason::HandshakeTimedOut,
                 Stage::Up(_) => CloseReason::Stalled,
@@ -116,21 +147,22 @@ impl Outbound {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.0.iter().filter_map(Link::deadline).min()
+        self.slots.iter().filter_map(Link::deadline).min()
     }
 
     pub(super) fn room(&self, node: NodeId) -> usize {
-        let up = self.0.iter().find(|link| link.node == node && matches!(link.stage, Stage::Up(_)));
+        let up =
+            self.slots.iter().find(|link| link.node == node && matches!(link.stage, Stage::Up(_)));
         up.map_or(0, |link| MAX_SEND_BUFFER_BYTES.saturating_sub(link.writer.len()))
     }
 
     pub(super) fn idle_since(&self, node: NodeId) -> Option<Instant> {
-        let link = self.0.iter().find(|link| link.node == node)?;
+        let link = self.slots.iter().find(|link| link.node == node)?;
         matches!(link.stage, Stage::Up(_)).then_some(link.spoke_at)
     }
 
     pub(super) fn send(&mut self, node: NodeId, message: &[u8]) -> bool {
-        let Some(link) = self.0.iter_mut().find(|link| link.node == node) else { return false };
+        let Some(link) = self.slots.iter_mut().find(|link| link.node == node) else { return false };
         let Stage::Up(sealer) = &mut link.stage else { return false };
         assert!(
             link.writer.len() < MAX_SEND_BUFFER_BYTES,
@@ -140,11 +172,20 @@ impl Outbound {
         true
     }
 
+    /// Sends the node small packets from its next connection on.
+    pub(super) fn narrow(&mut self, node: NodeId) {
+        if !self.narrow.contains(&node) {
+            let _ = self.narrow.push(node);
+        }
+    }
+
     /// Writes what waits on every link.
     pub(super) fn flush(&mut self, context: &Context, now: Instant, events: &mut Events) {
-        for at in 0..self.0.capacity() {
-            if let Some(Err(error)) = self.0.get_mut(at).map(|link| link.flush(now)) {
-                self.close_at(at, error.into(), context, events);
+        for at in 0..self.slots.capacity() {
+            let Some(link) = self.slots.get_mut(at) else { continue };
+            if let Err(error) = link.flush(now) {
+                let reason = link.why(error.into(), now);
+                self.close_at(at, reason, context, events);
             }
         }
     }
@@ -167,18 +208,18 @@ impl Outbound {
         context: &Context,
         events: &mut Events,
     ) {
-        (0..self.0.capacity()).for_each(|at| self.close_at(at, reason, context, events));
+        (0..self.slots.capacity()).for_each(|at| self.close_at(at, reason, context, events));
     }
 
     /// Closes what is on one of these addresses of this machine.
     pub(super) fn close_on(&mut self, gone: &[IpAddr], context: &Context, events: &mut Events) {
-        while let Some(at) = self.0.position(|link| is_on(&link.stream, gone)) {
+        while let Some(at) = self.slots.position(|link| is_on(&link.stream, gone)) {
             self.close_at(at, CloseReason::AddressGone, context, events);
         }
     }
 
     fn find(&self, node: NodeId) -> Option<usize> {
-        self.0.position(|link| link.node == node)
+        self.slots.position(|link| link.node == node)
     }
 
     fn start(
@@ -188,8 +229,12 @@ impl Outbound {
         context: &Context,
         now: Instant,
     ) -> Result<(), CloseReason> {
-        let (at, token) = self.0.free().ok_or(CloseReason::TooMany)?;
-        let stream = connect(&context.registry, token, address)?;
+        let (at, token) = self.slots.free().ok_or(CloseReason::TooMany)?;
+        let stream = if self.narrow.contains(&node) {
+            connect_narrow(&context.registry, token, address)?
+        } else {
+            connect(&context.registry, token, address)?
+        };
         limit_silence(&stream)?;
         limit_unsent(&stream)?;
         let (stage, writer) =
@@ -203,13 +248,14 @@ impl Outbound {
             is_writable: false,
             progress_at: now,
             spoke_at: now,
+            delivery: Delivery { taken: 0, acknowledged: 0, since: now },
         };
-        self.0.put(at, link);
+        self.slots.put(at, link);
         Ok(())
     }
 
     fn close_at(&mut self, at: usize, reason: CloseReason, context: &Context, events: &mut Events) {
-        if let Some(mut link) = self.0.take(at) {
+        if let Some(mut link) = self.slots.take(at) {
             context.forget(&mut link.stream);
             events.push_back(NetEvent::OutboundClosed { node: link.node, reason });
         }
@@ -279,12 +325,14 @@ impl Link {
         }
         // What waits is something to say: it needs no keep-alive on top.
         self.spoke_at = now;
+        self.delivery.note(unacknowledged(&self.stream), now);
         self.writer.finish(&mut **sealer);
         while self.is_writable && !self.writer.is_empty() {
             match self.stream.write(self.writer.unsent()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
                     self.writer.mark_sent(bytes);
+                    self.delivery.taken += bytes as u64;
                     self.progress_at = now;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_writable = false,
@@ -293,6 +341,17 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// Why it ended, if the peer or the system has ended it for that reason.
+    fn why(&mut self, reason: CloseReason, now: Instant) -> CloseReason {
+        let by_peer = match reason {
+            CloseReason::PeerClosed => true,
+            CloseReason::Io(kind) => kind == io::ErrorKind::ConnectionReset,
+            _ => false,
+        };
+        self.delivery.note(unacknowledged(&self.stream), now);
+        if by_peer && self.delivery.is_stuck(now) { CloseReason::LargePacketsLost } else { reason }
     }
 
     #[cfg(test)]
@@ -351,4 +410,31 @@ fn limit_unsent(_: &TcpStream) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn limit_silence(_: &TcpStream) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn stuck_is_what_goes_out_and_never_gets_there() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut delivery = Delivery { taken: 0, acknowledged: 0, since: start };
+        assert!(!delivery.is_stuck(start + 60 * second), "nothing was sent");
+        delivery.note(0, start + 60 * second);
+        delivery.taken = 1_000;
+        // Some of it is acknowledged, then no more, though more is sent.
+        delivery.note(900, start + 61 * second);
+        for later in 62..71 {
+            delivery.taken += 10;
+            delivery.note(delivery.taken - 100, start + later * second);
+            assert!(!delivery.is_stuck(start + later * second), "{later}");
+        }
+        delivery.note(delivery.taken - 100, start + 71 * second);
+        assert!(delivery.is_stuck(start + 71 * second));
+        delivery.note(delivery.taken - 101, start + 72 * second);
+        assert!(!delivery.is_stuck(start + 72 * second), "one more byte was acknowledged");
+    }
 }

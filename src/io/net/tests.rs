@@ -149,7 +149,7 @@ fn own(event: NetEvent<'_>) -> Heard {
         NetEvent::KnockAnswered { address, hello } => NetEvent::KnockAnswered { address, hello },
         NetEvent::KnockFailed { address, error } => NetEvent::KnockFailed { address, error },
         NetEvent::Stranger { address, error } => NetEvent::Stranger { address, error },
-        NetEvent::Called { ip, hello } => NetEvent::Called { ip, hello },
+        NetEvent::Called { address, hello } => NetEvent::Called { address, hello },
         NetEvent::StrangerCalled { ip, error } => NetEvent::StrangerCalled { ip, error },
         NetEvent::OutboundUp { node, address } => NetEvent::OutboundUp { node, address },
         NetEvent::OutboundClosed { node, reason } => NetEvent::OutboundClosed { node, reason },
@@ -248,10 +248,10 @@ fn two_nodes_greet() {
         (hello.node, hello.instance, hello.sync_port),
         (b.id(), 7, b.net.sync_address().port())
     );
-    let [Heard::Event(NetEvent::Called { ip, hello })] = &b.heard[..] else {
+    let [Heard::Event(NetEvent::Called { address, hello })] = &b.heard[..] else {
         panic!("{:?}", b.heard)
     };
-    assert_eq!((*ip, hello.node), (Ipv4Addr::LOCALHOST.into(), a.id()));
+    assert_eq!((address.ip(), hello.node), (Ipv4Addr::LOCALHOST.into(), a.id()));
     assert_eq!(hello.sync_port, a.net.sync_address().port());
     assert_eq!((a.net.poll_timeout(), b.net.poll_timeout()), (None, None), "nothing is left open");
 }
@@ -567,10 +567,10 @@ fn a_paused_reader_bounds_the_sender_and_loses_nothing() {
             assert!(a.net.send(to, &message(sent)));
             sent += 1;
         }
-        let is_stuck = |a: &Host| a.net.outbound.0.iter().all(|link| !link.is_writable_now());
+        let is_stuck = |a: &Host| a.net.outbound.slots.iter().all(|link| !link.is_writable_now());
         is_stuck(a) && a.net.room(to) == 0
     });
-    let waiting = a.net.outbound.0.iter().map(|link| link.waiting_bytes()).sum::<usize>();
+    let waiting = a.net.outbound.slots.iter().map(|link| link.waiting_bytes()).sum::<usize>();
     assert!(waiting <= MAX_SEND_BUFFER_BYTES + MAX_MESSAGE_BYTES + 1000, "{waiting}");
     assert_eq!(b.messages().count(), 0);
     b.skew = LINK_DEAD_AFTER;
@@ -613,7 +613,7 @@ fn a_peer_that_takes_nothing_is_given_up() {
         while a.net.room(to) > 0 {
             a.net.send(to, &[0; 60_000]);
         }
-        a.net.outbound.0.iter().all(|link| !link.is_writable_now())
+        a.net.outbound.slots.iter().all(|link| !link.is_writable_now())
     });
     assert!(a.net.poll_timeout().is_some());
     a.skew = SEND_STALLED_AFTER;
@@ -735,7 +735,7 @@ fn a_link_that_waits_needs_no_keep_alive() {
         while a.net.room(to) > 0 {
             a.net.send(to, &[0; 60_000]);
         }
-        a.net.outbound.0.iter().all(|link| !link.is_writable_now())
+        a.net.outbound.slots.iter().all(|link| !link.is_writable_now())
     });
     a.skew = 10 * skew;
     let before = a.now();

@@ -19,7 +19,7 @@ use log::{info, warn};
 
 use self::{
     config::Config,
-    event_loop::{ArpSockets, EventLoop, LoopError, StartError, Stopped},
+    event_loop::{EventLoop, LoopError, RawSockets, StartError, Stopped},
     hindrance::{Hindrance, Waited},
     process::rights,
     state::{State, StateError, index_file, index_mark},
@@ -51,7 +51,7 @@ impl std::error::Error for RunError {}
 /// Runs a node until SIGINT or SIGTERM.
 pub fn run(config: Config) -> Result<(), RunError> {
     let state = State::open(&config.directory, &config.group).map_err(RunError::State)?;
-    let mut arp = if config.scans() { ArpSockets::open() } else { ArpSockets::default() };
+    let mut raw = if config.scans() { RawSockets::open() } else { RawSockets::default() };
     if let Err(error) = rights::drop_capabilities() {
         warn!("this process keeps rights that it does not need: {error}");
     }
@@ -60,7 +60,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     {
         return Ok(());
     }
-    let mut node = match EventLoop::start(config.clone(), &state, arp, false) {
+    let mut node = match EventLoop::start(config.clone(), &state, raw, false) {
         Ok(node) => node,
         Err(error) => {
             state.forget_new_group(&config.group);
@@ -71,7 +71,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     node.tell_ready();
     loop {
         let ended = node.run();
-        arp = node.into_arp_sockets();
+        raw = node.into_raw_sockets();
         let fresh_identity = match ended {
             Ok(Stopped::BySignal) => break,
             Ok(Stopped::Twin) => {
@@ -98,7 +98,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
             Err(error) => return Err(RunError::Loop(error)),
         };
         mark_index(&state);
-        node = EventLoop::start(config.clone(), &state, arp, fresh_identity)
+        node = EventLoop::start(config.clone(), &state, raw, fresh_identity)
             .map_err(RunError::Start)?;
     }
     mark_index(&state);

@@ -67,6 +67,9 @@ pub struct Report {
     /// How many more there are than `errors` names.
     #[serde(default)]
     pub more_errors: u64,
+    /// What is wrong with the network, each in a sentence.
+    #[serde(default)]
+    pub network: Vec<String>,
     /// Paths that are missing all at once: other machines are told nothing of them before a person
     /// has said whether they were deleted. Null when there are none.
     #[serde(default)]
@@ -97,6 +100,9 @@ pub struct NodeReport {
     pub origin: String,
     /// Is it in the group that everybody can join?
     pub open_group: bool,
+    /// Where it takes data.
+    #[serde(default)]
+    pub sync_port: u16,
 }
 
 /// Another node.
@@ -159,6 +165,10 @@ pub struct ShellFacts<'a> {
     pub longest_turn_part: &'a str,
     /// Since the start.
     pub uptime: Duration,
+    /// Where data is taken.
+    pub sync_port: u16,
+    /// What is wrong with the network.
+    pub network: &'a [String],
 }
 
 impl Report {
@@ -187,6 +197,7 @@ impl Report {
                 directory: facts.directory.to_string_lossy().into_owned(),
                 origin: format!("{:016x}", status.origin.0),
                 open_group: facts.open_group,
+                sync_port: facts.sync_port,
             },
             in_sync,
             scanned: status.scanned,
@@ -207,6 +218,7 @@ impl Report {
             uptime_s: facts.uptime.as_secs(),
             errors: status.problems.into_iter().map(ErrorReport::from).collect(),
             more_errors: status.more_problems,
+            network: facts.network.to_vec(),
             missing: MissingReport::of(&status.missing),
         }
     }
@@ -349,6 +361,8 @@ pub(crate) mod tests {
             longest_turn: Duration::from_micros(4_200),
             longest_turn_part: "commit",
             uptime: Duration::from_secs(93_784),
+            sync_port: 2195,
+            network: &[],
         };
         Report::new(
             status,

@@ -13,8 +13,10 @@ pub const SIGNALS: Token = Token(0);
 pub const WATCH: Token = Token(1);
 /// Word of changes of the network.
 pub const NETWORK: Token = Token(2);
+/// The socket that asks by IPv6.
+pub const ECHO: Token = Token(3);
 /// The control socket and its clients.
-pub const CONTROL: usize = 3;
+pub const CONTROL: usize = 4;
 /// The raw ARP sockets.
 pub const ARP: usize = CONTROL + CONTROL_TOKENS;
 /// Ports 2194 and 2195, and every connection on them.
@@ -29,6 +31,8 @@ pub enum Source {
     Watch,
     /// Addresses or carriers have changed.
     Network,
+    /// Somebody was seen by IPv6.
+    Echo,
     /// The control socket or one of its clients.
     Control,
     /// The ARP socket in this place of the table.
@@ -43,6 +47,7 @@ pub fn source(token: Token) -> Source {
         SIGNALS => Source::Signals,
         WATCH => Source::Watch,
         NETWORK => Source::Network,
+        ECHO => Source::Echo,
         Token(at) if at < ARP => Source::Control,
         Token(at) if at < NET => Source::Arp(at - ARP),
         Token(_) => Source::Net,

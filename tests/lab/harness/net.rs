@@ -79,6 +79,26 @@ impl World {
         self.shell(&script);
     }
 
+    /// Takes their addresses of IPv4 from hosts 1 to `hosts`, and lets them have those of IPv6.
+    pub fn use_ipv6_alone(&self, hosts: usize) {
+        for i in 1..=hosts {
+            self.shell(&format!(
+                "ip -n h{i} address flush dev eth0\n\
+                 nsenter --net=/run/netns/h{i} sh -c '\
+                 echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6; \
+                 echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6'\n\
+                 ip -n h{i} address add fd77::{i}/64 dev eth0"
+            ));
+        }
+    }
+
+    /// The address of host number `host` that means something on `eth0` alone.
+    pub fn link_local(&self, host: usize) -> String {
+        let text = self.shell(&format!("ip -n h{host} -6 -br address show dev eth0 scope link"));
+        let address = text.split_whitespace().nth(2).and_then(|word| word.split('/').next());
+        address.expect("ip prints name, state and address").to_owned()
+    }
+
     /// The switch forgets this port: its host's cable stays in, and nothing passes.
     pub fn forget_port(&self, port: &str) {
         self.shell(&format!("ip -n {SWITCH} link set {port} nomaster"));

@@ -39,6 +39,8 @@ pub struct Status {
     pub errors: Vec<PathError>,
     /// How many more there are.
     pub more_errors: u64,
+    /// What is wrong with the network.
+    pub network: Vec<String>,
     /// Paths of which it is asked whether they were deleted; null when there are none.
     pub missing: Option<Missing>,
 }

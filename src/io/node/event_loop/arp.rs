@@ -15,6 +15,7 @@ use crate::{
         node::token,
     },
     model::limits::{MAX_INTERFACES, MAX_SIGHTINGS_PER_TURN},
+    wire::arp::ArpSighting,
 };
 
 /// The sockets; an interface beyond the table is not listened on.
@@ -92,7 +93,9 @@ impl ArpSockets {
         for bound in self.bound.iter_mut().filter(|bound| bound.ready) {
             for _ in 0..MAX_SIGHTINGS_PER_TURN {
                 match bound.socket.poll_sighting() {
-                    Ok(Some(sighting)) => discovery.handle_sighting(now, sighting.sender_ip),
+                    Ok(Some(ArpSighting { sender_ip, sender_mac, .. })) => {
+                        discovery.handle_arp(now, sender_ip, sender_mac);
+                    }
                     Ok(None) => {
                         bound.ready = false;
                         break;

@@ -7,6 +7,7 @@
 
 mod arp;
 mod network;
+mod raw_sockets;
 mod report;
 mod sources;
 mod start;
@@ -20,8 +21,8 @@ use std::{
 use log::{debug, warn};
 use mio::{Events, Poll};
 
-use self::network::Surroundings;
-pub use self::{arp::ArpSockets, start::StartError};
+use self::{arp::ArpSockets, network::Surroundings};
+pub use self::{raw_sockets::RawSockets, start::StartError};
 use crate::{
     core::{discovery::Discovery, seam::Time},
     index::IndexError,
@@ -88,7 +89,7 @@ pub struct EventLoop {
     replica: Replica,
     discovery: Discovery,
     net: Net,
-    arp: ArpSockets,
+    raw: RawSockets,
     /// `None` where the file system has no sockets: nobody can ask then.
     control: Option<Control>,
     signals: Signals,
@@ -188,7 +189,7 @@ impl EventLoop {
     /// How long to wait for an event: not at all while anything is left to do.
     fn wait(&self, now: Instant) -> Option<Duration> {
         if self.surroundings.has_ready_work()
-            || self.arp.has_ready_work()
+            || self.raw.has_ready_work()
             || self.net.has_ready_work()
             || self.replica.has_work()
         {
@@ -217,10 +218,10 @@ impl EventLoop {
         Ok(())
     }
 
-    /// The ARP sockets, for another loop after this one: opening new ones takes a right that is
+    /// The raw sockets, for another loop after this one: opening new ones takes a right that is
     /// gone by then.
-    pub fn into_arp_sockets(self) -> ArpSockets {
-        self.arp.into_spare()
+    pub fn into_raw_sockets(self) -> RawSockets {
+        self.raw.into_spare()
     }
 
     /// Ends in an orderly way: what was decided is on the disk and durable.

@@ -2,21 +2,21 @@
 
 use std::{net::IpAddr, os::fd::AsRawFd, time::Instant};
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use mio::{Interest, Registry, unix::SourceFd};
 
-use super::EventLoop;
+use super::{EventLoop, raw_sockets::Echo};
 use crate::{
-    core::discovery::Probe,
+    core::discovery::{Interface, Probe},
     io::{
         net::{
             changes::NetworkChanges,
-            interfaces::{interfaces, own_addresses},
-            neighbours::neighbours,
+            interfaces::Networks,
+            neighbours::{neighbours, scoped_neighbours},
         },
         node::token,
     },
-    model::limits::{INTERFACE_INTERVAL, INTERFACE_INTERVAL_MIN},
+    model::limits::{INTERFACE_INTERVAL, INTERFACE_INTERVAL_MIN, MAX_INTERFACES},
 };
 
 /// When to look, and what was seen.
@@ -26,6 +26,8 @@ pub(super) struct Surroundings {
     look_at: Instant,
     looked_at: Option<Instant>,
     own: Vec<IpAddr>,
+    /// What is wrong, as was said.
+    troubles: Vec<String>,
 }
 
 impl Surroundings {
@@ -37,7 +39,13 @@ impl Surroundings {
         });
         let changes = changes
             .inspect_err(|error| info!("the system does not tell of changed networks: {error}"));
-        Self { changes: changes.ok(), look_at: now, looked_at: None, own: Vec::new() }
+        Self {
+            changes: changes.ok(),
+            look_at: now,
+            looked_at: None,
+            own: Vec::new(),
+            troubles: Vec::new(),
+        }
     }
 
     pub(super) fn handle_ready(&mut self) {
@@ -62,6 +70,17 @@ impl Surroundings {
         self.look_at
     }
 
+    pub(super) fn troubles(&self) -> &[String] {
+        &self.troubles
+    }
+
+    /// Each is said once for as long as it lasts.
+    fn say(&mut self, troubles: Vec<String>) {
+        let news = troubles.iter().filter(|trouble| !self.troubles.contains(trouble));
+        news.for_each(|trouble| warn!("{trouble}"));
+        self.troubles = troubles;
+    }
+
     /// Which own addresses have gone since, and whether there are new ones.
     fn follow(&mut self, own: Vec<IpAddr>) -> (Vec<IpAddr>, bool) {
         let has_new = own.iter().any(|address| !self.own.contains(address));
@@ -79,29 +98,55 @@ impl EventLoop {
         }
         self.surroundings.looked_at = Some(now);
         self.surroundings.look_at = now + INTERFACE_INTERVAL;
-        let (gone, has_new) = self.surroundings.follow(own_addresses());
+        let networks = Networks::read(&self.config.interfaces);
+        let (gone, has_new) = self.surroundings.follow(networks.own.clone());
         self.net.handle_addresses_gone(&gone);
         if self.config.scans() {
-            self.read_interfaces(now);
+            self.look_on(&networks.interfaces, now);
+            self.discovery.handle_scopes(now, &networks.scopes);
+            self.raw.echo.iter_mut().for_each(Echo::send_rest);
         }
         if has_new {
             self.discovery.handle_new_address(now);
         }
+        let troubles = self.discovery.troubles(now).map(|trouble| trouble.to_string());
+        let troubles = troubles.chain(left_out(&networks.left_out)).collect();
+        self.surroundings.say(troubles);
     }
 
     /// Tells discovery which interfaces there are now, and opens ARP sockets on them.
-    fn read_interfaces(&mut self, now: Instant) {
-        let now_there = interfaces(&self.config.interfaces);
-        let may_use_arp = self.arp.follow(&now_there, self.poll.registry());
-        if !may_use_arp {
+    fn look_on(&mut self, interfaces: &[Interface], now: Instant) {
+        if !self.raw.arp.follow(interfaces, self.poll.registry()) {
             self.discovery.set_probe(now, Probe::Connect);
-            match neighbours() {
-                Ok(seen) => seen.into_iter().for_each(|ip| self.discovery.handle_sighting(now, ip)),
-                Err(error) => debug!("the neighbour table cannot be read: {error}"),
-            }
+            self.read_neighbours(now);
         }
-        self.discovery.handle_interfaces(now, &now_there);
+        self.discovery.handle_interfaces(now, interfaces);
     }
+
+    /// Whom the kernel has talked to lately.
+    fn read_neighbours(&mut self, now: Instant) {
+        match neighbours() {
+            Ok(seen) => seen.into_iter().for_each(|ip| self.discovery.handle_sighting(now, ip)),
+            Err(error) => debug!("the neighbour table cannot be read: {error}"),
+        }
+        match scoped_neighbours() {
+            Ok(seen) => seen.into_iter().for_each(|(ip, interface)| {
+                self.discovery.handle_scoped_sighting(now, ip, interface);
+            }),
+            Err(error) => debug!("the neighbour table of IPv6 cannot be read: {error}"),
+        }
+    }
+}
+
+/// Says which interfaces are not looked on.
+fn left_out(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| {
+        format!(
+            "this machine has more than {MAX_INTERFACES} addresses to look from: {} left out; \
+             choose by --interface",
+            names.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ impl EventLoop {
             longest_turn: self.longest_turn.0,
             longest_turn_part: self.longest_turn.1.name(),
             uptime: time.now - self.started_at,
+            sync_port: self.config.sync_port,
+            network: self.surroundings.troubles(),
         };
         Ok(Report::new(self.replica.engine().status()?, facts, self.discovery.nodes()))
     }

@@ -1,10 +1,10 @@
 //! What is ready is taken in: signals, the watch, ARP, the network, the control socket.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use log::{debug, info, warn};
 
-use super::{EventLoop, LoopError, Stopped};
+use super::{EventLoop, LoopError, Stopped, raw_sockets::Echo};
 use crate::{
     core::{
         discovery::{Action, Discovery, Greeting},
@@ -34,7 +34,8 @@ impl EventLoop {
                         control.handle_event(event.token(), event, time.now);
                     }
                 }
-                Source::Arp(_) => self.arp.handle_ready(),
+                Source::Arp(_) => self.raw.arp.handle_ready(),
+                Source::Echo => self.raw.echo.iter_mut().for_each(Echo::handle_ready),
                 Source::Net => self.net.handle_event(event, time.now),
             }
         }
@@ -48,7 +49,7 @@ impl EventLoop {
         self.net.handle_timeout(time.now);
         self.replica.read_watch(&mut self.net, time)?;
         self.surroundings.read(time.now);
-        self.arp.read(&mut self.discovery, time.now);
+        self.raw.read(&mut self.discovery, time.now);
         self.read_net(time)?;
         self.answer_control(time)
     }
@@ -61,7 +62,10 @@ impl EventLoop {
         while let Some(action) = self.discovery.poll_action() {
             match action {
                 Action::ArpRequest { interface, source, target } => {
-                    self.arp.send_request(interface, source, target)
+                    self.raw.arp.send_request(interface, source, target)
+                }
+                Action::EchoRequest { interface } => {
+                    self.raw.echo.iter_mut().for_each(|echo| echo.send_request(interface));
                 }
                 Action::Knock(address) => self.net.knock(address, now),
                 Action::Dial { node, address } => {
@@ -69,6 +73,7 @@ impl EventLoop {
                         debug!("{node} is linked already");
                     }
                 }
+                Action::Narrow { node } => self.net.narrow(node),
                 Action::HangUp { node } => {
                     info!("{node} answers at another address, and no more at the one in use");
                     self.net.close_outbound(node);
@@ -121,8 +126,8 @@ fn handle_net_event(
         NetEvent::KnockAnswered { address, hello } => {
             discovery.handle_greeting(now, address, greeting(&hello), false);
         }
-        NetEvent::Called { ip, hello } => {
-            discovery.handle_greeting(now, SocketAddr::new(ip, 0), greeting(&hello), true);
+        NetEvent::Called { address, hello } => {
+            discovery.handle_greeting(now, address, greeting(&hello), true);
         }
         NetEvent::KnockFailed { address, error } => {
             debug!("{address} does not answer: {error}");
@@ -144,6 +149,7 @@ fn handle_net_event(
             debug!("the connection to {node} ended: {reason}");
             match reason {
                 CloseReason::AddressGone => discovery.handle_own_address_gone(now, node),
+                CloseReason::LargePacketsLost => discovery.handle_stuck(now, node),
                 _ => discovery.handle_outbound_closed(now, node),
             }
             replica.handle_input(Input::LinkDown { node, direction: Direction::Outbound }, time)?;

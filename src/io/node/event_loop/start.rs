@@ -8,7 +8,7 @@ use std::{
 use log::warn;
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
-use super::{ArpSockets, EventLoop, network::Surroundings};
+use super::{EventLoop, RawSockets, network::Surroundings};
 use crate::{
     core::{
         discovery::{Discovery, Probe},
@@ -84,12 +84,12 @@ macro_rules! from {
 from!(OpenError => Root, StateError => State, IdentityError => Identity, IndexError => Index, BindError => Bind);
 
 impl EventLoop {
-    /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one:
+    /// Opens all that the node needs, but for the raw sockets. `fresh_identity` draws a new one:
     /// another machine has the old.
     pub fn start(
         config: Config,
         state: &State,
-        arp: ArpSockets,
+        mut raw: RawSockets,
         fresh_identity: bool,
     ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System(what, error);
@@ -127,6 +127,7 @@ impl EventLoop {
         };
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let control = control(&poll, state);
+        raw.register(poll.registry());
         let surroundings = Surroundings::new(poll.registry(), time.now);
         let signals = Signals::new(poll.registry(), token::SIGNALS)
             .map_err(system("signals cannot be taken"))?;
@@ -139,7 +140,7 @@ impl EventLoop {
             replica,
             discovery,
             net,
-            arp,
+            raw,
             control,
             signals,
             service: Service::new(time.now),
