@@ -29,7 +29,10 @@ use p2pnetwork::{
         node::replica::Replica,
         watch::Watcher,
     },
-    model::{limits::MESSAGE_BATCH, version::NodeId},
+    model::{
+        limits::MESSAGE_BATCH,
+        version::{NodeId, Origin},
+    },
     wire::message::Message,
 };
 
@@ -69,6 +72,8 @@ pub struct Machine {
     index_is_latest: bool,
     /// It has lost its index, and no start has made another one yet.
     index_is_lost: bool,
+    /// Under what its node has counted since it lost its index last.
+    origins: Vec<Origin>,
     boot: u64,
     booted_at_ms: u64,
     /// How far its clock goes on while it has no power next, in ms.
@@ -109,6 +114,7 @@ impl Machine {
             unlocked_at: None,
             index_is_latest: true,
             index_is_lost: false,
+            origins: Vec::new(),
             boot: 1,
             off_ms: 0,
             booted_at_ms: style.wall_ms.saturating_sub(60_000),
@@ -186,6 +192,7 @@ impl Machine {
             has_fine_times,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
+        self.origins.push(engine.origin());
         Ok(Replica::new(engine, tree))
     }
 
@@ -196,7 +203,7 @@ impl Machine {
         }
         self.storage = self.storage.emptied();
         let mut index = Index::open_in(self.storage.clone())?;
-        index.begin_lost(time.wall_ms)?;
+        index.begin_lost(time.wall_ms, self.origins.clone())?;
         self.index_is_lost = false;
         Ok(index)
     }
