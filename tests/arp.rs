@@ -16,7 +16,8 @@ use std::{
 use mio::{Events, Interest, Poll, Token};
 use p2pnetwork::{
     io::net::{
-        arp::{ArpSocket, ArpSocketError, interfaces},
+        arp::{ArpSocket, ArpSocketError},
+        interfaces::interfaces,
         neighbours::neighbours,
     },
     wire::arp::ArpSighting,

@@ -70,7 +70,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn usage_errors_end_with_2() {
-    let wrong: [&[&str]; 17] = [
+    let wrong: [&[&str]; 19] = [
         &[],
         &["frobnicate"],
         &["--frobnicate"],
@@ -88,6 +88,8 @@ fn usage_errors_end_with_2() {
         &["run", "a", "--open", "--join", "AAAA"],
         &["invite"],
         &["status"],
+        &["deletions"],
+        &["deletions", "a", "--accept", "--restore"],
     ];
     let directory = tempfile::tempdir().unwrap();
     for args in wrong {
@@ -101,14 +103,22 @@ fn usage_errors_end_with_2() {
 
 #[test]
 fn wrong_values_are_told_how_they_should_be() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 17] = [
         (&["run", "a", "--sync-port", "0"], "from 1 to 65535"),
         (&["run", "a", "--discovery-port", "70000"], "from 1 to 65535"),
         (&["run", "a", "--sync-port", "ssh"], "from 1 to 65535"),
         (&["scan", "--discovery-port", "-1"], "from 1 to 65535"),
         (&["run", "a", "--bind", "300.1.1.1"], "0.0.0.0"),
+        (&["run", "a", "--bind", "255.255.255.255"], "of this machine"),
+        (&["run", "a", "--bind", "224.0.0.251"], "of this machine"),
+        (&["run", "a", "--peer", "255.255.255.255"], "one machine's"),
+        (&["run", "a", "--interface", ""], "name an interface"),
+        (&["scan", "--interface", ""], "name an interface"),
+        (&["run", "a", "--log-file", ""], "name a file"),
+        (&["run", "a", "--join", "AAAA"], "type all of it"),
         (&["run", ""], "name a directory"),
         (&["status", ""], "name a directory"),
+        (&["deletions", ""], "name a directory"),
         (&["invite", ""], "name a directory"),
         (&["scan", "--dir", ""], "name a directory"),
     ];
@@ -155,11 +165,12 @@ fn every_subcommand_has_help() {
         "2195",
         "auto",
     ];
-    let words: [(&[&str], &[&str]); 6] = [
-        (&["--help"], &["run", "invite", "status", "scan", "demo"]),
+    let words: [(&[&str], &[&str]); 7] = [
+        (&["--help"], &["run", "invite", "status", "deletions", "scan", "demo"]),
         (&["run", "--help"], &flags_of_run),
         (&["invite", "--help"], &["join code"]),
         (&["status", "--help"], &["--json"]),
+        (&["deletions", "--help"], &["--accept", "--restore", "--json"]),
         (&["scan", "--help"], &["ARP"]),
         (&["demo", "--help"], &["--keep"]),
     ];
@@ -213,7 +224,8 @@ fn wrong_codes_are_refused_and_leave_nothing() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("new");
     for code in ["", "hello", "0000-0000-0000-0000-0000-0000-0001", "ABCD EFGH", "\u{fc}ber"] {
-        p2pnetwork(&["run", text(&directory), "--join", code]).assert_one_clear_line(&["code"]);
+        let ended = p2pnetwork(&["run", text(&directory), "--join", code]);
+        assert!(ended.code == Some(2) && ended.stderr.contains("--join"), "{code:?}: {ended:?}");
         assert!(!directory.exists(), "{code:?} left something behind");
     }
 }
@@ -234,7 +246,9 @@ fn wrong_system_is_refused() {
 fn unknown_interface_is_refused() {
     let parent = tempfile::tempdir().unwrap();
     let ended = p2pnetwork(&["run", text(parent.path()), "--interface", "nosuch9"]);
-    ended.assert_one_clear_line(&["nosuch9"]);
+    ended.assert_one_clear_line(&["nosuch9", "there are: "]);
+    let ended = p2pnetwork(&["scan", "--interface", "nosuch9"]);
+    ended.assert_one_clear_line(&["nosuch9", "there are: "]);
 }
 
 #[test]
@@ -248,6 +262,49 @@ fn directories_without_a_node_are_named() {
     }
     assert!(!missing.exists());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "asking left something behind");
+}
+
+#[test]
+fn what_is_no_directory_is_not_said_to_become_one() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [text(&file), "/"] {
+        for command in [&["status", path][..], &["invite", path], &["scan", "--dir", path]] {
+            let ended = p2pnetwork(command);
+            ended.assert_one_clear_line(&[path]);
+            assert!(!ended.stderr.contains("makes it one"), "{command:?}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn keys_are_not_synchronised() {
+    let parent = tempfile::tempdir().unwrap();
+    let state = parent.path().join(".p2pnetwork");
+    for directory in [&state, &state.join("below")] {
+        p2pnetwork(&["run", text(directory)]).assert_one_clear_line(&[text(directory), "keys"]);
+    }
+    assert!(!state.exists());
+}
+
+/// A pipe that nobody reads would be waited for.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_log_goes_to_a_file_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let at = |name: &str| parent.path().join(name);
+    let pipe = Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo is everywhere");
+    assert!(pipe.success());
+    let others = [text(parent.path()).to_owned(), text(&at("pipe")).to_owned(), "/dev/null".into()];
+    for other in &others {
+        let ended = p2pnetwork(&["run", text(&at("new")), "--log-file", other]);
+        ended.assert_one_clear_line(&["--log-file", other, "not a file", "leave the flag out"]);
+    }
+    let missing = at("missing/log");
+    let ended = p2pnetwork(&["run", text(&at("new")), "--log-file", text(&missing)]);
+    ended.assert_one_clear_line(&["--log-file", text(&missing), "make the directory"]);
+    assert!(!at("new").exists());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The flags of `run`, checked and turned into a [`Config`]. Asks the system for nothing but its
 //! name.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
+
+use pnet::{datalink::NetworkInterface, ipnetwork::IpNetwork};
 
 use crate::{
     cli::flags::{PeerAddress, RunArguments, System},
@@ -37,6 +39,13 @@ pub enum ConfigError {
         /// Those that there are.
         there: Vec<String>,
     },
+    /// Whatever is sent to this address goes to all on the interface.
+    Broadcast {
+        /// As the user named it.
+        address: IpAddr,
+        /// The interface's name.
+        interface: String,
+    },
 }
 
 impl ConfigError {
@@ -47,8 +56,9 @@ impl ConfigError {
             | Self::JoinAndOpen
             | Self::SamePorts(_)
             | Self::TooManyPeers(_)
-            | Self::BadName(_) => true,
-            Self::JoinCode(_) | Self::WrongSystem(_) | Self::NoSuchInterface { .. } => false,
+            | Self::BadName(_)
+            | Self::JoinCode(_) => true,
+            Self::WrongSystem(_) | Self::NoSuchInterface { .. } | Self::Broadcast { .. } => false,
         }
     }
 }
@@ -78,8 +88,8 @@ impl fmt::Display for ConfigError {
             }
             Self::BadName(name) => write!(
                 f,
-                "--name {name:?}: not a name; use 1 to {MAX_NODE_NAME_BYTES} bytes without \
-                 control characters"
+                "--name {name:?}: not a name; use 1 to {MAX_NODE_NAME_BYTES} bytes, not all of \
+                 them spaces, without control characters"
             ),
             Self::JoinCode(error) => write!(f, "--join: {error}"),
             Self::WrongSystem(system) => {
@@ -93,14 +103,19 @@ impl fmt::Display for ConfigError {
                     there.join(", ")
                 )
             }
+            Self::Broadcast { address, interface } => write!(
+                f,
+                "--bind {address}: that is the address of all on {interface}; use one of this \
+                 machine, or 0.0.0.0 for all of them"
+            ),
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
 
-/// Checks the flags; `there` are the names of all interfaces.
-pub fn config(arguments: RunArguments, there: &[&str]) -> Result<Config, ConfigError> {
+/// Checks the flags; `there` are all interfaces.
+pub fn config(arguments: RunArguments, there: &[NetworkInterface]) -> Result<Config, ConfigError> {
     let group = group_choice(arguments.join.as_deref(), arguments.open)?;
     let (discovery_port, sync_port) = (arguments.discovery_port.get(), arguments.sync_port.get());
     if discovery_port == sync_port {
@@ -112,10 +127,8 @@ pub fn config(arguments: RunArguments, there: &[&str]) -> Result<Config, ConfigE
     if arguments.peer.len() > MAX_PINNED_PLACES {
         return Err(ConfigError::TooManyPeers(arguments.peer.len()));
     }
-    if let Some(name) = arguments.interface.iter().find(|name| !there.contains(&name.as_str())) {
-        let there = there.iter().map(|&name| name.to_owned()).collect();
-        return Err(ConfigError::NoSuchInterface { name: name.clone(), there });
-    }
+    check_interfaces(&arguments.interface, there)?;
+    check_bind(arguments.bind, there)?;
     Ok(Config {
         name: node_name(arguments.name)?,
         backend: backend(arguments.os)?,
@@ -130,6 +143,29 @@ pub fn config(arguments: RunArguments, there: &[&str]) -> Result<Config, ConfigE
         group,
         directory: arguments.directory,
     })
+}
+
+/// Are all of these there?
+pub fn check_interfaces(names: &[String], there: &[NetworkInterface]) -> Result<(), ConfigError> {
+    let is_missing = |name: &&String| there.iter().all(|interface| interface.name != **name);
+    match names.iter().find(is_missing) {
+        None => Ok(()),
+        Some(name) => {
+            let there = there.iter().map(|interface| interface.name.clone()).collect();
+            Err(ConfigError::NoSuchInterface { name: name.clone(), there })
+        }
+    }
+}
+
+/// Linux would listen on such an address, and nobody could be linked.
+fn check_bind(address: IpAddr, there: &[NetworkInterface]) -> Result<(), ConfigError> {
+    let is_all = |network: &IpNetwork| network.prefix() < 31 && network.broadcast() == address;
+    match there.iter().find(|interface| interface.ips.iter().any(is_all)) {
+        Some(found) if address.is_ipv4() => {
+            Err(ConfigError::Broadcast { address, interface: found.name.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn backend(system: System) -> Result<Backend, ConfigError> {
@@ -153,7 +189,7 @@ fn group_choice(join: Option<&str>, open: bool) -> Result<GroupChoice, ConfigErr
 /// The name that the user chose; or else the host's, made to fit.
 fn node_name(chosen: Option<String>) -> Result<String, ConfigError> {
     let Some(name) = chosen else { return Ok(fitting_name(&host_name())) };
-    let is_good = !name.is_empty()
+    let is_good = !name.trim().is_empty()
         && name.len() <= MAX_NODE_NAME_BYTES
         && !name.chars().any(char::is_control);
     if is_good { Ok(name) } else { Err(ConfigError::BadName(name)) }
@@ -185,7 +221,16 @@ mod tests {
 
     fn parse(flags: &[&str]) -> Result<Config, ConfigError> {
         let flags = [&["DIR"][..], flags].concat();
-        config(RunArguments::from_args(&["run"], &flags).unwrap(), &["lo", "eth0"])
+        let interface = |name: &str, network: &str| NetworkInterface {
+            name: name.to_owned(),
+            description: String::new(),
+            index: 1,
+            mac: None,
+            ips: vec![network.parse().unwrap()],
+            flags: 0,
+        };
+        let there = [interface("lo", "127.0.0.1/8"), interface("eth0", "10.1.2.3/22")];
+        config(RunArguments::from_args(&["run"], &flags).unwrap(), &there)
     }
 
     #[test]
@@ -201,12 +246,15 @@ mod tests {
     fn combinations_that_make_no_sense_are_usage_errors() {
         let code = GroupKey::new([3; 16]).join_code();
         let long = "n".repeat(65);
-        let wrong: [(&[&str], &str); 6] = [
+        let wrong: [(&[&str], &str); 9] = [
             (&["--mode", "test"], "--peer"),
             (&["--open", "--join", &code], "only one"),
             (&["--sync-port", "2194"], "2194"),
             (&["--name", ""], "--name"),
             (&["--name", &long], "64"),
+            (&["--name", " "], "spaces"),
+            (&["--join", ""], "join code"),
+            (&["--join", "0000"], "join code"),
             (&["--name", "a\nb"], "control"),
         ];
         for (flags, word) in wrong {
@@ -223,8 +271,8 @@ mod tests {
         let wrong: [(&[&str], &str); 4] = [
             (&["--os", other], other),
             (&["--interface", "nosuch9"], "eth0"),
-            (&["--join", ""], "join code"),
-            (&["--join", "0000"], "join code"),
+            (&["--bind", "10.1.3.255"], "all on eth0"),
+            (&["--bind", "127.255.255.255"], "all on lo"),
         ];
         for (flags, word) in wrong {
             let error = parse(flags).unwrap_err();

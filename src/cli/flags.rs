@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     str::FromStr,
@@ -58,7 +58,7 @@ pub struct RunArguments {
 
     /// look for others on this network interface only, such as eth0; may be repeated; default: on
     /// all
-    #[argh(option, arg_name = "NAME")]
+    #[argh(option, arg_name = "NAME", from_str_fn(super::interface))]
     pub interface: Vec<String>,
 
     /// own address to listen on; default: 0.0.0.0, all of IPv4
@@ -93,13 +93,19 @@ pub struct RunArguments {
     pub log: LogLevel,
 
     /// append the log to this file; default: the log goes to stderr
-    #[argh(option, arg_name = "PATH")]
+    #[argh(option, arg_name = "PATH", from_str_fn(super::file))]
     pub log_file: Option<PathBuf>,
 }
 
 fn own_address(text: &str) -> Result<IpAddr, String> {
-    text.parse()
-        .map_err(|_| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
+    let address = text.parse().ok().filter(|address| !is_many(*address));
+    address
+        .ok_or_else(|| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
+}
+
+/// Is it an address that no machine has for its own?
+fn is_many(address: IpAddr) -> bool {
+    address.is_multicast() || address == Ipv4Addr::BROADCAST
 }
 
 fn default_port(port: u16) -> NonZeroU16 {
@@ -195,10 +201,11 @@ impl FromStr for PeerAddress {
             Ok(ip) => Some(SocketAddr::new(ip, DISCOVERY_PORT)),
             Err(_) => text.parse().ok(),
         };
-        let is_usable =
-            |address: &SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
+        let is_usable = |address: &SocketAddr| {
+            address.port() != 0 && !address.ip().is_unspecified() && !is_many(address.ip())
+        };
         address.filter(is_usable).map(Self).ok_or_else(|| {
-            "use an IP address, with or without a port: 192.168.1.7, 192.168.1.7:2194 or \
+            "use one machine's IP address, with or without a port: 192.168.1.7, 192.168.1.7:2194 or \
              [fd00::7]:2194"
                 .to_owned()
         })
@@ -211,9 +218,19 @@ mod tests {
 
     #[test]
     fn what_is_no_address_of_a_peer_is_refused() {
-        for bad in ["", "host", "10.0.0.1:0", "10.0.0.1:65536", "0.0.0.0", "[10.0.0", "10.0.0.1:"] {
+        let many = ["255.255.255.255", "224.0.0.251", "ff02::1", "[ff02::1]:2194"];
+        let bad = ["", "host", "10.0.0.1:0", "10.0.0.1:65536", "0.0.0.0", "[10.0.0", "10.0.0.1:"];
+        for bad in bad.iter().chain(&many) {
             assert!(bad.parse::<PeerAddress>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_address_that_no_machine_has_is_not_listened_on() {
+        for bad in ["", "host", "10.0.0.1:80", "255.255.255.255", "224.0.0.251", "ff02::1"] {
+            assert!(own_address(bad).is_err(), "{bad}");
+        }
+        assert!(["0.0.0.0", "::", "10.0.0.1", "fd00::7"].iter().all(|ip| own_address(ip).is_ok()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! stderr: `p2pnetwork: THING: REASON; WAY OUT`.
 
 mod config;
+pub mod deletions;
 pub mod demo;
 mod flags;
 pub mod invite;
@@ -44,6 +45,7 @@ enum Command {
     Run(flags::RunArguments),
     Invite(invite::InviteArguments),
     Status(status::StatusArguments),
+    Deletions(deletions::DeletionsArguments),
     Scan(scan::ScanArguments),
     Demo(demo::DemoArguments),
 }
@@ -89,10 +91,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Some(Command::Run(arguments)) => run::run(arguments),
         Some(Command::Invite(arguments)) => invite::run(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
+        Some(Command::Deletions(arguments)) => deletions::run(&arguments),
         Some(Command::Scan(arguments)) => scan::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
         None => Err(Failure::Usage(
-            "no command; one of run, invite, status, scan, demo is needed".to_owned(),
+            "no command; one of run, invite, status, deletions, scan, demo is needed".to_owned(),
         )),
     }
 }
@@ -124,6 +127,19 @@ fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("it is empty; name a directory".to_owned()) } else { Ok(text.into()) }
 }
 
+/// A file's name, as it was given.
+fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("it is empty; name a file".to_owned()) } else { Ok(text.into()) }
+}
+
+/// A network interface's name; whether there is one is seen later.
+fn interface(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it is empty; name an interface, such as eth0".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
 /// A port that can be listened on.
 fn port(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "use a number from 1 to 65535".to_owned())
@@ -138,6 +154,15 @@ fn print(text: &str) -> Result<(), Failure> {
             Err(Failure::Failed(format!("standard output: {error}; nothing can be printed")))
         }
         Ok(()) => Ok(()),
+    }
+}
+
+/// So many of something, for people.
+fn count(number: u64, what: &str) -> String {
+    match (number, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        _ => format!("{number} {what}s"),
     }
 }
 
@@ -163,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_a_usage_error() {
-        let wrong: [&[&str]; 7] = [
+        let wrong: [&[&str]; 9] = [
             &["frobnicate"],
             &["run"],
             &["run", "a", "b"],
@@ -171,12 +196,20 @@ mod tests {
             &["run", "a", "--discovery-port", "0"],
             &["run", "a", "--join"],
             &["status"],
+            &["deletions"],
+            &["deletions", "a", "--accept=yes"],
         ];
         for texts in wrong {
             assert!(matches!(parse_texts(texts), Err(Failure::Usage(_))), "{texts:?}");
         }
         let bad = [OsString::from("p2pnetwork"), OsString::from_vec(vec![0xff])];
         assert!(matches!(parse(bad), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn to_accept_and_to_restore_is_a_usage_error() {
+        let texts = ["p2pnetwork", "deletions", "a", "--accept", "--restore"];
+        assert!(matches!(run(texts.map(OsString::from)), Err(Failure::Usage(_))));
     }
 
     #[test]
@@ -197,9 +230,14 @@ mod tests {
 
     #[test]
     fn all_commands_parse() {
-        for texts in
-            [&["run", "a"][..], &["invite", "a"], &["status", "a", "--json"], &["scan"], &["demo"]]
-        {
+        for texts in [
+            &["run", "a"][..],
+            &["invite", "a"],
+            &["status", "a", "--json"],
+            &["scan"],
+            &["demo"],
+            &["deletions", "a", "--accept"],
+        ] {
             assert!(parse_texts(texts).unwrap().unwrap().command.is_some(), "{texts:?}");
         }
     }

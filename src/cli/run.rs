@@ -5,8 +5,7 @@ use crate::io::node::{self, process::logging};
 
 pub(super) fn run(arguments: RunArguments) -> Result<(), Failure> {
     let there = pnet::datalink::interfaces();
-    let names: Vec<&str> = there.iter().map(|interface| interface.name.as_str()).collect();
-    let config = config(arguments, &names).map_err(|error| match error.is_usage() {
+    let config = config(arguments, &there).map_err(|error| match error.is_usage() {
         true => Failure::Usage(error.to_string()),
         false => Failure::failed(error),
     })?;

@@ -4,12 +4,12 @@ use std::{fmt::Write, num::NonZeroU16, path::PathBuf};
 
 use argh::FromArgs;
 
-use super::{Failure, print};
+use super::{Failure, config::check_interfaces, print};
 use crate::{
     core::discovery::Interface,
     io::{
         net::{
-            arp::interfaces,
+            interfaces::interfaces,
             lan_scan::{Answer, Findings, Host, scan},
         },
         node::state,
@@ -29,7 +29,7 @@ pub struct ScanArguments {
     dir: Option<PathBuf>,
 
     /// ask on this network interface only, such as eth0; may be repeated; default: on all
-    #[argh(option, arg_name = "NAME")]
+    #[argh(option, arg_name = "NAME", from_str_fn(super::interface))]
     interface: Vec<String>,
 
     /// TCP port on which p2pnetwork is to be found; default: 2194
@@ -42,15 +42,16 @@ pub(super) fn run(arguments: &ScanArguments) -> Result<(), Failure> {
         Some(directory) => state::read_group(directory).map_err(Failure::failed)?,
         None => GroupKey::open(),
     };
+    check_interfaces(&arguments.interface, &pnet::datalink::interfaces())
+        .map_err(Failure::failed)?;
     let interfaces = interfaces(&arguments.interface);
     if interfaces.is_empty() {
-        let which = match arguments.interface.join(", ") {
-            none if none.is_empty() => "network".to_owned(),
-            names => format!("--interface {names}"),
+        let (which, way_out) = match arguments.interface.join(", ") {
+            none if none.is_empty() => ("network".to_owned(), "connect this machine to one"),
+            names => (format!("--interface {names}"), "connect it, or name another"),
         };
         return Err(Failure::Failed(format!(
-            "{which}: no such interface is up with an IPv4 address and able to broadcast; connect \
-             it, or name another"
+            "{which}: no interface is up, has an IPv4 address and can broadcast; {way_out}"
         )));
     }
     let port = arguments.discovery_port.map_or(DISCOVERY_PORT, NonZeroU16::get);

@@ -8,10 +8,10 @@ use std::{
 
 use argh::FromArgs;
 
-use super::{Failure, print};
+use super::{Failure, count, deletions::ways_out, print};
 use crate::{
     io::node::{
-        control::ask,
+        control::{Request, ask},
         report::{PeerReport, Report},
     },
     model::{calendar::Date, limits::INDEX_LOSS_SHOWN},
@@ -19,6 +19,8 @@ use crate::{
 
 /// Problems that the text shows; `--json` has all.
 const PROBLEMS_SHOWN: usize = 10;
+/// Missing paths that the text shows; `deletions` shows more.
+const EXAMPLES_SHOWN: usize = 2;
 
 /// Asks the node that runs on DIR: who is linked, what is in sync, what is missing, what is wrong.
 #[derive(FromArgs, Debug)]
@@ -34,7 +36,7 @@ pub struct StatusArguments {
 }
 
 pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
-    let answer = ask(&arguments.directory, "status").map_err(Failure::failed)?;
+    let answer = ask(&arguments.directory, Request::Status).map_err(Failure::failed)?;
     if arguments.json {
         return print(&format!("{answer}\n"));
     }
@@ -50,6 +52,7 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
 
 fn text(report: &Report) -> String {
     let mut text = headline(report);
+    add_missing(&mut text, report);
     add_figures(&mut text, report);
     add_peers(&mut text, &report.peers);
     add_problems(&mut text, report);
@@ -61,6 +64,9 @@ fn headline(report: &Report) -> String {
     let state = match &report.paused {
         Some(reason) => format!("PAUSED, nothing is changed: {reason}"),
         None if !report.scanned => "looking at the whole directory first".to_owned(),
+        None if report.missing.is_some() => {
+            "NOT IN SYNC: was so much deleted, or is a part of the disk away?".to_owned()
+        }
         None if report.wanted > 0 => format!(
             "{} missing here, {} to fetch",
             count(report.wanted, "path"),
@@ -79,6 +85,21 @@ fn headline(report: &Report) -> String {
         None => "nothing missing here, others are being told".to_owned(),
     };
     format!("{} ({}) keeps {}\n{state}\n", node.name, node.id, node.directory)
+}
+
+fn add_missing(text: &mut String, report: &Report) {
+    let Some(missing) = &report.missing else { return };
+    let examples: Vec<_> = missing.named.iter().take(EXAMPLES_SHOWN).map(String::as_str).collect();
+    put(
+        text,
+        format_args!(
+            "{} of {} paths are missing all at once, such as {}\n{}",
+            missing.count,
+            missing.of,
+            examples.join(" and "),
+            ways_out(&report.node.directory)
+        ),
+    );
 }
 
 fn add_figures(text: &mut String, report: &Report) {
@@ -201,14 +222,6 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
     text.write_fmt(what).expect("a string takes everything");
 }
 
-fn count(number: u64, what: &str) -> String {
-    match (number, what.strip_suffix('y')) {
-        (1, _) => format!("1 {what}"),
-        (_, Some(stem)) => format!("{number} {stem}ies"),
-        _ => format!("{number} {what}s"),
-    }
-}
-
 fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -224,7 +237,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::io::node::report::{ErrorReport, tests::example};
+    use crate::io::node::report::{ErrorReport, MissingReport, tests::example};
 
     #[test]
     fn the_text_is_tidy() {
@@ -259,6 +272,21 @@ a firewall here on the sync port?
             headline(&Report { paused: Some("root is gone".to_owned()), ..good })
                 .contains("PAUSED")
         );
+    }
+
+    #[test]
+    fn what_is_held_back_is_asked() {
+        let named = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let missing = Some(MissingReport { count: 300, of: 600, named });
+        let text = text(&Report { missing, in_sync: false, ..example() });
+        for said in [
+            "300 of 600 paths are missing all at once, such as a and b\n",
+            "NOT IN SYNC",
+            "deletions /srv/shared --accept",
+            "deletions /srv/shared --restore",
+        ] {
+            assert!(text.contains(said), "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ mod simulation;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ways_tests;
+mod words;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -37,121 +40,12 @@ use crate::{
     wire::arp::is_host_address,
 };
 
+pub use words::{Action, Greeting, Interface, Probe, TooManyPeers};
+
 use jitter::Jitter;
-use nodes::Nodes;
-use places::{Pin, Places};
+use nodes::{Nodes, Where};
+use places::{Pin, Places, with_port};
 use sweep::{Stop, Sweep};
-
-/// One address of an interface on which peers may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
-    /// The system's number of the interface; several addresses may share it.
-    pub index: u32,
-    /// Its name, for people.
-    pub name: String,
-    /// The own address.
-    pub address: Ipv4Addr,
-    /// Length of the subnet's prefix in bits, 0 to 32.
-    pub prefix_len: u8,
-    /// The hardware address.
-    pub mac: [u8; 6],
-}
-
-impl Interface {
-    /// The first and the last address of the subnet that a host can have. From /30 down the
-    /// network's own and the broadcast address are none (but see RFC 3021 for /31).
-    pub fn hosts(&self) -> (Ipv4Addr, Ipv4Addr) {
-        let mask = u32::MAX.checked_shl(32u32.saturating_sub(self.prefix_len.into())).unwrap_or(0);
-        let (network, broadcast) =
-            (u32::from(self.address) & mask, u32::from(self.address) | !mask);
-        let inner = u32::from(self.prefix_len < 31);
-        (Ipv4Addr::from(network + inner), Ipv4Addr::from(broadcast - inner))
-    }
-
-    /// Can a host of the subnet have this address?
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        let (first, last) = self.hosts();
-        (first..=last).contains(&address)
-    }
-}
-
-/// How addresses are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Probe {
-    /// ARP requests, and a knock at whoever is seen.
-    Arp,
-    /// A knock at every address, a few at a time; for want of the right to use ARP.
-    Connect,
-    /// Not at all: static and remembered addresses only.
-    None,
-}
-
-/// What a member of the group said of itself in its hello.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Greeting {
-    /// Its id.
-    pub node: NodeId,
-    /// Drawn at each start of its process.
-    pub instance: u64,
-    /// TCP port of its data.
-    pub sync_port: u16,
-}
-
-/// What the shell is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Send an ARP request. One that cannot be sent is dropped: the next sweep repeats it.
-    ArpRequest {
-        /// Index of the interface.
-        interface: u32,
-        /// The own address in whose name it is asked.
-        source: Ipv4Addr,
-        /// Who is asked for.
-        target: Ipv4Addr,
-    },
-    /// Exchange hellos with the discovery port there.
-    Knock(SocketAddr),
-    /// Make the connection that carries our messages to a node.
-    Dial {
-        /// Whom.
-        node: NodeId,
-        /// Where it takes data.
-        address: SocketAddr,
-    },
-    /// Another process has our identity (a copied directory): draw a new one and call
-    /// [`Discovery::set_identity`]. Said once for each identity.
-    TwinSeen,
-    /// A link came up: keep where the node's discovery port is, instead of what was kept for the
-    /// node.
-    Remember {
-        /// Whose.
-        node: NodeId,
-        /// For [`Discovery::add_remembered`] in the next run.
-        address: SocketAddr,
-    },
-    /// There are more than `MAX_NODES` nodes in the group; this one is refused. Said for the first
-    /// alone, until there was room again.
-    Refused {
-        /// Whom.
-        node: NodeId,
-    },
-}
-
-/// More than `MAX_PINNED_PLACES` addresses were named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooManyPeers;
-
-impl std::fmt::Display for TooManyPeers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "too many peers are named, at most {} are possible",
-            crate::model::limits::MAX_PINNED_PLACES
-        )
-    }
-}
-
-impl std::error::Error for TooManyPeers {}
 
 /// See the module.
 #[derive(Debug)]
@@ -232,7 +126,7 @@ impl Discovery {
     }
 
     /// All interfaces that peers may be on: at the start, and whenever something may have changed.
-    /// What is new is swept at once; if anything is, every node without a link is tried again.
+    /// What is new is swept at once.
     /// Interfaces beyond `MAX_INTERFACES` addresses are left out.
     pub fn handle_interfaces(&mut self, now: Instant, interfaces: &[Interface]) {
         let kept = &interfaces[..interfaces.len().min(MAX_INTERFACES)];
@@ -242,17 +136,19 @@ impl Discovery {
         let old = std::mem::take(&mut self.interfaces);
         self.interfaces = kept.iter().cloned().collect();
         old.iter().filter(|gone| !kept.contains(gone)).for_each(|gone| self.sweep.remove(gone));
-        let mut has_new = false;
         for new in kept.iter().filter(|new| !old.contains(new)) {
-            has_new = true;
             if self.probe != Probe::None {
                 self.sweep.add(new);
             }
         }
-        if has_new {
-            self.places.ask_all_pinned(now, |node| self.nodes.is_linked(node));
-            self.nodes.dial_all(now);
-        }
+        self.act(now);
+    }
+
+    /// This machine has a new address, or a network has its carrier again: every node without a
+    /// link is tried again, whatever pause it was given.
+    pub fn handle_new_address(&mut self, now: Instant) {
+        self.places.ask_all(now, |node| self.nodes.is_linked(node));
+        self.nodes.dial_all(now);
         self.act(now);
     }
 
@@ -304,8 +200,7 @@ impl Discovery {
 
     /// The connection to a node stands, and both sides have proved the key.
     pub fn handle_outbound_up(&mut self, now: Instant, id: NodeId) {
-        if let Some(node) = self.nodes.up(now, id) {
-            let place = node.place;
+        if let Some((node, place)) = self.nodes.up(now, id) {
             let is_known = node.remembered == Some(place) || self.places.is_remembered(place, id);
             if !is_known && !self.actions.is_full() {
                 node.remembered = Some(place);
@@ -320,6 +215,36 @@ impl Discovery {
     pub fn handle_outbound_closed(&mut self, now: Instant, id: NodeId) {
         if self.nodes.closed(now, id, &mut self.jitter) {
             self.places.ask_again(now, id);
+        }
+        self.act(now);
+    }
+
+    /// The connection to a node is gone, or could not be made, since this machine's own address on
+    /// it is gone, or the cable of that network: the node is asked for everywhere else at once.
+    pub fn handle_own_address_gone(&mut self, now: Instant, id: NodeId) {
+        if let Some(place) = self.nodes.lost(now, id, &mut self.jitter) {
+            self.places.ask_now(now, id, place);
+        }
+        self.act(now);
+    }
+
+    /// Nothing was heard of a linked node for so long that its keep-alive is late: it is asked at
+    /// all of its addresses. If another one than the link's answers, that is dialled instead.
+    pub fn handle_late(&mut self, now: Instant, id: NodeId) {
+        if let Some(place) = self.nodes.doubt(now, id) {
+            self.places.ask_now(now, id, place);
+        }
+        self.act(now);
+    }
+
+    /// A node made a connection to this one (`from` it, of which only the IP address counts), and
+    /// proved the key: there it can be reached now. Who calls from another address than the link
+    /// leads to may have left that.
+    pub fn handle_inbound_up(&mut self, now: Instant, id: NodeId, from: SocketAddr) {
+        let place = with_port(from, self.discovery_port);
+        if let Some(used) = self.nodes.called(now, id, place) {
+            self.places.called(now, place, id);
+            self.places.ask_now(now, id, used);
         }
         self.act(now);
     }
@@ -342,9 +267,9 @@ impl Discovery {
         self.actions.pop_front()
     }
 
-    /// The nodes known, and where each takes data.
+    /// The nodes known, and where each takes data: of a linked one, where the link leads to.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> {
-        self.nodes.iter().map(|(id, node)| (id, node.address))
+        self.nodes.iter().map(|(id, node)| (id, node.address()))
     }
 
     fn handle_own_name(&mut self, now: Instant, from: SocketAddr, instance: u64, inbound: bool) {
@@ -370,14 +295,14 @@ impl Discovery {
         greeting: &Greeting,
         inbound: bool,
     ) {
-        let address = SocketAddr::new(from.ip(), greeting.sync_port);
-        let place = if inbound { self.place(from.ip()) } else { from };
+        let address = with_port(from, greeting.sync_port);
+        let place = if inbound { with_port(from, self.discovery_port) } else { from };
         if !inbound {
             self.places.greeted(from, greeting.node);
         } else if matches!(from.ip(), IpAddr::V4(ip) if self.is_neighbour(ip)) {
             self.places.called(now, place, greeting.node);
         }
-        if self.nodes.greeted(now, greeting, address, place) {
+        if self.nodes.greeted(now, greeting, Where { address, place }, !inbound) {
             self.said_refused &= self.nodes.is_full();
         } else {
             self.refuse(now, greeting.node, place);
@@ -397,10 +322,23 @@ impl Discovery {
         while let Some(lost) = self.places.next_lost(now) {
             self.places.failed(now, lost, &mut self.jitter);
         }
+        self.leave(now);
         self.dial(now);
         self.knock(now);
         self.go_on_sweeping(now);
         self.deadline = self.next_deadline();
+    }
+
+    /// Links whose address does not answer, and dials that take too long.
+    fn leave(&mut self, now: Instant) {
+        while let Some(node) = self.nodes.next_doubtful_dial(now) {
+            self.places.ask_again(now, node);
+        }
+        while !self.actions.is_full()
+            && let Some(node) = self.nodes.next_switch(now)
+        {
+            self.push(Action::HangUp { node });
+        }
     }
 
     fn dial(&mut self, now: Instant) {

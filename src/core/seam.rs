@@ -133,14 +133,18 @@ pub enum Listed {
     Unreadable(String),
 }
 
+/// What `.p2pignore` holds: nothing when it is not there, `None` while it is being changed, and an
+/// error's text when that cannot be told.
+pub type RuleText = Result<Option<Vec<u8>>, String>;
+
 /// Something happened.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// The watch tells of a change.
     Changed(Change),
-    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds, nothing when it is not there;
-    /// `None` when that cannot be told. Where it is a symbolic link, the paths that it led through.
-    IgnoreRules { text: Option<Vec<u8>>, through: Vec<RelPath> },
+    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds. Where it is a symbolic link, the
+    /// paths that it led through.
+    IgnoreRules { text: RuleText, through: Vec<RelPath> },
     /// The root is not what it was, for this reason; or it is what it was (`None`). Answers
     /// [`Output::CheckRoot`], and comes now and then unasked.
     Paused { reason: Option<String> },
@@ -168,6 +172,9 @@ pub enum Input<'a> {
         range: Range<u64>,
         why: MissingPiece,
     },
+    /// A person says whether the paths that are held since they are missing were deleted; if not,
+    /// they are to be fetched. Nothing comes of it when none are.
+    MissingDecided { were_deleted: bool },
     /// Answers [`Output::SyncNames`]; an error's text when the disk does not promise to keep them.
     NamesSynced { result: Result<(), String> },
     /// All that was decided is done and durable, and so is what users have written; the node stops.

@@ -9,7 +9,9 @@ use super::{
     IndexError,
     error::encode,
     keys::{self, Use},
-    tables::{COMPONENTS, DIGESTS, DIRECTORIES, INODES, RECIPES, REMOVALS, SETTLED, WANTED},
+    tables::{
+        COMPONENTS, DIGESTS, DIRECTORIES, INODES, MISSING, RECIPES, REMOVALS, SETTLED, WANTED,
+    },
 };
 use crate::model::{
     entry::{Base, Content, Digest, Row},
@@ -28,13 +30,18 @@ pub struct Derived {
     settled: bool,
     held: Option<Used>,
     wanted_content: Option<Used>,
-    ignored: Option<Used>,
+    away: Option<Used>,
     inode: Option<(u64, u64)>,
     directory: bool,
     wanted: bool,
     removal: bool,
+    missing: bool,
     /// Does the path count as live? An ignored one is left out.
     pub live: bool,
+    /// Is it live, and on this disk or missing?
+    pub here: bool,
+    /// Is it live and missing?
+    pub missing_live: bool,
     /// Is it a tombstone?
     pub tombstone: bool,
     /// Is it a conflict copy?
@@ -72,7 +79,8 @@ impl Derived {
         let live = !row.entry.is_tombstone();
         let counts = live && !row.is_ignored();
         let base = row.base.as_ref().filter(|_| !row.is_ignored());
-        let held = base.and_then(Base::content);
+        let is_away = row.is_ignored() || row.is_missing();
+        let held = base.filter(|_| !is_away).and_then(Base::content);
         let newest = row.entry.content.as_ref();
         Self {
             components: row.entry.version.vector().iter().collect(),
@@ -81,16 +89,19 @@ impl Derived {
             wanted_content: newest
                 .filter(|_| row.is_wanted() && newest != held)
                 .and_then(Used::in_chunks),
-            ignored: row
+            away: row
                 .base
                 .as_ref()
-                .filter(|_| row.is_ignored())
+                .filter(|_| is_away)
                 .and_then(|base| base.content().and_then(Used::in_chunks)),
             inode: base.map(|base| base.seen.last()).map(|stamp| (stamp.device, stamp.inode)),
             directory: held == Some(&Content::Directory),
             wanted: live && row.is_wanted(),
             removal: !live && row.is_wanted(),
+            missing: row.is_missing(),
             live: counts,
+            here: counts && row.base.is_some(),
+            missing_live: counts && row.is_missing(),
             tombstone: !live,
             conflict: counts
                 && path.name().windows(CONFLICT_MARK.len()).any(|part| part == CONFLICT_MARK),
@@ -102,7 +113,7 @@ impl Derived {
     }
 
     fn used(&self) -> [(Use, Option<Used>); 3] {
-        [(Use::Held, self.held), (Use::Wanted, self.wanted_content), (Use::Ignored, self.ignored)]
+        [(Use::Held, self.held), (Use::Wanted, self.wanted_content), (Use::Away, self.away)]
     }
 
     /// The keys under which the content is found.
@@ -152,6 +163,7 @@ pub fn check(
         (WANTED, &key[..], derived.wanted),
         (REMOVALS, &key[..], derived.removal),
         (DIRECTORIES, path.as_bytes(), derived.directory),
+        (MISSING, &key[..], derived.missing),
         (SETTLED, path.as_bytes(), derived.settled),
     ];
     for (table, key, expected) in marks {
@@ -169,7 +181,7 @@ pub fn check_all<'a>(
     rows: impl Iterator<Item = (&'a RelPath, &'a Derived)> + Clone,
 ) -> Result<(), IndexError> {
     let components = transaction.open_table(COMPONENTS)?;
-    let mut expected = [0; 6];
+    let mut expected = [0; 7];
     for (path, derived) in rows.clone() {
         check(transaction, path, derived)?;
         for dot in &derived.components {
@@ -182,6 +194,7 @@ pub fn check_all<'a>(
         expected[3] += u64::from(derived.wanted);
         expected[4] += u64::from(derived.removal);
         expected[5] += u64::from(derived.settled);
+        expected[6] += u64::from(derived.missing);
     }
     let found = [
         components.len()?,
@@ -190,8 +203,10 @@ pub fn check_all<'a>(
         transaction.open_table(WANTED)?.len()?,
         transaction.open_table(REMOVALS)?.len()?,
         transaction.open_table(SETTLED)?.len()?,
+        transaction.open_table(MISSING)?.len()?,
     ];
-    assert_eq!(found, expected, "components, digests, directories, wanted, removals, settled");
+    let names = "components, digests, directories, wanted, removals, settled, missing";
+    assert_eq!(found, expected, "{names}");
     let digests = transaction.open_table(DIGESTS)?;
     for item in transaction.open_table(RECIPES)?.iter()? {
         let key = item?.0;
@@ -225,6 +240,7 @@ pub fn replace(
     let key = keys::row(path);
     mark(transaction, WANTED, &key, before.wanted, after.wanted)?;
     mark(transaction, REMOVALS, &key, before.removal, after.removal)?;
+    mark(transaction, MISSING, &key, before.missing, after.missing)?;
     mark(transaction, SETTLED, path.as_bytes(), before.settled, after.settled)?;
     mark(transaction, DIRECTORIES, path.as_bytes(), before.directory, after.directory)
 }

@@ -74,9 +74,11 @@ fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
             (Standing::Known, false, ""),
             (Standing::Ignored, false, "01"),
             (Standing::Unknown, false, "02"),
+            (Standing::Missing, false, "03"),
             (Standing::Known, true, "04"),
             (Standing::Ignored, true, "05"),
             (Standing::Unknown, true, "06"),
+            (Standing::Missing, true, "07"),
         ] {
             let base = row
                 .base
@@ -87,7 +89,7 @@ fn rows_that_do_not_stand_as_usual_say_so_behind_their_bytes() {
             assert_eq!(hex(&bytes), format!("{expected}{mark}"), "{row:?}");
             assert_eq!(decode_row(&bytes).unwrap(), row);
         }
-        for unheard in [&[0][..], &[3], &[7], &[8], &[1, 1]] {
+        for unheard in [&[0][..], &[8], &[9], &[1, 1]] {
             assert!(decode_row(&[&encode(&row)[..], unheard].concat()).is_err(), "{unheard:?}");
         }
         let nothing = encode(&Row { base: None, ..row });
@@ -118,6 +120,9 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
         knowledge: vector(&[(1, 2), (3, 400)]),
         dropped: vector(&[(1, 1)]),
         live: 5,
+        here: 4,
+        missing: 2,
+        hold: Hold::Asked,
         tombstones: 2,
         conflicts: 1,
         wanted_bytes: 300,
@@ -125,7 +130,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
     };
     assert_eq!(
         hex(&encode(&summary)),
-        "010701ac02050100ac0204626f6f74018286040201ac0201020102039003010101050201ac02fe(ff*17)03"
+        "010701ac02050100ac0204626f6f74018286040201ac0201020102039003010101050402010201ac02fe(ff*17)03"
     );
     let record = NodeRecord {
         name: "pi".to_owned(),
@@ -143,7 +148,7 @@ fn what_is_kept_about_the_whole_has_the_bytes_of_format_2() {
 fn keys_have_the_bytes_of_format_2() {
     assert_eq!(keys::row(&path("a")), b"\0a");
     assert_eq!(keys::row(&path("a/b/c")), b"a/b\0c");
-    for (using, mark) in [(Use::Held, b"\x00"), (Use::Wanted, b"\x01"), (Use::Ignored, b"\x02")] {
+    for (using, mark) in [(Use::Held, b"\x00"), (Use::Wanted, b"\x01"), (Use::Away, b"\x02")] {
         let key = keys::digest(&Digest([0xd1; 32]), using, &path("a/b"));
         assert_eq!(key, [&[0xd1; 32][..], mark, b"a/b"].concat());
     }

@@ -37,8 +37,8 @@ pub enum Use {
     Held,
     /// It is to come here.
     Wanted,
-    /// It was on this disk when its path was not ignored yet.
-    Ignored,
+    /// It was on this disk when its path was not ignored yet, or not missing.
+    Away,
 }
 
 /// The key under which `path` uses content.

@@ -25,7 +25,8 @@ use std::{
 };
 
 use redb::{
-    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, WriteTransaction,
+    Database, Durability, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition,
+    WriteTransaction,
 };
 
 use self::{
@@ -34,12 +35,13 @@ use self::{
     keys::Use,
     row::{decode_row, encode_row},
     tables::{
-        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, NODES, REMOVALS, ROWS, SETTLED, WANTED,
+        COMPONENTS, DIGESTS, DIRECTORIES, INODES, META, MISSING, NODES, REMOVALS, ROWS, SETTLED,
+        WANTED,
     },
 };
 pub use self::{
     error::IndexError,
-    tables::{Lost, NodeRecord, Retired, RuleTexts, Summary},
+    tables::{Hold, Lost, NodeRecord, Retired, RuleTexts, Summary},
 };
 use crate::model::{
     entry::{Digest, Row, Stamp},
@@ -359,11 +361,40 @@ impl Index {
 
     /// The last path before `before` that is deleted but still on this disk, children first.
     pub fn previous_removal(&self, before: Option<&RelPath>) -> Result<Option<RelPath>> {
-        let removals = self.transaction().open_table(REMOVALS)?;
+        self.previous(REMOVALS, before)
+    }
+
+    /// The last path before `before` that is missing, children first.
+    pub fn previous_missing(&self, before: Option<&RelPath>) -> Result<Option<RelPath>> {
+        self.previous(MISSING, before)
+    }
+
+    fn previous(
+        &self,
+        table: TableDefinition<&[u8], ()>,
+        before: Option<&RelPath>,
+    ) -> Result<Option<RelPath>> {
+        let paths = self.transaction().open_table(table)?;
         let high = before.map(keys::row);
         let bound = high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut range = removals.range::<&[u8]>((Bound::Unbounded, bound))?;
+        let mut range = paths.range::<&[u8]>((Bound::Unbounded, bound))?;
         range.next_back().map(|item| keys::path_of_row(item?.0.value())).transpose()
+    }
+
+    /// Up to so many live paths that are missing, in the order of their rows.
+    pub fn missing(&self, limit: usize) -> Result<Vec<RelPath>> {
+        let missing = self.transaction().open_table(MISSING)?;
+        let mut paths = Vec::new();
+        for item in missing.iter()? {
+            let path = keys::path_of_row(item?.0.value())?;
+            if paths.len() == limit {
+                break;
+            }
+            if self.get(&path)?.is_some_and(|row| !row.entry.is_tombstone()) {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
     }
 
     /// Number of paths whose newest version is live and not here, and of those that are still to
@@ -401,7 +432,7 @@ impl Index {
     // --- Ignore rules
 
     /// The ignore rules by which the rows stand.
-    pub fn rule_texts(&self) -> Result<RuleTexts> {
+    pub fn rule_texts(&self) -> Result<Option<RuleTexts>> {
         tables::load_rule_texts(self.transaction())
     }
 
@@ -445,6 +476,7 @@ impl Index {
     pub fn check_invariants(&self) -> Result<()> {
         let mut recount = Summary { live_digest: 0, ..self.summary.clone() };
         (recount.live, recount.tombstones) = (0, 0);
+        (recount.here, recount.missing) = (0, 0);
         (recount.conflicts, recount.wanted_bytes) = (0, 0);
         let rows: Vec<_> = self.rows(None, usize::MAX)?;
         let rows: Vec<_> = rows.iter().map(|(path, row)| (path, Derived::of(path, row))).collect();

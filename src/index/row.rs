@@ -6,6 +6,7 @@ use crate::model::entry::{Row, Standing};
 
 const IGNORED: u8 = 1;
 const UNKNOWN: u8 = 2;
+const MISSING: u8 = 3;
 /// Added to one of these, or alone.
 const DOUBTED: u8 = 4;
 
@@ -16,6 +17,7 @@ pub fn encode_row(row: &Row) -> Vec<u8> {
         Standing::Known => None,
         Standing::Ignored => Some(IGNORED),
         Standing::Unknown => Some(UNKNOWN),
+        Standing::Missing => Some(MISSING),
     };
     let is_marked_for_reread = row.base.as_ref().is_some_and(|base| base.seen.proof().is_none());
     let doubted = is_marked_for_reread.then_some(DOUBTED);
@@ -35,6 +37,7 @@ pub fn decode_row(bytes: &[u8]) -> Result<Row, IndexError> {
     row.standing = match mark & !DOUBTED {
         IGNORED => Standing::Ignored,
         UNKNOWN => Standing::Unknown,
+        MISSING => Standing::Missing,
         0 if mark == DOUBTED => Standing::Known,
         _ => return Err(CORRUPT),
     };

@@ -20,10 +20,10 @@ pub const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
 /// Origin, seq and path; one for every component of every row's vector. One number may be that of
 /// two paths, where a disk was put back as a whole.
 pub const COMPONENTS: TableDefinition<&[u8], ()> = TableDefinition::new("components");
-/// Digest, use and path: of every file on this disk; and of those that are wanted, or ignored, if
-/// they may have more than one chunk. As long as there is one, so is the list of chunks.
+/// Digest, use and path: of every file on this disk; and of those that are wanted, ignored or
+/// missing, if they may have more than one chunk. As long as there is one, so is the list of chunks.
 pub const DIGESTS: TableDefinition<&[u8], ()> = TableDefinition::new("digests");
-/// Device and inode -> path of everything on this disk.
+/// Device and inode -> path of everything on this disk, and of what is missing from it.
 pub const INODES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("inodes");
 /// Paths of the directories on this disk, but for ignored ones.
 pub const DIRECTORIES: TableDefinition<&[u8], ()> = TableDefinition::new("directories");
@@ -31,6 +31,8 @@ pub const DIRECTORIES: TableDefinition<&[u8], ()> = TableDefinition::new("direct
 pub const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
 /// Keys of the rows that are deleted but still on this disk.
 pub const REMOVALS: TableDefinition<&[u8], ()> = TableDefinition::new("removals");
+/// Keys of the rows of what is missing.
+pub const MISSING: TableDefinition<&[u8], ()> = TableDefinition::new("missing");
 /// Digest and segment number -> that part of the file's list of chunks.
 pub const RECIPES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("recipes");
 /// Paths of the rows whose newest version was counted under an origin that is retired: no component
@@ -74,6 +76,12 @@ pub struct Summary {
     pub dropped: Knowledge,
     /// Live paths that are not ignored.
     pub live: u64,
+    /// Those of them that are on this disk, or are missing.
+    pub here: u64,
+    /// Those of these that are missing.
+    pub missing: u64,
+    /// What becomes of them.
+    pub hold: Hold,
     /// Tombstones.
     pub tombstones: u64,
     /// Live paths that are conflict copies.
@@ -108,6 +116,9 @@ impl Default for Summary {
             knowledge: Knowledge::default(),
             dropped: Knowledge::default(),
             live: 0,
+            here: 0,
+            missing: 0,
+            hold: Hold::Undecided,
             tombstones: 0,
             conflicts: 0,
             wanted_bytes: 0,
@@ -121,6 +132,8 @@ impl Summary {
     pub fn account(&mut self, before: &Derived, after: &Derived) {
         let swap = |total: u64, old: u64, new: u64| total - old + new;
         self.live = swap(self.live, before.live.into(), after.live.into());
+        self.here = swap(self.here, before.here.into(), after.here.into());
+        self.missing = swap(self.missing, before.missing_live.into(), after.missing_live.into());
         self.tombstones = swap(self.tombstones, before.tombstone.into(), after.tombstone.into());
         self.conflicts = swap(self.conflicts, before.conflict.into(), after.conflict.into());
         self.wanted_bytes =
@@ -128,6 +141,20 @@ impl Summary {
         self.live_digest =
             self.live_digest.wrapping_sub(before.live_digest).wrapping_add(after.live_digest);
     }
+}
+
+/// What becomes of the paths that are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hold {
+    /// That is to be found out.
+    Undecided,
+    /// So many are missing at once that it is asked whether they were deleted: nothing is said of
+    /// them.
+    Asked,
+    /// They were.
+    Accepted,
+    /// They were not, and are to be fetched.
+    Refused,
 }
 
 /// What is remembered of an origin under which nobody counts any more, and whose changes everybody
@@ -183,11 +210,10 @@ pub struct RuleTexts {
     pub before: Option<Vec<u8>>,
 }
 
-/// Reads the rules; there are none before any were kept.
-pub fn load_rule_texts(transaction: &WriteTransaction) -> Result<RuleTexts, IndexError> {
+/// Reads the rules; `None` before any were kept.
+pub fn load_rule_texts(transaction: &WriteTransaction) -> Result<Option<RuleTexts>, IndexError> {
     let meta = transaction.open_table(META)?;
-    let texts = meta.get(RULES)?.map(|bytes| decode("rule", bytes.value())).transpose()?;
-    Ok(texts.unwrap_or_default())
+    meta.get(RULES)?.map(|bytes| decode("rule", bytes.value())).transpose()
 }
 
 /// Writes the rules.

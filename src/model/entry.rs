@@ -356,6 +356,9 @@ pub enum Standing {
     /// It was ignored, and was not looked at since: what is there is compared with the base, and
     /// what is missing was not deleted, but is to be fetched.
     Unknown,
+    /// It was looked for, and is not there, and nothing has told of its deletion: whether it was
+    /// deleted is not decided. The base is what was last seen of it.
+    Missing,
 }
 
 /// Everything the index keeps of one path.
@@ -381,10 +384,15 @@ impl Row {
         self.standing == Standing::Ignored
     }
 
+    /// Is it not there, while it is not decided whether it was deleted?
+    pub fn is_missing(&self) -> bool {
+        self.standing == Standing::Missing
+    }
+
     /// Is the disk to hold something else than it does, the newest version?
     pub fn is_wanted(&self) -> bool {
         match &self.base {
-            _ if self.is_ignored() => false,
+            _ if self.is_ignored() || self.is_missing() => false,
             None => !self.entry.is_tombstone(),
             Some(base) => !base.is_newest(),
         }

@@ -29,6 +29,13 @@ pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// A link from which nothing came for this long is dead. Long enough to outlast a stalled SD card.
 pub const LINK_DEAD_AFTER: Duration = Duration::from_secs(20);
+/// A link from which nothing came for this long, though a keep-alive was due, is late: its node is
+/// asked at all of its addresses.
+pub const LINK_LATE_AFTER: Duration = Duration::from_millis(5_300);
+/// A link whose address does not answer is given up this long after another one has answered.
+pub const LINK_SWITCH_AFTER: Duration = Duration::from_millis(300);
+/// A dial that takes longer is in doubt: the node's other addresses are asked.
+pub const DIAL_DOUBT_AFTER: Duration = Duration::from_millis(500);
 
 // --- Messages
 
@@ -59,6 +66,9 @@ pub const MAX_PATH_BYTES: usize = 4095;
 pub const MAX_NAME_BYTES: usize = 255;
 /// Longest target of a symbolic link, in bytes.
 pub const MAX_SYMLINK_BYTES: usize = 4095;
+/// Longest value of an extended attribute, and all names of those of one file, in bytes; as Linux
+/// has it.
+pub const MAX_ATTRIBUTE_BYTES: usize = 65_536;
 /// Components of one version vector. A local change beyond it drops the origins that are smallest
 /// by sequence number: at worst an old version is then taken for a concurrent one.
 pub const MAX_VECTOR_COMPONENTS: usize = 512;
@@ -100,14 +110,17 @@ const _: () = assert!(MAX_PIECE_BYTES < 65_535 - 16 - 64);
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The whole tree is compared with the index this often, events or not.
 pub const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(600);
-/// Length of `.p2pignore` in bytes; a longer one does not count, and is said not to.
+/// Length of `.p2pignore` in bytes; a longer one does not count, and `status` says so.
 pub const MAX_IGNORE_BYTES: usize = MAX_INLINE_BYTES;
-/// Rules in `.p2pignore`; further ones do not count.
+/// Rules in `.p2pignore`; with more, none of them counts: those before hold, and `status` says why.
 pub const MAX_IGNORE_RULES: usize = 1024;
+/// Names that are looked at when a node starts, in search of other nodes' directories in its own;
+/// one that is not among them is not warned of.
+pub const MAX_NESTED_ENTRIES: usize = 5_000;
 /// When `.p2pignore` cannot be read, that is tried again after so long.
 pub const IGNORE_RETRY: Duration = Duration::from_secs(10);
 /// Symbolic links that `.p2pignore` may be read through; if there are more, the rules before hold,
-/// and a warning says so.
+/// and `status` says so.
 pub const MAX_IGNORE_LINKS: usize = 4;
 /// A file that is being written is read when it has been quiet for this long ...
 pub const SETTLE_QUIET: Duration = Duration::from_secs(1);
@@ -188,6 +201,17 @@ pub const MAX_LIST_QUEUE: usize = 1024;
 /// Directories without events that are listed one by one; beyond it the whole tree is walked each
 /// time.
 pub const MAX_DEGRADED: usize = 1024;
+/// From so many paths on that are missing at once, if they are a third of all or more, it is asked
+/// whether they were deleted. Fewer were.
+pub const MASS_MISSING: u64 = 100;
+/// A path that was found to be missing by itself, of which nothing tells for so long, has
+/// everything looked at.
+pub const MISSING_WALK_DELAY: Duration = Duration::from_secs(2);
+/// Missing paths that `status` and `deletions` name; further ones are counted.
+pub const MAX_MISSING_NAMED: usize = 20;
+/// Paths that the watch has told of and that were not looked at since; when full, a further one
+/// that is missing is as if nothing had told of it.
+pub const MAX_TOLD: usize = 4096;
 /// Entries of a directory that are looked at, and rows that are gone through, in one step.
 pub const STEP_ENTRIES: usize = 256;
 /// Changes to the disk that are under way at a time, and become durable together; further ones wait
@@ -312,6 +336,10 @@ pub const NODE_SEEN_LATELY: Duration = Duration::from_secs(600);
 /// Actions that wait to be polled; the decisions that do not fit are made later.
 pub const MAX_DISCOVERY_ACTIONS: usize = 64;
 
+const _: () = assert!(
+    KEEP_ALIVE_INTERVAL.as_millis() < LINK_LATE_AFTER.as_millis()
+        && LINK_LATE_AFTER.as_millis() < LINK_DEAD_AFTER.as_millis()
+);
 const _: () = assert!(HINT_INTERVAL_MAX.as_secs() < SWEEP_INTERVAL.as_secs());
 const _: () = assert!(MAX_SWEEP_KNOCKS < MAX_KNOCKS);
 const _: () = assert!(MAX_PINNED_PLACES + MAX_WAITING_HINTS + MAX_SWEEP_ADDRESSES < MAX_PLACES);
@@ -341,8 +369,13 @@ pub const MESSAGE_BATCH: usize = 64;
 /// Whether the root is still there is looked at this often, and before anything is taken for
 /// deleted.
 pub const ROOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The interfaces are read again this often.
+/// The interfaces are read again this often, and when the system says that something has changed:
+/// then no more often than [`INTERFACE_INTERVAL_MIN`].
 pub const INTERFACE_INTERVAL: Duration = Duration::from_secs(5);
+/// See [`INTERFACE_INTERVAL`].
+pub const INTERFACE_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Word of changes of the network that is taken in one turn; further ones come in the next.
+pub const MAX_NETWORK_CHANGES_PER_TURN: usize = 256;
 
 // --- Sockets
 
@@ -469,6 +502,18 @@ pub const MAX_RENAME_CHAIN: usize = 8;
 pub const RENAME_WAIT: Duration = Duration::from_millis(100);
 /// Content that waits so; when full, further content is copied at once.
 pub const MAX_RENAME_WAITS: usize = 1024;
+
+/// Directories that wait for another spelling of their names, where the disk takes both for one.
+/// When full, all are forgotten: those that were not renamed yet are made anew, with what is in
+/// them.
+pub const MAX_RESPELLINGS: usize = 64;
+/// Paths in one such directory; a larger one is made anew, with what is in it.
+pub const MAX_RESPELLED_PATHS: usize = 10_000;
+/// Paths beside a new directory that are looked at for another spelling of its name; beyond, the
+/// disk refuses it.
+pub const MAX_TWIN_LOOKS: usize = 1024;
+/// When the pause between two tries is as long as this, the old name seems to stay.
+pub const RESPELL_PATIENCE: Duration = Duration::from_secs(8);
 
 /// After a power cut, files that were changed so long before the last commit, or later, are read
 /// once more: what was written last may have its stamp on the disk and not its content. What was

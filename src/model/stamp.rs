@@ -38,11 +38,30 @@ impl Stamp {
         is_whole_second(self.ctime_ns)
     }
 
+    /// Is `now` the same time, by a clock that was set to another zone, or to summer or winter time?
+    /// Only for times of a file system that keeps pairs of seconds: FAT has them as the local clock
+    /// showed them.
+    pub fn is_by_other_clock(&self, now: &Stamp) -> bool {
+        let moved_ns = now.mtime_ns.abs_diff(self.mtime_ns);
+        let are_coarse = [self, now].iter().all(|stamp| stamp.mtime_ns % COARSE_NS == 0);
+        self.size == now.size
+            && are_coarse
+            && moved_ns % ZONE_STEP_NS == 0
+            && moved_ns <= MAX_ZONE_MOVE_NS
+    }
+
     /// Two changes of the file closer than this can leave the same stamp.
     pub fn granularity(&self) -> Duration {
         if self.is_whole_second() { WHOLE_SECONDS } else { STAMP_GRANULARITY }
     }
 }
+
+/// The unit of times on FAT.
+pub const COARSE_NS: i64 = 2_000_000_000;
+/// Zones differ by whole quarters of an hour: Nepal is at 5 h 45 min.
+const ZONE_STEP_NS: u64 = 15 * 60 * 1_000_000_000;
+/// Zones go from 12 h behind to 14 h ahead of UTC, and a disk may be carried from one to any other.
+const MAX_ZONE_MOVE_NS: u64 = 26 * 3600 * 1_000_000_000;
 
 /// What makes that what is known of a path is found out anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -174,6 +193,28 @@ mod tests {
     fn whole_seconds_are_told_by_the_time_itself() {
         assert_eq!(changed_at(-3_000_000_000).granularity(), WHOLE_SECONDS);
         assert_eq!(changed_at(3_000_000_001).granularity(), STAMP_GRANULARITY);
+    }
+
+    /// Halves and quarters of an hour are told from edits, which come at any time.
+    #[test]
+    fn a_time_is_the_same_by_the_clock_of_another_zone() {
+        const MINUTE_NS: i64 = 60_000_000_000;
+        let was = Stamp { mtime_ns: 40 * COARSE_NS, ..changed_at(1) };
+        let is_same = |by_ns| {
+            let mtime_ns = was.mtime_ns + by_ns;
+            was.is_by_other_clock(&Stamp { mtime_ns, inode: 7, ctime_ns: 9, ..was })
+        };
+        for minutes in [0, 15, 30, 60, -60, 345, 26 * 60, -26 * 60] {
+            assert!(is_same(minutes * MINUTE_NS), "{minutes}");
+        }
+        for minutes in [1, 14, 61, -59, 26 * 60 + 15] {
+            assert!(!is_same(minutes * MINUTE_NS), "{minutes}");
+        }
+        let longer = Stamp { size: 2, mtime_ns: was.mtime_ns + 60 * MINUTE_NS, ..was };
+        assert!(!was.is_by_other_clock(&longer));
+        let fine = Stamp { mtime_ns: was.mtime_ns + 1, ..was };
+        let moved = Stamp { mtime_ns: fine.mtime_ns + 60 * MINUTE_NS, ..fine };
+        assert!(!fine.is_by_other_clock(&moved), "no FAT has such times");
     }
 
     proptest! {

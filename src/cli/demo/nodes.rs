@@ -17,7 +17,10 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::{DEMO_STEP_TIMEOUT, Failure, TICK};
 use crate::{
-    io::node::{control::ask, report::Report},
+    io::node::{
+        control::{Request, ask},
+        report::Report,
+    },
     wire::join_code::GroupKey,
 };
 
@@ -71,7 +74,8 @@ impl Nodes {
 
     /// What each says of itself; `None` as long as one does not answer.
     pub fn reports(&self) -> Option<[Report; 3]> {
-        let report = |directory: &PathBuf| Report::from_json(&ask(directory, "status").ok()?).ok();
+        let report =
+            |directory: &PathBuf| Report::from_json(&ask(directory, Request::Status).ok()?).ok();
         let [a, b, c] = self.directories.each_ref().map(report);
         Some([a?, b?, c?])
     }

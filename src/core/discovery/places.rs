@@ -23,6 +23,12 @@ pub enum Pin {
     Static,
 }
 
+/// The same host, its scope included, at another port.
+pub fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
+}
+
 #[derive(Debug)]
 struct Place {
     pin: Pin,
@@ -147,13 +153,28 @@ impl Places {
         }
     }
 
+    /// As [`ask_again`](Self::ask_again), at once, and at `place`, too, whether the node is known
+    /// to be there or not: whoever has reason to, does so, however lately they were asked.
+    pub fn ask_now(&mut self, now: Instant, node: NodeId, place: SocketAddr) {
+        self.get_or_insert(now, place);
+        for (&address, other) in &mut self.0 {
+            let is_to_be_asked = other.node == Some(node) || address == place;
+            if is_to_be_asked && other.answer_by.is_none() && !other.is_self {
+                (other.failures, other.not_before, other.knock_at) = (0, now, Some(now));
+            }
+        }
+    }
+
     /// The network has changed: what did not answer may do so now, and own addresses may be
     /// another's.
-    pub fn ask_all_pinned(&mut self, now: Instant, is_linked: impl Fn(NodeId) -> bool) {
-        self.0.values_mut().for_each(|place| place.is_self = false);
-        for place in self.0.values_mut().filter(|place| place.pin != Pin::Hinted) {
-            if place.answer_by.is_none() && !place.node.is_some_and(&is_linked) {
-                place.failures = 0;
+    pub fn ask_all(&mut self, now: Instant, is_linked: impl Fn(NodeId) -> bool) {
+        for place in self.0.values_mut() {
+            place.is_self = false;
+            if place.failures > 0 {
+                (place.failures, place.not_before) = (0, now);
+            }
+            let is_wanted = place.pin != Pin::Hinted || place.node.is_some();
+            if is_wanted && place.answer_by.is_none() && !place.node.is_some_and(&is_linked) {
                 place.knock_at = Some(now);
             }
         }

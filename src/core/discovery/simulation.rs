@@ -92,7 +92,9 @@ impl Lan {
                 self.host(from).handle_outbound_up(now, node);
             }
             Action::Remember { node, address } => assert_eq!(address, door(node.0[0])),
-            Action::TwinSeen | Action::Refused { .. } => panic!("{action:?}"),
+            Action::TwinSeen | Action::HangUp { .. } | Action::Refused { .. } => {
+                panic!("{action:?}")
+            }
         }
     }
 

@@ -43,16 +43,16 @@ pub fn greeting(name: u8) -> Greeting {
 }
 
 /// Node 1 at host 1.
-fn node(now: Instant, probe: Probe) -> Discovery {
+pub fn node(now: Instant, probe: Probe) -> Discovery {
     Discovery::new(now, id(1), 1, DISCOVERY_PORT, probe, 7)
 }
 
-fn drain(discovery: &mut Discovery) -> std::vec::Vec<Action> {
+pub fn drain(discovery: &mut Discovery) -> std::vec::Vec<Action> {
     std::iter::from_fn(|| discovery.poll_action()).collect()
 }
 
 /// Runs until `end` and returns what was done and when; what is started is never heard of.
-fn run(
+pub fn run(
     discovery: &mut Discovery,
     now: &mut Instant,
     end: Instant,
@@ -71,7 +71,7 @@ fn run(
 }
 
 /// A node of the test group greeted us; the dial that follows is taken.
-fn greeted(now: Instant, name: u8) -> Discovery {
+pub fn greeted(now: Instant, name: u8) -> Discovery {
     let mut discovery = node(now, Probe::None);
     discovery.handle_greeting(now, at(name, 40_000), greeting(name), true);
     let dial = Action::Dial { node: id(name), address: at(name, SYNC_PORT) };
@@ -490,6 +490,10 @@ fn a_lost_report_does_not_hold_a_slot_for_ever() {
 #[derive(Debug, Clone)]
 enum Event {
     Interfaces(u8),
+    NewAddress,
+    OwnAddressesGone,
+    Late(u8),
+    Inbound { from: u8, name: u8 },
     Sighting(u8),
     Greeting { from: u8, name: u8, instance: u8, inbound: bool },
     KnocksEnd { strangers: bool },
@@ -501,6 +505,10 @@ enum Event {
 fn events() -> impl Strategy<Value = (u64, Event)> {
     let event = prop_oneof![
         (0..4u8).prop_map(Event::Interfaces),
+        Just(Event::NewAddress),
+        Just(Event::OwnAddressesGone),
+        (1..9u8).prop_map(Event::Late),
+        (0..20u8, 1..9u8).prop_map(|(from, name)| Event::Inbound { from, name }),
         (0..20u8).prop_map(Event::Sighting),
         (0..20u8, 1..9u8, 0..3u8, any::<bool>()).prop_map(|(from, name, instance, inbound)| {
             Event::Greeting { from, name, instance, inbound }
@@ -519,6 +527,8 @@ struct Shell {
     knocks: BTreeSet<SocketAddr>,
     dials: BTreeSet<NodeId>,
     links: BTreeSet<NodeId>,
+    /// Told to be given up, which is not reported yet.
+    leaving: BTreeSet<NodeId>,
 }
 
 impl Shell {
@@ -530,7 +540,12 @@ impl Shell {
                 }
                 Action::Dial { node, .. } => {
                     assert!(!self.links.contains(&node), "{node} is linked");
+                    assert!(!self.leaving.contains(&node), "{node} is being left");
                     assert!(self.dials.insert(node), "{node} is being dialled");
+                }
+                Action::HangUp { node } => {
+                    let was_there = self.links.remove(&node) || self.dials.remove(&node);
+                    assert!(was_there && self.leaving.insert(node), "{node} is left in vain");
                 }
                 _ => {}
             }
@@ -543,6 +558,15 @@ impl Shell {
             Event::Interfaces(0) => discovery.handle_interfaces(now, &[]),
             Event::Interfaces(host) => {
                 discovery.handle_interfaces(now, &[interface(host), interface(1)])
+            }
+            Event::NewAddress => discovery.handle_new_address(now),
+            Event::OwnAddressesGone => {
+                let gone = std::mem::take(&mut self.links);
+                gone.into_iter().for_each(|node| discovery.handle_own_address_gone(now, node));
+            }
+            Event::Late(name) => discovery.handle_late(now, id(name)),
+            Event::Inbound { from, name } => {
+                discovery.handle_inbound_up(now, id(name), at(from, 40_000));
             }
             Event::Sighting(host) => discovery.handle_sighting(now, ip(host)),
             Event::Greeting { from, name, instance, inbound } => {
@@ -593,6 +617,9 @@ proptest! {
         let mut shell = Shell::default();
         for (pause_ms, event) in events {
             shell.tell(&mut discovery, now, event);
+            shell.take(drain(&mut discovery));
+            let left = std::mem::take(&mut shell.leaving);
+            left.into_iter().for_each(|node| discovery.handle_outbound_closed(now, node));
             shell.take(drain(&mut discovery));
             now += Duration::from_millis(pause_ms);
             // A knock ends in time; see `a_lost_report_does_not_hold_a_slot_for_ever` for one that

@@ -48,7 +48,7 @@ use self::{
 };
 pub use self::{
     link::Link,
-    status::{PeerStatus, Status},
+    status::{MissingPaths, PeerStatus, Status},
 };
 use crate::{
     core::{
@@ -85,8 +85,14 @@ pub struct EngineConfig {
     pub index_is_latest: bool,
     /// The disk keeps permission bits as it is told them.
     pub keeps_bits: bool,
+    /// The disk may take names for one that differ by case, or by how accents are written.
+    pub alters_names: bool,
+    /// Does the disk keep times in pairs of seconds, perhaps as those of the local clock?
+    pub has_coarse_times: bool,
     /// Every write shows in a file's times, however soon it follows another one.
     pub has_fine_times: bool,
+    /// From so many paths on it is asked whether what is missing was deleted.
+    pub mass_missing: u64,
 }
 
 /// One node's decisions about one directory.
@@ -136,12 +142,13 @@ impl Engine {
             summary.root = Some(config.root);
         });
         let rules = Rules::load(&index)?;
+        let is_undecided = index.previous_missing(None)?.is_some();
         let mut engine = Self {
             index,
             random: Random::new(config.seed),
             outputs: VecDeque::from([Output::LoadIgnoreRules]),
             links: BTreeMap::new(),
-            scan: Scan::new(time.now),
+            scan: Scan::new(is_undecided, time.now),
             renames: Renames::default(),
             placement: Placement::default(),
             paths: Paths::default(),
@@ -190,6 +197,7 @@ impl Engine {
             Input::PieceMissing { node, source, digest, range, why } => {
                 self.handle_piece_missing(node, source, digest, range, why)?;
             }
+            Input::MissingDecided { were_deleted } => self.handle_missing_decided(were_deleted),
             Input::NamesSynced { result } => self.handle_names_synced(result, time)?,
             Input::Stopped => self.handle_stopped()?,
             Input::LinkUp { node, direction, address } => {
@@ -210,7 +218,7 @@ impl Engine {
         self.handle_rest_timeout(time)?;
         self.handle_rules_timeout(time);
         self.handle_lost_timeout(time);
-        self.handle_scan_timeout(time);
+        self.handle_scan_timeout(time)?;
         self.handle_reads_timeout(time);
         self.handle_placement_timeout(time);
         self.handle_transfer_timeout(time)?;
@@ -338,7 +346,9 @@ impl Engine {
     fn handle_paused(&mut self, reason: Option<String>, time: Time) {
         match (&self.paused, &reason) {
             (None, Some(reason)) => {
-                warn!("paused, nothing is changed or deleted anywhere: {reason}")
+                warn!("paused, nothing is changed or deleted anywhere: {reason}");
+                // Of what was there, too.
+                self.paths.forget_told();
             }
             (Some(_), None) => {
                 info!("the directory is back: going on");

@@ -30,7 +30,8 @@ pub(super) struct MissingChanges {
 impl Engine {
     /// A node that was killed may have taken some of its changes with it, and others hold what it
     /// made after them. When nobody has anything more to tell, the gap will not be filled: what is
-    /// held counts as known. Should that be wrong, equal knowledge with unequal sums tells.
+    /// held counts as known. Should that be wrong, equal knowledge with unequal sums tells. So does
+    /// what is named of a retired origin beyond its last change: that is settled, too.
     pub(super) fn handle_missing_changes_timeout(&mut self, time: Time) -> Result<()> {
         if self.gaps.check_at.is_some_and(|at| time.now < at) {
             return Ok(());
@@ -45,9 +46,10 @@ impl Engine {
         if time.now >= *self.gaps.since.get_or_insert(time.now) + HEAL_DELAY {
             self.gaps.since = None;
             let mut known = self.index.knowledge().clone();
-            for dot in self.index.last_components()? {
-                if self.index.retired(dot.origin)?.is_none() {
-                    known.insert(*dot);
+            for dot in self.index.last_components()?.to_vec() {
+                match self.index.retired(dot.origin)? {
+                    Some(_) => self.retire(dot.origin, dot.seq, time)?,
+                    None => known.insert(dot),
                 }
             }
             self.join_knowledge(&known, time)?;

@@ -118,7 +118,8 @@ impl Engine {
         Ok(self.has_heard_all() && counted.iter().all(is_heard))
     }
 
-    fn retire(&mut self, origin: Origin, last: Seq, time: Time) -> Result<()> {
+    /// The origin is named no more, and all up to this change counts as known to everybody.
+    pub(super) fn retire(&mut self, origin: Origin, last: Seq, time: Time) -> Result<()> {
         let before = self.index.retired(origin)?;
         if before.is_some_and(|before| before.last >= last) {
             return Ok(());

@@ -10,16 +10,19 @@
 //! index. Both are kept in the index, so a node that is killed meanwhile begins the pass again. A
 //! path that is not ignored any more is unknown here: it is compared with what was last seen of it,
 //! and what is missing was not deleted.
+//!
+//! While the rules cannot be read, or are too many, those before hold, and `status` says why. If
+//! there were none yet, everything is left alone: what others have been given cannot be taken back.
 
 use std::time::Instant;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 
 use super::{Engine, Result};
 use crate::{
     core::{
         ignore::{IGNORE_FILE, IgnoreRules},
-        seam::{Output, Time},
+        seam::{Output, RuleText, Time},
     },
     index::{Index, RuleTexts},
     model::{
@@ -47,14 +50,17 @@ pub(super) struct Rules {
     /// The files that were looked at to read the rules, where the file of that name is a symbolic
     /// link.
     through: Vec<RelPath>,
+    /// Why what is in the file does not count.
+    refused: Option<String>,
 }
 
 impl Rules {
     /// Those that the index was left with: they hold until their file has been read.
     pub(super) fn load(index: &Index) -> Result<Self> {
-        let RuleTexts { now, before } = index.rule_texts()?;
-        let before = before.map(|text| IgnoreRules::parse(&text));
-        Ok(Self { now: IgnoreRules::parse(&now), before, ..Self::default() })
+        let RuleTexts { now, before } = index.rule_texts()?.unwrap_or_default();
+        // What was in force is not too much.
+        let parse = |text: Vec<u8>| IgnoreRules::parse(&text).unwrap_or_default();
+        Ok(Self { now: parse(now), before: before.map(parse), ..Self::default() })
     }
 
     /// Are there rows that may stand by other rules?
@@ -65,6 +71,17 @@ impl Rules {
     /// When they are to be read again.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         [self.gone_at, self.retry_at].into_iter().flatten().min()
+    }
+
+    /// Why what is in the file does not count, and what holds instead.
+    pub(super) fn problem(&self) -> Option<(RelPath, String)> {
+        let reason = self.refused.as_ref()?;
+        let instead = match self.now == everything().0 {
+            true => "nothing is synchronised meanwhile",
+            false => "the rules before hold",
+        };
+        let path = RelPath::new(IGNORE_FILE.as_bytes()).expect("a legal name");
+        Some((path, format!("it does not count, and {instead}: {reason}")))
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -127,6 +144,8 @@ impl Engine {
         match (self.rules.now.is_ignored(path, is_directory(Some(row), None)), row.standing) {
             (true, _) => Standing::Ignored,
             (false, Standing::Ignored) => Standing::Unknown,
+            // Of what was never there, nothing can be missing.
+            (false, Standing::Missing) if row.base.is_none() => Standing::Known,
             (false, standing) => standing,
         }
     }
@@ -151,18 +170,33 @@ impl Engine {
         }
     }
 
-    /// The rules were read, through these files; `None` when they cannot be: those before hold.
+    /// The rules were read, through these files; or they could not be, and those before hold.
     pub(super) fn handle_ignore_rules(
         &mut self,
-        text: Option<Vec<u8>>,
+        text: RuleText,
         through: Vec<RelPath>,
         time: Time,
     ) -> Result<()> {
         self.rules.through = through;
         let gone_at = self.rules.gone_at.take();
-        self.rules.retry_at = text.is_none().then_some(time.now + IGNORE_RETRY);
-        let Some(text) = text else { return Ok(()) };
-        let rules = IgnoreRules::parse(&text);
+        match text.and_then(|text| text.map(parse).transpose()) {
+            Ok(Some((rules, text))) => self.handle_read_rules(rules, text, gone_at, time),
+            Ok(None) => self.do_without_rules(None, time),
+            Err(reason) => self.do_without_rules(Some(reason), time),
+        }
+    }
+
+    fn handle_read_rules(
+        &mut self,
+        rules: IgnoreRules,
+        text: Vec<u8>,
+        gone_at: Option<Instant>,
+        time: Time,
+    ) -> Result<()> {
+        (self.rules.refused, self.rules.retry_at) = (None, None);
+        if self.index.rule_texts()?.is_none() {
+            self.index.put_rule_texts(&RuleTexts::default())?;
+        }
         let (none, quiet) = (IgnoreRules::default(), time.now + SETTLE_QUIET);
         if rules == none && self.rules.now != none && gone_at.is_none_or(|at| time.now < at) {
             self.rules.gone_at = Some(gone_at.unwrap_or(quiet));
@@ -173,6 +207,22 @@ impl Engine {
             return Ok(());
         }
         self.change_rules(rules, text)
+    }
+
+    /// They cannot be read, for this reason; or they are being changed.
+    fn do_without_rules(&mut self, reason: Option<String>, time: Time) -> Result<()> {
+        self.rules.retry_at = Some(time.now + IGNORE_RETRY);
+        // What they name may be anything, and what others were given is not taken back.
+        if self.index.rule_texts()?.is_none() {
+            let (rules, text) = everything();
+            self.change_rules(rules, text)?;
+        }
+        let is_new = reason != self.rules.refused;
+        self.rules.refused = reason;
+        if let Some((path, problem)) = self.rules.problem().filter(|_| is_new) {
+            warn!("{path}: {problem}");
+        }
+        Ok(())
     }
 
     /// Are there still none? Can they be read now?
@@ -187,7 +237,7 @@ impl Engine {
             return Ok(());
         }
         debug!("the ignore rules have changed");
-        let before = self.index.rule_texts()?.now;
+        let before = self.index.rule_texts()?.unwrap_or_default().now;
         self.rules.before = Some(std::mem::replace(&mut self.rules.now, rules));
         self.rules.cursor = None;
         self.index.put_rule_texts(&RuleTexts { now: text, before: Some(before) })
@@ -213,7 +263,7 @@ impl Engine {
 
     fn finish_change(&mut self) -> Result<()> {
         self.rules.before = None;
-        let now = self.index.rule_texts()?.now;
+        let now = self.index.rule_texts()?.unwrap_or_default().now;
         self.index.put_rule_texts(&RuleTexts { now, before: None })?;
         if let Some((rules, text)) = self.rules.next.take() {
             return self.change_rules(rules, text);
@@ -229,6 +279,17 @@ impl Engine {
         self.scan.request_walk();
         Ok(())
     }
+}
+
+/// Or why they do not count.
+fn parse(text: Vec<u8>) -> std::result::Result<(IgnoreRules, Vec<u8>), String> {
+    let rules = IgnoreRules::parse(&text).map_err(|error| error.to_string())?;
+    Ok((rules, text))
+}
+
+/// What holds until the rules have been read for the first time.
+fn everything() -> (IgnoreRules, Vec<u8>) {
+    parse(b"*".to_vec()).expect("it is one rule")
 }
 
 fn is_directory(row: Option<&Row>, stat: Option<&Stat>) -> bool {

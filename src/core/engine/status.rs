@@ -1,11 +1,15 @@
 //! What the node says of itself when it is asked.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{Engine, Result};
-use crate::model::{
-    path::RelPath,
-    version::{NodeId, Origin},
+use crate::{
+    index::Hold,
+    model::{
+        limits::MAX_MISSING_NAMED,
+        path::RelPath,
+        version::{NodeId, Origin},
+    },
 };
 
 /// The state of the directory and of every link.
@@ -46,6 +50,21 @@ pub struct Status {
     pub problems: Vec<(RelPath, String)>,
     /// How many more there are that are not named.
     pub more_problems: u64,
+    /// Paths that are missing, and of which others are told nothing.
+    pub missing: MissingPaths,
+}
+
+/// Paths that are not where they were, while it is not decided whether they were deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingPaths {
+    /// How many.
+    pub count: u64,
+    /// Out of so many.
+    pub of: u64,
+    /// The first of them.
+    pub named: Vec<RelPath>,
+    /// Is it for a person to say whether they were deleted? Else that is found out by looking.
+    pub is_asked: bool,
 }
 
 /// The state of one link.
@@ -89,13 +108,24 @@ impl Engine {
             origins: summary.knowledge.len(),
             index_lost_ms: summary.lost.map(|lost| lost.at_ms),
             paused: self.paused.clone(),
-            problems: self
-                .paths
-                .problems()
-                .map(|(path, why)| (path.clone(), why.to_owned()))
-                .collect(),
+            problems: self.problems(),
             more_problems: self.paths.unnamed_problems() as u64,
+            missing: self.missing_paths()?,
         })
+    }
+
+    /// By path. That the rules do not count says more than why their file cannot be read.
+    fn problems(&self) -> Vec<(RelPath, String)> {
+        let paths = self.paths.problems().map(|(path, why)| (path.clone(), why.to_owned()));
+        let problems: BTreeMap<_, _> = paths.chain(self.rules.problem()).collect();
+        problems.into_iter().collect()
+    }
+
+    fn missing_paths(&self) -> Result<MissingPaths> {
+        let (summary, is_asked) = (self.index.summary(), self.hold() == Hold::Asked);
+        let limit = if is_asked { MAX_MISSING_NAMED } else { 0 };
+        let named = self.index.missing(limit)?;
+        Ok(MissingPaths { count: summary.missing, of: summary.here, named, is_asked })
     }
 
     fn peer_status(&self, node: NodeId, link: &super::Link, digest: Option<u128>) -> PeerStatus {

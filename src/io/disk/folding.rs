@@ -16,7 +16,7 @@ use crate::{
             },
             testing::{NOW_MS, Tree, path},
         },
-        files::{At, FileSystem, Handle, How, Kernel, Names, Space, sys::Abilities},
+        files::{At, FileSystem, Handle, How, Kernel, Names, Owner, Owners, Space, sys::Abilities},
     },
     model::entry::Stat,
 };
@@ -133,6 +133,18 @@ macro_rules! by_folded_name {
     };
 }
 
+impl Owners for Folding {
+    fn user(&self) -> Option<(u32, u32)> {
+        Kernel.user()
+    }
+
+    fn owner(&self, at: At<'_>) -> Result<Owner> {
+        let owner = Kernel.owner((at.0, &self.find(at)?))?;
+        let is_anothers = matches!(self.bits, BitsOf::Anothers(name) if name.as_bytes() == at.1);
+        Ok(if is_anothers { Owner { user: ANOTHER, ..owner } } else { owner })
+    }
+}
+
 impl FileSystem for Folding {
     as_kernel! {
         open_root(path: &Path) -> Result<Handle>;
@@ -183,10 +195,6 @@ impl FileSystem for Folding {
             BitsOf::Rounded => Kernel.set_mode(handle, 0o644),
             _ => Kernel.set_mode(handle, mode),
         }
-    }
-
-    fn owner(&self, handle: &Handle) -> Option<u32> {
-        if self.is_anothers(handle) { Some(ANOTHER) } else { Kernel.owner(handle) }
     }
 
     fn list(&self, directory: Handle) -> Result<Box<dyn Names>> {

@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::{
-    core::ignore::IGNORE_FILE,
+    core::{ignore::IGNORE_FILE, seam::RuleText},
     io::disk::root::{Root, RootState},
     model::{
         entry::{FileKind, Stat},
@@ -18,9 +18,8 @@ use crate::{
 /// What came of reading the rules.
 #[derive(Debug)]
 pub struct RuleFile {
-    /// Empty when there is no such file, `None` while it is being changed: that will be told. Or
-    /// why it cannot be read, and what to do.
-    pub text: Result<Option<Vec<u8>>, String>,
+    /// Or why it cannot be read, and what to do.
+    pub text: RuleText,
     /// The paths that links led to.
     pub through: Vec<RelPath>,
 }
@@ -32,7 +31,7 @@ pub fn read(root: &Root) -> RuleFile {
     RuleFile { text, through }
 }
 
-fn read_through(root: &Root, through: &mut Vec<RelPath>) -> Result<Option<Vec<u8>>, String> {
+fn read_through(root: &Root, through: &mut Vec<RelPath>) -> RuleText {
     let mut path = RelPath::new(IGNORE_FILE.as_bytes()).expect("a legal name");
     loop {
         let stat =
@@ -53,7 +52,7 @@ fn read_through(root: &Root, through: &mut Vec<RelPath>) -> Result<Option<Vec<u8
     }
 }
 
-fn read_file(root: &Root, path: &RelPath, stat: &Stat) -> Result<Option<Vec<u8>>, String> {
+fn read_file(root: &Root, path: &RelPath, stat: &Stat) -> RuleText {
     let mut text = Vec::new();
     match root.read_small(path, &stat.stamp, &mut text) {
         Ok(read) => Ok(read.map(|()| text)),

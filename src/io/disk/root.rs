@@ -8,6 +8,7 @@ mod listing;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -45,6 +46,8 @@ pub struct Root {
     last: RefCell<Option<(RelPath, Rc<Handle>)>>,
     /// The directory of temporary files.
     temporary: RefCell<Option<Rc<Handle>>>,
+    /// What the disk cannot keep, as far as that was said.
+    said: RefCell<BTreeSet<&'static str>>,
 }
 
 /// Why a directory cannot be the root.
@@ -170,6 +173,11 @@ impl Root {
             Err(error) if error == Errno::PERM || sys::is_unsupported(error) => Ok(()),
             result => result,
         }
+    }
+
+    /// Is it the first time that this is said?
+    pub(crate) fn is_news(&self, what: &'static str) -> bool {
+        self.said.borrow_mut().insert(what)
     }
 
     /// Where the root is, as an absolute path.
@@ -450,6 +458,7 @@ impl Root {
             nature: Cell::new(Some(Nature::FAITHFUL)),
             last: RefCell::default(),
             temporary: RefCell::default(),
+            said: RefCell::default(),
         })
     }
 

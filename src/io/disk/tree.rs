@@ -10,17 +10,13 @@ use std::{collections::VecDeque, io, ops::Range, time::Instant};
 use log::{debug, info, warn};
 
 use crate::{
-    core::{
-        ignore::IGNORE_FILE,
-        seam::{
-            Action, Apply, ApplyFailure, Change, Input, MissingPiece, Output, PieceSource, Source,
-            Time,
-        },
+    core::seam::{
+        Action, Apply, ApplyFailure, Change, Input, MissingPiece, Output, PieceSource, Source, Time,
     },
     io::{
         disk::{
             change::{
-                Changes, Done,
+                Changes, Done, belonging,
                 partial::{self, Partials},
                 temp,
             },
@@ -48,8 +44,6 @@ pub struct Tree {
     changes: Changes,
     housekeeping: Housekeeping,
     root_check_at: Instant,
-    /// Why the ignore rules could not be read when that was tried last.
-    ignore_failure: Option<String>,
     /// What was done for the core, not told it yet.
     inputs: VecDeque<Input<'static>>,
 }
@@ -59,6 +53,7 @@ impl Tree {
     /// left there.
     pub fn open(root: Root, watcher: Watcher, time: Time) -> io::Result<Self> {
         root.make_state_directory()?;
+        belonging::open_to_group(&root);
         remove_leftovers(&root, time.wall_ms);
         Ok(Self {
             root,
@@ -69,7 +64,6 @@ impl Tree {
             changes: Changes::after_start(),
             housekeeping: Housekeeping::new(time.now),
             root_check_at: time.now,
-            ignore_failure: None,
             inputs: VecDeque::new(),
         })
     }
@@ -305,17 +299,9 @@ impl Tree {
         Err(why)
     }
 
-    /// What cannot be read changes nothing, and is said once.
     fn load_ignore_rules(&mut self) {
         let RuleFile { text, through } = ignore_file::read(&self.root);
-        let said = self.ignore_failure.take();
-        if let Err(reason) = &text {
-            if said.as_ref() != Some(reason) {
-                warn!("{IGNORE_FILE} does not count, and the rules before hold: {reason}");
-            }
-            self.ignore_failure = Some(reason.clone());
-        }
-        self.inputs.push_back(Input::IgnoreRules { text: text.ok().flatten(), through });
+        self.inputs.push_back(Input::IgnoreRules { text, through });
     }
 }
 

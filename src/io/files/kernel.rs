@@ -104,10 +104,6 @@ impl FileSystem for Kernel {
         Ok(identity(&fs::fstat(handle.fd()?)?))
     }
 
-    fn owner(&self, handle: &Handle) -> Option<u32> {
-        Some(fs::fstat(handle.fd().ok()?).ok()?.st_uid)
-    }
-
     fn read_link_at(&self, (directory, name): At<'_>) -> Result<Box<[u8]>> {
         Ok(fs::readlinkat(directory.fd()?, name, Vec::with_capacity(256))?.into_bytes().into())
     }

@@ -11,13 +11,18 @@
 
 mod kernel;
 pub mod nature;
+mod owners;
 pub mod sys;
 
 use std::{any::Any, fmt, os::fd::BorrowedFd, os::fd::OwnedFd, path::Path};
 
 use rustix::io::{Errno, Result};
 
-pub use self::{kernel::Kernel, nature::Nature};
+pub use self::{
+    kernel::Kernel,
+    nature::Nature,
+    owners::{Owner, Owners},
+};
 use crate::model::{entry::Stat, limits::HASH_READ_BYTES};
 
 /// A name in an open directory.
@@ -109,7 +114,7 @@ pub trait Names {
 /// A device number given with a call is the root's: a directory that is not on it is
 /// `FileKind::Foreign`, and so is whatever something is mounted on. Times are in ns since 1970,
 /// lengths and offsets in bytes, modes the lower 12 bits.
-pub trait FileSystem: fmt::Debug {
+pub trait FileSystem: Owners + fmt::Debug {
     // --- Opening
 
     /// Opens a directory by its path, following links: the root. It can be synced.
@@ -161,11 +166,6 @@ pub trait FileSystem: fmt::Debug {
 
     /// Device and inode of an open file.
     fn identity(&self, handle: &Handle) -> Result<(u64, u64)>;
-
-    /// The user that an open file belongs to, where there are users.
-    fn owner(&self, _handle: &Handle) -> Option<u32> {
-        None
-    }
 
     /// Where a symbolic link points; `INVAL` for anything else.
     fn read_link_at(&self, at: At<'_>) -> Result<Box<[u8]>>;

@@ -4,6 +4,7 @@ use rustix::io::{Errno, Result};
 use unicode_normalization::UnicodeNormalization;
 
 use super::{At, FileSystem, Handle, How};
+use crate::model::stamp::COARSE_NS;
 
 /// What a file system does to what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +20,27 @@ pub struct Nature {
     pub decomposes: bool,
     /// Permission bits are what they were set to.
     pub keeps_bits: bool,
+    /// Times are kept in pairs of seconds, as on FAT, and so perhaps as those of the local clock.
+    pub has_coarse_times: bool,
 }
 
 impl Nature {
     /// As that of most: it does what it is told.
-    pub const FAITHFUL: Self =
-        Self { alters_names: false, keeps_plain_names: true, decomposes: false, keeps_bits: true };
+    pub const FAITHFUL: Self = Self {
+        alters_names: false,
+        keeps_plain_names: true,
+        decomposes: false,
+        keeps_bits: true,
+        has_coarse_times: false,
+    };
     /// Nothing is taken for granted.
-    pub const UNKNOWN: Self =
-        Self { alters_names: true, keeps_plain_names: false, decomposes: false, keeps_bits: false };
+    pub const UNKNOWN: Self = Self {
+        alters_names: true,
+        keeps_plain_names: false,
+        decomposes: false,
+        keeps_bits: false,
+        has_coarse_times: false,
+    };
 
     /// Need the name not be tried, since it is kept as it is?
     pub fn is_kept(&self, name: &[u8]) -> bool {
@@ -52,7 +65,9 @@ const COMPOSED: &str = "\u{e9} composed";
 /// Tries all that is to be known. `temporary` is a directory of the program's own.
 pub(super) fn find<F: FileSystem + ?Sized>(files: &F, temporary: &Handle) -> Result<Nature> {
     in_empty_directory(files, temporary, |directory| {
-        let keeps_bits = keeps_bits(files, &files.create_at((directory, b"bits"))?)?;
+        let file = files.create_at((directory, b"bits"))?;
+        let (keeps_bits, has_coarse_times) =
+            (keeps_bits(files, &file)?, has_coarse_times(files, &file)?);
         let plain = plain_name();
         let mut made = Vec::new();
         for name in ODD_NAMES.map(str::as_bytes).into_iter().chain([&plain[..]]) {
@@ -73,6 +88,7 @@ pub(super) fn find<F: FileSystem + ?Sized>(files: &F, temporary: &Handle) -> Res
             keeps_plain_names: is_listed(&plain),
             decomposes: is_listed(apart.as_bytes()),
             keeps_bits,
+            has_coarse_times,
         })
     })
 }
@@ -131,6 +147,21 @@ fn keeps_bits<F: FileSystem + ?Sized>(files: &F, file: &Handle) -> Result<bool> 
         }
     }
     Ok(true)
+}
+
+/// A time that is whole in neither seconds nor pairs of them; FAT begins in 1980.
+fn has_coarse_times<F: FileSystem + ?Sized>(files: &F, file: &Handle) -> Result<bool> {
+    const ODD_NS: i64 = 1_000_000_001_500_000_000;
+    match files.set_mtime_of(file, ODD_NS) {
+        Err(error) if error == Errno::PERM || crate::io::files::sys::is_unsupported(error) => {
+            Ok(false)
+        }
+        result => {
+            result?;
+            let kept_ns = files.stat_of(file, 0)?.stamp.mtime_ns;
+            Ok((1..=COARSE_NS).contains(&(ODD_NS - kept_ns)) && kept_ns % COARSE_NS == 0)
+        }
+    }
 }
 
 fn in_empty_directory<F: FileSystem + ?Sized, T>(

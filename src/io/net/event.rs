@@ -74,6 +74,12 @@ pub enum NetEvent<'a> {
         /// Where from; the port is of no use.
         address: SocketAddr,
     },
+    /// Nothing has come on a node's inbound link since before a keep-alive was due. Told again as
+    /// long as that is so.
+    Late {
+        /// The node.
+        node: NodeId,
+    },
     /// The end of an inbound link. Each `InboundUp` is followed by exactly one.
     InboundClosed {
         /// The node.
@@ -134,6 +140,8 @@ pub enum CloseReason {
     Refused,
     /// No connection in time. A firewall, or the machine is off.
     ConnectTimedOut,
+    /// This machine's own address on it is gone, or the carrier of that network.
+    AddressGone,
     /// Connected, but not authenticated in time.
     HandshakeTimedOut,
     /// The peer is not whom it should be.
@@ -163,6 +171,7 @@ impl fmt::Display for CloseReason {
             Self::ConnectTimedOut => {
                 f.write_str("no connection in time; is its port open in the firewall?")
             }
+            Self::AddressGone => f.write_str("this machine has left that network"),
             Self::HandshakeTimedOut => f.write_str("not authenticated in time"),
             Self::Handshake(error) => error.fmt(f),
             Self::Silent => f.write_str("nothing was heard of it for too long"),

@@ -10,13 +10,13 @@ use std::{
 use mio::{Interest, Token, net::TcpStream};
 
 use super::{
-    Admission, CloseReason, Context, Events, NetEvent, admission, listener::Listener, slots,
+    Admission, CloseReason, Context, Events, NetEvent, admission, is_on, listener::Listener, slots,
     write_packet,
 };
 use crate::{
     model::{
         limits::{
-            AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, MAX_HALF_OPEN, MAX_NODES,
+            AUTHENTICATE_TIMEOUT, LINK_DEAD_AFTER, LINK_LATE_AFTER, MAX_HALF_OPEN, MAX_NODES,
             MAX_READ_BYTES_PER_TURN, READ_CHUNK_BYTES,
         },
         version::NodeId,
@@ -60,6 +60,8 @@ struct Link {
     is_readable: bool,
     is_paused: bool,
     heard_at: Instant,
+    /// When the silence is told next.
+    late_at: Instant,
 }
 
 /// Why somebody was not let in.
@@ -139,7 +141,13 @@ impl Inbound {
     pub(super) fn handle_timeout(&mut self, context: &Context, now: Instant, events: &mut Events) {
         let is_due = |connection: &Connection| connection.deadline().is_some_and(|at| at <= now);
         while let Some(at) = self.slots.position(is_due) {
-            self.close_at(at, CloseReason::Silent, context, events);
+            match self.slots.get_mut(at).and_then(Connection::link_mut) {
+                Some(link) if now < link.heard_at + LINK_DEAD_AFTER => {
+                    link.late_at = now + LINK_LATE_AFTER;
+                    events.push_back(NetEvent::Late { node: link.node });
+                }
+                _ => self.close_at(at, CloseReason::Silent, context, events),
+            }
         }
     }
 
@@ -190,7 +198,7 @@ impl Inbound {
         if let Some(link) = link {
             link.is_paused = is_paused;
             // What was said meanwhile waits in the socket: the silence was ours.
-            link.heard_at = now;
+            link.heard(now);
         }
     }
 
@@ -213,6 +221,13 @@ impl Inbound {
         events: &mut Events,
     ) {
         (0..PLACES).for_each(|at| self.close_at(at, reason, context, events));
+    }
+
+    /// Closes what is on one of these addresses of this machine.
+    pub(super) fn close_on(&mut self, gone: &[IpAddr], context: &Context, events: &mut Events) {
+        while let Some(at) = self.slots.position(|connection| is_on(&connection.stream, gone)) {
+            self.close_at(at, CloseReason::AddressGone, context, events);
+        }
     }
 
     fn links(&self) -> impl Iterator<Item = &Link> {
@@ -276,8 +291,15 @@ impl Inbound {
         let Some(connection) = self.slots.get_mut(at) else { return };
         let reader = FrameReader::default();
         // Its first messages may have come with the proof, so there may be no further event.
-        let link =
-            Link { node, opener, reader, is_readable: true, is_paused: false, heard_at: now };
+        let link = Link {
+            node,
+            opener,
+            reader,
+            is_readable: true,
+            is_paused: false,
+            heard_at: now,
+            late_at: now + LINK_LATE_AFTER,
+        };
         connection.stage = Stage::Up(Box::new(link));
         events.push_back(NetEvent::InboundUp { node, address: connection.address });
     }
@@ -351,12 +373,16 @@ impl Connection {
             Stage::Called { deadline, .. } | Stage::Answered { deadline, .. } => Some(*deadline),
             // While there are bytes that we did not read, the silence is ours.
             Stage::Up(link) if link.is_paused || link.has_ready_work() => None,
-            Stage::Up(link) => Some(link.heard_at + LINK_DEAD_AFTER),
+            Stage::Up(link) => Some(link.late_at.min(link.heard_at + LINK_DEAD_AFTER)),
         }
     }
 }
 
 impl Link {
+    fn heard(&mut self, now: Instant) {
+        (self.heard_at, self.late_at) = (now, now + LINK_LATE_AFTER);
+    }
+
     fn has_ready_work(&self) -> bool {
         !self.is_paused && (self.is_readable || !self.reader.is_hungry())
     }
@@ -367,7 +393,7 @@ impl Link {
             Ok(0) => (Step::Close(CloseReason::PeerClosed), 0),
             Ok(bytes) => {
                 self.reader.feed(&chunk[..bytes]);
-                self.heard_at = now;
+                self.heard(now);
                 (Step::Read, bytes)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

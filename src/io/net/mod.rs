@@ -20,8 +20,10 @@
 
 pub mod arp;
 mod call;
+pub mod changes;
 mod event;
 mod inbound;
+pub mod interfaces;
 mod knock;
 pub mod lan_scan;
 mod listener;
@@ -260,6 +262,14 @@ impl Net {
         self.inbound.close(node, CloseReason::Asked, &self.context, &mut self.events);
     }
 
+    /// These addresses of this machine are gone: so is every link, and every attempt, that they
+    /// are on, in either direction.
+    pub fn handle_addresses_gone(&mut self, gone: &[IpAddr]) {
+        let (context, events) = (&self.context, &mut self.events);
+        self.outbound.close_on(gone, context, events);
+        self.inbound.close_on(gone, context, events);
+    }
+
     /// Goes on as another node, after the old identity has turned out to be used by two. All links
     /// are closed.
     pub fn set_identity(&mut self, identity: Identity) {
@@ -364,6 +374,12 @@ fn connect(registry: &Registry, token: Token, address: SocketAddr) -> io::Result
     stream.set_nodelay(true)?;
     registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok(stream)
+}
+
+/// Is one of these the own address of the connection?
+fn is_on(stream: &TcpStream, addresses: &[IpAddr]) -> bool {
+    let own = stream.local_addr().map(|address| address.ip().to_canonical());
+    own.is_ok_and(|own| addresses.contains(&own))
 }
 
 /// As mio's documentation of `TcpStream::connect` says.

@@ -2,13 +2,15 @@
 
 use std::{
     io::{self, Read, Write},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Instant,
 };
 
 use mio::{Token, net::TcpStream};
 
-use super::{CloseReason, Context, Events, NetEvent, connect, is_connected, slots, write_packet};
+use super::{
+    CloseReason, Context, Events, NetEvent, connect, is_connected, is_on, slots, write_packet,
+};
 use crate::{
     model::{
         limits::{
@@ -166,6 +168,13 @@ impl Outbound {
         events: &mut Events,
     ) {
         (0..self.0.capacity()).for_each(|at| self.close_at(at, reason, context, events));
+    }
+
+    /// Closes what is on one of these addresses of this machine.
+    pub(super) fn close_on(&mut self, gone: &[IpAddr], context: &Context, events: &mut Events) {
+        while let Some(at) = self.0.position(|link| is_on(&link.stream, gone)) {
+            self.close_at(at, CloseReason::AddressGone, context, events);
+        }
     }
 
     fn find(&self, node: NodeId) -> Option<usize> {

@@ -154,6 +154,7 @@ fn own(event: NetEvent<'_>) -> Heard {
         NetEvent::OutboundUp { node, address } => NetEvent::OutboundUp { node, address },
         NetEvent::OutboundClosed { node, reason } => NetEvent::OutboundClosed { node, reason },
         NetEvent::InboundUp { node, address } => NetEvent::InboundUp { node, address },
+        NetEvent::Late { node } => NetEvent::Late { node },
         NetEvent::InboundClosed { node, reason } => NetEvent::InboundClosed { node, reason },
         NetEvent::InboundRefused { ip, error } => NetEvent::InboundRefused { ip, error },
     })

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     core::discovery::Interface,
     io::{
-        net::arp::interfaces,
+        net::interfaces::interfaces,
         node::{config::Config, state::State},
     },
 };

@@ -5,6 +5,7 @@ pub mod config;
 pub mod control;
 pub mod event_loop;
 mod hindrance;
+pub mod plain_file;
 pub mod process;
 pub mod replica;
 pub mod report;

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    core::engine::{PeerStatus, Status},
+    core::engine::{MissingPaths, PeerStatus, Status},
     model::version::NodeId,
 };
 
@@ -20,8 +20,8 @@ pub struct Report {
     pub node: NodeReport,
     /// Every node of the group that is known, linked or not; by name.
     pub peers: Vec<PeerReport>,
-    /// The directory was looked at, nothing is wanted, nothing cannot be read or written, and every
-    /// linked peer is in sync.
+    /// The directory was looked at, nothing is wanted or missing, nothing cannot be read or written,
+    /// and every linked peer is in sync.
     pub in_sync: bool,
     /// Has the whole directory been looked at since the start?
     pub scanned: bool,
@@ -67,6 +67,21 @@ pub struct Report {
     /// How many more there are than `errors` names.
     #[serde(default)]
     pub more_errors: u64,
+    /// Paths that are missing all at once: other machines are told nothing of them before a person
+    /// has said whether they were deleted. Null when there are none.
+    #[serde(default)]
+    pub missing: Option<MissingReport>,
+}
+
+/// Paths of which it is asked whether they were deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingReport {
+    /// How many.
+    pub count: u64,
+    /// Out of so many.
+    pub of: u64,
+    /// The first of them, escaped for people.
+    pub named: Vec<String>,
 }
 
 /// Who answers.
@@ -112,6 +127,25 @@ pub struct ErrorReport {
     pub error: String,
 }
 
+/// The whole answer to `deletions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionsReport {
+    /// As in [`Report::missing`], before the answer counted.
+    pub missing: Option<MissingReport>,
+}
+
+impl DeletionsReport {
+    /// One line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings, numbers and lists of them are always JSON")
+    }
+
+    /// What another process answered.
+    pub fn from_json(line: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(line)
+    }
+}
+
 /// What only the shell knows of a node.
 #[derive(Debug, Clone, Copy)]
 pub struct ShellFacts<'a> {
@@ -139,6 +173,7 @@ impl Report {
         let in_sync = status.scanned
             && status.paused.is_none()
             && status.wanted == 0
+            && status.missing.count == 0
             && status.problems.is_empty()
             && status.more_problems == 0
             && status.peers.iter().filter(|peer| is_linked(peer)).all(|peer| peer.in_sync);
@@ -172,6 +207,7 @@ impl Report {
             uptime_s: facts.uptime.as_secs(),
             errors: status.problems.into_iter().map(ErrorReport::from).collect(),
             more_errors: status.more_problems,
+            missing: MissingReport::of(&status.missing),
         }
     }
 
@@ -183,6 +219,15 @@ impl Report {
     /// What another process answered.
     pub fn from_json(line: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(line)
+    }
+}
+
+impl MissingReport {
+    /// What is still being found out is not asked of anybody.
+    pub fn of(missing: &MissingPaths) -> Option<Self> {
+        let named = || missing.named.iter().map(ToString::to_string).collect();
+        let MissingPaths { count, of, is_asked, .. } = *missing;
+        is_asked.then(|| Self { count, of, named: named() })
     }
 }
 
@@ -284,6 +329,7 @@ pub(crate) mod tests {
             paused: None,
             problems: vec![(RelPath::new(b"a\xff").unwrap(), "no room".to_owned())],
             more_problems: 0,
+            missing: MissingPaths { count: 0, of: 5, named: Vec::new(), is_asked: false },
         }
     }
 
@@ -361,6 +407,12 @@ pub(crate) mod tests {
         assert!(!report(well(vec![peer(1, true, true, false)]), &[]).in_sync);
         assert!(!report(Status { wanted: 1, ..well(linked()) }, &[]).in_sync);
         assert!(!report(Status { more_problems: 1, ..well(linked()) }, &[]).in_sync);
+        for is_asked in [false, true] {
+            let named = vec![RelPath::new(b"a").unwrap()];
+            let missing = MissingPaths { count: 1, of: 5, named, is_asked };
+            let report = report(Status { missing, ..well(linked()) }, &[]);
+            assert_eq!((report.in_sync, report.missing.is_some()), (false, is_asked));
+        }
         assert!(!report(Status { scanned: false, ..well(linked()) }, &[]).in_sync);
         assert!(!report(Status { paused: Some("gone".to_owned()), ..well(linked()) }, &[]).in_sync);
         assert!(!report(status(linked()), &[]).in_sync, "something cannot be written");

@@ -11,8 +11,10 @@ use crate::{
 pub const SIGNALS: Token = Token(0);
 /// The native file watch.
 pub const WATCH: Token = Token(1);
+/// Word of changes of the network.
+pub const NETWORK: Token = Token(2);
 /// The control socket and its clients.
-pub const CONTROL: usize = 2;
+pub const CONTROL: usize = 3;
 /// The raw ARP sockets.
 pub const ARP: usize = CONTROL + CONTROL_TOKENS;
 /// Ports 2194 and 2195, and every connection on them.
@@ -25,6 +27,8 @@ pub enum Source {
     Signals,
     /// The watch has events.
     Watch,
+    /// Addresses or carriers have changed.
+    Network,
     /// The control socket or one of its clients.
     Control,
     /// The ARP socket in this place of the table.
@@ -38,6 +42,7 @@ pub fn source(token: Token) -> Source {
     match token {
         SIGNALS => Source::Signals,
         WATCH => Source::Watch,
+        NETWORK => Source::Network,
         Token(at) if at < ARP => Source::Control,
         Token(at) if at < NET => Source::Arp(at - ARP),
         Token(_) => Source::Net,

@@ -69,6 +69,22 @@ fn bits_of_another_users_directory_are_said_and_waited_for() {
 }
 
 #[test]
+fn pipe_in_the_place_of_a_file_is_said_and_waited_for() {
+    let lab = Lab::running(2);
+    let [a, b] = lab.hosts();
+    run("mkfifo", &[&b.path("f").to_string_lossy()]);
+    a.write("f", "a file");
+    a.write("beside", "goes on");
+    wait_for_error(b, "f", "a pipe, a socket or a device is in its place");
+    wait_until("what is beside it", DEFAULT_BOUND, || b.has("beside"));
+    assert!(!b.status().in_sync);
+    b.remove("f");
+    lab.wait_identical();
+    assert!(b.status().errors.is_empty(), "{:?}", b.status().errors);
+    a.assert_no_conflicts();
+}
+
+#[test]
 fn file_that_must_not_change_is_said_and_waited_for() {
     let lab = Lab::running(2);
     let [a, b] = lab.hosts();

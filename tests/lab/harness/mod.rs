@@ -11,6 +11,7 @@ pub mod wait;
 
 pub use host::Host;
 pub use lab::Lab;
+pub use net::is_root;
 pub use observer::Observer;
 pub use wait::{DEFAULT_BOUND, wait_identical, wait_until};
 

@@ -62,6 +62,28 @@ impl World {
         self.shell(&format!("ip -n {SWITCH} link set {host} {state}"));
     }
 
+    /// Joins hosts 1 to `hosts` by a second network, 10.78.0.1/24 .. on `eth1`.
+    pub fn add_second_network(&self, hosts: usize) {
+        let mut script = format!(
+            "ip -n {SWITCH} link add br1 type bridge\n\
+             ip -n {SWITCH} link set br1 up\n"
+        );
+        for i in 1..=hosts {
+            script.push_str(&format!(
+                "ip link add eth1 netns h{i} type veth peer name second{i} netns {SWITCH}\n\
+                 ip -n {SWITCH} link set second{i} master br1 up\n\
+                 ip -n h{i} address add 10.78.0.{i}/24 brd + dev eth1\n\
+                 ip -n h{i} link set eth1 up\n"
+            ));
+        }
+        self.shell(&script);
+    }
+
+    /// The switch forgets this port: its host's cable stays in, and nothing passes.
+    pub fn forget_port(&self, port: &str) {
+        self.shell(&format!("ip -n {SWITCH} link set {port} nomaster"));
+    }
+
     /// Hosts 1 to `hosts` neither ask nor answer by ARP any more; the kernel is told the addresses
     /// instead.
     pub fn switch_arp_off(&self, hosts: usize) {

@@ -39,6 +39,19 @@ pub struct Status {
     pub errors: Vec<PathError>,
     /// How many more there are.
     pub more_errors: u64,
+    /// Paths of which it is asked whether they were deleted; null when there are none.
+    pub missing: Option<Missing>,
+}
+
+/// Paths that are missing all at once.
+#[derive(Debug, Deserialize)]
+pub struct Missing {
+    /// How many.
+    pub count: u64,
+    /// Out of so many.
+    pub of: u64,
+    /// The first of them.
+    pub named: Vec<String>,
 }
 
 /// Who answered.

@@ -82,6 +82,14 @@ impl Disk {
         image
     }
 
+    /// All times are others, as when they are kept by a clock that is set to another zone.
+    pub fn move_times(&mut self, by_ns: i64) {
+        for inode in self.inodes.values_mut().chain(self.durable.values_mut()) {
+            inode.mtime_ns += by_ns;
+            inode.ctime_ns += by_ns;
+        }
+    }
+
     /// Puts back what a backup has, as one that saves files does it: other inodes, and the times of
     /// now.
     pub fn renumber(&mut self) {

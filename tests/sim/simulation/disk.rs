@@ -157,6 +157,8 @@ pub struct Disk {
     pub dirty: BTreeSet<Ino>,
     pub pending: Vec<NameChange>,
     pub grain: Grain,
+    /// Directories are setgid, and their group may write to them.
+    pub is_shared: bool,
     /// Set before anybody acts.
     pub now: Duration,
     pub wall_ms: u64,
@@ -174,7 +176,9 @@ pub struct Disk {
     /// A user was faster, in this turn.
     pub is_ambushed: bool,
     /// What a user has moved, in this turn, to where it is ignored. The program may be in the
-    /// middle of changing it, and hold its directory open, which no name leads to any more.
+    /// middle of changing it, and hold its directory open, which no name leads to any more. And the
+    /// directories that the program has made in this turn: it may finish them, though rules name
+    /// them, as `x/` does when a directory comes to where there was a file.
     pub just_ignored: BTreeSet<Ino>,
     /// What users did, not yet told to the checks.
     pub deeds: Vec<Done>,
@@ -221,6 +225,7 @@ impl Disk {
             dirty: BTreeSet::new(),
             pending: Vec::new(),
             grain,
+            is_shared: false,
             now: Duration::ZERO,
             wall_ms: 0,
             ticks: 0,

@@ -6,7 +6,7 @@ use inotify::EventMask;
 
 use super::disk::{Closed, Content, Disk, Ino, Inode, Name, ROOT, Unmounted, What};
 use p2pnetwork::{
-    io::files::{At, FileSystem, Handle, How, Names, Nature, Space},
+    io::files::{At, FileSystem, Handle, How, Names, Nature, Owner, Owners, Space},
     model::entry::{FileKind, Stamp, Stat},
 };
 use rustix::io::{Errno, Result};
@@ -285,6 +285,22 @@ fn writable(handle: &Handle) -> Result<Ino> {
     }
 }
 
+/// One user and one group have everything.
+const OWN: u32 = 1000;
+
+impl Owners for SimFiles {
+    fn user(&self) -> Option<(u32, u32)> {
+        self.0.borrow().is_shared.then_some((OWN, OWN))
+    }
+
+    fn owner(&self, (directory, name): At<'_>) -> Result<Owner> {
+        let disk = self.enter()?;
+        let found = disk.look_up(ino(directory)?, name)?;
+        let setgid = if disk.is_directory(found) { 0o2070 } else { 0 };
+        Ok(Owner { user: OWN, group: OWN, mode: setgid | disk.inodes[&found].mode })
+    }
+}
+
 impl FileSystem for SimFiles {
     fn open_root(&self, path: &Path) -> Result<Handle> {
         let mut disk = self.enter()?;
@@ -451,7 +467,8 @@ impl FileSystem for SimFiles {
 
     fn make_directory(&self, at: At<'_>) -> Result<()> {
         let mut disk = self.enter_to_make("make directory", at)?;
-        disk.make_in(ino(at.0)?, at.1, What::Directory(Default::default()), 0o700);
+        let made = disk.make_in(ino(at.0)?, at.1, What::Directory(Default::default()), 0o700);
+        disk.just_ignored.insert(made);
         Ok(())
     }
 

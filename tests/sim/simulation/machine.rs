@@ -16,6 +16,7 @@ use super::{
     plan,
     random::Rng,
     storage::{Fuse, Storage},
+    world::away::Away,
 };
 use p2pnetwork::{
     core::{
@@ -31,6 +32,7 @@ use p2pnetwork::{
     },
     model::{
         limits::MESSAGE_BATCH,
+        stamp::COARSE_NS,
         version::{NodeId, Origin},
     },
     wire::message::Message,
@@ -69,6 +71,13 @@ pub struct Machine {
     pub opens_at: Option<Duration>,
     /// When everything can be written again.
     pub unlocked_at: Option<Duration>,
+    /// A part of its disk that is away.
+    pub away: Option<Away>,
+    /// When it is not any more.
+    pub back_at: Option<Duration>,
+    /// When its user answers what the node asks, and when at the earliest.
+    pub answer_at: Option<Duration>,
+    pub answer_from: Duration,
     index_is_latest: bool,
     /// It has lost its index, and no start has made another one yet.
     index_is_lost: bool,
@@ -112,6 +121,10 @@ impl Machine {
             mounted_at: None,
             opens_at: None,
             unlocked_at: None,
+            away: None,
+            back_at: None,
+            answer_at: None,
+            answer_from: Duration::ZERO,
             index_is_latest: true,
             index_is_lost: false,
             origins: Vec::new(),
@@ -189,7 +202,10 @@ impl Machine {
             fresh_origin: self.fresh_identity,
             index_is_latest: self.index_is_latest,
             keeps_bits: true,
+            alters_names: false,
+            has_coarse_times: self.style.grain.mtime_ns == COARSE_NS,
             has_fine_times,
+            mass_missing: self.style.mass_missing,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
         self.origins.push(engine.origin());
@@ -245,6 +261,18 @@ impl Machine {
         let mut wire = Wire { network, node: self.at, now, fuse: &self.fuse, log: Vec::new() };
         let result = take_turn(replica, &mut wire, &self.disk, time);
         (result, wire.log)
+    }
+
+    /// A user tells the node something.
+    pub fn tell(
+        &mut self,
+        input: Input<'static>,
+        now: Duration,
+        began: Instant,
+    ) -> Result<(), IndexError> {
+        let time = self.time(now, began);
+        self.next_turn_at = self.next_turn_at.max(now);
+        self.replica.as_mut().map_or(Ok(()), |replica| replica.handle_input(input, time))
     }
 
     // --- Ending
@@ -331,6 +359,7 @@ fn equip(disk: &mut Disk, style: &plan::Machine) {
     disk.grain = style.grain;
     disk.troubles.no_rename_flags = style.no_rename_flags;
     disk.troubles.no_links = style.no_links;
+    disk.is_shared = style.is_shared;
     disk.events.delay = Duration::from_millis(style.watch.delay_ms);
     disk.events.limit = style.watch.limit;
 }

@@ -4,6 +4,7 @@
 //! Everything that happens follows from a seed. `plan` draws what will happen, `world` has it
 //! happen, `oracle` says what must hold then, `saved` keeps plans in files.
 
+mod branches;
 mod crash;
 mod disk;
 mod events;

@@ -188,6 +188,11 @@ impl Oracle {
         self.excused.extend(lost);
     }
 
+    /// Content that nobody has any more, since a part of a disk is never back.
+    pub fn give_up(&mut self, lost: impl IntoIterator<Item = ContentId>) {
+        self.excused.extend(lost);
+    }
+
     /// A power cut, or a backup, has made `before` of a node `after`, while the others had
     /// `others`. `lost` is not on its disk any more, in the trash neither.
     pub fn handle_loss(

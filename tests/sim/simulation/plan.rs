@@ -5,9 +5,11 @@
 //! so that older files stay readable: a machine's field in `Machine::default`, any other field by
 //! `#[serde(default)]`. It means what happened before there was such a field.
 
+use p2pnetwork::model::{limits::MASS_MISSING, stamp::COARSE_NS};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    branches::{self, Then},
     disk::{Closed, Grain, Unmounted},
     losses::{self, Ended},
     obstacles::{self, Locked, Refused},
@@ -36,12 +38,17 @@ pub struct Machine {
     pub watch: WatchStyle,
     pub no_rename_flags: bool,
     pub no_links: bool,
+    /// Its directories are setgid, and their group may write to them: that can do with a received
+    /// file what its owner can.
+    pub is_shared: bool,
     /// ms since 1970 when the run begins.
     pub wall_ms: u64,
     /// How fast the clock runs, in permille; below 0 it runs backwards.
     pub clock_rate: i64,
     /// How long a turn takes at most, in µs.
     pub turn_us: u64,
+    /// From so many missing paths on the node asks.
+    pub mass_missing: u64,
 }
 
 /// Something happens at a moment.
@@ -141,6 +148,13 @@ pub enum What {
     LoseEvents {
         node: usize,
     },
+    /// Half of a disk is away for a while, and nothing tells of it.
+    TakeAway {
+        node: usize,
+        which: u32,
+        then: Then,
+        for_ms: u64,
+    },
     /// Something is out of reach for a while, or until all the others are at rest.
     Close {
         node: usize,
@@ -166,6 +180,13 @@ pub enum What {
     /// The directory, with all that is in it, is copied to a new machine.
     CopyDirectory {
         from: usize,
+        down_ms: u64,
+    },
+    /// The node stops, and when it is started again all times of its disk, which are kept as those
+    /// of the local clock, are off by so many quarters of an hour.
+    MoveTimes {
+        node: usize,
+        quarters: i64,
         down_ms: u64,
     },
     /// One node is away for a year, the others are not.
@@ -245,9 +266,11 @@ impl Default for Machine {
             watch: WatchStyle::default(),
             no_rename_flags: false,
             no_links: false,
+            is_shared: false,
             wall_ms: NOW_MS,
             clock_rate: 1000,
             turn_us: 100,
+            mass_missing: MASS_MISSING,
         }
     }
 }
@@ -289,6 +312,12 @@ impl Plan {
             obstacles::add_to(&mut plan.actions, plan.machines.len(), seed);
         }
         plan.add_rests();
+        plan.add_zones();
+        plan.share_some();
+        let is_rules = |action: &Action| matches!(action.what, What::Deed { deed, .. } if deed.kind == Kind::Rules);
+        if !one_at_a_time && !plan.actions.iter().any(is_rules) {
+            branches::add_to(&mut plan);
+        }
         losses::add_to(&mut plan.actions, plan.machines.len(), one_at_a_time, seed);
         plan
     }
@@ -317,6 +346,33 @@ impl Plan {
             .position(|action| action.at_ms > ends.at_ms)
             .unwrap_or(self.actions.len());
         self.actions.insert(at, ends);
+    }
+
+    /// Disks with coarse times get into summer, or into another zone. Drawn by itself: plans without
+    /// such a disk are what they were.
+    fn add_zones(&mut self) {
+        let mut rng = Rng::new(self.seed, 9);
+        for node in 0..self.machines.len() {
+            let is_coarse = self.machines[node].grain.mtime_ns == COARSE_NS;
+            if !is_coarse || !rng.chance(60) || self.actions.is_empty() {
+                continue;
+            }
+            for _ in 0..rng.between(1, 2) {
+                let at = rng.below(self.actions.len() as u64) as usize;
+                let at_ms = self.actions[at].at_ms;
+                let quarters = rng.pick(&[4, -4, 4, -4, 23, 104]);
+                let what = What::MoveTimes { node, quarters, down_ms: rng.pick(&[1, 500, 5000]) };
+                self.actions.insert(at, Action { at_ms, what });
+            }
+        }
+    }
+
+    /// Drawn by itself: the other seeds stay what they are.
+    fn share_some(&mut self) {
+        let mut rng = Rng::new(self.seed, 10);
+        if rng.chance(20) {
+            self.machines.iter_mut().for_each(|machine| machine.is_shared = rng.chance(50));
+        }
     }
 
     /// In some seeds, some things are out of reach for a while. Drawn by itself: the other seeds
@@ -458,6 +514,7 @@ fn machine(faults: &[Fault], rng: &mut Rng) -> Machine {
         watch,
         no_rename_flags: simple,
         no_links: simple && rng.chance(50),
+        is_shared: false,
         wall_ms,
         // A clock that runs backwards comes by the same coarse times again, and a file changed
         // twice in one of them, to the same length, has one stamp: nobody could tell.
@@ -467,6 +524,7 @@ fn machine(faults: &[Fault], rng: &mut Rng) -> Machine {
             false => 1000,
         },
         turn_us: rng.pick(&[100, 1000, 20_000]),
+        mass_missing: MASS_MISSING,
     }
 }
 

@@ -69,7 +69,7 @@ impl Disk {
     /// The rules that are on this disk.
     pub fn rules(&self) -> IgnoreRules {
         let text = self.child(ROOT, IGNORE_FILE.as_bytes()).map(|ino| self.bytes(ino));
-        IgnoreRules::parse(&text.unwrap_or_default())
+        IgnoreRules::parse(&text.unwrap_or_default()).expect("they are few")
     }
 
     /// What these rules name on this disk.

@@ -1,6 +1,7 @@
 //! A whole run: machines, the network between them, and time, which passes only when nothing else
 //! can happen.
 
+pub mod away;
 mod beside;
 mod years;
 
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::away::Away;
 use super::{
     disk::{Closed, ContentId, Tree},
     losses::Ended,
@@ -37,6 +39,8 @@ const QUIET_WITHIN: Duration = Duration::from_secs(1500);
 /// Nothing happens for so long: that is rest. Longer than any delay of the program that does not
 /// grow with failures.
 const QUIET: Duration = Duration::from_secs(25);
+/// Zones differ by so much, in ns.
+const QUARTER_NS: i64 = 900_000_000_000;
 const MAX_TURNS: u64 = 300_000;
 /// Turns in a row after which what was due is still due.
 const MAX_OVERDUE: u32 = 1000;
@@ -138,9 +142,11 @@ impl World {
             let ends =
                 machine.fuse.is_lit().then_some(machine.next_turn_at + Duration::from_secs(3));
             let opens = [machine.opens_at, machine.unlocked_at];
+            let missing = [machine.back_at, machine.answer_at];
             [machine.up_at, machine.troubled_until, machine.mounted_at, ends]
                 .into_iter()
                 .chain(opens)
+                .chain(missing)
         });
         let others = self.dial_at.values().chain(self.parted_until.values()).copied().map(Some);
         machines.chain(others).flatten().min().unwrap_or(Duration::MAX)
@@ -170,12 +176,19 @@ impl World {
             if self.machines[at].unlocked_at.is_some_and(|at| at <= now) {
                 self.unlock(at);
             }
+            if self.machines[at].back_at.is_some_and(|at| at <= now) {
+                self.end_away(at)?;
+            }
+            if self.machines[at].answer_at.is_some_and(|at| at <= now) {
+                self.answer(at)?;
+            }
             let machine = &mut self.machines[at];
             if machine.fuse.is_lit() && now >= machine.next_turn_at + Duration::from_secs(3) {
                 self.lose_power(at)?;
             }
             if self.machines[at].up_at.is_some_and(|up_at| up_at <= now) {
                 self.start(at);
+                self.watch_what_is_away(at)?;
             }
         }
         self.dial_due();
@@ -193,6 +206,7 @@ impl World {
         if self.machines[at].fuse.is_blown() {
             return self.lose_power(at);
         }
+        self.watch_what_is_away(at)?;
         match result {
             Ok(()) => {}
             // As `io::node` does: it waits for room, and what follows is as after a kill.
@@ -276,6 +290,7 @@ impl World {
             .into_values()
             .flatten()
             .chain(disk.own("trash"))
+            .chain(self.machines[at].away.iter().flat_map(Away::content))
             .chain(disk.pruned.iter().copied())
             .collect()
     }
@@ -377,6 +392,10 @@ impl World {
             }
             What::Freeze { node, for_ms } => self.machines[node].frozen_until = now + ms(for_ms),
             What::Stop { node, down_ms } => self.stop(node, down_ms),
+            What::MoveTimes { node, quarters, down_ms } => {
+                self.stop(node, down_ms);
+                self.machines[node].disk_at(now).move_times(quarters * QUARTER_NS);
+            }
             What::Kill { node, down_ms } => {
                 if self.machines[node].replica.is_some() {
                     self.stop_running(node, ms(down_ms));
@@ -410,6 +429,9 @@ impl World {
                 self.machines[node].unlocked_at = Some(now + ms(for_ms)).filter(|_| for_ms > 0);
             }
             What::LoseEvents { node } if self.machines[node].style.watch.is_off => {}
+            What::TakeAway { node, which, then, for_ms } => {
+                self.take_away(node, which, then, for_ms)?
+            }
             What::LoseEvents { node } => self.machines[node].disk_at(now).events.overflow(now),
             What::Close { node, first, how, for_ms } if !self.machines[node].is_off => {
                 // Its newest content may be given up by those who cannot get it while it is out of
@@ -491,6 +513,7 @@ impl World {
 
     fn restore(&mut self, at: usize, by_file: bool, down_ms: u64) -> Checked {
         let Some(backup) = self.machines[at].backup.take() else { return Ok(()) };
+        self.end_away(at)?;
         if self.machines[at].replica.is_some() {
             self.stop(at, down_ms);
         }
@@ -508,6 +531,7 @@ impl World {
         if self.machines.len() >= MAX_MACHINES || self.machines[from].is_off {
             return Ok(());
         }
+        self.end_away(from)?;
         self.stop(from, 1);
         self.note_deeds(from)?;
         let to = self.machines.len();
@@ -568,6 +592,13 @@ impl World {
             self.advance(self.now + FULL_SCAN_INTERVAL)?;
         }
         self.wait_for_rest()?;
+        // What was missing is found again, and then it is answered whether the rest was deleted.
+        for _ in 0..5 {
+            if self.is_anything_asked() {
+                self.advance(self.now + FULL_SCAN_INTERVAL)?;
+                self.wait_for_rest()?;
+            }
+        }
         // What could not be done is tried again after a minute at the latest; till then it is said
         // to be a problem. Of what a power cut has torn, and nobody has, that is believed after
         // two.
@@ -649,6 +680,7 @@ impl World {
                 machine.up_at = Some(self.now);
             }
             self.end_slow(at)?;
+            self.end_away(at)?;
         }
         Ok(())
     }
@@ -689,6 +721,9 @@ impl World {
             }
             let replica = self.machines[at].replica.as_ref().expect("all are up at rest");
             let status = replica.engine().status().map_err(|error| error.to_string())?;
+            if status.missing.count > 0 {
+                return Err(format!("at rest, node {at} misses {:?}", status.missing));
+            }
             // A node may have announced what its power cut then took: all know of it, and nobody
             // has it.
             let is_nowhere = |(_, reason): &(_, String)| reason == NO_SOURCE;
@@ -771,11 +806,14 @@ impl World {
 
     /// With permission bits.
     fn full_tree(&self, at: usize) -> FullTree {
+        let is_shared = self.machines.iter().any(|machine| machine.style.is_shared);
         let disk = self.machines[at].disk.borrow();
         disk.tree()
             .into_iter()
             .map(|(path, id)| {
                 let mode = disk.find(&path).map_or(0, |ino| disk.inodes[&ino].mode);
+                // What the group may do is the directory's to say on such a machine.
+                let mode = if is_shared { mode & !0o070 | mode >> 3 & 0o070 } else { mode };
                 (path, (id, mode))
             })
             .collect()

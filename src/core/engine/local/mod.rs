@@ -79,6 +79,7 @@ impl Engine {
                 if hint == Hint::Arrived {
                     self.forget_listing(&path)?;
                 }
+                self.paths.note_told(&path);
                 self.outputs.push_back(Output::Inspect { path });
             }
         }
@@ -147,6 +148,7 @@ impl Engine {
             }
             Ok(stat) => {
                 self.handle_open(&path)?;
+                let is_there = stat.is_some();
                 let is_directory = stat.is_some_and(|stat| stat.kind == FileKind::Directory);
                 let unlisted = is_directory && self.paths.is_problem(&path);
                 self.compare(path.clone(), stat, time)?;
@@ -157,6 +159,9 @@ impl Engine {
                     self.scan.request_listing(path.clone());
                 } else if settled && !self.paths.is_reading(&path) {
                     self.paths.unblock(&path);
+                }
+                if is_there {
+                    self.paths.forget_told_of(&path);
                 }
                 self.retry(&path, time)
             }
@@ -178,8 +183,12 @@ impl Engine {
     /// Nothing can be told of a path, nor of what is below it, for this reason: all of it is left
     /// as it was.
     fn handle_closed(&mut self, path: &RelPath, reason: &str, time: Time) -> Result<()> {
-        let base = self.index.get(path)?.and_then(|row| row.base);
-        let is_directory = base.is_some_and(|base| base.is_directory());
+        self.paths.forget_told_of(path);
+        let mut row = self.index.get(path)?;
+        if let Some(row) = row.as_mut().filter(|row| row.is_missing()) {
+            self.handle_found(path, row)?;
+        }
+        let is_directory = row.and_then(|row| row.base).is_some_and(|base| base.is_directory());
         let unseen = if is_directory { Unseen::Closed } else { Unseen::Itself };
         if self.block_unseen(path, (unseen, reason), time)? && is_directory {
             self.scan.handle_unlisted();
@@ -228,6 +237,9 @@ impl Engine {
             row.standing = Standing::Unknown;
             self.index.put(&path, row)?;
         }
+        if let Some(row) = row.as_mut().filter(|row| row.is_missing() && stat.is_some()) {
+            self.handle_found(&path, row)?;
+        }
         let base = row.as_ref().and_then(|row| row.base.as_ref());
         // What was ignored may have been torn since, or have changed unseen.
         let was_unknown = row.as_ref().is_some_and(|row| row.standing == Standing::Unknown);
@@ -248,10 +260,14 @@ impl Engine {
             (_, Some(stat)) if stat.kind == FileKind::Directory => {
                 self.handle_directory(path, row, stat, time)
             }
-            (Some(base), Some(_)) if base.is_directory() && self.holds_something(&path)? => {
-                // Something else is in the directory's place: what was in it is gone.
-                let renamed_to = self.renamed_to(&path, time);
-                self.scan.handle_vanished(path, renamed_to);
+            (Some(base), Some(_)) if base.is_directory() && self.holds_anything(&path)? => {
+                // Something else is in the directory's place: what was in it is gone. What it is
+                // is found out when that was decided on.
+                let is_told = self.paths.is_told(&path);
+                if self.has_to_go(&path, is_told)? {
+                    let renamed_to = self.renamed_to(&path, time);
+                    self.scan.handle_vanished(path, renamed_to, is_told);
+                }
                 Ok(())
             }
             (_, Some(stat)) => self.read(path, stat, doubtful, time),
@@ -344,15 +360,17 @@ impl Engine {
     /// What is in a directory goes before the directory.
     fn handle_missing(&mut self, path: RelPath, time: Time) -> Result<()> {
         self.paths.handle_settled(&path);
-        if self.holds_something(&path)? {
+        let is_told = self.paths.is_told(&path);
+        if self.has_to_go(&path, is_told)? {
             let renamed_to = self.renamed_to(&path, time);
-            self.scan.handle_vanished(path, renamed_to);
+            self.scan.handle_vanished(path, renamed_to, is_told);
             return Ok(());
         }
         if self.waits_for_new_name(&path, time) {
             return Ok(());
         }
-        self.observe(&path, None, time)
+        self.paths.forget_told_of(&path);
+        self.handle_gone_alone(&path, is_told, time)
     }
 
     fn handle_directory(

@@ -169,10 +169,11 @@ impl Engine {
             return Ok(());
         }
         self.renames.begin_turn(time.now);
+        let is_unknown = |row: &Row| matches!(row.standing, Standing::Ignored | Standing::Unknown);
         let in_doubt = self.paths.is_settling(&from)
             || self.paths.is_reading(&from)
             || self.paths.is_racy(&from, time.now);
-        let row = self.index.get(&from)?.filter(|row| !in_doubt && row.standing == Standing::Known);
+        let row = self.index.get(&from)?.filter(|row| !in_doubt && !is_unknown(row));
         // Another write in the tick of the clock in which it was read would not show; nor what is
         // in doubt already.
         let is_known =
@@ -192,6 +193,7 @@ impl Engine {
         for path in [to, from] {
             if !path.is_reserved() && !path.is_root() {
                 self.paths.handle_settled(&path);
+                self.paths.note_told(&path);
                 self.outputs.push_back(Output::Inspect { path });
             }
         }

@@ -5,7 +5,7 @@
 
 use log::{debug, info};
 
-use super::super::{Engine, Result, paths::UnknownOutcome, remote::is_same_state};
+use super::super::{Engine, EngineConfig, Result, paths::UnknownOutcome, remote::is_same_state};
 use super::{names::OtherName, torn::is_still_torn};
 use crate::{
     core::{
@@ -41,8 +41,10 @@ impl Engine {
             self.leave_retired_out(&mut unknown_outcome.version)?;
         }
         if let Some((content, stat)) = &found {
-            if let Some(adopted) =
-                row.as_ref().and_then(|row| adopt(row, content, stat, self.config.keeps_bits))
+            let EngineConfig { keeps_bits, has_coarse_times, .. } = self.config;
+            if let Some(adopted) = row
+                .as_ref()
+                .and_then(|row| adopt(row, content, stat, (keeps_bits, has_coarse_times)))
             {
                 if row.is_none_or(|row| row != adopted) {
                     self.put(path, &adopted)?;
@@ -55,8 +57,11 @@ impl Engine {
                 return self.restore_torn(path, row, stat, time);
             }
         } else if let Some(row) = row.clone().filter(|row| row.base.is_some()) {
-            if row.standing != Standing::Known {
+            if matches!(row.standing, Standing::Ignored | Standing::Unknown) {
                 return self.miss(path, row, time);
+            }
+            if is_deletion_known(&row) {
+                return self.put_own(path, &Row { base: None, ..row }, time);
             }
         } else {
             return Ok(());
@@ -326,12 +331,20 @@ enum Cause {
 
 /// The row, if what was found is what the base holds, or what the newest version wants: no change
 /// then, but a new stamp.
-fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<Row> {
+fn adopt(
+    row: &Row,
+    content: &Content,
+    stat: &Stat,
+    (keeps_bits, has_coarse_times): (bool, bool),
+) -> Option<Row> {
     let mut row = Row { standing: Standing::Known, ..row.clone() };
     let newest = row.entry.content.as_ref() == Some(content);
     if let Some(base) = &mut row.base {
         let same_mode = base.bits.found == stat.mode || !keeps_bits;
-        let same_metadata = same_mode && base.seen.last().mtime_ns == stat.stamp.mtime_ns;
+        let last = base.seen.last();
+        let same_time = last.mtime_ns == stat.stamp.mtime_ns
+            || has_coarse_times && last.is_by_other_clock(&stat.stamp);
+        let same_metadata = same_mode && same_time;
         // Bits and time may have been set under another of its names; that does not outlive what
         // others have done.
         let is_linked = stat.links > 1 && !base.is_newest();
@@ -357,6 +370,12 @@ fn adopt(row: &Row, content: &Content, stat: &Stat, keeps_bits: bool) -> Option<
     let held = Provenance::of(content.clone(), (!done).then(|| entry.version.clone()));
     row.base = Some(base_of(held, *stat, entry.mode));
     Some(row)
+}
+
+/// Was what is missing deleted elsewhere by somebody who knew it? Then there is nothing to say.
+fn is_deletion_known(row: &Row) -> bool {
+    let held = row.base_version();
+    row.entry.is_tombstone() && held.is_some_and(|held| row.entry.version.was_made_knowing(held))
 }
 
 /// The version that a change on this disk is made on top of.
@@ -433,13 +452,14 @@ mod tests {
         let held = Provenance::of(content.clone(), Some(version(1)));
         let base = Base { held, seen: Seen::at(stamp), bits: Bits::kept(0o644) };
         let deleted = Row::new(Entry::tombstone(version(2)), Some(base));
-        let adopted = adopt(&deleted, &content, &stat(9, 2), true).and_then(|row| row.base);
+        let adopted =
+            adopt(&deleted, &content, &stat(9, 2), (true, false)).and_then(|row| row.base);
         assert_eq!(adopted.and_then(|base| base.seen.proof()), Some(stat(9, 2).stamp));
-        assert_eq!(adopt(&deleted, &content, &stat(9, 1), true), None);
+        assert_eq!(adopt(&deleted, &content, &stat(9, 1), (true, false)), None);
         let entry =
             Entry { content: Some(content.clone()), mode: 0o644, mtime_ns: 1, version: version(1) };
         let live =
             Row::new(entry, Some(base_of(Provenance::Newest(content.clone()), stat(1, 2), 0o644)));
-        assert_eq!(adopt(&live, &content, &stat(9, 2), true), None);
+        assert_eq!(adopt(&live, &content, &stat(9, 2), (true, false)), None);
     }
 }

@@ -8,10 +8,12 @@
 //! * `disk`: what this node, or a program of the user, is doing to the path at this moment.
 //! * `fresh`: files that are read again when the clock has gone on.
 //! * `retry`: what could not be done, why, and when it is tried again.
+//! * `told`: what the watch has told of.
 
 mod disk;
 mod fresh;
 mod retry;
+mod told;
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -26,7 +28,7 @@ use self::{
 };
 use crate::model::{
     entry::{Bits, Content, Version},
-    limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_READS, MAX_SETTLING},
+    limits::{MAX_BLOCKED, MAX_IN_FLIGHT, MAX_READS, MAX_SETTLING, MAX_TOLD},
     path::RelPath,
 };
 
@@ -53,6 +55,8 @@ struct PathState {
     fresh: Option<Fresh>,
     /// It was read lately, and is large.
     rest: Option<Rest>,
+    /// The watch has told of it, and it was not looked at since.
+    is_told: bool,
     /// Permission bits, which this disk does not keep, of what was kept here beside a version that
     /// won.
     kept: Option<Bits>,
@@ -69,11 +73,12 @@ enum Kind {
     Racy,
     Fresh,
     Rest,
+    Told,
     Kept,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Read,
         Self::Writing,
         Self::Change,
@@ -82,6 +87,7 @@ impl Kind {
         Self::Racy,
         Self::Fresh,
         Self::Rest,
+        Self::Told,
         Self::Kept,
     ];
 
@@ -90,6 +96,7 @@ impl Kind {
             Self::Read | Self::Racy | Self::Fresh => MAX_READS,
             Self::Writing | Self::Rest => MAX_SETTLING,
             Self::Change => MAX_IN_FLIGHT,
+            Self::Told => MAX_TOLD,
             Self::Left | Self::Retry | Self::Kept => MAX_BLOCKED,
         }
     }
@@ -106,6 +113,7 @@ impl PathState {
             Kind::Racy => self.racy.is_some(),
             Kind::Fresh => self.fresh.is_some(),
             Kind::Rest => self.rest.is_some(),
+            Kind::Told => self.is_told,
             Kind::Kept => self.kept.is_some(),
         }
     }

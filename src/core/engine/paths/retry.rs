@@ -264,6 +264,11 @@ impl Paths {
         self.retry(path).is_some_and(|retry| retry.why == Why::NoSource && retry.delay >= delay)
     }
 
+    /// Has it been tried in vain so often that the pause is as long as this?
+    pub(in super::super) fn has_waited(&self, path: &RelPath, delay: Duration) -> bool {
+        self.retry(path).is_some_and(|retry| retry.delay >= delay) || self.crowd.contains(path)
+    }
+
     /// Those that are named, and why.
     pub(in super::super) fn problems(&self) -> impl Iterator<Item = (&RelPath, &str)> {
         self.states

@@ -9,6 +9,7 @@
 //! when there is some.
 //!
 //! * `parents`: directories, which come before what is in them and go after it.
+//! * `respell`: directories of which this disk takes the old name and the new one for one.
 //! * `relocate`: content that is on this disk already, at a path that is to go.
 //! * `outcome`: what came of a change.
 //! * `lost`: versions whose content is nowhere any more.
@@ -16,6 +17,7 @@
 mod outcome;
 mod parents;
 mod relocate;
+mod respell;
 mod unrecoverable;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use std::collections::BTreeMap;
 use log::warn;
 
 pub(super) use self::relocate::{Waits, file_digest};
+use self::respell::Respellings;
 use super::{
     Engine, Result,
     paths::Pending,
@@ -49,6 +52,7 @@ pub(super) struct Placement {
     wanted: Pass,
     removals: Pass,
     pub(super) waits: Waits,
+    respellings: Respellings,
     /// The first wanted file of each kind that found every download of that kind taken, if one did:
     /// from there on they are looked for as soon as one is free.
     starving: BTreeMap<Slot, RelPath>,
@@ -147,7 +151,7 @@ impl Placement {
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        self.waits.is_bounded()
+        self.waits.is_bounded() && self.respellings.is_bounded()
     }
 }
 
@@ -294,6 +298,9 @@ impl Engine {
         if self.resolution_of(&row) == Some(Resolution::Republish) {
             return self.republish(path, row, time);
         }
+        if self.is_respelled(path, &row, time)? {
+            return Ok(());
+        }
         let is_directory = base.is_directory();
         if is_directory && self.has_live_children(path)? {
             return self.keep_directory(path, row, false, time);
@@ -325,6 +332,9 @@ impl Engine {
             return self.place_metadata(path, row, &newest, time);
         }
         if !self.is_parent_coming(path, time)? {
+            return Ok(());
+        }
+        if held.is_none() && newest == Content::Directory && self.respell(path, &row, time)? {
             return Ok(());
         }
         let resolution = self.resolution_of(&row);

@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+const IN_ITS_PLACE: &str =
+    "a pipe, a socket or a device is in its place, which is not synchronised; remove it";
+
 impl Engine {
     pub(in super::super) fn handle_applied(
         &mut self,
@@ -50,11 +53,19 @@ impl Engine {
         if let Some(digest) = change.partial {
             self.finish_install(&digest);
         }
-        if let Some(from) = &change.from {
-            self.handle_relocated(from, time)?;
+        match &change.from {
+            // What is in it is found at its new name, and taken for what it was at its old one.
+            Some(from) if change.content == Some(Content::Directory) => {
+                self.handle_renamed(from.clone(), path.clone(), time)?;
+            }
+            Some(from) => self.handle_relocated(from, time)?,
+            None => {}
         }
         let Some(mut row) = self.index.get(path)? else { return Ok(()) };
-        self.activity.handle_remote(path, change.content.as_ref());
+        let had = |stat: &Stat| row.base.as_ref().is_some_and(|base| base.is_unchanged(stat));
+        if !stat.as_ref().is_some_and(had) {
+            self.activity.handle_remote(path, change.content.as_ref());
+        }
         // Another version may have come while this one was being written.
         let newest = row.entry.version.dot == change.version.dot;
         self.leave_retired_out(&mut change.version)?;
@@ -139,7 +150,12 @@ impl Engine {
                 }
                 self.placement.kick();
                 if !self.paths.is_reading(path) && !self.paths.is_changing(path) {
-                    self.hold_back(path, "it keeps changing", time)?;
+                    match stat {
+                        Some(Stat { kind: FileKind::Other, .. }) => {
+                            self.refuse(path, IN_ITS_PLACE, time)?;
+                        }
+                        _ => self.hold_back(path, "it keeps changing", time)?,
+                    }
                 }
             }
             ApplyFailure::NotEmpty => {

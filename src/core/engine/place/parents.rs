@@ -44,6 +44,8 @@ impl Engine {
             }
             return Ok(false);
         };
+        // One that is missing comes back for what is to be put into it.
+        let row = if row.is_missing() { self.want_missing(&parent, row)? } else { row };
         if row.entry.content != Some(Content::Directory) {
             if self.is_caught_up() && !self.paths.is_changing(&parent) {
                 self.publish_parent(&parent, row, false, time)?;
@@ -88,8 +90,9 @@ impl Engine {
     }
 
     /// Publishes a directory that lives because something in it does. If that is unattributed, or
-    /// of whoever made what is in the directory's place, which cannot have been there at the same
-    /// time, so is the directory. `holds_own` says that something in it is this machine's alone.
+    /// what is in the directory's place is, or both are of one machine, on which they cannot have
+    /// been at the same time, the directory is unattributed. `holds_own` says that something in it
+    /// is this machine's alone.
     pub(in super::super) fn publish_parent(
         &mut self,
         path: &RelPath,
@@ -103,7 +106,9 @@ impl Engine {
         version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
             .filter(|joined| *joined != version.made_with);
         let replaced = (row.entry.version.author, row.entry.version.dot);
-        if !holds_own && !self.holds_others(path, replaced)? {
+        let is_one_machines =
+            replaced.0 == Author::Unattributed || !self.holds_others(path, replaced)?;
+        if !holds_own && is_one_machines {
             version.author = Author::Unattributed;
         }
         let is_held = row.base.as_ref().is_some_and(Base::is_directory);
@@ -124,7 +129,7 @@ impl Engine {
             let made = row.entry.version.dot;
             let is_left = made.origin == dot.origin && made.seq < dot.seq;
             let is_others = ![Author::Unattributed, author].contains(&row.entry.version.author);
-            is_others || is_left || row.standing != Standing::Known
+            is_others || is_left || matches!(row.standing, Standing::Ignored | Standing::Unknown)
         };
         self.any_child(directory, |path, row| {
             let is_directory = row.entry.content == Some(Content::Directory);

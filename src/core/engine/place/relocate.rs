@@ -145,7 +145,7 @@ impl Engine {
     }
 
     /// Is nothing being done about the file at this path, and room to give it another name?
-    fn may_move(&self, path: &RelPath) -> bool {
+    pub(super) fn may_move(&self, path: &RelPath) -> bool {
         self.paths.has_room_for(2) && self.paths.is_free(path)
     }
 

@@ -45,6 +45,7 @@ impl Engine {
                 self.scan.listing = None;
                 self.scan.degraded.remove(&directory);
                 if !directory.is_root() {
+                    self.mark_missing(&directory)?;
                     self.outputs.push_back(Output::Inspect { path: directory });
                 }
                 self.finish_listing();
@@ -128,11 +129,15 @@ impl Engine {
             return Ok(());
         };
         let rows = self.index.children(directory, after.as_deref(), STEP_ENTRIES)?;
-        for (path, row) in &rows {
-            let is_listed = names.binary_search(&hash(path.name())).is_ok();
-            if !is_listed && self.may_be_missed(path, row) {
-                self.outputs.push_back(Output::Inspect { path: path.clone() });
-            }
+        let is_listed = |path: &RelPath| names.binary_search(&hash(path.name())).is_ok();
+        let missed: Vec<RelPath> = rows
+            .iter()
+            .filter(|(path, row)| !is_listed(path) && self.may_be_missed(path, row))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in missed {
+            self.mark_missing(&path)?;
+            self.outputs.push_back(Output::Inspect { path });
         }
         let last = rows
             .last()
@@ -153,11 +158,18 @@ impl Engine {
     fn may_be_missed(&self, path: &RelPath, row: &Row) -> bool {
         match row.is_ignored() {
             true => !self.is_ignored(path, Some(row), None) || !self.is_newest_ignored(path, row),
-            false => row.base.is_some(),
+            false => row.base.is_some() && !row.is_missing(),
         }
     }
 
     pub(super) fn begin_next_listing(&mut self) -> Result<()> {
+        if !self.has_listings() {
+            return Ok(());
+        }
+        let is_begun = self.scan.walk.is_none();
+        if is_begun {
+            self.scan.missing.note_begin(self.index.knowledge().get(self.origin()));
+        }
         let directory = match self.scan.queue.pop_front() {
             Some(directory) if self.paths.closed_above(&directory).is_some() => return Ok(()),
             Some(directory) => directory,

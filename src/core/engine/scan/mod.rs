@@ -7,8 +7,10 @@
 //!
 //! * `listing`: one directory.
 //! * `vanished`: directories that are gone.
+//! * `missing`: what of that was deleted.
 
 mod listing;
+mod missing;
 mod vanished;
 
 use std::{
@@ -19,6 +21,7 @@ use std::{
 
 use log::{info, warn};
 
+use self::missing::Missing;
 use super::{Engine, Result};
 use crate::{
     core::seam::{Output, Time},
@@ -39,6 +42,8 @@ pub(super) struct Scan {
     walk: Option<RelPath>,
     walk_wanted: bool,
     walk_at: Instant,
+    /// A walk has ended, and no other was begun since.
+    is_between_walks: bool,
     /// Has a walk been through since the start? Until then it is not known what is on the disk.
     walked: bool,
     /// Has what it found been read as well?
@@ -51,13 +56,23 @@ pub(super) struct Scan {
     is_unlisted: bool,
     listing: Option<Listing>,
     queue: VecDeque<RelPath>,
-    /// Directories that are gone, whose rows are being gone through, and where they have gone, if
-    /// that is known: what is there is listed first, so that it is published there before it is
-    /// deleted here.
-    vanished: VecDeque<(RelPath, Option<RelPath>)>,
+    /// Directories that are gone, whose rows are being gone through.
+    vanished: VecDeque<Vanished>,
+    missing: Missing,
     degraded: BTreeSet<RelPath>,
     all_degraded: bool,
     poll_at: Option<Instant>,
+}
+
+/// A directory that is gone.
+#[derive(Debug, Clone)]
+struct Vanished {
+    directory: RelPath,
+    /// Where it has gone, if that is known: what is there is listed first, so that it is published
+    /// there before it is deleted here.
+    renamed_to: Option<RelPath>,
+    /// The watch has told of it.
+    is_told: bool,
 }
 
 /// One directory under way.
@@ -86,11 +101,13 @@ impl Listing {
 }
 
 impl Scan {
-    pub(super) fn new(now: Instant) -> Self {
+    /// `is_undecided`: the last run has left something that is missing.
+    pub(super) fn new(is_undecided: bool, now: Instant) -> Self {
         Self {
             walk: None,
             walk_wanted: true,
             walk_at: now + FULL_SCAN_INTERVAL,
+            is_between_walks: false,
             walked: false,
             is_first_over: false,
             is_known: false,
@@ -99,6 +116,7 @@ impl Scan {
             listing: None,
             queue: VecDeque::new(),
             vanished: VecDeque::new(),
+            missing: Missing::left(is_undecided),
             degraded: BTreeSet::new(),
             all_degraded: false,
             poll_at: None,
@@ -121,6 +139,7 @@ impl Scan {
     }
 
     fn end_walk(&mut self) {
+        self.is_between_walks = true;
         self.is_known |= !self.is_unlisted || self.failed_walks >= MAX_FAILED_WALKS;
         self.failed_walks = self.failed_walks.saturating_add(1);
         self.is_unlisted = false;
@@ -152,12 +171,16 @@ impl Scan {
         }
     }
 
-    pub(super) fn handle_vanished(&mut self, directory: RelPath, renamed_to: Option<RelPath>) {
-        if self.vanished.iter().any(|(gone, _)| *gone == directory) {
-            return;
-        }
-        if self.vanished.len() < MAX_LIST_QUEUE {
-            self.vanished.push_back((directory, renamed_to));
+    pub(super) fn handle_vanished(
+        &mut self,
+        directory: RelPath,
+        renamed_to: Option<RelPath>,
+        is_told: bool,
+    ) {
+        if let Some(gone) = self.vanished.iter_mut().find(|gone| gone.directory == directory) {
+            gone.is_told |= is_told;
+        } else if self.vanished.len() < MAX_LIST_QUEUE {
+            self.vanished.push_back(Vanished { directory, renamed_to, is_told });
         } else {
             self.request_walk();
         }
@@ -178,7 +201,9 @@ impl Scan {
     /// A directory is there after all. Was it, or one above it, taken for gone?
     pub(super) fn handle_reappeared(&mut self, directory: &RelPath) -> bool {
         let before = self.vanished.len();
-        self.vanished.retain(|(gone, _)| gone != directory && !directory.is_below(gone));
+        self.vanished.retain(|Vanished { directory: gone, .. }| {
+            gone != directory && !directory.is_below(gone)
+        });
         self.vanished.len() < before
     }
 
@@ -188,7 +213,8 @@ impl Scan {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.poll_at.into_iter().chain([self.walk_at]).min()
+        let missing = self.missing.next_timeout();
+        self.poll_at.into_iter().chain([self.walk_at]).chain(missing).min()
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -209,7 +235,19 @@ impl Scan {
     fn next_vanished(&self) -> Option<usize> {
         let is_ready =
             |to: &Option<RelPath>| to.as_ref().is_none_or(|to| !self.will_list_below(to));
-        self.vanished.iter().position(|(_, to)| is_ready(to))
+        self.vanished.iter().position(|gone| is_ready(&gone.renamed_to))
+    }
+
+    /// Has all been looked at that was to be, since a walk was begun last?
+    fn has_looked(&self) -> bool {
+        let is_walked = self.walked && self.walk.is_none();
+        let is_idle = self.listing.is_none() && self.queue.is_empty() && self.vanished.is_empty();
+        is_walked && is_idle && (!self.walk_wanted || self.is_between_walks)
+    }
+
+    /// Is what the timer has asked for last still being compared?
+    fn is_polling(&self) -> bool {
+        self.walk.is_some() || !self.queue.is_empty() || self.missing.is_running()
     }
 
     fn will_list_below(&self, top: &RelPath) -> bool {
@@ -225,7 +263,11 @@ impl Engine {
     pub(super) fn scan_has_work(&self) -> bool {
         !self.rules.are_changing()
             && !self.lost.is_waiting()
-            && self.scan.has_work(self.paths.reads() < MAX_READS / 2)
+            && (self.has_listings() || self.missing_has_work())
+    }
+
+    fn has_listings(&self) -> bool {
+        self.scan.has_work(self.paths.reads() < MAX_READS / 2)
     }
 
     /// Has everything been looked at, and read, that may be other than its stamp says?
@@ -233,12 +275,14 @@ impl Engine {
         self.scan.is_known() && self.paths.reads() == 0
     }
 
-    pub(super) fn handle_scan_timeout(&mut self, time: Time) {
+    pub(super) fn handle_scan_timeout(&mut self, time: Time) -> Result<()> {
         self.scan.is_first_over |= self.scan.walked && self.paths.reads() == 0;
         if self.paused.is_some() {
-            return self.postpone_scan(time);
+            self.postpone_scan(time);
+            return Ok(());
         }
         self.inspect_settled(time);
+        self.handle_missing_timeout(time)?;
         if self.scan.walk_at <= time.now {
             self.scan.walk_at = time.now + FULL_SCAN_INTERVAL;
             self.scan.request_walk();
@@ -246,18 +290,23 @@ impl Engine {
         let any = self.scan.all_degraded || !self.scan.degraded.is_empty();
         match self.scan.poll_at {
             Some(at) if at <= time.now => {
-                self.poll_degraded();
+                // One round ends before the next begins, so that what is missing can be decided on.
+                if !self.scan.is_polling() {
+                    self.poll_degraded();
+                }
                 self.scan.poll_at = any.then_some(time.now + POLL_INTERVAL);
             }
             None if any => self.scan.poll_at = Some(time.now + POLL_INTERVAL),
             _ => {}
         }
+        Ok(())
     }
 
     fn postpone_scan(&mut self, time: Time) {
         self.paths.forget_settling();
         self.scan.walk_at = self.scan.walk_at.max(time.now + POLL_INTERVAL);
         self.scan.poll_at = self.scan.poll_at.map(|at| at.max(time.now + POLL_INTERVAL));
+        self.scan.missing.postpone(time.now + POLL_INTERVAL);
     }
 
     fn inspect_settled(&mut self, time: Time) {
@@ -283,13 +332,19 @@ impl Engine {
         if self.paused.is_some() || !self.scan_has_work() {
             return Ok(());
         }
+        if self.scan.missing.is_running() {
+            return self.step_decision(time);
+        }
         if let Some(at) = self.scan.next_vanished() {
             return self.step_vanished(at, time);
         }
         if self.scan.listing.as_ref().is_some_and(Listing::is_listed) {
             return self.step_missing();
         }
-        self.begin_next_listing()
+        match self.missing_has_work() {
+            true => self.step_decision(time),
+            false => self.begin_next_listing(),
+        }
     }
 
     /// Has the directory listed when it is seen next, as if it were another one.
@@ -319,7 +374,7 @@ impl Engine {
         let next = match self.scan.walk.clone() {
             Some(cursor) => self.next_open_directory(cursor)?,
             None => {
-                self.scan.walk_wanted = false;
+                (self.scan.walk_wanted, self.scan.is_between_walks) = (false, false);
                 Some(RelPath::root())
             }
         };

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::{
-    core::seam::{Found, Listed},
-    model::{entry::Content, version::Author},
+    core::seam::{Found, Listed, RuleText},
+    model::{entry::Content, limits::MAX_IGNORE_RULES, version::Author},
 };
 
 /// Both hold `d/x.o`, `d/y` and `c/f`, and are in sync.
@@ -110,10 +110,10 @@ fn a_node_that_is_killed_while_the_rules_change_begins_again() {
     set_rules(&mut world, "c");
     world.delete(0, "c");
     world.settle();
-    let input = Input::IgnoreRules { text: Some(b"# none".to_vec()), through: Vec::new() };
+    let input = Input::IgnoreRules { text: Ok(Some(b"# none".to_vec())), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     world.time.now += Duration::from_secs(2);
-    let input = Input::IgnoreRules { text: Some(Vec::new()), through: Vec::new() };
+    let input = Input::IgnoreRules { text: Ok(Some(Vec::new())), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     assert!(world.nodes[0].engine.has_work());
     world.nodes[0].engine.handle_names_synced(Ok(()), world.time).unwrap();
@@ -132,7 +132,7 @@ fn rules_that_come_while_others_take_effect_have_their_turn() {
     world.delete(1, "c/f");
     world.settle();
     for rules in ["d", "c", "*.o"] {
-        let input = Input::IgnoreRules { text: Some(rules.into()), through: Vec::new() };
+        let input = Input::IgnoreRules { text: Ok(Some(rules.into())), through: Vec::new() };
         world.nodes[0].engine.handle_input(input, world.time).unwrap();
     }
     let engine = &world.nodes[0].engine;
@@ -337,14 +337,14 @@ fn what_is_gone_everywhere_when_the_rule_goes_is_given_up() {
 #[test]
 fn what_others_delete_is_not_deleted_where_it_is_ignored() {
     let mut world = holding(2);
-    let input = || Input::IgnoreRules { text: Some(b"c".to_vec()), through: Vec::new() };
+    let input = || Input::IgnoreRules { text: Ok(Some(b"c".to_vec())), through: Vec::new() };
     world.nodes[0].engine.handle_input(input(), world.time).unwrap();
     world.settle();
     world.delete(1, "c");
     world.settle();
     assert_in_sync(&world);
     assert_eq!(held(&world, 0, "c/f"), file("eff"));
-    let input = Input::IgnoreRules { text: Some(Vec::new()), through: Vec::new() };
+    let input = Input::IgnoreRules { text: Ok(Some(Vec::new())), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     world.settle();
     world.assert_equal();
@@ -487,10 +487,62 @@ fn rules_that_cannot_be_read_change_nothing_and_those_behind_a_link_are_followed
 fn rules_that_could_not_be_read_are_read_again() {
     let mut world = linked(1);
     world.nodes[0].disk.put(&path(".p2pignore"), Data::File(b"secret".to_vec()), 0o644, None);
-    let input = Input::IgnoreRules { text: None, through: Vec::new() };
+    let input = Input::IgnoreRules { text: Err("no".to_owned()), through: Vec::new() };
     world.nodes[0].engine.handle_input(input, world.time).unwrap();
     world.wait(15);
     assert!(world.nodes[0].engine.is_ignored(&path("secret"), None, None));
+}
+
+fn tell_rules(world: &mut World, node: usize, text: RuleText) {
+    let input = Input::IgnoreRules { text, through: Vec::new() };
+    world.nodes[node].engine.handle_input(input, world.time).unwrap();
+}
+
+fn problems(world: &World, node: usize) -> Vec<(RelPath, String)> {
+    world.nodes[node].engine.status().unwrap().problems
+}
+
+#[test]
+fn rules_that_do_not_count_are_told_and_those_before_hold() {
+    let mut world = linked(2);
+    set_rules(&mut world, "secret");
+    let too_many = "x\n".repeat(MAX_IGNORE_RULES + 1).into_bytes();
+    for refused in [Ok(Some(too_many)), Err("no".to_owned())] {
+        tell_rules(&mut world, 0, refused);
+        let found = problems(&world, 0);
+        let [(at, problem)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(*at, path(".p2pignore"));
+        assert!(problem.contains("the rules before hold"), "{problem}");
+        let is_ignored = |name: &str| world.nodes[0].engine.is_ignored(&path(name), None, None);
+        assert!(is_ignored("secret") && !is_ignored("x"));
+        tell_rules(&mut world, 0, Ok(Some(b"secret".to_vec())));
+        assert_eq!(problems(&world, 0), []);
+    }
+}
+
+/// What was handed out is not taken back.
+#[test]
+fn until_the_rules_were_read_once_everything_is_left_alone() {
+    let mut world = World::new(2);
+    let disk = &mut world.nodes[0].disk;
+    disk.put(&path("secret"), Data::File(b"s".to_vec()), 0o644, None);
+    disk.put(&path("other"), Data::File(b"o".to_vec()), 0o644, None);
+    disk.put(&path(".p2pignore"), Data::Symlink(b"rules".to_vec()), 0o777, None);
+    for _ in 0..2 {
+        world.settle();
+        world.link_all();
+        world.settle();
+        assert_eq!((held(&world, 1, "secret"), held(&world, 1, "other")), (None, None));
+        let [(_, problem)] = &problems(&world, 0)[..] else { panic!("it is told") };
+        assert!(problem.contains("nothing is synchronised"), "{problem}");
+        world.wait(2);
+        world.crash(0);
+    }
+    world.link_all();
+    world.write(0, "rules", b"secret");
+    world.settle();
+    assert_eq!((held(&world, 1, "secret"), held(&world, 1, "other")), (None, file("o")));
+    assert_eq!(problems(&world, 0), []);
 }
 
 #[test]

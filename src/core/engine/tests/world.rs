@@ -2,7 +2,7 @@
 //! can.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
@@ -15,12 +15,12 @@ use super::super::*;
 use crate::{
     core::seam::{
         Action, Apply, ApplyFailure, COVERED, Found, Hint, Listed, MissingPiece, PieceSource,
-        Source, Transmit,
+        RuleText, Source, Transmit,
     },
     model::{
         content::Chunk,
         entry::{Content, Digest, FileKind, Stamp, Stat},
-        limits::{MAX_INLINE_BYTES, MAX_PIECE_BYTES},
+        limits::{MASS_MISSING, MAX_INLINE_BYTES, MAX_PIECE_BYTES},
         path::RelPath,
     },
     wire::message::Message,
@@ -70,6 +70,10 @@ pub(super) struct Disk {
     /// All files have the same permission bits, and all directories, whatever they are said to
     /// have.
     pub(super) has_flat_bits: bool,
+    /// Names that differ by case are one.
+    pub(super) folds: bool,
+    /// Directories that no events come from.
+    pub(super) unwatched: BTreeSet<RelPath>,
     /// Directories in which nothing can be made, and why.
     pub(super) locked: BTreeMap<RelPath, &'static str>,
     /// Tries to write what cannot be written.
@@ -152,6 +156,13 @@ impl Disk {
         self.closed.keys().any(|closed| path.is_below(closed))
     }
 
+    /// Is the name another's, in another case?
+    fn is_taken(&self, path: &RelPath) -> bool {
+        let folded = |path: &RelPath| path.as_bytes().to_ascii_lowercase();
+        let is_same = |other: &RelPath| other != path && folded(other) == folded(path);
+        self.folds && self.tree.keys().any(is_same)
+    }
+
     /// Why nothing can be put at a path, as far as that shows without trying.
     pub(super) fn refusal(&self, path: &RelPath) -> Option<&'static str> {
         self.locked.get(&path.parent()?).copied()
@@ -181,8 +192,18 @@ impl Disk {
             return Err(ApplyFailure::Parent);
         }
         let current = self.stat(&path);
+        if let Action::RenameFrom { from, stamp } = &action
+            && current.is_some_and(|stat| stat.stamp == *stamp)
+            && self.stat(from).is_none()
+        {
+            return Ok(current);
+        }
         if current.map(|stat| stat.stamp) != expect {
             return Err(ApplyFailure::Unexpected(current));
+        }
+        let is_renamed = matches!(action, Action::RenameFrom { .. });
+        if current.is_none() && !is_renamed && self.is_taken(&path) {
+            return Err(ApplyFailure::System("takes both names for one".to_owned()));
         }
         if let Action::Exchange { with, stamp } = &action {
             let other = self.stat(with);
@@ -250,7 +271,8 @@ impl Disk {
         let entries = children
             .filter_map(|(path, _)| Some((path.name().into(), self.look(path).transpose()?)));
         let entries = entries.collect();
-        Listed::Batch { entries, watched: true, last: true }
+        let watched = !self.unwatched.contains(directory);
+        Listed::Batch { entries, watched, last: true }
     }
 
     pub(super) fn read(&self, path: &RelPath) -> Found {
@@ -323,17 +345,19 @@ impl Disk {
     }
 
     /// What `.p2pignore` holds, which may be a link to another file in the root.
-    fn rules(&self) -> (Option<Vec<u8>>, Vec<RelPath>) {
+    fn rules(&self) -> (RuleText, Vec<RelPath>) {
         let data = |path: &RelPath| self.tree.get(path).map(|inode| &inode.data);
         match data(&path(".p2pignore")) {
-            None => (Some(Vec::new()), Vec::new()),
-            Some(Data::File(bytes)) => (Some(bytes.clone()), Vec::new()),
+            None => (Ok(Some(Vec::new())), Vec::new()),
+            Some(Data::File(bytes)) => (Ok(Some(bytes.clone())), Vec::new()),
             Some(Data::Symlink(target)) => {
                 let target = RelPath::new(target).unwrap();
-                let Some(Data::File(bytes)) = data(&target) else { return (None, vec![target]) };
-                (Some(bytes.clone()), vec![target])
+                let Some(Data::File(bytes)) = data(&target) else {
+                    return (Err(format!("{target} is not there")), vec![target]);
+                };
+                (Ok(Some(bytes.clone())), vec![target])
             }
-            Some(Data::Directory) => (None, Vec::new()),
+            Some(Data::Directory) => (Err("it is no file".to_owned()), Vec::new()),
         }
     }
 
@@ -636,7 +660,10 @@ impl Node {
             fresh_origin: false,
             index_is_latest: true,
             keeps_bits: true,
+            alters_names: false,
+            has_coarse_times: false,
             has_fine_times: true,
+            mass_missing: MASS_MISSING,
         };
         let engine = Engine::new(Index::open_in(storage.clone()).unwrap(), config, time).unwrap();
         Self { engine, disk, storage, said: 0 }
@@ -655,7 +682,8 @@ impl Node {
                 }
             }
             let Some(output) = self.engine.poll_output() else { return busy };
-            busy |= output != Output::SyncNames;
+            // What is held is looked for again and again.
+            busy |= !matches!(output, Output::SyncNames | Output::Inspect { .. });
             self.perform(output, time);
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     core::seam::{MissingPiece, Output, PieceSource, Transmit},
     model::{
         content::Chunk,
-        entry::{Content, Digest, Seen},
+        entry::{Base, Content, Digest, Row, Seen},
         limits::{MAX_PIECE_BYTES, MAX_SERVING, RECIPE_SEGMENT_CHUNKS},
         path::RelPath,
         version::NodeId,
@@ -125,7 +125,7 @@ impl Engine {
         end: u64,
     ) -> Result<Transmit> {
         let Some(source) = self.piece_source(&path, &digest, offset, end)? else {
-            return Ok(Transmit::Message(Message::Unavailable { digest }));
+            return self.refusal(&path, digest);
         };
         let length = (end - offset).min(MAX_PIECE_BYTES as u64);
         if let Some(link) = self.links.get_mut(&node).filter(|_| offset + length < end) {
@@ -157,7 +157,6 @@ impl Engine {
     }
 
     fn recipe_answer(&mut self, path: &RelPath, digest: Digest, first: u32) -> Result<Transmit> {
-        let unavailable = Transmit::Message(Message::Unavailable { digest });
         let segment = first / RECIPE_SEGMENT_CHUNKS as u32;
         if let Some(chunks) = self.index.recipe_segment(&digest, segment)? {
             let (first, total) =
@@ -166,10 +165,10 @@ impl Engine {
         }
         let held = self.holder(path, &digest)?.filter(|_| first == 0);
         let Some((held_at, size)) = held.map(|(at, seen)| (at, seen.last().size)) else {
-            return Ok(unavailable);
+            return self.refusal(path, digest);
         };
         if size == 0 {
-            return Ok(unavailable);
+            return self.refusal(path, digest);
         }
         if !is_small(size) {
             // Its list went when no row had the content for a while, and comes with the next read.
@@ -180,6 +179,18 @@ impl Engine {
         Ok(Transmit::Message(Message::Recipe { digest, first: 0, total: 1, chunks }))
     }
 
+    /// What is missing here may be here again: then it is not known yet whether it was deleted.
+    fn refusal(&self, path: &RelPath, digest: Digest) -> Result<Transmit> {
+        let is_away = |row: &Row| {
+            row.is_missing() && row.base.as_ref().and_then(Base::digest) == Some(digest)
+        };
+        let is_away = self.index.get(path)?.is_some_and(|row| is_away(&row));
+        Ok(Transmit::Message(match is_away {
+            true => Message::NotNow { digest },
+            false => Message::Unavailable { digest },
+        }))
+    }
+
     /// Where this content is on the disk: at `path`, or anywhere.
     pub(in super::super) fn holder(
         &self,
@@ -187,7 +198,8 @@ impl Engine {
         digest: &Digest,
     ) -> Result<Option<(RelPath, Seen)>> {
         for candidate in [Some(path.clone()), self.index.path_with(digest)?].into_iter().flatten() {
-            let base = self.index.get(&candidate)?.and_then(|row| row.base);
+            let row = self.index.get(&candidate)?.filter(|row| !row.is_missing());
+            let base = row.and_then(|row| row.base);
             let holds = |content: &Content| content.digest() == Some(digest);
             if let Some(base) = base.filter(|base| base.content().is_some_and(holds)) {
                 return Ok(Some((candidate, base.seen)));

@@ -22,6 +22,7 @@ use crate::{
     io::{
         disk::{
             change::{
+                belonging::Belonging,
                 error::{ApplyError, failed},
                 names,
                 stage::Staged,
@@ -58,6 +59,9 @@ pub(crate) fn apply(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<
 fn carry_out(root: &Root, staged: &Staged, now_ms: u64) -> Result<Option<Stat>> {
     let apply = staged.apply();
     let site = Site::new(root, &apply.path, now_ms)?;
+    if let Some(stat) = site.moved_along(apply)? {
+        return Ok(Some(stat));
+    }
     let mut current = site.check(apply.expect)?;
     if current.is_none() && gives_name(&apply.action) {
         names::require(root, &apply.path)?;
@@ -166,7 +170,7 @@ impl<'a> Site<'a> {
             let temporary = self.root.temporary()?;
             let copied = (&*temporary, NAME);
             sys::remove(self.files(), copied)?;
-            self.copy(old, copied)?;
+            self.copy(old, copied, &beside.belonging(false))?;
             match sys::rename_new(self.files(), copied, beside.at(), self.root.able()) {
                 Err(Errno::EXIST) => Ok(()),
                 result => result,
@@ -221,6 +225,7 @@ impl<'a> Site<'a> {
         }
         self.has_new.set(true);
         self.root.forget_directories();
+        self.belonging(false).give_owner(self.root, self.at());
         let made = self.stat()?;
         if made.is_none() {
             names::require_not_lost(self.root, self.path)?;
@@ -242,6 +247,9 @@ impl<'a> Site<'a> {
             }
         };
         make().map_err(|error| self.failed("make the symbolic link", error))?;
+        if let Ok(temporary) = self.root.temporary() {
+            self.belonging(current.is_some()).give_owner(self.root, (&temporary, NAME));
+        }
         self.install(NAME, current)
     }
 
@@ -339,6 +347,11 @@ impl<'a> Site<'a> {
             self.has_new.set(false);
         }
         Err(why)
+    }
+
+    /// To whom it belongs what is put there.
+    fn belonging(&self, replaces: bool) -> Belonging {
+        Belonging::of(self.root, self.path, replaces)
     }
 
     fn failed(&self, op: &'static str, error: Errno) -> ApplyError {

@@ -4,6 +4,7 @@
 //! [`Changes::run`], once a turn.
 
 pub mod apply;
+pub mod belonging;
 pub mod error;
 mod names;
 pub mod partial;

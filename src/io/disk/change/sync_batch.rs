@@ -9,7 +9,7 @@ use crate::{
     core::seam::{Action, Apply},
     io::{
         disk::{
-            change::{apply, error::ApplyError, stage::Staged, temp::Temp},
+            change::{apply, belonging::Belonging, error::ApplyError, stage::Staged, temp::Temp},
             root::Root,
             trash,
         },
@@ -127,13 +127,20 @@ impl SyncBatch {
                 (Ok(()), Err(error)) => Err(ApplyError::NotDurable(error.into())),
                 (Ok(()), Ok(())) => apply::apply(root, &change, now_ms),
             };
-            if synced.is_ok() {
+            if synced.is_ok() && !is_nothing_done(change.apply(), &outcome) {
                 self.new_names.add(root, change.apply(), now_ms);
             }
             outcomes.push((change, outcome));
         }
         outcomes
     }
+}
+
+/// Had it the bits and the time before that it was to have? Then nothing of it is new.
+fn is_nothing_done(change: &Apply, outcome: &Outcome) -> bool {
+    let is_as_before = |stat: &Stat| Some(stat.stamp) == change.expect;
+    matches!(change.action, Action::SetMetadata { mtime_ns: Some(_), .. })
+        && matches!(outcome, Ok(Some(stat)) if is_as_before(stat))
 }
 
 impl NewNames {
@@ -178,16 +185,19 @@ impl NewNames {
     }
 }
 
-/// The new content, if there is any, with its bits and time.
+/// The new content, if there is any, with its owner, bits and time.
 fn prepare(root: &Root, change: &Staged) -> std::result::Result<Option<Temp>, ApplyError> {
-    let Apply { path, action, .. } = change.apply();
-    let (Action::WriteFile { mode, mtime_ns, .. }, Some(temp)) = (action, change.temp()) else {
+    let Apply { path, expect, action, .. } = change.apply();
+    let (Action::WriteFile { mode, mtime_ns, .. }, Some(name)) = (action, change.temp()) else {
         return Ok(None);
     };
     let failed =
         |error| ApplyError::Io { op: "prepare the temporary file of", path: path.clone(), error };
-    let temp = Temp::open_existing(root, temp).map_err(failed)?.ok_or(ApplyError::Content)?;
-    temp.set_metadata(root, *mode, *mtime_ns).map_err(failed)?;
+    let temp = Temp::open_existing(root, name).map_err(failed)?.ok_or(ApplyError::Content)?;
+    let belonging = Belonging::of(root, path, expect.is_some());
+    let directory = root.temporary().map_err(|error| failed(error.into()))?;
+    belonging.give(root, (&directory, name.as_bytes()));
+    temp.set_metadata(root, belonging.bits(*mode), *mtime_ns).map_err(failed)?;
     Ok(Some(temp))
 }
 

@@ -2,19 +2,19 @@
 //!
 //! pnet's own receiver waits in `poll` or `select` for each packet and keeps its descriptor to
 //! itself, so it has no place in the event loop. Here the descriptor is ours and never blocks; pnet
-//! lists the interfaces, takes packets apart and (on Linux) binds the socket.
+//! takes packets apart and (on Linux) binds the socket.
 //!
-//! Whoever owns an [`ArpSocket`] drops it when its interface has gone from [`interfaces`].
+//! Whoever owns an [`ArpSocket`] drops it when its interface has gone from
+//! [`interfaces`](super::interfaces::interfaces).
 
 use std::{
     fmt, io,
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     os::fd::{AsRawFd, RawFd},
     path::PathBuf,
 };
 
 use mio::{Interest, Registry, Token, event::Source, unix::SourceFd};
-use pnet::datalink::NetworkInterface;
 
 use crate::{
     core::discovery::Interface,
@@ -185,46 +185,6 @@ impl Source for ArpSocket {
     }
 }
 
-/// The places where peers may be: one for each IPv4 address of each interface that is up, can
-/// broadcast, has a hardware address and is not loopback. With `only` not empty, of the interfaces
-/// with these names alone.
-///
-/// A few system calls and no waiting: meant to be called every few seconds to notice changes.
-pub fn interfaces(only: &[String]) -> Vec<Interface> {
-    let all = pnet::datalink::interfaces();
-    all.iter()
-        .filter(|found| {
-            found.is_up() && found.is_broadcast() && !found.is_loopback() && found.index != 0
-        })
-        .filter(|found| only.is_empty() || only.iter().any(|name| name == base_name(&found.name)))
-        .flat_map(|found| addresses_of(found, mac_of(found.index, &all)))
-        .collect()
-}
-
-fn addresses_of(found: &NetworkInterface, mac: Option<[u8; 6]>) -> impl Iterator<Item = Interface> {
-    found.ips.iter().filter_map(move |network| match network.ip() {
-        IpAddr::V4(address) => Some(Interface {
-            index: found.index,
-            name: base_name(&found.name).to_owned(),
-            address,
-            prefix_len: network.prefix(),
-            mac: mac?,
-        }),
-        IpAddr::V6(_) => None,
-    })
-}
-
-/// On Linux an address may have a label, `eth0:1`, which pnet lists as an interface with no
-/// hardware address.
-fn mac_of(index: u32, all: &[NetworkInterface]) -> Option<[u8; 6]> {
-    let mac = all.iter().filter(|other| other.index == index).find_map(|other| other.mac)?;
-    (!mac.is_zero()).then(|| mac.octets())
-}
-
-fn base_name(name: &str) -> &str {
-    name.split(':').next().unwrap_or(name)
-}
-
 fn how_to_grant() -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("p2pnetwork"));
     if cfg!(target_os = "macos") {
@@ -238,51 +198,7 @@ fn how_to_grant() -> String {
 
 #[cfg(test)]
 mod tests {
-    use pnet::{ipnetwork::IpNetwork, util::MacAddr};
-
     use super::*;
-
-    fn found(name: &str, index: u32, mac: Option<MacAddr>, ip: &str) -> NetworkInterface {
-        let ips: Vec<IpNetwork> = vec![ip.parse().unwrap()];
-        NetworkInterface {
-            name: name.to_owned(),
-            description: String::new(),
-            index,
-            mac,
-            ips,
-            flags: 0,
-        }
-    }
-
-    #[test]
-    fn a_labelled_address_belongs_to_its_interface() {
-        let mac = MacAddr::new(2, 0, 0, 0, 0, 1);
-        let all =
-            [found("eth0", 3, Some(mac), "10.0.0.1/24"), found("eth0:1", 3, None, "10.0.1.1/16")];
-        let second: Vec<_> = addresses_of(&all[1], mac_of(3, &all)).collect();
-        let wanted = Interface {
-            index: 3,
-            name: "eth0".to_owned(),
-            address: Ipv4Addr::new(10, 0, 1, 1),
-            prefix_len: 16,
-            mac: mac.octets(),
-        };
-        assert_eq!(second, [wanted]);
-    }
-
-    #[test]
-    fn nothing_without_a_hardware_address_or_for_ipv6() {
-        let zero = [found("tun0", 4, Some(MacAddr::zero()), "10.0.0.1/24")];
-        assert_eq!(addresses_of(&zero[0], mac_of(4, &zero)).count(), 0);
-        let six = [found("eth0", 5, Some(MacAddr::broadcast()), "fe80::1/64")];
-        assert_eq!(addresses_of(&six[0], mac_of(5, &six)).count(), 0);
-    }
-
-    #[test]
-    fn loopback_is_no_place_to_look() {
-        assert!(interfaces(&[]).iter().all(|interface| !interface.address.is_loopback()));
-        assert!(interfaces(&["no such interface".to_owned()]).is_empty());
-    }
 
     #[test]
     fn a_missing_right_says_how_to_grant_it() {

@@ -8,11 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::with_socket_path;
+use super::{Request, with_socket_path};
 use crate::{
     io::{
         files::{FileSystem, Kernel, sys},
-        node::state,
+        node::state::{self, StateError},
     },
     model::limits::{CONTROL_TIMEOUT, MAX_CONTROL_ANSWER_BYTES},
 };
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub enum AskError {
     /// No node was ever started there.
-    NoNode(PathBuf),
+    State(StateError),
     /// The node does not run.
     NotRunning(PathBuf),
     /// It runs, but for the socket: it is being started or stopped, or there is no room on the
@@ -46,14 +46,7 @@ pub enum AskError {
 impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoNode(directory) => {
-                let directory = directory.display();
-                write!(
-                    f,
-                    "{directory}: not a p2pnetwork directory; 'p2pnetwork run {directory}' makes \
-                     it one"
-                )
-            }
+            Self::State(error) => error.fmt(f),
             Self::NotRunning(directory) => {
                 let directory = directory.display();
                 write!(
@@ -93,16 +86,8 @@ impl fmt::Display for AskError {
 impl std::error::Error for AskError {}
 
 /// Asks the node that runs on `directory`; its answer, one line. Makes nothing.
-pub fn ask(directory: &Path, request: &str) -> Result<String, AskError> {
-    let dir = state::state_dir(directory);
-    if let Err(error) = dir.metadata() {
-        return Err(match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                AskError::NoNode(directory.to_owned())
-            }
-            _ => AskError::Io { directory: directory.to_owned(), error },
-        });
-    }
+pub fn ask(directory: &Path, request: Request) -> Result<String, AskError> {
+    let dir = state::find(directory).map_err(AskError::State)?;
     exchange(&dir, request).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             match state::runs(directory) {
@@ -126,11 +111,11 @@ fn is_full(directory: &Path) -> bool {
         .unwrap_or(false)
 }
 
-fn exchange(dir: &Path, request: &str) -> io::Result<String> {
+fn exchange(dir: &Path, request: Request) -> io::Result<String> {
     let mut stream = with_socket_path(dir, |path| UnixStream::connect(path))?;
     stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
     stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
-    stream.write_all(format!("{request}\n").as_bytes())?;
+    stream.write_all(format!("{}\n", request.line()).as_bytes())?;
     let mut answer = String::new();
     stream.take(MAX_CONTROL_ANSWER_BYTES).read_to_string(&mut answer)?;
     match answer.strip_suffix('\n') {

@@ -1,6 +1,6 @@
 //! The control socket, `DIR/.p2pnetwork/control.sock`: a local program asks, the node answers.
 //!
-//! A request is one line, `status`; its answer is one line of JSON, and then the connection is
+//! A request is one line, a [`Request`]; its answer is one line of JSON, and then the connection is
 //! closed. Owns the socket and its clients; what the answer says is the caller's business. Nobody
 //! but the node's own user can connect: the directory has mode 0700, the socket 0600.
 //!
@@ -53,6 +53,44 @@ pub struct Control {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientId(u64);
 
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// What the node says of itself.
+    Status,
+    /// Whether the paths that are missing were deleted, which is asked: `None` only shows them.
+    Deletions(Option<Decision>),
+}
+
+/// What a person says of paths that are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// They were deleted.
+    Accept,
+    /// They are to be fetched.
+    Restore,
+}
+
+impl Request {
+    /// All of them, by what they are on the socket.
+    const ALL: [(&str, Self); 4] = [
+        ("status", Self::Status),
+        ("deletions", Self::Deletions(None)),
+        ("deletions accept", Self::Deletions(Some(Decision::Accept))),
+        ("deletions restore", Self::Deletions(Some(Decision::Restore))),
+    ];
+
+    fn of(line: &[u8]) -> Option<Self> {
+        let known = Self::ALL.into_iter().find(|(text, _)| text.as_bytes() == line);
+        known.map(|(_, request)| request)
+    }
+
+    fn line(self) -> &'static str {
+        let known = Self::ALL.into_iter().find(|(_, request)| *request == self);
+        known.expect("every request is in the table").0
+    }
+}
+
 #[derive(Debug)]
 struct Client {
     id: ClientId,
@@ -66,7 +104,7 @@ enum Stage {
     /// Bytes of a request without its end.
     Reading(heapless::Vec<u8, MAX_CONTROL_REQUEST_BYTES>),
     /// It waits to be handed out.
-    Asked,
+    Asked(Request),
     /// It was handed out.
     Waiting,
     /// The answer, and how much of it was taken.
@@ -121,15 +159,13 @@ impl Control {
         clients.chain(self.accept_again_at).min()
     }
 
-    /// Somebody who asks for the node's status, and has not been returned before.
-    pub fn poll_request(&mut self) -> Option<ClientId> {
-        let asked = self
-            .clients
-            .iter_mut()
-            .flatten()
-            .find(|client| matches!(client.stage, Stage::Asked))?;
-        asked.stage = Stage::Waiting;
-        Some(asked.id)
+    /// Somebody who asks something, and has not been returned before.
+    pub fn poll_request(&mut self) -> Option<(ClientId, Request)> {
+        self.clients.iter_mut().flatten().find_map(|client| {
+            let Stage::Asked(request) = client.stage else { return None };
+            client.stage = Stage::Waiting;
+            Some((client.id, request))
+        })
     }
 
     /// Answers with `line`, and closes when it was taken. One who is gone meanwhile is passed over.
@@ -216,16 +252,14 @@ impl Client {
     /// Goes on until it has to wait (`WouldBlock`), or is through.
     fn advance(&mut self) -> io::Result<()> {
         if let Stage::Reading(request) = &mut self.stage {
-            match &*read_line(&mut self.stream, request)? {
-                b"status" => self.stage = Stage::Asked,
-                _ => {
-                    self.stage = Stage::Answering(b"{\"error\":\"unknown request\"}\n".to_vec(), 0)
-                }
-            }
+            self.stage = match Request::of(&read_line(&mut self.stream, request)?) {
+                Some(request) => Stage::Asked(request),
+                None => Stage::Answering(b"{\"error\":\"unknown request\"}\n".to_vec(), 0),
+            };
         }
         match &mut self.stage {
             Stage::Answering(answer, sent) => write_rest(&mut self.stream, answer, sent),
-            Stage::Reading(_) | Stage::Asked | Stage::Waiting => {
+            Stage::Reading(_) | Stage::Asked(_) | Stage::Waiting => {
                 Err(io::ErrorKind::WouldBlock.into())
             }
         }

@@ -36,7 +36,7 @@ impl Server {
 
     fn next_request(&mut self) -> ClientId {
         loop {
-            if let Some(client) = self.control.poll_request() {
+            if let Some((client, _)) = self.control.poll_request() {
                 return client;
             }
             self.turn();
@@ -171,11 +171,30 @@ fn a_left_over_is_replaced_and_nothing_is_left_behind() {
 #[test]
 fn who_asks_nobody_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(ask(dir.path(), "status"), Err(AskError::NoNode(_))));
-    assert!(matches!(ask(&dir.path().join("missing"), "status"), Err(AskError::NoNode(_))));
+    assert!(matches!(ask(dir.path(), Request::Status), Err(AskError::State(_))));
+    assert!(matches!(ask(&dir.path().join("missing"), Request::Status), Err(AskError::State(_))));
     let state_dir = state::state_dir(dir.path());
     fs::create_dir(&state_dir).unwrap();
-    assert!(matches!(ask(dir.path(), "status"), Err(AskError::NotRunning(_))));
+    assert!(matches!(ask(dir.path(), Request::Status), Err(AskError::NotRunning(_))));
     drop(std::os::unix::net::UnixListener::bind(state_dir.join(SOCKET)).unwrap());
-    assert!(matches!(ask(dir.path(), "status"), Err(AskError::NotRunning(_))));
+    assert!(matches!(ask(dir.path(), Request::Status), Err(AskError::NotRunning(_))));
+}
+
+#[test]
+fn every_request_is_understood_as_it_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::new(dir.path());
+    for (text, request) in Request::ALL {
+        assert_eq!((request.line(), text.len() < MAX_CONTROL_REQUEST_BYTES), (text, true));
+        let mut stream = connect(dir.path());
+        stream.write_all(format!("{text}\n").as_bytes()).unwrap();
+        let (client, asked) = loop {
+            match server.control.poll_request() {
+                Some(asked) => break asked,
+                None => server.turn(),
+            }
+        };
+        assert_eq!(asked, request);
+        server.control.answer(client, "{}");
+    }
 }

@@ -6,6 +6,7 @@
 //!                    after which this turn's files have their names; tell the other nodes; flush.
 
 mod arp;
+mod network;
 mod report;
 mod sources;
 mod start;
@@ -19,6 +20,7 @@ use std::{
 use log::{debug, warn};
 use mio::{Events, Poll};
 
+use self::network::Surroundings;
 pub use self::{arp::ArpSockets, start::StartError};
 use crate::{
     core::{discovery::Discovery, seam::Time},
@@ -38,10 +40,7 @@ use crate::{
             stopwatch::Part,
         },
     },
-    model::{
-        limits::{INTERFACE_INTERVAL, LONG_TURN},
-        version::NodeId,
-    },
+    model::{limits::LONG_TURN, version::NodeId},
 };
 
 /// Why a running node had to stop.
@@ -94,7 +93,7 @@ pub struct EventLoop {
     control: Option<Control>,
     signals: Signals,
     service: Service,
-    interfaces_at: Instant,
+    surroundings: Surroundings,
     started_at: Instant,
     open_group: bool,
     longest_turn: (Duration, Part),
@@ -193,7 +192,11 @@ impl EventLoop {
 
     /// How long to wait for an event: not at all while anything is left to do.
     fn wait(&self, now: Instant) -> Option<Duration> {
-        if self.arp.has_ready_work() || self.net.has_ready_work() || self.replica.has_work() {
+        if self.surroundings.has_ready_work()
+            || self.arp.has_ready_work()
+            || self.net.has_ready_work()
+            || self.replica.has_work()
+        {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -201,7 +204,7 @@ impl EventLoop {
             self.discovery.poll_timeout(),
             self.net.poll_timeout(),
             self.control.as_ref().and_then(Control::poll_timeout),
-            Some(self.interfaces_at),
+            Some(self.surroundings.poll_timeout()),
             self.service.poll_timeout(),
         ];
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
@@ -209,10 +212,7 @@ impl EventLoop {
 
     fn handle_timeouts(&mut self, time: Time) -> Result<(), LoopError> {
         let now = time.now;
-        if self.interfaces_at <= now {
-            self.interfaces_at = now + INTERFACE_INTERVAL;
-            self.read_interfaces(now);
-        }
+        self.look_around(now);
         self.service.handle_timeout(now);
         if self.service.poll_status(now) {
             self.service.tell_status(service::words(&self.replica.engine().status()?));

@@ -1,17 +1,17 @@
 //! What is ready is taken in: signals, the watch, ARP, the network, the control socket.
 
-use std::{net::IpAddr, net::SocketAddr, time::Instant};
+use std::net::{IpAddr, SocketAddr};
 
 use log::{debug, info, warn};
 
 use super::{EventLoop, LoopError, Stopped};
 use crate::{
     core::{
-        discovery::{Action, Discovery, Greeting, Probe},
+        discovery::{Action, Discovery, Greeting},
         seam::{Direction, Input, Time},
     },
     io::{
-        net::{CloseReason, NetEvent, arp::interfaces, neighbours::neighbours},
+        net::{CloseReason, NetEvent},
         node::{
             process::logging,
             replica::{Links, Replica},
@@ -28,6 +28,7 @@ impl EventLoop {
             match token::source(event.token()) {
                 Source::Signals => self.signals.handle_ready(),
                 Source::Watch => self.replica.handle_watch_ready(),
+                Source::Network => self.surroundings.handle_ready(),
                 Source::Control => {
                     if let Some(control) = &mut self.control {
                         control.handle_event(event.token(), event, time.now);
@@ -46,29 +47,13 @@ impl EventLoop {
         self.net.handle_ready(time.now);
         self.net.handle_timeout(time.now);
         self.replica.read_watch(&mut self.net, time)?;
+        self.surroundings.read(time.now);
         self.arp.read(&mut self.discovery, time.now);
         self.read_net(time)?;
         self.answer_control(time)
     }
 
     // --- Finding peers
-
-    /// Tells discovery which interfaces there are now, and opens ARP sockets on them.
-    pub(super) fn read_interfaces(&mut self, now: Instant) {
-        if !self.config.scans() {
-            return;
-        }
-        let now_there = interfaces(&self.config.interfaces);
-        let may_use_arp = self.arp.follow(&now_there, self.poll.registry());
-        if !may_use_arp {
-            self.discovery.set_probe(now, Probe::Connect);
-            match neighbours() {
-                Ok(seen) => seen.into_iter().for_each(|ip| self.discovery.handle_sighting(now, ip)),
-                Err(error) => debug!("the neighbour table cannot be read: {error}"),
-            }
-        }
-        self.discovery.handle_interfaces(now, &now_there);
-    }
 
     /// Does what discovery decided.
     pub(super) fn carry_out_discovery(&mut self, time: Time) -> Result<(), LoopError> {
@@ -83,6 +68,10 @@ impl EventLoop {
                     if !self.net.dial(node, address, now) {
                         debug!("{node} is linked already");
                     }
+                }
+                Action::HangUp { node } => {
+                    info!("{node} answers at another address, and no more at the one in use");
+                    self.net.close_outbound(node);
                 }
                 Action::TwinSeen => self.stopped = Some(Stopped::Twin),
                 Action::Remember { node, address } => {
@@ -153,10 +142,15 @@ fn handle_net_event(
         }
         NetEvent::OutboundClosed { node, reason } => {
             debug!("the connection to {node} ended: {reason}");
-            discovery.handle_outbound_closed(now, node);
+            match reason {
+                CloseReason::AddressGone => discovery.handle_own_address_gone(now, node),
+                _ => discovery.handle_outbound_closed(now, node),
+            }
             replica.handle_input(Input::LinkDown { node, direction: Direction::Outbound }, time)?;
         }
+        NetEvent::Late { node } => discovery.handle_late(now, node),
         NetEvent::InboundUp { node, address } => {
+            discovery.handle_inbound_up(now, node, address);
             replica.handle_input(
                 Input::LinkUp { node, direction: Direction::Inbound, address },
                 time,

@@ -8,7 +8,7 @@ use std::{
 use log::warn;
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
-use super::{ArpSockets, EventLoop};
+use super::{ArpSockets, EventLoop, network::Surroundings};
 use crate::{
     core::{
         discovery::{Discovery, Probe},
@@ -27,7 +27,7 @@ use crate::{
             process::{boot, clock, service::Service, signals::Signals},
             replica::Replica,
             state::{
-                State,
+                State, StateError,
                 identity::{self, IdentityError},
                 index_file, index_mark,
             },
@@ -36,7 +36,7 @@ use crate::{
         },
         watch::Watcher,
     },
-    model::limits::MAX_EVENTS,
+    model::limits::{MASS_MISSING, MAX_EVENTS},
     wire::identity::Identity,
 };
 
@@ -45,6 +45,8 @@ use crate::{
 pub enum StartError {
     /// The directory cannot be opened.
     Root(OpenError),
+    /// Nor can the node's own one be made.
+    State(StateError),
     /// The node's key cannot be read or made.
     Identity(IdentityError),
     /// The index cannot be opened.
@@ -59,6 +61,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root(error) => error.fmt(f),
+            Self::State(error) => error.fmt(f),
             Self::Identity(error) => error.fmt(f),
             Self::Index(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
@@ -78,7 +81,7 @@ macro_rules! from {
         })*
     };
 }
-from!(OpenError => Root, IdentityError => Identity, IndexError => Index, BindError => Bind);
+from!(OpenError => Root, StateError => State, IdentityError => Identity, IndexError => Index, BindError => Bind);
 
 impl EventLoop {
     /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one:
@@ -94,7 +97,7 @@ impl EventLoop {
         let poll = Poll::new().map_err(system("the system's event queue cannot be made"))?;
         let root = Root::open(&config.directory)?;
         let tree = Tree::open(root, watcher(&config, &poll), time)
-            .map_err(system("the node's own directory cannot be made"))?;
+            .map_err(|error| StateError::Io { path: state.dir().to_owned(), error })?;
         let known = identity::load(state.dir())?;
         let has_run = known.is_some();
         let (identity, is_new) = match known.filter(|_| !fresh_identity) {
@@ -124,6 +127,7 @@ impl EventLoop {
         };
         let discovery = discovery(&config, &engine, &identity, instance, time.now)?;
         let control = control(&poll, state);
+        let surroundings = Surroundings::new(poll.registry(), time.now);
         let signals = Signals::new(poll.registry(), token::SIGNALS)
             .map_err(system("signals cannot be taken"))?;
         let mut replica = Replica::new(engine, tree);
@@ -139,7 +143,7 @@ impl EventLoop {
             control,
             signals,
             service: Service::new(time.now),
-            interfaces_at: time.now,
+            surroundings,
             started_at: time.now,
             open_group: state.group().is_open(),
             longest_turn: (Duration::ZERO, Part::Events),
@@ -174,7 +178,10 @@ fn engine_config(config: &Config, root: &Root, identity: &Identity) -> io::Resul
         fresh_origin: false,
         index_is_latest: true,
         keeps_bits: root.nature().keeps_bits || !root.is_nature_known(),
+        alters_names: root.nature().alters_names && root.is_nature_known(),
+        has_coarse_times: root.nature().has_coarse_times,
         has_fine_times: root.has_fine_times(),
+        mass_missing: MASS_MISSING,
     })
 }
 

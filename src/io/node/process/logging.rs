@@ -15,6 +15,8 @@ use log::LevelFilter;
 use simplelog::{ConfigBuilder, WriteLogger};
 use time::macros::format_description;
 
+use crate::io::node::plain_file;
+
 /// Why there can be no log.
 #[derive(Debug)]
 pub struct LogError {
@@ -24,8 +26,17 @@ pub struct LogError {
 
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        write!(f, "--log-file {path}: {}; choose a file that can be written", self.error)
+        let (path, error) = (self.path.display(), &self.error);
+        let way_out = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "make the directory that it is to be in, or choose another file"
+            }
+            io::ErrorKind::Other => {
+                "choose a file, or leave the flag out: the log then goes to stderr"
+            }
+            _ => "choose a file that can be written",
+        };
+        write!(f, "--log-file {path}: {error}; {way_out}")
     }
 }
 
@@ -85,8 +96,8 @@ impl Write for LogFile {
 }
 
 fn open(path: &Path) -> Result<fs::File, LogError> {
-    let open = fs::OpenOptions::new().append(true).create(true).open(path);
-    open.map_err(|error| LogError { path: path.to_owned(), error })
+    let opened = plain_file::open(path, fs::OpenOptions::new().append(true).create(true));
+    opened.map_err(|error| LogError { path: path.to_owned(), error })
 }
 
 /// RFC 3339 in seconds, and the level; no module names, since the lines are for people.
@@ -149,5 +160,8 @@ mod tests {
         let error =
             init(LevelFilter::Info, Some(Path::new("/nowhere/node.log"))).unwrap_err().to_string();
         assert!(error.contains("/nowhere/node.log") && error.contains("--log-file"), "{error}");
+        assert!(error.contains("make the directory"), "{error}");
+        let error = open(Path::new("/dev/null")).unwrap_err().to_string();
+        assert!(error.contains("a device") && error.contains("leave the flag out"), "{error}");
     }
 }

@@ -113,6 +113,10 @@ fn words_of(status: &Status) -> String {
     match &status.paused {
         Some(reason) => format!("paused: {reason}"),
         None if !status.scanned => format!("comparing the directory with the index; {with}"),
+        None if status.missing.is_asked => format!(
+            "{} of {} paths are missing, ask 'p2pnetwork deletions' about them; {with}",
+            status.missing.count, status.missing.of
+        ),
         None if status.wanted > 0 => {
             format!(
                 "{with}; {} paths wanted, {} bytes to fetch",
@@ -208,7 +212,7 @@ mod system {
 mod tests {
     use super::*;
     use crate::{
-        core::engine::PeerStatus,
+        core::engine::{MissingPaths, PeerStatus},
         model::{
             path::RelPath,
             version::{NodeId, Origin},
@@ -246,6 +250,7 @@ mod tests {
             paused: None,
             problems: vec![(RelPath::new(b"a").unwrap(), "no".to_owned())],
             more_problems: 0,
+            missing: MissingPaths { count: 0, of: 5, named: Vec::new(), is_asked: false },
         }
     }
 
@@ -313,6 +318,7 @@ mod tests {
         );
         assert!(said(vec![peer("x\nREADY=1", true, true)], |_| {}).lines().count() == 1);
         assert!(said(vec![], |status| status.scanned = false).contains("comparing"));
+        assert!(said(vec![], |status| status.missing.is_asked = true).contains("missing"));
         assert!(said(vec![], |status| status.wanted = 7).contains("7 paths wanted"));
         assert!(
             said(vec![], |status| status.paused = Some("gone".to_owned())).contains("paused: gone")

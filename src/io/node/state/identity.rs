@@ -6,12 +6,15 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use crate::wire::identity::{Identity, KEY_BYTES, TEXT_BYTES};
+use crate::{
+    io::node::plain_file,
+    wire::identity::{Identity, KEY_BYTES, TEXT_BYTES},
+};
 
 /// Name of the file in the state directory.
 pub const IDENTITY_FILE: &str = "identity";
@@ -78,6 +81,14 @@ pub fn keep(state_dir: &Path, identity: &Identity) -> Result<(), IdentityError> 
     write_durable(&temporary, &identity.to_text()).map_err(io_error)?;
     fs::rename(&temporary, &path).map_err(io_error)?;
     File::open(state_dir).and_then(|dir| dir.sync_all()).map_err(io_error)
+}
+
+/// Is there one in this directory? Makes nothing.
+pub fn is_in(directory: &Path) -> bool {
+    let file = plain_file::open(&directory.join(IDENTITY_FILE), File::options().read(true));
+    let mut text = Vec::new();
+    let read = file.and_then(|file| file.take(TEXT_BYTES as u64 + 1).read_to_end(&mut text));
+    read.is_ok() && Identity::from_text(&text).is_some()
 }
 
 /// An identity that lasts as long as the value.

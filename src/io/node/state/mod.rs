@@ -7,8 +7,10 @@
 pub mod identity;
 pub mod index_file;
 pub mod index_mark;
+mod nested;
 
 use std::{
+    ffi::OsStr,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
@@ -18,7 +20,7 @@ use std::{
 };
 
 use crate::{
-    io::node::config::GroupChoice,
+    io::node::{config::GroupChoice, plain_file},
     model::{
         limits::{LOCK_PAUSE, LOCK_TRIES},
         path::STATE_DIR,
@@ -58,6 +60,15 @@ pub enum StateError {
     NotDirectory(PathBuf),
     /// It is everything that there is on this machine.
     WholeSystem(PathBuf),
+    /// It is where a node keeps its keys, or in there.
+    Keys(PathBuf),
+    /// It is in a directory of the same group, or such a directory is in it.
+    InItself {
+        /// The directory.
+        directory: PathBuf,
+        /// The other one.
+        other: PathBuf,
+    },
     /// Another process runs there.
     Running {
         /// The directory.
@@ -87,7 +98,7 @@ impl fmt::Display for StateError {
                 write!(f, "{}: {error}; {}", path.display(), way_out(error))
             }
             Self::NotDirectory(path) => {
-                write!(f, "{}: not a directory; name another one", path.display())
+                write!(f, "{}: not a directory; name another one, or move it away", path.display())
             }
             Self::WholeSystem(path) => write!(
                 f,
@@ -95,6 +106,25 @@ impl fmt::Display for StateError {
                  directory below it",
                 path.display()
             ),
+            Self::Keys(path) => write!(
+                f,
+                "{}: p2pnetwork keeps a machine's keys there, which other machines would get; name \
+                 the directory that is to be synchronised",
+                path.display()
+            ),
+            Self::InItself { directory, other } => {
+                let (inner, outer) = match other.starts_with(directory) {
+                    true => (other, directory),
+                    false => (directory, other),
+                };
+                let (inner, outer) = (inner.display(), outer.display());
+                write!(
+                    f,
+                    "{inner}: it is in {outer}, which is in the same group, and would be put into \
+                     itself again and again; name a directory elsewhere, or remove {}",
+                    state_dir(other).display()
+                )
+            }
             Self::Running { directory, process } => {
                 let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
                 let directory = directory.display();
@@ -143,18 +173,11 @@ impl State {
         let dir = state_dir(&root);
         make_state_dir(&dir)?;
         let lock = lock(directory, &dir.join(LOCK_FILE))?;
-        let (group, is_new_group) = match (read_key(&dir)?, choice) {
-            (Some(key), GroupChoice::Keep) => (key, false),
-            (Some(key), GroupChoice::Join(wanted)) if key == *wanted => (key, false),
-            (Some(key), GroupChoice::Open) if key.is_open() => (key, false),
-            (Some(key), _) => {
-                return Err(StateError::OtherGroup {
-                    directory: directory.into(),
-                    is_open: key.is_open(),
-                });
-            }
-            (None, choice) => (write_key(&dir, new_key(choice)?)?, true),
-        };
+        let (group, is_new_group) = settle_group(directory, read_key(&dir)?, choice)?;
+        nested::look(&root, &group)?;
+        if is_new_group {
+            write_key(&dir, &group)?;
+        }
         Ok(Self { root, dir, group, is_new_group, _lock: lock })
     }
 
@@ -195,14 +218,26 @@ pub fn state_dir(directory: &Path) -> PathBuf {
     directory.join(STATE_DIR)
 }
 
+/// The state directory of the node that was started on `directory`. Makes and locks nothing.
+pub fn find(directory: &Path) -> Result<PathBuf, StateError> {
+    let dir = state_dir(directory);
+    if is_directory(directory)? && is_directory(&dir)? {
+        return Ok(dir);
+    }
+    // None can be started everywhere.
+    refuse(directory)?;
+    Err(StateError::NoNode(directory.to_owned()))
+}
+
 /// The key of the group that `directory` is in. Makes and locks nothing.
 pub fn read_group(directory: &Path) -> Result<GroupKey, StateError> {
-    read_key(&state_dir(directory))?.ok_or_else(|| StateError::NoNode(directory.to_owned()))
+    read_key(&find(directory)?)?.ok_or_else(|| StateError::NoNode(directory.to_owned()))
 }
 
 /// Does a node run on `directory`? Its process id, if it has written it. Makes nothing.
 pub fn runs(directory: &Path) -> Option<Option<u32>> {
-    let file = File::open(state_dir(directory).join(LOCK_FILE)).ok()?;
+    let path = state_dir(directory).join(LOCK_FILE);
+    let file = plain_file::open(&path, File::options().read(true)).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(read_process(&file)),
         _ => None,
@@ -223,11 +258,47 @@ fn way_out(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::ReadOnlyFilesystem => "mount the file system so that it can be written",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+        io::ErrorKind::InvalidFilename => "name one with shorter names",
+        io::ErrorKind::Other => "move it away",
         _ => "make it accessible, or name another directory",
     }
 }
 
+/// Is there a directory, through links? Something else is an error.
+fn is_directory(path: &Path) -> Result<bool, StateError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(found) if found.is_dir() => Ok(true),
+        Ok(_) => Err(StateError::NotDirectory(path.to_owned())),
+        Err(error) => Err(io_error(path)(error)),
+    }
+}
+
+/// What no machine may hand out. As far as the path is not there yet, it is taken by its words.
+fn refuse(directory: &Path) -> Result<(), StateError> {
+    let absolute = std::path::absolute(directory).map_err(io_error(directory))?;
+    let there = absolute.ancestors().find_map(|above| {
+        let rest = absolute.strip_prefix(above).expect("it is above");
+        Some(fs::canonicalize(above).ok()?.join(rest))
+    });
+    let root = there.unwrap_or(absolute);
+    let is_state = |name: &OsStr| name.eq_ignore_ascii_case(STATE_DIR);
+    if root.parent().is_none() {
+        Err(StateError::WholeSystem(directory.to_owned()))
+    } else if root.iter().any(is_state) || holds_keys(&root) {
+        Err(StateError::Keys(directory.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Is it a state directory under another name: copied, renamed, or mounted?
+fn holds_keys(root: &Path) -> bool {
+    matches!(read_key(root), Ok(Some(_))) || identity::is_in(root)
+}
+
 fn make_root(directory: &Path) -> Result<PathBuf, StateError> {
+    refuse(directory)?;
     match fs::create_dir_all(directory) {
         // Also said of a file in its place.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -237,12 +308,8 @@ fn make_root(directory: &Path) -> Result<PathBuf, StateError> {
     }
     // Not readable is better known now than at the first scan.
     fs::read_dir(directory).map_err(io_error(directory))?;
-    let root = fs::canonicalize(directory).map_err(io_error(directory))?;
-    if root.parent().is_none() {
-        Err(StateError::WholeSystem(directory.to_owned()))
-    } else {
-        Ok(root)
-    }
+    refuse(directory)?;
+    fs::canonicalize(directory).map_err(io_error(directory))
 }
 
 fn make_state_dir(dir: &Path) -> Result<(), StateError> {
@@ -266,11 +333,15 @@ fn sync_way(dir: &Path) -> io::Result<()> {
 /// The lock goes with the process, however it ends; the file stays.
 fn lock(directory: &Path, path: &Path) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
-    let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let open = plain_file::open(
+        path,
+        options.read(true).write(true).create(true).truncate(false).mode(0o600),
+    );
     let (mut file, is_writable) = match open {
         // One that is there can be locked all the same, by a node that waits.
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-            (File::open(path).map_err(|_| io_error(path)(error))?, false)
+            let file = plain_file::open(path, File::options().read(true));
+            (file.map_err(|_| io_error(path)(error))?, false)
         }
         result => (result.map_err(io_error(path))?, true),
     };
@@ -319,14 +390,33 @@ fn read_process(file: &File) -> Option<u32> {
 fn read_key(dir: &Path) -> Result<Option<GroupKey>, StateError> {
     let path = dir.join(GROUP_FILE);
     let mut text = Vec::new();
-    let read =
-        File::open(&path).and_then(|file| file.take(GROUP_FILE_BYTES_MAX).read_to_end(&mut text));
-    match read {
+    let file = plain_file::open(&path, File::options().read(true));
+    match file.and_then(|file| file.take(GROUP_FILE_BYTES_MAX).read_to_end(&mut text)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(io_error(&path))?,
     };
     let code = str::from_utf8(&text).ok().and_then(|text| text.strip_prefix(GROUP_TITLE));
     code.and_then(|code| code.parse().ok()).map(Some).ok_or(StateError::Damaged(path))
+}
+
+/// Which group to be in, and whether that is a new one, when the directory has this key.
+fn settle_group(
+    directory: &Path,
+    key: Option<GroupKey>,
+    choice: &GroupChoice,
+) -> Result<(GroupKey, bool), StateError> {
+    let fits = |key: &GroupKey| match choice {
+        GroupChoice::Keep => true,
+        GroupChoice::Join(wanted) => key == wanted,
+        GroupChoice::Open => key.is_open(),
+    };
+    match key {
+        Some(key) if fits(&key) => Ok((key, false)),
+        Some(key) => {
+            Err(StateError::OtherGroup { directory: directory.into(), is_open: key.is_open() })
+        }
+        None => Ok((new_key(choice)?, true)),
+    }
 }
 
 fn new_key(choice: &GroupChoice) -> Result<GroupKey, StateError> {
@@ -342,7 +432,7 @@ fn new_key(choice: &GroupChoice) -> Result<GroupKey, StateError> {
 }
 
 /// The content is durable before it has its name: a node never starts with half a key.
-fn write_key(dir: &Path, key: GroupKey) -> Result<GroupKey, StateError> {
+fn write_key(dir: &Path, key: &GroupKey) -> Result<(), StateError> {
     let (path, temporary) = (dir.join(GROUP_FILE), dir.join("group.new"));
     let write = || {
         // A left-over of an interrupted start would keep the mode that it has.
@@ -357,13 +447,14 @@ fn write_key(dir: &Path, key: GroupKey) -> Result<GroupKey, StateError> {
         fs::rename(&temporary, &path)?;
         sync_way(dir)
     };
-    write().map_err(io_error(&path))?;
-    Ok(key)
+    write().map_err(io_error(&path))
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
@@ -489,6 +580,41 @@ mod tests {
                 matches!(error, StateError::WholeSystem(_)) && error.to_string().contains(path),
                 "{error}"
             );
+        }
+    }
+
+    /// Also before it is there, by another name, and as a copy.
+    #[test]
+    fn a_directory_of_keys_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let node = parent.path().join("node");
+        let dir = open(&node, GroupChoice::Keep).unwrap().dir().to_owned();
+        identity::keep(&dir, &identity::generate().unwrap()).unwrap();
+        let [link, copy, folded] =
+            ["link", "copy", ".P2Pnetwork"].map(|name| parent.path().join(name));
+        symlink(&dir, &link).unwrap();
+        fs::create_dir(&copy).unwrap();
+        fs::copy(dir.join(identity::IDENTITY_FILE), copy.join(identity::IDENTITY_FILE)).unwrap();
+        for keys in [&dir, &dir.join("trash"), &link, &copy, &folded] {
+            for error in [open(keys, GroupChoice::Keep).unwrap_err(), find(keys).unwrap_err()] {
+                assert!(matches!(error, StateError::Keys(_)), "{error}");
+                assert!(error.to_string().contains(keys.to_str().unwrap()), "{error}");
+            }
+        }
+        assert!(!dir.join("trash").exists() && !dir.join(STATE_DIR).exists());
+        assert!(!copy.join(STATE_DIR).exists() && open(&node, GroupChoice::Keep).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_file_where_one_belongs_is_named_and_not_waited_for() {
+        for file in [GROUP_FILE, LOCK_FILE] {
+            let parent = tempfile::tempdir().unwrap();
+            let path = state_dir(parent.path()).join(file);
+            fs::create_dir(state_dir(parent.path())).unwrap();
+            mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+            let error = open(parent.path(), GroupChoice::Keep).unwrap_err().to_string();
+            assert!(error.contains(path.to_str().unwrap()) && error.contains("pipe"), "{error}");
+            assert_eq!(runs(parent.path()), None);
         }
     }
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::{Result, Site, is_same};
 use crate::{
     io::{
-        disk::change::error::ApplyError,
+        disk::change::{belonging::Belonging, error::ApplyError},
         files::{Handle, How},
     },
     model::entry::{FileKind, Stat},
@@ -37,8 +37,11 @@ impl Site<'_> {
         if look(&opened)?.stamp != old.stamp {
             return Err(ApplyError::Unexpected(self.stat()?));
         }
-        self.set_mode(&opened, mode)?;
-        let mtime_ns = mtime_ns.filter(|_| old.kind == FileKind::File);
+        let belonging = self.belonging(false);
+        let mode = belonging.bits(mode);
+        self.set_mode(&opened, mode, &belonging)?;
+        let is_other = |mtime_ns: &i64| *mtime_ns != old.stamp.mtime_ns;
+        let mtime_ns = mtime_ns.filter(|_| old.kind == FileKind::File).filter(is_other);
         if let Some(mtime_ns) = mtime_ns {
             // Once the time is set, nothing but the watch tells of an edit meanwhile.
             let now = look(&opened)?;
@@ -46,13 +49,13 @@ impl Site<'_> {
                 return Err(ApplyError::Unexpected(Some(now)));
             }
             let set = files.set_mtime(self.at(), mtime_ns);
-            set.map_err(|error| self.refused("set the time of", &opened, error))?;
+            set.map_err(|error| self.refused("set the time of", error))?;
         }
         let mut set = look(&opened)?;
         if set.mode != mode {
             // Somebody else set them in this instant, and will not know which came first; or FAT
             // rounds them, again.
-            self.set_mode(&opened, mode)?;
+            self.set_mode(&opened, mode, &belonging)?;
             set = look(&opened)?;
         }
         if set.stamp.size != old.stamp.size {
@@ -61,20 +64,26 @@ impl Site<'_> {
         Ok(Some(set))
     }
 
-    fn set_mode(&self, opened: &Handle, mode: u16) -> Result<()> {
-        let is_set =
-            || self.files().stat_of(opened, self.root.device()).is_ok_and(|stat| stat.mode == mode);
+    /// What has the bits is left alone: it may be another user's. Where the directory says what its
+    /// group may do, so may that of another user's file.
+    fn set_mode(&self, opened: &Handle, mode: u16, belonging: &Belonging) -> Result<()> {
+        let now = self.files().stat_of(opened, self.root.device()).map(|stat| stat.mode);
+        if now == Ok(mode) {
+            return Ok(());
+        }
+        let own = if belonging.has_group_bits() { !0o070 } else { !0 };
         match self.root.set_mode(opened, mode) {
-            Err(Errno::PERM) if is_set() => Ok(()),
-            result => result.map_err(|error| self.refused("set the permissions of", opened, error)),
+            Err(Errno::PERM) if now.is_ok_and(|now| now & own == mode & own) => Ok(()),
+            result => result.map_err(|error| self.refused("set the permissions of", error)),
         }
     }
 
     /// Why bits or time of a file are not set: they are its owner's.
-    fn refused(&self, op: &'static str, opened: &Handle, error: Errno) -> ApplyError {
-        let user = rustix::process::geteuid().as_raw();
-        match self.files().owner(opened).filter(|owner| error == Errno::PERM && *owner != user) {
-            Some(owner) => {
+    fn refused(&self, op: &'static str, error: Errno) -> ApplyError {
+        let users = self.files().user().zip(self.files().owner(self.at()).ok());
+        let users = users.map(|((user, _), owner)| (user, owner.user));
+        match users.filter(|(user, owner)| error == Errno::PERM && owner != user) {
+            Some((user, owner)) => {
                 let reason = format!(
                     "it belongs to user {owner}, and p2pnetwork runs as user {user}; give it to \
                      that user (chown), or run \

@@ -4,9 +4,10 @@
 
 use super::{Result, Site, is_same};
 use crate::{
+    core::seam::{Action, Apply},
     io::{disk::change::error::ApplyError, files::sys},
     model::{
-        entry::{Stamp, Stat},
+        entry::{FileKind, Stamp, Stat},
         path::RelPath,
     },
 };
@@ -41,6 +42,21 @@ impl Site<'_> {
                 Err(source.unexpected()?)
             }
         }
+    }
+
+    /// Is the file there already, since a directory above it was renamed?
+    pub(super) fn moved_along(&self, apply: &Apply) -> Result<Option<Stat>> {
+        let (Action::RenameFrom { from, stamp }, None) = (&apply.action, apply.expect) else {
+            return Ok(None);
+        };
+        let is_it = |stat: &Stat| stat.kind != FileKind::Directory && stat.stamp == *stamp;
+        let Some(stat) = self.stat()?.filter(is_it) else { return Ok(None) };
+        let is_gone = match Site::new(self.root, from, self.now_ms) {
+            Ok(source) => source.stat()?.is_none(),
+            Err(ApplyError::Parent) => true,
+            Err(error) => return Err(error),
+        };
+        Ok(is_gone.then_some(stat))
     }
 
     /// Exchanges the names of two files.

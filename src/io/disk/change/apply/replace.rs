@@ -11,7 +11,10 @@ use rustix::io::Errno;
 use super::{Result, Site};
 use crate::{
     io::{
-        disk::{change::error::ApplyError, trash::Slot},
+        disk::{
+            change::{belonging::Belonging, error::ApplyError},
+            trash::Slot,
+        },
         files::{At, FileSystem, Handle, How, sys},
     },
     model::{
@@ -110,7 +113,9 @@ impl Site<'_> {
         let slot = self.place("link to the trash", |at| {
             linked = sys::link(files, self.at(), at, able);
             match linked {
-                Err(error) if sys::is_link_unsupported(error) => self.copy(old, at),
+                Err(error) if sys::is_link_unsupported(error) => {
+                    self.copy(old, at, &Belonging::default())
+                }
                 result => result,
             }
         })?;
@@ -133,16 +138,23 @@ impl Site<'_> {
         replaced
     }
 
-    /// Copies the old content to a free name. Only on file systems without links, such as FAT.
-    pub(super) fn copy(&self, old: &Stat, to: At<'_>) -> rustix::io::Result<()> {
+    /// Copies the old content to a free name. Only where there are no links, as on FAT, or where
+    /// another user's file may not have any.
+    pub(super) fn copy(
+        &self,
+        old: &Stat,
+        to: At<'_>,
+        belonging: &Belonging,
+    ) -> rustix::io::Result<()> {
         let files = self.files();
         if old.kind == FileKind::Symlink {
             return files.symlink(&files.read_link_at(self.at())?, to);
         }
         let source = files.open_at(self.at(), How::Read)?;
         let copy = files.create_at(to)?;
+        belonging.give(self.root, to);
         let copied = copy_content(files, &source, &copy)
-            .and_then(|()| self.root.set_mode(&copy, old.mode))
+            .and_then(|()| self.root.set_mode(&copy, belonging.bits(old.mode)))
             .and_then(|()| files.set_mtime_of(&copy, old.stamp.mtime_ns))
             .and_then(|()| files.sync_content(&copy));
         if let Err(error) = copied {

@@ -449,6 +449,12 @@ fn directories_without_write_permission_do_not_block() {
             run(tree, &b, third, Action::RemoveFile).unwrap();
             let now = std::fs::metadata(tree.at.join(&name)).unwrap();
             assert_eq!(now.mode() & 0o7777, u32::from(mode));
+            let nested = path(format!("{name}/e/f"));
+            for directory in [nested.parent().unwrap(), nested.clone()] {
+                run(tree, &directory, None, Action::MakeDirectory { mode }).unwrap();
+            }
+            let deep = path(format!("{name}/e/f/deep"));
+            run(tree, &deep, None, write_file(tree, b"deep")).unwrap();
             let sealed = tree.stat(&name).unwrap();
             let from = Action::RenameFrom { from: path(&name), stamp: sealed.stamp };
             run(tree, &path(format!("moved-{name}")), None, from).unwrap();
