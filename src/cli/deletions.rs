@@ -92,8 +92,8 @@ fn question(directory: &str, missing: &MissingReport) -> String {
 /// What can be done about it.
 pub(super) fn ways_out(directory: &str) -> String {
     format!(
-        "Other machines are told nothing of them. Put them back if a disk is not mounted; if not:\n  \
-         {PROGRAM} deletions {directory} --accept    they were deleted\n  \
+        "Other machines are told nothing of them. Put them back if a disk is not mounted; if \
+         not:\n  {PROGRAM} deletions {directory} --accept    they were deleted\n  \
          {PROGRAM} deletions {directory} --restore   they are fetched from the other machines\n"
     )
 }

@@ -96,8 +96,9 @@ impl Index {
     }
 
     /// Makes the database file at `path` of a node that has lost the one it had, and opens it.
-    pub fn make_lost(path: &Path, now_ms: u64) -> Result<Self> {
-        file::make(path, |database| Self::start(database)?.begin_lost(now_ms))?;
+    /// `former`: under what it counted its changes.
+    pub fn make_lost(path: &Path, now_ms: u64, former: Vec<Origin>) -> Result<Self> {
+        file::make(path, |database| Self::start(database)?.begin_lost(now_ms, former))?;
         Self::open_file(path, false)
     }
 
@@ -126,9 +127,9 @@ impl Index {
 
     /// Says, durably, that this new index is in the place of one that was lost: what is on the disk
     /// was known, and is forgotten.
-    pub fn begin_lost(&mut self, now_ms: u64) -> Result<()> {
+    pub fn begin_lost(&mut self, now_ms: u64, former: Vec<Origin>) -> Result<()> {
         self.update_summary(|summary| {
-            summary.clean_stop = false;
+            (summary.clean_stop, summary.former) = (false, former);
             summary.lost = Some(Lost { at_ms: now_ms, is_compared: false });
         });
         self.commit()

@@ -21,7 +21,8 @@ pub const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
 /// two paths, where a disk was put back as a whole.
 pub const COMPONENTS: TableDefinition<&[u8], ()> = TableDefinition::new("components");
 /// Digest, use and path: of every file on this disk; and of those that are wanted, ignored or
-/// missing, if they may have more than one chunk. As long as there is one, so is the list of chunks.
+/// missing, if they may have more than one chunk. As long as there is one, so is the list of
+/// chunks.
 pub const DIGESTS: TableDefinition<&[u8], ()> = TableDefinition::new("digests");
 /// Device and inode -> path of everything on this disk, and of what is missing from it.
 pub const INODES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("inodes");

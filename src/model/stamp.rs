@@ -38,15 +38,15 @@ impl Stamp {
         is_whole_second(self.ctime_ns)
     }
 
-    /// Is `now` the same time, by a clock that was set to another zone, or to summer or winter time?
-    /// Only for times of a file system that keeps pairs of seconds: FAT has them as the local clock
-    /// showed them, and may have told finer ones before it was unmounted.
+    /// Is `now` the same time, by a clock that was set to another zone, or to summer or winter
+    /// time? Only for times of a file system that keeps pairs of seconds: FAT has them as the local
+    /// clock showed them, and may have told finer ones before it was unmounted.
     pub fn is_by_other_clock(&self, now: &Stamp) -> bool {
         let was_ns = self.mtime_ns.div_euclid(COARSE_NS) * COARSE_NS;
         let moved_ns = now.mtime_ns.abs_diff(was_ns);
         self.size == now.size
             && now.mtime_ns % COARSE_NS == 0
-            && moved_ns % ZONE_STEP_NS == 0
+            && moved_ns.is_multiple_of(ZONE_STEP_NS)
             && moved_ns <= MAX_ZONE_MOVE_NS
     }
 

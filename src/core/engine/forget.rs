@@ -38,7 +38,8 @@ pub(super) struct Forgetting {
     cursor: Option<RelPath>,
     running: bool,
     dropped: u64,
-    /// More tombstones than this are too many; and more than [`TOMBSTONES_HELD_FACTOR`] times that by far.
+    /// More tombstones than this are too many; and more than [`TOMBSTONES_HELD_FACTOR`] times that
+    /// by far.
     pub(super) most: u64,
 }
 

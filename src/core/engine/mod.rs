@@ -370,7 +370,8 @@ impl Engine {
 
     // --- This node's own changes
 
-    fn origin(&self) -> Origin {
+    /// Under what this node counts its changes.
+    pub fn origin(&self) -> Origin {
         self.index.summary().origin.expect("drawn before the engine was given out")
     }
 

@@ -71,6 +71,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     node.tell_ready();
     loop {
         let ended = node.run();
+        let is_stopping = node.is_stopping();
         raw = node.into_raw_sockets();
         let fresh_identity = match ended {
             Ok(Stopped::BySignal) => break,
@@ -86,7 +87,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
                 index_file::condemn(state.dir());
                 false
             }
-            Err(LoopError::Index(error)) => {
+            Err(LoopError::Index(error)) if !is_stopping => {
                 let Some(hindrance) = Hindrance::behind(&error, &state) else {
                     return Err(RunError::Loop(error.into()));
                 };

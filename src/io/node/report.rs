@@ -20,8 +20,8 @@ pub struct Report {
     pub node: NodeReport,
     /// Every node of the group that is known, linked or not; by name.
     pub peers: Vec<PeerReport>,
-    /// The directory was looked at, nothing is wanted or missing, nothing cannot be read or written,
-    /// and every linked peer is in sync.
+    /// The directory was looked at, nothing is wanted or missing, nothing cannot be read or
+    /// written, and every linked peer is in sync.
     pub in_sync: bool,
     /// Has the whole directory been looked at since the start?
     pub scanned: bool,

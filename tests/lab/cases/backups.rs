@@ -172,6 +172,74 @@ fn trash_gives_way_to_what_is_received() {
     assert!(b.shell(&format!("ls '{root}/.p2pnetwork/trash/'*")).contains("large"));
 }
 
+/// So many files are there, and in the trash, that no other can be made.
+#[test]
+fn trash_gives_way_to_files_where_their_number_is_limited() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    let root = b.root().display();
+    lab.world().shell(&format!("mount -t tmpfs -o size=300m,nr_inodes=400 small '{root}'"));
+    lab.start_all();
+    for i in 0..200 {
+        a.write(format!("old/{i}"), "x");
+    }
+    wait_until("the old files", DEFAULT_BOUND, || list(a) == list(b));
+    a.remove("old");
+    wait_until("the old files to go", DEFAULT_BOUND, || b.status().in_sync && list(a) == list(b));
+    for i in 0..250 {
+        a.write(format!("new/{i}"), "y");
+    }
+    wait_until("the new files", DEFAULT_BOUND, || list(a) == list(b));
+    for i in 0..400 {
+        a.write(format!("more/{i}"), "z");
+    }
+    wait_until("inodes to be named", DEFAULT_BOUND, || {
+        b.status().errors.iter().any(|error| error.error.contains("inodes"))
+    });
+    assert!(b.is_running());
+}
+
+#[test]
+fn trash_leaves_room_for_what_people_save() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    let root = b.root().display();
+    give_small_disk(&lab, b, 100);
+    lab.start_all();
+    for round in 0..20 {
+        a.put("large", noise(round, 4_000_000));
+        wait_until("the next version", DEFAULT_BOUND, || {
+            a.status().in_sync && b.status().in_sync && list(a) == list(b)
+        });
+    }
+    wait_until("a fifth of the disk to be free", DEFAULT_BOUND, || {
+        let free = b.shell(&format!("df --output=avail -B1000000 '{root}' | tail -1"));
+        free.trim().parse::<u64>().is_ok_and(|free_mb| free_mb >= 20)
+    });
+    b.shell(&format!("head -c 20000000 /dev/urandom > '{root}/mine'"));
+}
+
+#[test]
+fn node_on_a_file_system_that_is_read_only_waits_and_goes_on() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.hosts();
+    let root = b.root().display();
+    give_small_disk(&lab, b, 64);
+    lab.start_all();
+    a.write("before", "x");
+    wait_until("the file", DEFAULT_BOUND, || list(a) == list(b));
+    b.stop();
+    lab.world().shell(&format!("mount -o remount,ro '{root}'"));
+    b.relaunch();
+    wait_until("the node to say so", DEFAULT_BOUND, || b.has_logged("is read-only"));
+    let ask = || b.p2pnetwork(&["status", &root.to_string()]);
+    ask().assert_one_clear_line(&["read-only"]);
+    a.write("meanwhile", "y");
+    lab.world().shell(&format!("mount -o remount,rw '{root}'"));
+    b.wait_started();
+    wait_until("the file", DEFAULT_BOUND, || list(a) == list(b));
+}
+
 #[test]
 fn node_that_waits_for_room_ends_when_asked_to() {
     let lab = Lab::new(1);

@@ -11,6 +11,7 @@ mod growing;
 mod harness;
 mod ignore;
 mod large;
+mod lost_index;
 mod mapped;
 mod missing;
 mod mounts;

@@ -24,7 +24,7 @@ pub enum Ended {
 /// Losses among what the plan has happen. From a stream of its own: plans without them are what
 /// they would be.
 pub fn add_to(actions: &mut Vec<Action>, machines: usize, one_at_a_time: bool, seed: u64) {
-    let mut rng = Rng::new(seed, 9);
+    let mut rng = Rng::new(seed, 11);
     if !rng.chance(PERCENT) {
         return;
     }

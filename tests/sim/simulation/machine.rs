@@ -30,7 +30,12 @@ use p2pnetwork::{
         node::replica::Replica,
         watch::Watcher,
     },
-    model::{limits::MESSAGE_BATCH, path::RelPath, stamp::COARSE_NS, version::NodeId},
+    model::{
+        limits::MESSAGE_BATCH,
+        path::RelPath,
+        stamp::COARSE_NS,
+        version::{NodeId, Origin},
+    },
     wire::message::Message,
 };
 
@@ -77,6 +82,8 @@ pub struct Machine {
     index_is_latest: bool,
     /// It has lost its index, and no start has made another one yet.
     index_is_lost: bool,
+    /// Under what its node has counted since it lost its index last.
+    origins: Vec<Origin>,
     boot: u64,
     booted_at_ms: u64,
     /// How far its clock goes on while it has no power next, in ms.
@@ -121,6 +128,7 @@ impl Machine {
             answer_from: Duration::ZERO,
             index_is_latest: true,
             index_is_lost: false,
+            origins: Vec::new(),
             boot: 1,
             off_ms: 0,
             booted_at_ms: style.wall_ms.saturating_sub(60_000),
@@ -201,6 +209,7 @@ impl Machine {
             mass_missing: self.style.mass_missing,
         };
         let engine = Engine::new(index, config, time).map_err(|error| error.to_string())?;
+        self.origins.push(engine.origin());
         Ok(Replica::new(engine, tree))
     }
 
@@ -211,7 +220,7 @@ impl Machine {
         }
         self.storage = self.storage.emptied();
         let mut index = Index::open_in(self.storage.clone())?;
-        index.begin_lost(time.wall_ms)?;
+        index.begin_lost(time.wall_ms, self.origins.clone())?;
         self.index_is_lost = false;
         Ok(index)
     }

@@ -348,8 +348,8 @@ impl Plan {
         self.actions.insert(at, ends);
     }
 
-    /// Disks with coarse times get into summer, or into another zone. Drawn by itself: plans without
-    /// such a disk are what they were.
+    /// Disks with coarse times get into summer, or into another zone. Drawn by itself: plans
+    /// without such a disk are what they were.
     fn add_zones(&mut self) {
         let mut rng = Rng::new(self.seed, 9);
         for node in 0..self.machines.len() {

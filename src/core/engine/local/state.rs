@@ -154,7 +154,8 @@ impl Engine {
             version.author = Author::Unattributed;
         }
         version.content_since = self.content_since(path, row.as_ref(), found.as_ref());
-        version.replaced = replaced_by(row.as_ref(), found.as_ref().map(|(content, _)| content));
+        let replacing = row.as_ref().filter(|_| !is_forgotten);
+        version.replaced = replaced_by(replacing, found.as_ref().map(|(content, _)| content));
         let base = found.map(|(content, stat)| base_of(Provenance::Newest(content), stat, mode));
         let entry = match &base {
             Some(base) => entry_of(base, version),

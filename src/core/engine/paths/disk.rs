@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kind, PathState, Paths, UnknownOutcome, fresh::Fresh};
+use super::{Kind, PathState, Paths, fresh::Fresh};
 use crate::{
     core::seam::Time,
     model::{
-        entry::{Bits, Content, Digest, Row, Stamp, Stat, Version},
+        entry::{Content, Digest, Row, Stamp, Stat, Version},
         limits::{
             FULL_SCAN_INTERVAL, MAX_IN_FLIGHT, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN,
             SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET,
@@ -497,42 +497,6 @@ impl Paths {
     /// Can so many more paths be changed?
     pub(in super::super) fn has_room_for(&self, changes: usize) -> bool {
         self.count(Kind::Change) + changes <= MAX_IN_FLIGHT
-    }
-
-    /// What is found at the path next may be what this node has put there, without learning that it
-    /// had. When there are too many, it counts as a user's.
-    pub(in super::super) fn note_unknown_outcome(
-        &mut self,
-        path: &RelPath,
-        unknown_outcome: UnknownOutcome,
-    ) {
-        if self.has_place(Kind::Left, path) {
-            self.edit(path, |state| state.left = Some(unknown_outcome));
-        }
-    }
-
-    /// What this node may have put at the path. Asked once.
-    pub(in super::super) fn take_unknown_outcome(
-        &mut self,
-        path: &RelPath,
-    ) -> Option<UnknownOutcome> {
-        self.get(path)?.left.as_ref()?;
-        self.edit(path, |state| state.left.take())
-    }
-
-    /// What this disk holds gets a second name: it has its permission bits by either. When there
-    /// are too many, it has those that the disk gives it.
-    pub(in super::super) fn note_kept(&mut self, path: &RelPath, bits: Option<Bits>) {
-        let rounded = bits.filter(|bits| bits.found != bits.said);
-        if rounded.is_some() && self.has_place(Kind::Kept, path) {
-            self.edit(path, |state| state.kept = rounded);
-        }
-    }
-
-    /// The bits of what was kept at this path. Asked once.
-    pub(in super::super) fn take_kept(&mut self, path: &RelPath) -> Option<Bits> {
-        self.get(path)?.kept?;
-        self.edit(path, |state| state.kept.take())
     }
 }
 

@@ -7,11 +7,13 @@
 //!
 //! * `disk`: what this node, or a program of the user, is doing to the path at this moment.
 //! * `fresh`: files that are read again when the clock has gone on.
+//! * `left`: what this node has left there, unseen.
 //! * `retry`: what could not be done, why, and when it is tried again.
 //! * `told`: what the watch has told of.
 
 mod disk;
 mod fresh;
+mod left;
 mod retry;
 mod told;
 

@@ -1,5 +1,5 @@
-//! What the watch has told of: if it is missing when it is looked at, it was deleted, or moved. What
-//! is missing and was not told of may be away with a part of the disk.
+//! What the watch has told of: if it is missing when it is looked at, it was deleted, or moved.
+//! What is missing and was not told of may be away with a part of the disk.
 
 use super::{Kind, Paths};
 use crate::model::path::RelPath;

@@ -62,7 +62,7 @@ impl Engine {
         is_told: bool,
     ) -> Result<Vec<RelPath>> {
         let is_missing_held = !is_told || self.hold() == Hold::Asked;
-        let is_held = |row: &Row| !row.is_ignored() && !(row.is_missing() && is_missing_held);
+        let is_held = |row: &Row| !(row.is_ignored() || row.is_missing() && is_missing_held);
         self.children_with_base(directory, limit, is_held)
     }
 

@@ -65,8 +65,9 @@ fn what_is_the_same_is_not_told_again() {
     world.link_all();
     world.settle();
     world.assert_equal();
-    let known = world.nodes[0].engine.index().knowledge();
-    assert_eq!(known.len(), 1, "{known:?}");
+    let index = [0, 1].map(|node| world.nodes[node].engine.index());
+    assert_eq!(index.map(|index| index.knowledge().len()), [1, 1]);
+    assert_eq!(index[1].summary().former, [], "its former origin is none of those that are known");
     let lost = world.nodes[1].engine.index().summary().lost;
     assert!(lost.is_some_and(|lost| lost.is_compared));
 }
@@ -113,4 +114,31 @@ fn a_node_that_is_killed_before_it_has_compared_has_forgotten_still() {
     world.link_all();
     world.settle();
     expect_changed(&world);
+}
+
+/// What is there seems to be newer than what was done without it.
+#[test]
+fn what_was_done_without_it_stays_done_whatever_the_clocks_say() {
+    for waits in [false, true] {
+        let mut world = apart();
+        change_without_it(&mut world);
+        let later_ns = 86_400_000_000_000;
+        for name in ["same", "edited", "deleted", "d-deleted/large", "d-edited/large"] {
+            let stamp = &mut world.nodes[1].disk.tree.get_mut(&path(name)).unwrap().stamp;
+            (stamp.mtime_ns, stamp.ctime_ns) =
+                (stamp.mtime_ns + later_ns, stamp.ctime_ns + later_ns);
+        }
+        world.time.wall_ms += 3 * 86_400_000;
+        world.lose_index(1);
+        if waits {
+            world.wait(LOST_PATIENCE.as_secs() + 5);
+        }
+        world.link_all();
+        world.settle();
+        let disk = &world.nodes[0].disk.tree;
+        assert_eq!(disk[&path("edited")].data, Data::File(b"new".to_vec()));
+        let expected = ["d-edited", "d-edited/large", "d-same", "d-same/large", "edited", "same"];
+        assert_eq!(names(&world.nodes[0]), expected);
+        world.assert_equal();
+    }
 }

@@ -502,7 +502,8 @@ impl World {
     pub(super) fn lose_index(&mut self, node: usize) {
         self.nodes[node].storage = Storage::default();
         let mut index = Index::open_in(self.nodes[node].storage.clone()).unwrap();
-        index.begin_lost(self.time.wall_ms).unwrap();
+        let former = self.nodes[node].engine.origin();
+        index.begin_lost(self.time.wall_ms, vec![former]).unwrap();
         drop(index);
         self.crash(node);
     }

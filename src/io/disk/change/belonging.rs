@@ -38,8 +38,8 @@ pub(crate) struct Belonging {
 }
 
 impl Belonging {
-    /// Of what is put at a path; `replaces` says that something gives way to it. A directory that is
-    /// to be made just before is taken to be as the one above it: it inherits all of this.
+    /// Of what is put at a path; `replaces` says that something gives way to it. A directory that
+    /// is to be made just before is taken to be as the one above it: it inherits all of this.
     pub(crate) fn of(root: &Root, path: &RelPath, replaces: bool) -> Self {
         let Some(user) = root.files().user() else { return Self::default() };
         Self::find(root, path, replaces, user).unwrap_or_else(|error| {
@@ -57,8 +57,8 @@ impl Belonging {
         }
     }
 
-    /// As [`Self::give`], to a symbolic link or a directory, which has inherited its ACL when it was
-    /// made.
+    /// As [`Self::give`], to a symbolic link or a directory, which has inherited its ACL when it
+    /// was made.
     pub(crate) fn give_owner(&self, root: &Root, at: At<'_>) {
         if let Some(owner) = self.owner {
             give_owner(root, at, owner);
@@ -132,9 +132,9 @@ impl Belonging {
     }
 }
 
-/// Lets whatever is made in the root be written by the root's group, if that is what the root's mode
-/// is meant for: whoever has a strict umask would else make directories into which this node can
-/// put nothing. A default ACL comes before the umask, and is inherited.
+/// Lets whatever is made in the root be written by the root's group, if that is what the root's
+/// mode is meant for: whoever has a strict umask would else make directories into which this node
+/// can put nothing. A default ACL comes before the umask, and is inherited.
 pub fn open_to_group(root: &Root) {
     let (files, itself): (_, At<'_>) = (root.files(), (root.directory(), b"."));
     let Some((user, _)) = files.user() else { return };

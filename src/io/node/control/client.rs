@@ -57,11 +57,14 @@ impl fmt::Display for AskError {
             }
             Self::Deaf { directory, process } => {
                 let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
-                let reason = match is_full(directory) {
-                    true => {
-                        "does nothing until there is room on its disk, which is full; make some"
-                    }
-                    false => "does not answer, it is being started or stopped; ask again",
+                let reason = if is_read_only(directory) {
+                    "does nothing until its file system can be written, which is read-only; see \
+                     the system's log for an error of the disk, and mount it so that it can be \
+                     written"
+                } else if is_full(directory) {
+                    "does nothing until there is room on its disk, which is full; make some"
+                } else {
+                    "does not answer, it is being started or stopped; ask again"
                 };
                 write!(f, "{}: p2pnetwork{process} {reason}", directory.display())
             }
@@ -95,6 +98,10 @@ pub fn ask(directory: &Path, request: Request) -> Result<String, AskError> {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Silent(directory.into()),
         _ => AskError::Io { directory: directory.into(), error },
     })
+}
+
+fn is_read_only(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS)
 }
 
 fn is_full(directory: &Path) -> bool {

@@ -134,6 +134,11 @@ impl EventLoop {
         }
     }
 
+    /// Was it asked to stop?
+    pub fn is_stopping(&self) -> bool {
+        self.stopped == Some(Stopped::BySignal)
+    }
+
     fn turn(&mut self) -> Result<(), LoopError> {
         let wait = self.wait(clock::read().now);
         match self.poll.poll(&mut self.events, wait) {
@@ -155,7 +160,7 @@ impl EventLoop {
     fn end_opening(&mut self) {
         if self.is_opening && self.replica.engine().index().has_committed() {
             self.is_opening = false;
-            index_file::end_opening(&self.state_dir);
+            index_file::handle_opened(&self.state_dir, self.replica.engine().origin());
         }
     }
 

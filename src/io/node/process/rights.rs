@@ -8,10 +8,10 @@ use std::io;
 
 /// Drops every capability for good, from all sets that this process may change.
 ///
-/// Root is an exception: what makes root be root towards files of other users are four capabilities,
-/// which stay, so that `sudo p2pnetwork run /home/pi/shared` can do what it was started for: write
-/// there, and leave what it has received to the directory's user, with the group's bit where the
-/// directory has it. The service's user has none.
+/// Root is an exception: what makes root be root towards files of other users are four
+/// capabilities, which stay, so that `sudo p2pnetwork run /home/pi/shared` can do what it was
+/// started for: write there, and leave what it has received to the directory's user, with the
+/// group's bit where the directory has it. The service's user has none.
 #[cfg(target_os = "linux")]
 pub fn drop_capabilities() -> io::Result<()> {
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};

@@ -20,13 +20,15 @@ use crate::{
     index::{Index, IndexError},
     model::{
         calendar::Date,
-        limits::{INDEX_OPEN_TRIES, MAX_DAMAGED_INDEXES},
+        limits::{INDEX_OPEN_TRIES, MAX_DAMAGED_INDEXES, MAX_FORMER_ORIGINS},
+        version::Origin,
     },
 };
 
 const INDEX: &str = "index";
 const OPENING: &str = "index.opening";
 const DAMAGED: &str = "index.damaged-";
+const ORIGINS: &str = "origins";
 
 /// Opens the index in `state_dir`, or makes it. A node that `has_run` before, and finds none, has
 /// lost it.
@@ -40,7 +42,7 @@ pub fn open(state_dir: &Path, has_run: bool, now_ms: u64) -> Result<Index, Index
                 "the index is lost, and is made anew: what is here is compared with what the other \
                  machines have, and their deletions and newer versions hold"
             );
-            Index::make_lost(&path, now_ms)
+            Index::make_lost(&path, now_ms, read_origins(state_dir))
         }
         Ok(None) => Index::open(&path),
         Err(error) if error.is_damage() => {
@@ -50,14 +52,26 @@ pub fn open(state_dir: &Path, has_run: bool, now_ms: u64) -> Result<Index, Index
                  other machines have, and their deletions and newer versions hold",
                 kept.display()
             );
-            Index::make_lost(&path, now_ms)
+            Index::make_lost(&path, now_ms, read_origins(state_dir))
         }
         Err(error) => Err(error),
     }
 }
 
-/// The index was opened, and made durable: nothing in it ends the process before that.
-pub fn end_opening(state_dir: &Path) {
+/// The index was opened, and made durable: nothing in it ends the process before that. The node
+/// counts under this origin, which is known also when the index is lost.
+pub fn handle_opened(state_dir: &Path, origin: Origin) {
+    let mut origins = read_origins(state_dir);
+    if !origins.contains(&origin) {
+        origins.push(origin);
+        if let Err(error) = write_origins(state_dir, &origins) {
+            debug!("should the index be lost, its origin is named for ever: {ORIGINS}: {error}");
+        }
+    }
+    end_opening(state_dir);
+}
+
+fn end_opening(state_dir: &Path) {
     match fs::remove_file(state_dir.join(OPENING)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             debug!("the next start looks at the whole index: {OPENING}: {error}");
@@ -109,6 +123,22 @@ fn begin_opening(state_dir: &Path) -> u64 {
         debug!("should this start fail, the next one will not know: {}: {error}", path.display());
     }
     tries
+}
+
+/// Of many the first are of no use any more: they are retired by now.
+fn write_origins(state_dir: &Path, origins: &[Origin]) -> io::Result<()> {
+    let last = &origins[origins.len().saturating_sub(MAX_FORMER_ORIGINS)..];
+    let text: String = last.iter().map(|origin| format!("{:016x}\n", origin.0)).collect();
+    let new = state_dir.join("origins.new");
+    fs::write(&new, text)?;
+    fs::rename(&new, state_dir.join(ORIGINS))
+}
+
+/// Under what the node has counted its changes, as far as that is on record.
+fn read_origins(state_dir: &Path) -> Vec<Origin> {
+    let text = fs::read_to_string(state_dir.join(ORIGINS)).unwrap_or_default();
+    let origin = |line| u64::from_str_radix(line, 16).ok().map(Origin);
+    text.lines().take(MAX_FORMER_ORIGINS).filter_map(origin).collect()
 }
 
 /// Gives the file a name under which nobody opens it. Of more than [`MAX_DAMAGED_INDEXES`] the
@@ -199,7 +229,7 @@ mod tests {
     fn a_start_that_did_not_get_far_has_the_file_checked_and_then_set_aside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(INDEX);
-        drop(Index::make_lost(&path, NOW_MS).unwrap());
+        drop(Index::make_lost(&path, NOW_MS, Vec::new()).unwrap());
         let mut bytes = fs::read(&path).unwrap();
         let page = bytes.len() - 4096 * 2;
         bytes[page..].fill(0xa5);
@@ -209,6 +239,18 @@ mod tests {
             open(dir.path(), true, NOW_MS + tries).unwrap();
             assert!(!dir.path().join(OPENING).exists(), "what is new is believed");
         }
+    }
+
+    #[test]
+    fn under_what_it_has_counted_outlives_the_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let most = MAX_FORMER_ORIGINS as u64;
+        for origin in (0..most + 3).chain([most]) {
+            handle_opened(dir.path(), Origin(origin));
+        }
+        let index = open(dir.path(), true, NOW_MS).unwrap();
+        let expected: Vec<Origin> = (3..most + 3).map(Origin).collect();
+        assert_eq!(index.summary().former, expected);
     }
 
     #[test]
