@@ -314,7 +314,10 @@ impl Plan {
         plan.add_rests();
         plan.add_zones();
         plan.share_some();
-        let is_rules = |action: &Action| matches!(action.what, What::Deed { deed, .. } if deed.kind == Kind::Rules);
+        let is_rules = |action: &Action| {
+            let What::Deed { deed, .. } = action.what else { return false };
+            deed.kind == Kind::Rules
+        };
         if !one_at_a_time && !plan.actions.iter().any(is_rules) {
             branches::add_to(&mut plan);
         }

@@ -9,14 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kind, PathState, Paths, fresh::Fresh};
+use super::{
+    Kind, PathState, Paths,
+    fresh::Fresh,
+    rest::{Rest, rest_after},
+};
 use crate::{
     core::seam::Time,
     model::{
         entry::{Content, Digest, Row, Stamp, Stat, Version},
         limits::{
-            FULL_SCAN_INTERVAL, MAX_IN_FLIGHT, RACY_KEEP, REREAD_BYTES_PER_S, REREAD_REST_MIN,
-            SETTLE_BYTES_PER_S, SETTLE_MAX, SETTLE_QUIET,
+            FULL_SCAN_INTERVAL, MAX_IN_FLIGHT, RACY_KEEP, REREAD_REST_MIN, SETTLE_BYTES_PER_S,
+            SETTLE_MAX, SETTLE_QUIET,
         },
         path::RelPath,
         stamp::{Recheck, Trust, trust},
@@ -122,28 +126,6 @@ pub(super) struct Racy {
     until: Instant,
     /// When it was read or written by this node last: what it holds is known as of then.
     known_at: Instant,
-}
-
-/// How soon a large file that was read may be read again. One change is never made to wait; the
-/// next is, so that a file that is saved all the time is not read all the time.
-#[derive(Debug)]
-pub(super) struct Rest {
-    read_at: Instant,
-    rest: Duration,
-    /// It was read twice within the time that one rest takes.
-    is_due: bool,
-}
-
-impl Rest {
-    fn until(&self) -> Instant {
-        self.read_at + self.rest
-    }
-}
-
-/// How long a file is left alone of which so many bytes were read.
-fn rest_after(read_bytes: u64) -> Duration {
-    let rest = Duration::from_micros(read_bytes.saturating_mul(1_000_000) / REREAD_BYTES_PER_S);
-    rest.min(FULL_SCAN_INTERVAL)
 }
 
 impl Disk {

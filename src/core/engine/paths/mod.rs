@@ -8,12 +8,14 @@
 //! * `disk`: what this node, or a program of the user, is doing to the path at this moment.
 //! * `fresh`: files that are read again when the clock has gone on.
 //! * `left`: what this node has left there, unseen.
+//! * `rest`: large files that were read lately.
 //! * `retry`: what could not be done, why, and when it is tried again.
 //! * `told`: what the watch has told of.
 
 mod disk;
 mod fresh;
 mod left;
+mod rest;
 mod retry;
 mod told;
 
@@ -24,8 +26,9 @@ pub(super) use self::{
     retry::{Unseen, Why},
 };
 use self::{
-    disk::{Disk, Racy, Rest},
+    disk::{Disk, Racy},
     fresh::Fresh,
+    rest::Rest,
     retry::{Crowd, Retry},
 };
 use crate::model::{
