@@ -205,8 +205,8 @@ impl FromStr for PeerAddress {
             address.port() != 0 && !address.ip().is_unspecified() && !is_many(address.ip())
         };
         address.filter(is_usable).map(Self).ok_or_else(|| {
-            "use one machine's IP address, with or without a port: 192.168.1.7, 192.168.1.7:2194 or \
-             [fd00::7]:2194"
+            "use one machine's IP address, with or without a port: 192.168.1.7, \
+             192.168.1.7:2194 or [fd00::7]:2194"
                 .to_owned()
         })
     }

@@ -142,8 +142,8 @@ pub type RuleText = Result<Option<Vec<u8>>, String>;
 pub enum Input<'a> {
     /// The watch tells of a change.
     Changed(Change),
-    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds. Where it is a symbolic link, the
-    /// paths that it led through.
+    /// Answers [`Output::LoadIgnoreRules`]: what `.p2pignore` holds. Where it is a symbolic link,
+    /// the paths that it led through.
     IgnoreRules { text: RuleText, through: Vec<RelPath> },
     /// The root is not what it was, for this reason; or it is what it was (`None`). Answers
     /// [`Output::CheckRoot`], and comes now and then unasked.

@@ -90,8 +90,9 @@ impl Glob {
         progress.0[self.end / 64] & 1 << (self.end % 64) != 0
     }
 
-    /// Goes from one set to the next: with the first parts of `first`, those behind what ended, what
-    /// goes on, and what is behind all that may be empty. What leaves a word goes into the next.
+    /// Goes from one set to the next: with the first parts of `first`, those behind what ended,
+    /// what goes on, and what is behind all that may be empty. What leaves a word goes into the
+    /// next.
     fn enter(&self, first: u64, step: impl Fn(usize) -> Step, progress: &mut Progress) -> bool {
         let (mut behind, mut left_out, mut after) = (first, 0, 0);
         let mut any = 0;

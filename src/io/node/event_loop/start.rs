@@ -81,7 +81,8 @@ macro_rules! from {
         })*
     };
 }
-from!(OpenError => Root, StateError => State, IdentityError => Identity, IndexError => Index, BindError => Bind);
+from!(OpenError => Root, StateError => State, IdentityError => Identity);
+from!(IndexError => Index, BindError => Bind);
 
 impl EventLoop {
     /// Opens all that the node needs, but for the ARP sockets. `fresh_identity` draws a new one:
