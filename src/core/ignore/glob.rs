@@ -171,13 +171,19 @@ impl Part {
 }
 
 impl Class {
+    fn place(byte: u8) -> (usize, u64) {
+        (usize::from(byte / 64), 1 << (byte % 64))
+    }
+
     fn has(&self, byte: u8) -> bool {
-        self.0[usize::from(byte / 64)] & 1 << (byte % 64) != 0
+        let (word, bit) = Self::place(byte);
+        self.0[word] & bit != 0
     }
 
     fn add(&mut self, bytes: impl IntoIterator<Item = u8>) {
         for byte in bytes {
-            self.0[usize::from(byte / 64)] |= 1 << (byte % 64);
+            let (word, bit) = Self::place(byte);
+            self.0[word] |= bit;
         }
     }
 
@@ -186,7 +192,8 @@ impl Class {
     }
 
     fn without_slash(mut self) -> Self {
-        self.0[0] &= !(1 << b'/');
+        let (word, bit) = Self::place(b'/');
+        self.0[word] &= !bit;
         self
     }
 }
