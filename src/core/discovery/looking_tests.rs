@@ -139,7 +139,7 @@ fn two_machines_with_one_address_are_told_with_both_hardware_addresses() {
     now += CONTESTED_WITHIN / 2;
     discovery.handle_arp(now, ip(7), HOST);
     let told = Trouble::Contested { address: ip(7), macs: [TWIN, HOST] };
-    assert_eq!(contested(&discovery, now), [told.clone()]);
+    assert_eq!(contested(&discovery, now), std::slice::from_ref(&told));
     let text = told.to_string();
     assert!(text.contains("02:00:00:00:00:09") && text.contains("02:00:00:00:00:0a"), "{text}");
     assert_eq!(contested(&discovery, now + CONTESTED_KEEP + SECOND), []);
