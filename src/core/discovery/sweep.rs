@@ -82,11 +82,8 @@ impl Sweep {
         loop {
             self.turn = self.turn.wrapping_add(1);
             let others = self.walks.len().saturating_sub(1);
-            let at = if self.turn.is_multiple_of(2) && others > 0 {
-                1 + self.turn / 2 % others
-            } else {
-                0
-            };
+            let is_others = self.turn.is_multiple_of(2) && others > 0;
+            let at = if is_others { 1 + self.turn / 2 % others } else { 0 };
             let walk = self.walks.iter_mut().nth(at)?;
             let own = walk.own;
             match walk.next() {
