@@ -4,20 +4,21 @@
 //! symbolic link or other file system is ever entered, whatever a path says. Nothing here changes a
 //! user's file; see [`crate::io::disk::change::apply`].
 
+mod error;
 mod listing;
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    fmt, io,
+    io,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
 use rustix::io::{Errno, Result};
 
-pub use self::listing::Listing;
 use self::listing::composed;
+pub use self::{error::OpenError, listing::Listing};
 use crate::{
     io::files::{
         At, FileSystem, Handle, How, Kernel, Nature, Space,
@@ -50,19 +51,6 @@ pub struct Root {
     said: RefCell<BTreeSet<&'static str>>,
 }
 
-/// Why a directory cannot be the root.
-#[derive(Debug)]
-pub enum OpenError {
-    /// It does not exist.
-    Missing(PathBuf),
-    /// It is something else than a directory.
-    NotADirectory(PathBuf),
-    /// This user may not read it.
-    Denied(PathBuf),
-    /// Anything else that the system says.
-    Io(PathBuf, io::Error),
-}
-
 /// Is the root still what was opened?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootState {
@@ -75,29 +63,6 @@ pub enum RootState {
     /// Its path leads to another directory: something was mounted, unmounted or moved.
     Replaced,
 }
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(path) => {
-                write!(f, "{}: no such directory; make it first", path.display())
-            }
-            Self::NotADirectory(path) => {
-                write!(f, "{}: not a directory; name a directory", path.display())
-            }
-            Self::Denied(path) => {
-                write!(
-                    f,
-                    "{}: permission denied; this user must be able to read it",
-                    path.display()
-                )
-            }
-            Self::Io(path, error) => write!(f, "{}: cannot be opened: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 impl Root {
     /// Opens an existing directory as the root.
