@@ -419,6 +419,9 @@ pub const NODE_RECORD_INTERVAL: Duration = Duration::from_secs(3600);
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// ... and so many files, where their number is limited (inodes), or the same part.
 pub const DISK_RESERVE_FILES: u64 = 256;
+
+/// So many files leave the trash at a time when inodes are lacking, if it has them.
+pub const ROOM_FILES: u64 = 256;
 /// See [`DISK_RESERVE_BYTES`].
 pub const DISK_RESERVE_PART: u64 = 16;
 /// A node whose index found no room looks this often whether there is some.

@@ -4,9 +4,12 @@
 use std::io;
 
 use super::{Walk, list_days, open_trash};
-use crate::io::{
-    disk::root::Root,
-    files::{Handle, sys::Lack},
+use crate::{
+    io::{
+        disk::root::Root,
+        files::{Handle, sys::Lack},
+    },
+    model::limits::ROOM_FILES,
 };
 
 /// Makes room in bounded steps: the trash is measured, then emptied as far as it must be.
@@ -91,7 +94,9 @@ impl MakeRoom {
     /// All is measured. False when there is room already, or would not be.
     fn begin_removing(&mut self, root: &Root, trash: &Handle) -> io::Result<bool> {
         let lack = root.lack(self.content_bytes)?;
-        self.lacking = Some(lack);
+        // Where one file has no inode, the next ones have none, either.
+        let files = if lack.files > 0 { lack.files.max(ROOM_FILES) } else { 0 };
+        self.lacking = Some(Lack { files: files.min(self.measured.files), ..lack });
         self.days = Some(oldest_last(root, trash)?);
         let helps = lack.bytes <= self.measured.bytes && lack.files <= self.measured.files;
         Ok(!lack.is_none() && helps)
