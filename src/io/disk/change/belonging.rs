@@ -48,17 +48,17 @@ impl Belonging {
         })
     }
 
-    /// Gives it to what has no name in the tree yet; not the bits, which come last.
-    pub(crate) fn give(&self, root: &Root, at: At<'_>) {
-        if let Some((user, group)) = self.owner {
-            give_owner(root, at, (user, group));
+    /// Gives the ACL and the attributes to what has no name in the tree yet. Bits and time come
+    /// next, and the owner last: what is another user's, only few may change.
+    pub(crate) fn give_attributes_to(&self, root: &Root, at: At<'_>) {
+        if self.owner.is_some() {
             let set = self.give_acl(root, at).and_then(|()| self.give_attributes(root, at));
             tell(root, "the ACL and the extended attributes", set);
         }
     }
 
-    /// As [`Self::give`], to a symbolic link or a directory, which has inherited its ACL when it
-    /// was made.
+    /// Gives it its owner, to a symbolic link or a directory, too, which has inherited its ACL when
+    /// it was made.
     pub(crate) fn give_owner(&self, root: &Root, at: At<'_>) {
         if let Some(owner) = self.owner {
             give_owner(root, at, owner);

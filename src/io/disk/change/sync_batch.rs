@@ -196,8 +196,10 @@ fn prepare(root: &Root, change: &Staged) -> std::result::Result<Option<Temp>, Ap
     let temp = Temp::open_existing(root, name).map_err(failed)?.ok_or(ApplyError::Content)?;
     let belonging = Belonging::of(root, path, expect.is_some());
     let directory = root.temporary().map_err(|error| failed(error.into()))?;
-    belonging.give(root, (&directory, name.as_bytes()));
+    let at = (&*directory, name.as_bytes());
+    belonging.give_attributes_to(root, at);
     temp.set_metadata(root, belonging.bits(*mode), *mtime_ns).map_err(failed)?;
+    belonging.give_owner(root, at);
     Ok(Some(temp))
 }
 

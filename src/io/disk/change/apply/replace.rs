@@ -152,11 +152,14 @@ impl Site<'_> {
         }
         let source = files.open_at(self.at(), How::Read)?;
         let copy = files.create_at(to)?;
-        belonging.give(self.root, to);
+        belonging.give_attributes_to(self.root, to);
         let copied = copy_content(files, &source, &copy)
             .and_then(|()| self.root.set_mode(&copy, belonging.bits(old.mode)))
             .and_then(|()| files.set_mtime_of(&copy, old.stamp.mtime_ns))
-            .and_then(|()| files.sync_content(&copy));
+            .and_then(|()| {
+                belonging.give_owner(self.root, to);
+                files.sync_content(&copy)
+            });
         if let Err(error) = copied {
             files.unlink(to)?;
             return Err(error);
