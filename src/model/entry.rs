@@ -106,6 +106,13 @@ impl Version {
         self.joined.as_ref().unwrap_or(&self.made_with)
     }
 
+    /// Stands for all that `vector` covers, too.
+    pub fn stand_for(&mut self, vector: &VersionVector) {
+        let mut joined = self.vector().clone();
+        joined.join(vector);
+        self.joined = (joined != self.made_with).then_some(joined);
+    }
+
     /// Was this version made by someone who knew `other`? If not, and it replaces it all the same,
     /// the two were concurrent. What is settled was known to everybody.
     pub fn was_made_knowing(&self, other: &Version) -> bool {

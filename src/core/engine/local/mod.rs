@@ -21,7 +21,7 @@ mod torn;
 
 use log::info;
 
-pub(super) use self::{rename::Renames, state::joined, torn::Durable};
+pub(super) use self::{rename::Renames, torn::Durable};
 use super::{
     Engine, Result,
     paths::{Begun, ReadDone, Unseen},

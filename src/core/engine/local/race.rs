@@ -1,6 +1,6 @@
 //! Two versions of a path, neither of which was made knowing the other.
 
-use super::{super::Engine, joined};
+use super::super::Engine;
 use crate::{
     core::reconcile::overruling,
     model::{entry::Entry, version::Author},
@@ -12,13 +12,13 @@ impl Engine {
     /// made another one since, and has not forgotten that.
     pub(in super::super) fn settle_race(&mut self, a: &Entry, b: &Entry, merged: Entry) -> Entry {
         let Some(loser) = overruling(a, b) else { return merged };
-        let known = joined(&a.version.made_with, &b.version.made_with);
+        let mut known = a.version.made_with.clone();
+        known.join(&b.version.made_with);
         let mut version = self.next_version(Some(&known), Some(merged.version.changed), 0);
         if loser.version.author == Author::Unattributed {
             version.author = Author::Unattributed;
         }
-        version.joined = Some(joined(&version.made_with, merged.version.vector()))
-            .filter(|joined| *joined != version.made_with);
+        version.stand_for(merged.version.vector());
         version.replaced = loser.version.replaced.clone();
         version.content_since = loser.content.is_some().then(|| loser.version.content_since());
         Entry { version, ..loser.clone() }

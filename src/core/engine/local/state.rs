@@ -254,7 +254,7 @@ impl Engine {
         let known = row.base_version().map(|version| version.vector().clone());
         let mut version =
             self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
-        version.joined = Some(joined(&version.made_with, row.entry.version.vector()));
+        version.stand_for(row.entry.version.vector());
         version.content_since = row.base_version().map(Version::content_since);
         version.replaced = row.base_version().and_then(|version| version.replaced.clone());
         let row = self.published_row(entry_of(base, version), row.base);
@@ -411,12 +411,6 @@ fn entry_of(base: &Base, version: Version) -> Entry {
         _ => (0, 0),
     };
     Entry { content: base.content().cloned(), mode, mtime_ns, version }
-}
-
-pub(in super::super) fn joined(a: &VersionVector, b: &VersionVector) -> VersionVector {
-    let mut joined = a.clone();
-    joined.join(b);
-    joined
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use log::debug;
 
-use super::super::{Engine, Result, local::joined, paths::Pending};
+use super::super::{Engine, Result, paths::Pending};
 use crate::{
     core::seam::{Output, Time},
     model::{
@@ -108,8 +108,7 @@ impl Engine {
         let known = row.entry.is_tombstone().then(|| row.entry.version.vector().clone());
         let mut version =
             self.next_version(known.as_ref(), Some(row.entry.version.changed), time.wall_ms);
-        version.joined = Some(joined(&version.made_with, row.entry.version.vector()))
-            .filter(|joined| *joined != version.made_with);
+        version.stand_for(row.entry.version.vector());
         let replaced = (row.entry.version.author, row.entry.version.dot);
         let is_one_machines =
             replaced.0 == Author::Unattributed || !self.holds_others(path, replaced)?;
