@@ -61,7 +61,7 @@ impl Housekeeping {
 
     /// So many bytes, and files, were put into the trash.
     pub fn handle_put(&mut self, put: Lack, now: Instant) {
-        self.put = sum(self.put, put);
+        self.put = self.put.plus(put);
         if !put.is_none() {
             self.look_at.get_or_insert(now + TRASH_LOOK_INTERVAL);
         }
@@ -96,7 +96,7 @@ impl Housekeeping {
     fn look(&mut self, root: &Root, now: Instant) {
         self.look_at = Some(now + TRASH_LOOK_INTERVAL);
         let (Ok(space), Ok(lack)) = (root.space(), root.lack(0)) else { return };
-        let all = sum(self.kept, self.put);
+        let all = self.kept.plus(self.put);
         let (is_much, is_short) =
             (all.bytes > max_bytes(space), space.free_bytes < free_bytes(space));
         if is_much && is_short || self.put.bytes > max_bytes(space) / TRASH_PUT_PART {
@@ -158,8 +158,4 @@ fn max_bytes(space: Space) -> u64 {
 /// How much is to be free while it takes more.
 fn free_bytes(space: Space) -> u64 {
     space.total_bytes / 100 * TRASH_FREE_PERCENT
-}
-
-fn sum(a: Lack, b: Lack) -> Lack {
-    Lack { bytes: a.bytes.saturating_add(b.bytes), files: a.files.saturating_add(b.files) }
 }

@@ -116,6 +116,14 @@ pub struct Lack {
 }
 
 impl Lack {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            files: self.files.saturating_add(other.files),
+        }
+    }
+
     /// Is there room?
     pub fn is_none(self) -> bool {
         self == Self::default()

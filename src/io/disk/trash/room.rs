@@ -77,16 +77,13 @@ impl MakeRoom {
     }
 
     fn end_day(&mut self, walk: &Walk) {
-        let add = |to: &mut Lack| {
-            to.bytes = to.bytes.saturating_add(walk.bytes);
-            to.files += walk.files;
-        };
+        let seen = Lack { bytes: walk.bytes, files: walk.files };
         match &mut self.lacking {
-            None => add(&mut self.measured),
+            None => self.measured = self.measured.plus(seen),
             Some(lacking) => {
                 lacking.bytes = lacking.bytes.saturating_sub(walk.bytes);
                 lacking.files = lacking.files.saturating_sub(walk.files);
-                add(&mut self.removed);
+                self.removed = self.removed.plus(seen);
             }
         }
     }
